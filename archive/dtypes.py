@@ -1,0 +1,213 @@
+"""Element types: their names, the numpy and ml_dtypes types behind them, and .npy headers.
+
+An element type has two spellings here. Its *name* is ``str(dtype)``, the text Flower keeps in
+``Array.dtype`` (``"float32"``, ``">f4"``, ``"bfloat16"``). Its *npy type* is what a ``.npy`` file
+holds: the ml_dtypes of machine learning (bfloat16, fp8, ...) travel there as void of their size,
+because ``np.load`` cannot name them.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from archive.errors import UnsupportedDtypeError
+
+__all__ = ["NpyLayout", "dtype_name", "is_ml_dtype", "npy_dtype", "npy_header", "parse_dtype", "split_npy"]
+
+DType = np.dtype[Any]
+
+NPY_MAGIC = b"\x93NUMPY"
+MAX_NPY_HEADER = 1 << 17
+"""Longest .npy header or dtype that is taken apart: ast.literal_eval takes 460 bytes of memory and 3 us for
+one of ``"[0,0,..."``."""
+
+ML_DTYPES = frozenset(
+    {
+        "bfloat16",
+        "float4_e2m1fn",
+        "float6_e2m3fn",
+        "float6_e3m2fn",
+        "float8_e3m4",
+        "float8_e4m3",
+        "float8_e4m3b11fnuz",
+        "float8_e4m3fn",
+        "float8_e4m3fnuz",
+        "float8_e5m2",
+        "float8_e5m2fnuz",
+        "float8_e8m0fnu",
+        "int1",
+        "int2",
+        "int4",
+        "uint1",
+        "uint2",
+        "uint4",
+    }
+)
+"""Names that are looked up in ml_dtypes; every one but bfloat16 takes one byte an element."""
+
+# numpy pads the header so that the growing axis can be rewritten in place up to this many digits
+# (numpy/lib/format.py, GROWTH_AXIS_MAX_DIGITS since 1.23); np.save's bytes depend on it.
+_GROWTH_DIGITS = 21
+_ALIGN = 64
+
+
+def dtype_name(dtype: DType) -> str:
+    """Return the text that Flower keeps in ``Array.dtype``.
+
+    Examples
+    --------
+    >>> dtype_name(np.dtype("<f4")), dtype_name(np.dtype(">f4"))
+    ('float32', '>f4')
+    """
+    return str(dtype)
+
+
+def is_ml_dtype(dtype: DType) -> bool:
+    """Tell whether a type comes from ml_dtypes (numpy itself cannot name it)."""
+    return dtype.name in ML_DTYPES
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_dtype(text: str) -> DType:
+    """Return the numpy type that an ``Array.dtype`` text names.
+
+    Parameters
+    ----------
+    text : str
+        ``str(dtype)`` of any type without Python objects, structured ones included.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        The text names no type, or one that holds Python objects.
+
+    Examples
+    --------
+    >>> parse_dtype("[('a', '<i4'), ('b', '<f8', (2,))]").itemsize
+    20
+    """
+    if text in ML_DTYPES:
+        ml_dtypes = importlib.import_module("ml_dtypes")
+        found = getattr(ml_dtypes, text, None)
+        if found is None:
+            raise UnsupportedDtypeError(
+                f"dtype {text!r} needs a newer ml_dtypes", remedy="pip install --upgrade ml_dtypes"
+            )
+        return cast(DType, np.dtype(found))
+    if not text or len(text) > MAX_NPY_HEADER:
+        raise UnsupportedDtypeError(f"{text[:80]!r} names no dtype")
+    try:
+        spelled: Any = ast.literal_eval(text) if text[0] in "[{(" else text
+        dtype: DType = np.dtype(spelled)
+    except (
+        TypeError,
+        ValueError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        KeyError,
+        OverflowError,
+    ) as error:
+        raise UnsupportedDtypeError(f"{text[:80]!r} names no dtype") from error
+    if dtype.hasobject:
+        raise UnsupportedDtypeError(f"dtype {text[:80]!r} holds Python objects, which are never stored")
+    return dtype
+
+
+def npy_dtype(dtype: DType) -> DType:
+    """Return the type under which a ``.npy`` holds these elements: void for ml_dtypes."""
+    return np.dtype(f"V{dtype.itemsize}") if is_ml_dtype(dtype) else dtype
+
+
+def npy_header(dtype: DType, shape: tuple[int, ...], fortran_order: bool = False) -> bytes:
+    """Return the header that ``np.save`` writes before such an array, byte for byte.
+
+    Written out rather than left to numpy so that an archive's bytes do not depend on the numpy that
+    reads it back; a test holds it against ``np.save``.
+
+    Examples
+    --------
+    >>> npy_header(np.dtype("<f4"), (2, 3))[10:59]
+    b"{'descr': '<f4', 'fortran_order': False, 'shape':"
+    """
+    text, version = _header_text(dtype, tuple(shape), bool(fortran_order))
+    body = text.encode("latin1" if version < 3 else "utf-8")
+    return NPY_MAGIC + bytes([version, 0]) + len(body).to_bytes(2 if version == 1 else 4, "little") + body
+
+
+@functools.lru_cache(maxsize=4096)
+def _header_text(dtype: DType, shape: tuple[int, ...], fortran_order: bool) -> tuple[str, int]:
+    """Return header text, padding included, and format version (1, 2 or 3)."""
+    if is_ml_dtype(dtype):
+        descr: Any = f"<V{dtype.itemsize}"
+    else:
+        descr = np.lib.format.dtype_to_descr(dtype)
+    text = f"{{'descr': {descr!r}, 'fortran_order': {fortran_order}, 'shape': {shape!r}, }}"
+    if shape:
+        text += " " * (_GROWTH_DIGITS - len(repr(shape[-1 if fortran_order else 0])))
+    for version, width, encoding in ((1, 2, "latin1"), (2, 4, "latin1"), (3, 4, "utf-8")):
+        try:
+            length = len(text.encode(encoding)) + 1
+        except UnicodeEncodeError:
+            continue
+        pad = _ALIGN - (len(NPY_MAGIC) + 2 + width + length) % _ALIGN
+        if version == 1 and length + pad >= 1 << 16:
+            continue
+        return text + " " * pad + "\n", version
+    raise UnsupportedDtypeError(f"field names of dtype {dtype} cannot be encoded")
+
+
+@dataclass(frozen=True, slots=True)
+class NpyLayout:
+    """What the header of a ``.npy`` says."""
+
+    dtype: DType
+    """Element type as the header spells it (void for ml_dtypes)."""
+    shape: tuple[int, ...]
+    """Shape of the array."""
+    fortran_order: bool
+    """Whether the elements are in column-major order."""
+    header_bytes: int
+    """Where the elements begin."""
+
+
+def split_npy(data: bytes | memoryview) -> NpyLayout:
+    """Take the header of a ``.npy`` apart without loading, and without pickle.
+
+    Raises
+    ------
+    ValueError
+        ``data`` is not exactly one ``.npy`` of a type without Python objects: wrong magic or header,
+        or more or fewer bytes than dtype and shape need.
+    """
+    head = bytes(data[:12])
+    if len(head) < 12 or head[:6] != NPY_MAGIC or head[6] not in (1, 2, 3):
+        raise ValueError("not a .npy")
+    width = 2 if head[6] == 1 else 4
+    length = int.from_bytes(head[8 : 8 + width], "little")
+    start = 8 + width + length
+    if length > MAX_NPY_HEADER or start > len(data):
+        raise ValueError("the .npy header is longer than its bytes")
+    try:
+        text = bytes(data[8 + width : start]).decode("utf-8" if head[6] == 3 else "latin1")
+        fields = ast.literal_eval(text.strip())
+        shape, fortran = fields["shape"], fields["fortran_order"]
+        dtype = np.lib.format.descr_to_dtype(fields["descr"])
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError, KeyError, IndexError) as error:
+        raise ValueError("the .npy header cannot be read") from error
+    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError("the .npy shape is not a tuple of lengths")
+    if not isinstance(fortran, bool) or len(fields) != 3:
+        raise ValueError("the .npy header has unknown fields")
+    if dtype.hasobject:
+        raise ValueError("the .npy holds pickled objects")
+    if len(data) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError("the .npy has more or fewer bytes than its shape")
+    return NpyLayout(dtype, shape, fortran, start)

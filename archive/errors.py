@@ -1,0 +1,191 @@
+"""The one tree of errors, grouped by what a handler would do.
+
+::
+
+    ArchiveError                         anything this package raises about an archive
+    ├── NotAnArchiveError  (ValueError)  not ours, or no longer: open with foreign=True, or reindex
+    ├── TruncatedError     (EOFError)    shorter than it says: fetch it again, or take an older one
+    ├── VersionError       (ValueError)  written by a newer format: upgrade fedarchive
+    ├── DamagedError       (ValueError)  ours, but index or metadata fail their digest
+    │   └── DigestError                  the bytes of one array fail their digest
+    ├── HostileFileError   (ValueError)  digests hold, but what they cover breaks the rules
+    ├── PartialSaveError                    a consuming save failed; `partial` names what arrived
+    ├── ClosedError        (ValueError)  the handle was closed
+    ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds
+    ├── ValueRangeError    (ValueError)  a value or name that the format cannot hold
+    ├── UnsupportedURLError (ValueError) a URL this version does not read or write
+    ├── MissingError       (FileNotFoundError)
+    ├── ExistsError        (FileExistsError)
+    └── StorageError       (OSError)     the disk or the network failed; errno says how
+
+Each message says what is wrong, where (path, byte offset, record and key) and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = [
+    "ArchiveError",
+    "ClosedError",
+    "DamagedError",
+    "DigestError",
+    "ExistsError",
+    "HostileFileError",
+    "MissingError",
+    "NotAnArchiveError",
+    "PartialSaveError",
+    "StorageError",
+    "TruncatedError",
+    "UnsupportedDtypeError",
+    "UnsupportedURLError",
+    "ValueRangeError",
+    "VersionError",
+]
+
+
+class ArchiveError(Exception):
+    """Base of every error this package raises about an archive.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, in one sentence without a full stop.
+    path : str, optional
+        The file it is about.
+    offset : int, optional
+        Byte offset in that file.
+    key : str, optional
+        Record and key, as ``record/key``.
+    remedy : str, optional
+        What the caller can do.
+
+    Attributes
+    ----------
+    partial : str or None
+        Where a save that consumed its input left what had arrived; `archive.recover` opens it.
+
+    Examples
+    --------
+    >>> print(ArchiveError("the index is short", path="m.h5", offset=96, remedy="fetch it again"))
+    m.h5: the index is short (at byte 96); fetch it again
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | None = None,
+        offset: int | None = None,
+        key: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.path = path
+        self.offset = offset
+        self.key = key
+        self.remedy = remedy
+        self.partial: str | None = None
+
+    def __str__(self) -> str:
+        text = self.problem
+        if self.key is not None:
+            text = f"{self.key!r}: {text}"
+        if self.path is not None:
+            text = f"{self.path}: {text}"
+        if self.offset is not None:
+            text = f"{text} (at byte {self.offset})"
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process pools: keyword arguments would be lost by the default.
+        return (_rebuild, (type(self), self.__dict__.copy()))
+
+
+class NotAnArchiveError(ArchiveError, ValueError):
+    """The file carries no archive footer at its end."""
+
+
+class TruncatedError(ArchiveError, EOFError):
+    """The file is shorter (or longer) than it says it is."""
+
+
+class VersionError(ArchiveError, ValueError):
+    """The file follows a format version this reader does not know."""
+
+
+class DamagedError(ArchiveError, ValueError):
+    """The file is an archive whose metadata or index fails its digest."""
+
+
+class DigestError(DamagedError):
+    """The bytes of an array do not match the digest saved with them."""
+
+
+class HostileFileError(ArchiveError, ValueError):
+    """The file's digests hold, but its structure breaks a rule of the format."""
+
+
+class PartialSaveError(ArchiveError):
+    """A save that consumed its input failed; what arrived is in ``partial``, the cause is ``__cause__``."""
+
+
+class ClosedError(ArchiveError, ValueError):
+    """The archive handle was closed before its bytes were asked for."""
+
+
+class UnsupportedDtypeError(ArchiveError, TypeError):
+    """An element type that cannot be stored or restored."""
+
+
+class ValueRangeError(ArchiveError, ValueError):
+    """A value, name or size that the format cannot hold."""
+
+
+class UnsupportedURLError(ArchiveError, ValueError):
+    """A URL that this version neither reads nor writes."""
+
+
+class _SystemError(ArchiveError, OSError):
+    """An ArchiveError that is also the OSError a caller expects, with its errno."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        path: str | None = None,
+        offset: int | None = None,
+        key: str | None = None,
+        remedy: str | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(problem, path=path, offset=offset, key=key, remedy=remedy)
+        self.errno = errno
+        self.strerror = os.strerror(errno) if errno is not None else problem
+        self.filename = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # errno and its kin are members of OSError, not of __dict__
+        state = {"errno": self.errno, "strerror": self.strerror, "filename": self.filename}
+        return (_rebuild, (type(self), self.__dict__ | state))
+
+
+class MissingError(_SystemError, FileNotFoundError):
+    """There is no file at that path."""
+
+
+class ExistsError(_SystemError, FileExistsError):
+    """A file is already at that path and overwriting was not allowed."""
+
+
+class StorageError(_SystemError):
+    """Reading or writing failed below us; ``errno`` is the system's own number."""
+
+
+def _rebuild(kind: type[ArchiveError], state: dict[str, object]) -> ArchiveError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, state["problem"])
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error

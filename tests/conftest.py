@@ -1,0 +1,8 @@
+"""Settings of the whole suite."""
+
+from hypothesis import settings
+
+# A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
+# Built on the profile that hypothesis itself chose, which is a reproducible one where CI is set.
+settings.register_profile("fedarchive", settings(deadline=None))
+settings.load_profile("fedarchive")
