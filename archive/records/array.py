@@ -1,0 +1,391 @@
+"""Array: dtype, shape and serialised elements, held in memory or left in an archive."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from archive.dtypes import dtype_name
+from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
+from archive.records.shape import Shape
+from archive.records.stype import SType
+from archive.records.tensors import is_tensor, require_torch, tensor_from_elements, tensor_to_elements
+
+__all__ = ["Array", "array_from_numpy", "require_plain_elements"]
+
+NDArray = np.ndarray[Any, Any]
+Self = TypeVar("Self", bound="Array")
+
+_SLOTS = ("dtype", "shape", "stype", "data")
+_REPR_BYTES = 64
+"""Longest data that repr spells out."""
+
+
+class Array:
+    """One array as Flower keeps it: ``dtype``, ``shape``, ``stype`` and ``data``.
+
+    Made in one of three ways, positionally or by keyword::
+
+        Array(dtype, shape, stype, data)
+        Array(ndarray)  # or ndarray=
+        Array(tensor)  # or torch_tensor=
+
+    Follows Flower's newest ``Array``; lists are taken for ``shape`` too, as until 1.16. The elements of
+    an ndarray or a CPU tensor are copied, so later changes to it do not show.
+
+    Parameters
+    ----------
+    dtype : str
+        Name of the element type, ``str(ndarray.dtype)``; free text for a foreign ``stype``.
+    shape : tuple or list of int
+        Lengths of the axes.
+    stype : str
+        How ``data`` is serialised; ``"numpy.ndarray"`` is a ``.npy``, anything else is free text.
+    data : bytes
+        The serialised array.
+    ndarray : ndarray, optional
+        Elements instead of the four above; ``data`` is then what ``np.save`` writes.
+    torch_tensor : torch.Tensor, optional
+        The same from a tensor, bfloat16 and 8-bit floats included.
+
+    Attributes
+    ----------
+    dtype, stype : str
+    shape : Shape
+        A tuple that also equals the same list.
+
+    Raises
+    ------
+    TypeError
+        Arguments of wrong types, too many, missing, given twice, or two ways mixed.
+    ValueError
+        ``ndarray`` holds Python objects.
+    RuntimeError
+        ``torch_tensor`` was given but torch is not loaded.
+
+    Notes
+    -----
+    Equal when dtype, shape, stype and data are; unhashable; picklable and copyable. An Array read from
+    an archive produces ``data`` when it is asked for.
+
+    Examples
+    --------
+    >>> array = Array(np.arange(6, dtype="f4").reshape(2, 3))
+    >>> array
+    Array(dtype='float32', shape=(2, 3), stype='numpy.ndarray', data=<152 bytes>)
+    >>> array[1, 1:], array.nbytes
+    (array([4., 5.], dtype=float32), 24)
+    >>> array.data == Array("float32", [2, 3], "numpy.ndarray", array.data).data
+    True
+    """
+
+    __slots__ = ("__weakref__", "_payload", "dtype", "shape", "stype")
+
+    dtype: str
+    shape: tuple[int, ...]
+    stype: str
+    _payload: Payload
+
+    def __init__(
+        self,
+        *args: Any,
+        dtype: str | None = None,
+        shape: tuple[int, ...] | list[int] | None = None,
+        stype: str | None = None,
+        data: bytes | None = None,
+        ndarray: NDArray | None = None,
+        torch_tensor: Any = None,
+    ) -> None:
+        if len(args) > len(_SLOTS):
+            _refuse(f"at most {len(_SLOTS)} positional values, not {len(args)}")
+        parts = {
+            name: value
+            for name, value in zip(_SLOTS, (dtype, shape, stype, data), strict=True)
+            if value is not None
+        }
+        sources = [value for value in (ndarray, torch_tensor) if value is not None]
+        if args and (isinstance(args[0], np.ndarray) or is_tensor(args[0])):
+            sources.extend(args)
+            args = ()
+        if len(sources) > 1 or (sources and (parts or args)):
+            _refuse("one way to make it, not two mixed")
+        if ndarray is not None and not isinstance(ndarray, np.ndarray):
+            _refuse(f"ndarray to be an ndarray, not {type(ndarray)}")
+        if torch_tensor is not None:
+            require_torch()
+            if not is_tensor(torch_tensor):
+                _refuse(f"torch_tensor to be a tensor, not {type(torch_tensor)}")
+        if sources:
+            made = (
+                self.from_numpy_ndarray(sources[0])
+                if isinstance(sources[0], np.ndarray)
+                else self.from_torch_tensor(sources[0])
+            )
+            self.dtype, self.shape, self.stype, self._payload = (
+                made.dtype,
+                made.shape,
+                made.stype,
+                made._payload,
+            )
+            return
+        for name, value in zip(_SLOTS, args, strict=False):
+            if name in parts:
+                _refuse(f"{name} once, not twice")
+            parts[name] = value
+        self._set_parts(parts)
+
+    def _set_parts(self, parts: dict[str, Any]) -> None:
+        missing = [name for name in _SLOTS if name not in parts]
+        if missing:
+            _refuse(
+                "an ndarray, a tensor, or all of dtype, shape, stype and data; missing: " + ", ".join(missing)
+            )
+        dtype, shape, stype, data = (parts[name] for name in _SLOTS)
+        if not isinstance(dtype, str) or not isinstance(stype, str):
+            _refuse(f"dtype and stype to be str, not {type(dtype)} and {type(stype)}")
+        if not isinstance(shape, (tuple, list)) or not all(isinstance(length, int) for length in shape):
+            _refuse(f"shape to be a tuple or list of int, not {shape!r}")
+        if not isinstance(data, bytes):
+            _refuse(f"data to be bytes, not {type(data)}")
+        self.dtype, self.shape, self.stype = dtype, Shape(shape), stype
+        self._payload = BytesPayload(data, dtype)
+
+    @classmethod
+    def from_payload(
+        cls: type[Self], dtype: str, shape: tuple[int, ...], stype: str, payload: Payload
+    ) -> Self:
+        """Return an Array over a payload, unchecked: the loader's way, cheap enough for 20,000 in a row.
+
+        Parameters
+        ----------
+        dtype, stype : str
+        shape : tuple of int
+            Kept as it is where it is a ``Shape``: equal shapes may share one.
+        payload : Payload
+            Where the bytes live.
+
+        Examples
+        --------
+        >>> Array.from_payload("float32", (2,), "numpy.ndarray", NdarrayPayload(np.zeros(2, "f4"))).size
+        2
+        """
+        array = cls.__new__(cls)
+        array.dtype = dtype
+        array.shape = shape if type(shape) is Shape else Shape(shape)
+        array.stype = stype
+        array._payload = payload
+        return array
+
+    @classmethod
+    def from_numpy_ndarray(cls: type[Self], ndarray: NDArray) -> Self:
+        """Return an Array of a copy of an ndarray's elements.
+
+        Parameters
+        ----------
+        ndarray : ndarray
+            Any shape and layout, any element type without Python objects. Subclasses are taken as
+            plain arrays: a mask or matrix does not survive, as with ``np.save``.
+
+        Raises
+        ------
+        TypeError
+            ``ndarray`` is none.
+        ValueError
+            Its elements are Python objects, which would have to be pickled.
+
+        Examples
+        --------
+        >>> Array.from_numpy_ndarray(np.float64([[1.5]])).shape
+        (1, 1)
+        """
+        if not isinstance(ndarray, np.ndarray):
+            _refuse(f"an ndarray, not {type(ndarray)}")
+        require_plain_elements(ndarray)
+        elements = private_copy(ndarray)
+        return cls.from_payload(
+            dtype_name(elements.dtype), Shape(elements.shape), SType.NUMPY, NdarrayPayload(elements)
+        )
+
+    @classmethod
+    def from_torch_tensor(cls: type[Self], tensor: Any) -> Self:
+        """Return an Array of a copy of a tensor's elements, detached and brought to the CPU.
+
+        Parameters
+        ----------
+        tensor : torch.Tensor
+            bfloat16 and the 8-bit floats become their ml_dtypes types, where Flower fails.
+
+        Raises
+        ------
+        RuntimeError
+            torch is not loaded.
+        TypeError
+            Not a tensor, or one that numpy has no type or layout for.
+        """
+        require_torch()
+        if not is_tensor(tensor):
+            _refuse(f"a torch.Tensor, not {type(tensor)}")
+        elements, private = tensor_to_elements(tensor)
+        if not private:
+            return cls.from_numpy_ndarray(elements)
+        # Brought from another device: that was the copy already.
+        return cls.from_payload(
+            dtype_name(elements.dtype), Shape(elements.shape), SType.NUMPY, NdarrayPayload(elements)
+        )
+
+    @property
+    def payload(self) -> Payload:
+        """Where the bytes live."""
+        return self._payload
+
+    @property
+    def data(self) -> bytes:
+        """The serialised array; serialised or read each time where the Array does not hold bytes."""
+        return self._payload.data()
+
+    @data.setter
+    def data(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError(f"Array.data must be bytes, not {type(data)}")
+        self._payload = BytesPayload(data, self.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements, without header (of ``data`` where it is no ``.npy``)."""
+        return self._payload.nbytes
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def numpy(self, *, copy: bool = False) -> NDArray:
+        """Return the elements.
+
+        Parameters
+        ----------
+        copy : bool, default False
+            True for a private, writable array in any case. An Array held in memory always gives one,
+            as in Flower; one read from an archive gives a read-only view of the file unless asked.
+
+        Raises
+        ------
+        TypeError
+            ``stype`` is not ``"numpy.ndarray"``.
+        ValueError, EOFError
+            ``data`` given by a caller is no ``.npy``.
+
+        Examples
+        --------
+        >>> Array(np.array([1, 2])).numpy()
+        array([1, 2])
+        """
+        self._require_elements()
+        return self._payload.numpy(copy)
+
+    def torch(self) -> Any:
+        """Return the elements as a writable tensor that shares no memory with this Array.
+
+        Raises
+        ------
+        RuntimeError
+            torch is not loaded: import it first.
+        TypeError
+            ``stype`` is not ``"numpy.ndarray"``, or torch has no such element type.
+        """
+        require_torch()
+        self._require_elements()
+        return tensor_from_elements(self._payload.writable())
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return ``elements[index]`` by numpy's rules, read-only where it is a view."""
+        self._require_elements()
+        return self._payload.getitem(index)
+
+    # Without it Python would call __getitem__(0), (1), ... to iterate, one read each.
+    __iter__ = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Return the elements for numpy: read-only and uncopied where ``copy`` allows it.
+
+        Raises
+        ------
+        ValueError
+            ``copy=False`` but another ``dtype`` was asked for.
+        """
+        self._require_elements()
+        elements: NDArray = self._payload.numpy(True) if copy else self._payload.getitem(...)
+        if dtype is None or np.dtype(dtype) == elements.dtype:
+            return elements
+        if copy is False:
+            raise ValueError(f"{elements.dtype} cannot become {np.dtype(dtype)} without a copy")
+        return elements.astype(dtype)
+
+    def _require_elements(self) -> None:
+        if self.stype != SType.NUMPY:
+            raise TypeError(
+                f"an Array of stype {self.stype!r} has no known elements, only {SType.NUMPY!r} has; use data"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare dtype, shape, stype and data; reads data only when all else is equal."""
+        if not isinstance(other, Array) or other.__class__ is not self.__class__:
+            return NotImplemented
+        if (self.dtype, self.shape, self.stype) != (other.dtype, other.shape, other.stype):
+            return False
+        mine, theirs = self._payload, other._payload
+        if mine is theirs:
+            return True
+        return mine.data_nbytes == theirs.data_nbytes and mine.data() == theirs.data()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return the arguments; long data, and data that would have to be read, as its length."""
+        payload = self._payload
+        spelled = isinstance(payload, BytesPayload) and payload.data_nbytes <= _REPR_BYTES
+        data = repr(self.data) if spelled else f"<{payload.data_nbytes} bytes>"
+        described = f"dtype={self.dtype!r}, shape={self.shape!r}, stype={self.stype!r}"
+        return f"{type(self).__name__}({described}, data={data})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle by slots, which Python's protocols 0 and 1 cannot do by themselves."""
+        return super().__reduce_ex__(max(protocol, 2))
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        """Return a new Array; payloads that nothing can change are shared (their own ``__deepcopy__``)."""
+        clone = copy.copy(self)
+        clone._payload = copy.deepcopy(self._payload, memo)
+        return clone
+
+
+def array_from_numpy(ndarray: NDArray) -> Array:
+    """Return ``Array(ndarray)``: the name Flower had for it until 1.16.
+
+    Examples
+    --------
+    >>> array_from_numpy(np.zeros(3, "f4")).dtype
+    'float32'
+    """
+    return Array.from_numpy_ndarray(ndarray)
+
+
+def require_plain_elements(ndarray: NDArray) -> None:
+    """Raise ValueError where elements are Python objects, which only pickle could hold."""
+    if ndarray.dtype.hasobject:
+        raise ValueError(
+            f"an array of dtype {ndarray.dtype} holds Python objects, which are never pickled; "
+            "convert it to a numeric or fixed-width type"
+        )
+
+
+def _refuse(expected: str) -> NoReturn:
+    raise TypeError(f"Array expects {expected}")

@@ -1,0 +1,40 @@
+"""Context: the state that a node keeps between the rounds of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from archive.records.recorddict import RecordDict
+from archive.records.recordset import RecordSet
+
+__all__ = ["Context", "UserConfig"]
+
+UserConfig: TypeAlias = dict[str, bool | float | int | str]
+
+
+@dataclass
+class Context:
+    """What Flower hands to a client or server app beside the message.
+
+    Follows Flower's ``Context``; nothing is checked, everything may be assigned.
+
+    Examples
+    --------
+    >>> context = Context(run_id=1, node_id=7, node_config={}, state=RecordDict(), run_config={"lr": 0.1})
+    >>> context.run_config["lr"]
+    0.1
+    """
+
+    run_id: int
+    """Which run the state belongs to."""
+    node_id: int
+    """Which node holds it."""
+    node_config: UserConfig
+    """Settings of the node, the partition of a simulation for one."""
+    state: RecordSet | RecordDict
+    """Records that live as long as the run."""
+    run_config: UserConfig
+    """Settings of the run."""
+    series_id: int = 0
+    """Which series of runs it belongs to (Flower since 1.41)."""

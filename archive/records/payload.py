@@ -1,0 +1,240 @@
+"""The seam between an Array and wherever its bytes live, and the two payloads that live in memory.
+
+A payload is a value: nothing that it hands out lets a caller change what it hands out next. Arrays
+may therefore share one, and copying an Array does not copy its payload. A deep copy asks the payload,
+so that one which hands out its own memory can copy it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from archive.dtypes import ML_DTYPES, npy_header, parse_dtype, split_npy
+
+__all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release_of"]
+
+NDArray = np.ndarray[Any, Any]
+
+
+class Payload(Protocol):
+    """Where an Array's bytes live: in memory, or in an archive."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements (of the raw data where it is no ``.npy``)."""
+
+    @property
+    def data_nbytes(self) -> int:
+        """``len(Array.data)``, known without reading."""
+
+    def data(self) -> bytes:
+        """Return ``Array.data``, byte for byte."""
+
+    def numpy(self, copy: bool) -> NDArray:
+        """Return the elements: private and writable, or (``copy=False``) maybe a read-only view."""
+
+    def writable(self) -> NDArray:
+        """Return private writable elements: a copy, or a copy-on-write map."""
+
+    def getitem(self, index: Any) -> Any:
+        """Return ``elements[index]``, read-only where it is a view, reading no more than needed."""
+
+
+class BytesPayload:
+    """Bytes that a caller gave, kept as they are.
+
+    Parameters
+    ----------
+    data : bytes
+        What ``Array.data`` returns.
+    dtype : str, default ""
+        ``Array.dtype``; restores ml_dtypes, which a ``.npy`` holds as void.
+
+    Examples
+    --------
+    >>> BytesPayload(b"abc").nbytes
+    3
+    """
+
+    __slots__ = ("_data", "_dtype")
+
+    def __init__(self, data: bytes, dtype: str = "") -> None:
+        self._data = data
+        self._dtype = dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements where the data is one ``.npy``, else of the data."""
+        try:
+            return len(self._data) - split_npy(self._data).header_bytes
+        except ValueError:
+            return len(self._data)
+
+    @property
+    def data_nbytes(self) -> int:
+        """Length of the data."""
+        return len(self._data)
+
+    def data(self) -> bytes:
+        """Return the very object that was given."""
+        return self._data
+
+    def numpy(self, copy: bool = False) -> NDArray:
+        """Return a private, writable array, whatever ``copy`` says: the upstream ``Array.numpy()``."""
+        return private_copy(self._elements())
+
+    def writable(self) -> NDArray:
+        """Return a private, writable array."""
+        return self.numpy()
+
+    def getitem(self, index: Any) -> Any:
+        """Return ``elements[index]``, a read-only view where numpy gives a view."""
+        return self._elements()[index]
+
+    def _elements(self) -> NDArray:
+        """Return the elements without copying them; they are read-only because bytes are."""
+        try:
+            layout = split_npy(self._data)
+        except ValueError:
+            # Upstream hands any bytes to np.load, which also takes a .npy with something behind it
+            # and otherwise raises the error (EOFError, ValueError) that callers know.
+            loaded = np.load(io.BytesIO(self._data), allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):
+                raise ValueError("the data is an .npz, not the .npy of one array") from None
+            elements = loaded
+            elements.flags.writeable = False
+        else:
+            elements = np.ndarray(
+                layout.shape,
+                layout.dtype,
+                self._data,
+                layout.header_bytes,
+                order="F" if layout.fortran_order else "C",
+            )
+        if elements.dtype.kind == "V" and elements.dtype.names is None and self._dtype in ML_DTYPES:
+            named = parse_dtype(self._dtype)
+            if named.itemsize == elements.dtype.itemsize:
+                elements = elements.view(named)
+        return elements
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BytesPayload:
+        """Return the payload itself: nothing can change it."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle protocols 0 and 1 cannot take slots apart by themselves.
+        return type(self), (self._data, self._dtype)
+
+
+class NdarrayPayload:
+    """A private ndarray, serialised on demand.
+
+    Parameters
+    ----------
+    array : ndarray
+        Taken over without a copy: nobody else may write to it from now on. ``Array(ndarray)`` makes
+        that copy; a loader hands in memory that is its own.
+
+    Examples
+    --------
+    >>> payload = NdarrayPayload(np.zeros((2, 3), "f4"))
+    >>> payload.nbytes, payload.data_nbytes, len(payload.data())
+    (24, 152, 152)
+    """
+
+    __slots__ = ("array",)
+
+    array: NDArray
+    """The elements; whoever reads them here must not write to them."""
+
+    def __init__(self, array: NDArray) -> None:
+        self.array = array
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self.array.nbytes
+
+    @property
+    def data_nbytes(self) -> int:
+        """Bytes of the ``.npy``: header and elements."""
+        return len(self._header()) + self.array.nbytes
+
+    def data(self) -> bytes:
+        """Return what ``np.save(allow_pickle=False)`` writes, byte for byte."""
+        array = self.array.T if self._fortran() else self.array
+        if array.nbytes == 0:
+            return self._header()
+        # One pass over the memory: join reads the elements where they lie.
+        return b"".join((self._header(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
+
+    def numpy(self, copy: bool = False) -> NDArray:
+        """Return a private, writable array, whatever ``copy`` says: the upstream ``Array.numpy()``."""
+        return private_copy(self.array)
+
+    def writable(self) -> NDArray:
+        """Return a private, writable array."""
+        return private_copy(self.array)
+
+    def getitem(self, index: Any) -> Any:
+        """Return ``elements[index]``, a read-only view where numpy gives a view."""
+        view = self.array.view()
+        view.flags.writeable = False
+        return view[index]
+
+    def _fortran(self) -> bool:
+        return self.array.flags.f_contiguous and not self.array.flags.c_contiguous
+
+    def _header(self) -> bytes:
+        return npy_header(self.array.dtype, self.array.shape, self._fortran())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NdarrayPayload:
+        """Return the payload itself: nothing can change it."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as serialised bytes: below protocol 5 numpy pickles big-endian elements as native ones
+        return _rebuild, (type(self), self.array.dtype, self.data())
+
+
+def _rebuild(kind: type[NdarrayPayload], dtype: np.dtype[Any], data: bytes) -> NdarrayPayload:
+    layout = split_npy(data)
+    order: Any = "F" if layout.fortran_order else "C"
+    return kind(np.ndarray(layout.shape, dtype, bytearray(data), layout.header_bytes, order=order))
+
+
+def private_copy(array: NDArray) -> NDArray:
+    """Return a writable copy as plain ndarray, in C order unless the array is in Fortran order.
+
+    Keeping just these two orders keeps the bytes of ``np.save``, which writes every other layout in
+    C order. Structured elements are copied as raw bytes: numpy copies them field by field and leaves
+    whatever was in memory between the fields, which would then be saved.
+
+    Examples
+    --------
+    >>> private_copy(np.zeros((2, 3), order="F")).flags.f_contiguous
+    True
+    """
+    plain = np.asarray(array)
+    order: Any = "F" if plain.flags.f_contiguous and not plain.flags.c_contiguous else "C"
+    if plain.dtype.names is not None and plain.dtype.itemsize:
+        raw = plain.view(np.dtype(f"V{plain.dtype.itemsize}"))
+        return np.array(raw, order=order).view(plain.dtype)
+    return np.array(plain, order=order)
+
+
+def release_of(payload: Payload) -> Callable[[], object]:
+    """Return what gives back the pages of elements that are still in a file; does nothing for others.
+
+    It must not hold a payload that lives in memory: whoever drains a record holds the only reference.
+    """
+    release: Callable[[], object] | None = getattr(payload, "release", None)
+    return release if release is not None else _keep
+
+
+def _keep() -> None:
+    """Give nothing back: what is in memory belongs to whoever holds it."""

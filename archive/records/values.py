@@ -1,0 +1,165 @@
+"""MetricRecord and ConfigRecord: numbers, texts and flags by name."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, TypeAlias
+
+from archive.records.typeddict import TypedDict, require_str_key
+
+__all__ = ["ConfigRecord", "ConfigValue", "ConfigsRecord", "MetricRecord", "MetricValue", "MetricsRecord"]
+
+MetricValue: TypeAlias = int | float | list[int] | list[float]
+ConfigValue: TypeAlias = (
+    int | float | str | bytes | bool | list[int] | list[float] | list[str] | list[bytes] | list[bool]
+)
+
+NUMBER_BYTES = 8
+"""What one int or float counts for, whatever its size in memory."""
+
+
+class MetricRecord(TypedDict[str, MetricValue]):
+    """Numbers by name: int, float, or a list of one of them.
+
+    Follows Flower's ``MetricRecord`` (``MetricsRecord`` until 1.16). Only assignment checks: a list may
+    be appended to in place afterwards.
+
+    Parameters
+    ----------
+    metric_dict : dict of str to int, float, list of int or list of float, optional
+        Initial values.
+    keep_input : bool, default True
+        False removes each key from ``metric_dict`` once it is taken over.
+
+    Raises
+    ------
+    TypeError
+        A key is no str, or a value none of the above. bool is no metric, numpy's scalars are none but
+        ``np.float64``, which is a float; in a list the first value decides which type the rest must have.
+
+    Examples
+    --------
+    >>> record = MetricRecord({"loss": 0.5, "accuracy": [0.25, 0.75]})
+    >>> record.count_bytes()
+    36
+    >>> record["correct"] = True
+    Traceback (most recent call last):
+    TypeError: A metric must be int, float, or a list of one of them, not <class 'bool'>.
+    """
+
+    def __init__(
+        self, metric_dict: MutableMapping[str, MetricValue] | None = None, keep_input: bool = True
+    ) -> None:
+        super().__init__(require_str_key, _check_metric)
+        _take_over(self, metric_dict, keep_input)
+
+    def count_bytes(self) -> int:
+        """Return 8 for every number plus the length of every key in characters."""
+        return sum(
+            len(key) + NUMBER_BYTES * (len(value) if isinstance(value, list) else 1)
+            for key, value in self.items()
+        )
+
+
+class ConfigRecord(TypedDict[str, ConfigValue]):
+    """Settings by name: int, float, str, bytes, bool, or a list of one of them.
+
+    Follows Flower's ``ConfigRecord`` (``ConfigsRecord`` until 1.16). Only assignment checks: a list may
+    be appended to in place afterwards.
+
+    Parameters
+    ----------
+    config_dict : dict of str to values, optional
+        Initial values.
+    keep_input : bool, default True
+        False removes each key from ``config_dict`` once it is taken over.
+
+    Raises
+    ------
+    TypeError
+        A key is no str, or a value none of the above; in a list the first value decides which type the
+        rest must have.
+
+    Examples
+    --------
+    >>> ConfigRecord({"lr": 0.1, "layers": ["a", "b"], "augment": True}).count_bytes()
+    26
+    """
+
+    def __init__(
+        self, config_dict: MutableMapping[str, ConfigValue] | None = None, keep_input: bool = True
+    ) -> None:
+        super().__init__(require_str_key, _check_config)
+        _take_over(self, config_dict, keep_input)
+
+    def count_bytes(self) -> int:
+        """Return the bytes of every value plus the length of every key in characters.
+
+        8 for an int or float, 1 for a bool, its length for str and bytes; the first value of a list
+        decides for all of it, as it does in Flower. Empty values count 0 (where Flower raises).
+        """
+        return sum(len(key) + _config_bytes(value) for key, value in self.items())
+
+
+MetricsRecord = MetricRecord
+ConfigsRecord = ConfigRecord
+
+
+def _check_metric(value: object) -> None:
+    kind = _deciding_type(value)
+    if kind is not None and (not issubclass(kind, (int, float)) or issubclass(kind, bool)):
+        raise TypeError(
+            f"A metric must be int, float, or a list of one of them, not {_described(value, kind)}."
+        )
+    _check_rest(value, kind)
+
+
+def _check_config(value: object) -> None:
+    kind = _deciding_type(value)
+    if kind is not None and not issubclass(kind, (int, float, str, bytes)):
+        raise TypeError(
+            f"A config must be int, float, str, bytes, bool, or a list of one of them, "
+            f"not {_described(value, kind)}."
+        )
+    _check_rest(value, kind)
+
+
+def _deciding_type(value: object) -> type | None:
+    """Return the type that decides: a list's first value's; None for an empty list."""
+    if isinstance(value, list):
+        return type(value[0]) if value else None
+    return type(value)
+
+
+def _check_rest(value: object, kind: type | None) -> None:
+    if kind is None or not isinstance(value, list):
+        return
+    for place, item in enumerate(value):
+        if not isinstance(item, kind):
+            raise TypeError(
+                f"A list must hold one type: its first value is {kind}, the one at {place} is {type(item)}."
+            )
+
+
+def _described(value: object, kind: type) -> str:
+    return f"a list of {kind}" if isinstance(value, list) else f"{kind}"
+
+
+def _config_bytes(value: ConfigValue) -> int:
+    items: list[Any] = value if isinstance(value, list) else [value]
+    if not items:
+        return 0
+    if isinstance(items[0], (str, bytes)):
+        return sum(len(item) for item in items)
+    return len(items) * (1 if isinstance(items[0], bool) else NUMBER_BYTES)
+
+
+def _take_over(record: TypedDict[str, Any], given: MutableMapping[str, Any] | None, keep_input: bool) -> None:
+    if given is None:
+        return
+    if keep_input:
+        record.update(given)
+        return
+    record.update(given)
+    for key in record:
+        del given[key]

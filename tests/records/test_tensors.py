@@ -1,0 +1,163 @@
+"""Tensors to Arrays and back; torch is found, never imported."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from archive.records import Array
+from archive.records.tensors import is_tensor, tensor_from_elements, tensor_to_elements
+
+from .conftest import StoredPayload
+from .test_payload import saved
+
+torch = pytest.importorskip("torch")
+Stored = Callable[..., tuple[Array, StoredPayload]]
+
+SHARED = ["bool", "int8", "int16", "int32", "int64", "uint8", "float16", "float32", "float64", "complex64"]
+LATER = ["complex128", "uint16", "uint32", "uint64"]
+SPECIAL = ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"]
+
+
+def bits(tensor: Any) -> list[int]:
+    if tensor.numel() == 0:
+        return []
+    return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [Array, lambda t: Array(torch_tensor=t), Array.from_torch_tensor])
+def test_from_tensor(make: Callable[[Any], Array]) -> None:
+    array = make(torch.tensor([1.0, 2.0], requires_grad=True))
+    assert array == Array(np.array([1, 2], "f4"))
+    assert make(torch.nn.Parameter(torch.ones(2))) == Array(np.ones(2, "f4"))
+
+
+def test_from_tensor_is_a_snapshot() -> None:
+    tensor = torch.zeros(3)
+    array = Array(tensor)
+    tensor[0] = 9
+    assert array.numpy()[0] == 0
+
+
+def test_from_transposed_tensor_is_fortran_as_upstream() -> None:
+    array = Array(torch.arange(6.0).reshape(2, 3).T)
+    assert array.data == saved(np.arange(6, dtype="f4").reshape(2, 3).T)
+
+
+def test_from_conjugated_and_negated_tensors() -> None:
+    tensor = torch.tensor([1 + 2j])
+    assert Array(tensor.conj()).numpy().tolist() == [1 - 2j]
+    assert Array(tensor.conj().imag).numpy().tolist() == [-2]
+
+
+@pytest.mark.parametrize("name", SHARED + LATER + SPECIAL)
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_every_type_goes_in_and_out(name: str, shape: tuple[int, ...]) -> None:
+    tensor = torch.ones(shape).to(getattr(torch, name))
+    array = Array(tensor)
+    assert array.dtype == name
+    for source in (array, Array(array.dtype, array.shape, array.stype, array.data)):
+        back = source.torch()
+        assert back.dtype == tensor.dtype
+        assert back.shape == tensor.shape
+        assert bits(back) == bits(tensor)
+
+
+def test_bfloat16_is_ml_dtypes() -> None:
+    assert Array(torch.tensor([1.5]).bfloat16()).numpy().dtype == ml_dtypes.bfloat16
+
+
+def test_from_odd_tensors_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        Array(torch.eye(2).to_sparse())
+    for wrong in (np.zeros(2), [1.0], 3):
+        with pytest.raises(TypeError):
+            Array(torch_tensor=wrong)
+        with pytest.raises(TypeError):
+            Array.from_torch_tensor(wrong)
+    with pytest.raises(TypeError):
+        Array(torch.zeros(2), dtype="float32")
+    with pytest.raises(TypeError):
+        Array(torch_tensor=torch.zeros(2), ndarray=np.zeros(2))
+
+
+def test_torch_is_private_and_writable() -> None:
+    array = Array(np.zeros(3))
+    array.torch()[0] = 9
+    assert array.numpy()[0] == 0
+
+
+def test_torch_of_a_lazy_array_takes_writable_memory(stored: Stored) -> None:
+    array, payload = stored(np.zeros(3))
+    array.torch()[0] = 9
+    assert payload.reads == ["writable"]
+    assert array.numpy()[0] == 0
+
+
+def test_torch_swaps_foreign_byte_order() -> None:
+    assert Array(np.array([1, 2], ">f4")).torch().tolist() == [1, 2]
+
+
+def test_torch_keeps_fortran_order() -> None:
+    assert Array(np.asfortranarray(np.arange(6.0).reshape(2, 3))).torch().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_reversed_elements_are_copied() -> None:
+    assert tensor_from_elements(np.arange(3.0)[::-1]).tolist() == [2, 1, 0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
+def test_from_another_device_is_copied_once() -> None:
+    tensor = torch.arange(3.0, device="cuda").bfloat16()
+    elements, private = tensor_to_elements(tensor)
+    assert private
+    assert elements.tolist() == [0, 1, 2]
+    array = Array(tensor)
+    tensor[0] = 9
+    assert array.torch().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["U3", "S2", "M8[s]", "V4", "longdouble", ml_dtypes.int4])
+def test_torch_without_such_a_type_is_a_type_error(kind: Any) -> None:
+    with pytest.raises(TypeError, match="torch has no element type"):
+        Array(np.zeros(2, kind)).torch()
+
+
+def test_torch_of_another_stype_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="'raw'"):
+        Array("float32", (1,), "raw", b"1234").torch()
+
+
+def test_is_tensor() -> None:
+    assert is_tensor(torch.zeros(1))
+    assert is_tensor(torch.nn.Parameter(torch.zeros(1)))
+    assert not is_tensor(np.zeros(1))
+
+
+def test_without_torch_a_runtime_error_says_what_to_do() -> None:
+    code = """
+import sys
+import numpy as np
+from archive.records import Array, ArrayRecord
+for call in (
+    Array(np.zeros(2)).torch,
+    lambda: Array(torch_tensor=1),
+    lambda: Array.from_torch_tensor(1),
+    lambda: ArrayRecord.from_torch_state_dict({}),
+    lambda: ArrayRecord(torch_state_dict={}),
+    ArrayRecord().to_torch_state_dict,
+):
+    try:
+        call()
+    except RuntimeError as error:
+        assert "import torch" in str(error), error
+    else:
+        raise AssertionError(call)
+assert ArrayRecord({}) == {}
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
