@@ -1,0 +1,37 @@
+"""Digests: xxh3-128 of every segment of every array, of the HDF5 metadata, the index and the footer.
+
+xxh3 finds damage, not forgery: whoever can write the file can write its digests (``spec/security.md``
+says what to sign). It hashes 15 to 29 GB/s on one core, so that checking costs less than reading.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import xxhash
+
+from archive.format.elements import ArrayType
+
+__all__ = ["array_digest", "digest", "name_hash"]
+
+digest: Callable[[Any], bytes] = xxhash.xxh3_128_digest
+"""xxh3-128 of a buffer, as its 16 canonical (big-endian) bytes ([DIGEST-1])."""
+
+name_hash: Callable[[bytes], int] = xxhash.xxh3_64_intdigest
+"""xxh3-64 of a key's UTF-8, by which the name table is sorted ([INDEX-9])."""
+
+
+def array_digest(
+    segments: bytes, segment_bytes: int, kind: ArrayType, flags: int, shape: Sequence[int]
+) -> bytes:
+    """Return the digest of a whole array, derived from its segments' ([DIGEST-3]).
+
+    Two rows with equal digests have equal dtype, shape, stype and ``Array.data``, whichever file they
+    are in. Rows that are stored differently (order, mode, segment size) have different ones.
+    """
+    texts = [text.encode() for text in (kind.dtype, kind.stype, kind.description)]
+    texts.append(kind.npy_header)
+    numbers = (segment_bytes, kind.itemsize, kind.mode, flags, *map(len, texts), len(shape), *shape)
+    return digest(struct.pack(f"<{len(numbers)}Q", *numbers) + b"".join(texts) + segments)

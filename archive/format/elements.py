@@ -1,0 +1,168 @@
+"""How elements of a type are stored: their spelling in the index, and text as fixed-width UTF-8."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.dtypes import MAX_NPY_HEADER, dtype_name, is_ml_dtype, parse_dtype
+from archive.errors import HostileFileError, UnsupportedDtypeError
+from archive.format.constants import MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
+
+__all__ = ["ArrayType", "describe_dtype", "pack_text", "parse_description", "text_width", "unpack_text"]
+
+DType = np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """What many arrays of an archive share: one row of its type table."""
+
+    dtype: str
+    """``Array.dtype``, as it was given."""
+    stype: str
+    """``Array.stype``, as it was given."""
+    description: str
+    """Element type, spelled as in `describe_dtype`; in mode DATA ``""``, but for values that are datasets."""
+    mode: int
+    """MODE_ELEMENTS, MODE_TEXT or MODE_DATA."""
+    itemsize: int
+    """Bytes of one stored element (1 in mode DATA)."""
+    npy_header: bytes = b""
+    """The .npy header of ``Array.data`` where it is not the canonical one."""
+
+
+def describe_dtype(dtype: DType) -> str:
+    """Spell an element type for the index ([DTYPE-1]): as a ``.npy`` header does, ml_dtypes by name.
+
+    Examples
+    --------
+    >>> describe_dtype(np.dtype("float32")), describe_dtype(np.dtype([("a", "i1"), ("b", "?", (2,))]))
+    ('<f4', "[('a', '|i1'), ('b', '|b1', (2,))]")
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        Structured with members that overlap or are out of order, which no ``.npy`` holds.
+    """
+    if is_ml_dtype(dtype):
+        return dtype_name(dtype)
+    if dtype.names is None:
+        return str(dtype.str)
+    try:
+        return repr(np.lib.format.dtype_to_descr(dtype))
+    except ValueError as error:
+        raise UnsupportedDtypeError(
+            f"the members of dtype {dtype_name(dtype)[:80]} overlap or are out of order",
+            remedy="copy it to a packed dtype",
+        ) from error
+
+
+def parse_description(text: str) -> DType:
+    """Return the element type that the index spells.
+
+    Raises
+    ------
+    HostileFileError
+        The text names no element type without Python objects.
+    """
+    dtype = _parse_description(text)
+    if dtype is None:
+        raise HostileFileError(f"the element type {text[:80]!r} is unknown")
+    return dtype
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse_description(text: str) -> DType | None:
+    """Return the type of a description; None unless it is spelled the one way `describe_dtype` does."""
+    try:
+        if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:
+            dtype = np.lib.format.descr_to_dtype(ast.literal_eval(text))
+        else:
+            dtype = parse_dtype(text)
+        return dtype if not dtype.hasobject and describe_dtype(dtype) == text else None
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, IndexError, KeyError):
+        return None
+
+
+def opaque_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return structured elements as opaque ones of their size, any other array as it is.
+
+    numpy copies structured elements field by field and leaves whatever was in memory between the
+    fields; those bytes would be saved, and would differ each time.
+    """
+    if array.dtype.names is not None and array.dtype.itemsize:
+        return array.view(np.dtype(f"V{array.dtype.itemsize}"))
+    return array
+
+
+def text_width(array: np.ndarray[Any, Any]) -> int | None:
+    """Return the width in bytes that holds every element of a ``U`` array as UTF-8, None where none does.
+
+    NUL inside a text and lone surrogates do not survive as fixed-width UTF-8; such arrays are stored
+    as the code points they are, and so are those much wider than their text, which would let a small
+    file claim all memory.
+    """
+    if array.size == 0 or array.dtype.itemsize == 0:
+        return None
+    points = np.ascontiguousarray(array).view(f"{array.dtype.byteorder}u4").reshape(array.size, -1)
+    if bool(((points >= 0xD800) & (points < 0xE000)).any()) or bool((points > 0x10FFFF).any()):
+        return None
+    inner_nul = (points[:, :-1] == 0) & (points[:, 1:] != 0)
+    if bool(inner_nul.any()):
+        return None
+    sizes = (points != 0).astype(np.int64)
+    for limit in (0x80, 0x800, 0x10000):
+        sizes += points >= limit
+    width = max(1, int(sizes.sum(axis=1).max()))
+    return width if array.dtype.itemsize <= width * MAX_TEXT_EXPANSION else None
+
+
+def pack_text(array: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+    """Return ``U`` elements as NUL-padded UTF-8 of ``width`` bytes each, in C order (dtype ``S``)."""
+    # flat, because np.char stops at 32 axes
+    flat = np.char.encode(np.ascontiguousarray(array).reshape(-1), "utf-8")
+    packed: np.ndarray[Any, Any] = flat.astype(f"S{width}").reshape(array.shape)
+    return packed
+
+
+def unpack_text(stored: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+    """Return the ``U`` elements behind fixed-width UTF-8.
+
+    Raises
+    ------
+    HostileFileError
+        The bytes are no UTF-8, or longer than the type holds.
+    """
+    if stored.size == 0:
+        return np.empty(stored.shape, dtype)
+    try:
+        text = np.char.decode(stored.reshape(-1), "utf-8").reshape(stored.shape)
+    except UnicodeDecodeError as error:
+        raise HostileFileError("a text element is not UTF-8") from error
+    if text.dtype.itemsize > dtype.itemsize:
+        raise HostileFileError("a text element is longer than its type")
+    unpacked: np.ndarray[Any, Any] = text.astype(dtype)
+    return unpacked
+
+
+def stored_dtype(kind: ArrayType) -> DType:
+    """Return the numpy type of the stored elements of a row of the type table."""
+    if kind.mode == MODE_DATA:
+        return np.dtype(np.uint8)
+    dtype = parse_description(kind.description)
+    if kind.mode == MODE_TEXT:
+        if dtype.kind != "U":
+            raise HostileFileError(f"mode TEXT with elements {kind.description[:80]!r}")
+        if not 1 <= kind.itemsize <= dtype.itemsize <= kind.itemsize * MAX_TEXT_EXPANSION:
+            raise HostileFileError(f"text of {kind.itemsize} bytes for elements {kind.description[:80]!r}")
+        return np.dtype(f"S{kind.itemsize}")
+    if kind.mode != MODE_ELEMENTS:
+        raise HostileFileError(f"unknown storage mode {kind.mode}")
+    if dtype.itemsize != kind.itemsize:
+        raise HostileFileError(f"elements {kind.description[:80]!r} of {kind.itemsize} bytes")
+    return dtype

@@ -1,0 +1,165 @@
+"""The file's last 256 bytes: where everything is, and the digests of what is not array data."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from archive.errors import DamagedError, HostileFileError, NotAnArchiveError, TruncatedError, VersionError
+from archive.format.constants import (
+    ALIGN,
+    DATA_AT,
+    END_MAGIC,
+    FOOTER_BYTES,
+    FOOTER_MAGIC,
+    INDEX_HEADER_BYTES,
+    MAX_FILE_BYTES,
+    SUPERBLOCK_BYTES,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+)
+from archive.format.digests import digest
+
+__all__ = ["Footer", "parse_footer", "parse_superblock_eof"]
+
+# magic, major, minor, footer bytes, flags, file bytes, data, meta at/bytes, index at/bytes, superblock,
+# meta digest, index digest, reserved, footer digest, end magic
+_LAYOUT = struct.Struct("<8sIIIIQQQQQQ48s16s16s80s16s8s")
+_DIGESTED = FOOTER_BYTES - 24
+assert _LAYOUT.size == FOOTER_BYTES
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+REINDEX = (
+    "open(..., foreign=True) or --foreign reads its HDF5 tree unverified, `fedarchive reindex` makes an "
+    "archive of it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What the last 256 bytes of an archive say."""
+
+    file_bytes: int
+    """Length of the whole file."""
+    meta_at: int
+    """Where the HDF5 metadata begins; array bytes lie between DATA_AT and here."""
+    meta_bytes: int
+    """Length of the HDF5 metadata, a multiple of 64."""
+    index_at: int
+    """Where the index begins: right after the metadata."""
+    index_bytes: int
+    """Length of the index without the footer."""
+    superblock: bytes
+    """A copy of the file's first 48 bytes."""
+    meta_digest: bytes
+    """xxh3-128 of the metadata."""
+    index_digest: bytes
+    """xxh3-128 of the index."""
+    minor: int = VERSION_MINOR
+    """Minor version of the format it was written with."""
+
+    def pack(self) -> bytes:
+        """Return the 256 bytes of this footer, its own digest included."""
+        head = _LAYOUT.pack(
+            FOOTER_MAGIC,
+            VERSION_MAJOR,
+            self.minor,
+            FOOTER_BYTES,
+            0,
+            self.file_bytes,
+            DATA_AT,
+            self.meta_at,
+            self.meta_bytes,
+            self.index_at,
+            self.index_bytes,
+            self.superblock,
+            self.meta_digest,
+            self.index_digest,
+            bytes(80),
+            bytes(16),
+            END_MAGIC,
+        )[:_DIGESTED]
+        return head + digest(head) + END_MAGIC
+
+
+def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Footer:
+    """Return the footer of a file, judged by its own digest and by the file's length.
+
+    Parameters
+    ----------
+    last : bytes
+        The file's last 256 bytes.
+    file_bytes : int
+        Its length as the storage reports it.
+    path : str, optional
+        Named in errors.
+
+    Raises
+    ------
+    NotAnArchiveError
+        Neither marker is there.
+    VersionError
+        A newer major version.
+    DamagedError
+        A marker is there, but the footer's digest fails.
+    TruncatedError
+        The footer is whole, but the file has another length than it says.
+    HostileFileError
+        The digest holds, but the fields contradict each other.
+    """
+    start = file_bytes - FOOTER_BYTES
+    marked = last[:8] == FOOTER_MAGIC or last[-8:] == END_MAGIC
+    if len(last) != FOOTER_BYTES or not marked:
+        raise NotAnArchiveError("no archive footer at the end of the file", path=path, remedy=REINDEX)
+    (_, major, minor, size, flags, total, data_at, *places, superblock, meta_digest, index_digest) = (
+        _LAYOUT.unpack(last)[:14]
+    )
+    reserved = last[152:_DIGESTED]
+    if digest(last[:_DIGESTED]) != last[_DIGESTED:-8] or last[:8] != FOOTER_MAGIC or last[-8:] != END_MAGIC:
+        raise DamagedError(
+            "the footer does not match its digest",
+            path=path,
+            offset=start,
+            remedy=f"take another copy, or: {REINDEX}",
+        )
+    if major != VERSION_MAJOR:
+        raise VersionError(
+            f"format version {major}.{minor}; this reader knows {VERSION_MAJOR}.{VERSION_MINOR}",
+            path=path,
+            offset=start + 8,
+            remedy="upgrade fedarchive",
+        )
+    if total != file_bytes:
+        raise TruncatedError(
+            f"the footer belongs to a file of {total} bytes, this one has {file_bytes}",
+            path=path,
+            offset=start,
+            remedy="fetch it again",
+        )
+    meta_at, meta_bytes, index_at, index_bytes = places
+    if (
+        size != FOOTER_BYTES
+        or flags != 0
+        or any(reserved)
+        or file_bytes > MAX_FILE_BYTES
+        or data_at != DATA_AT
+        or meta_at < DATA_AT
+        or meta_at % ALIGN
+        or meta_bytes % ALIGN
+        or meta_at + meta_bytes != index_at
+        or index_bytes < INDEX_HEADER_BYTES
+        or index_at + index_bytes + FOOTER_BYTES != file_bytes
+        or parse_superblock_eof(superblock) != file_bytes
+        or not meta_at <= int.from_bytes(superblock[36:44], "little") < index_at
+    ):
+        raise HostileFileError("the footer's fields contradict each other", path=path, offset=start)
+    return Footer(
+        file_bytes, meta_at, meta_bytes, index_at, index_bytes, superblock, meta_digest, index_digest, minor
+    )
+
+
+def parse_superblock_eof(superblock: bytes) -> int | None:
+    """Return the file length that a version-2 superblock states, None where these bytes are none."""
+    if len(superblock) < SUPERBLOCK_BYTES or superblock[:11] != HDF5_SIGNATURE + b"\x02\x08\x08":
+        return None
+    return int.from_bytes(superblock[28:36], "little")

@@ -1,0 +1,166 @@
+"""The bytes of an index, built in one pass; digests are filled in as segments are hashed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.format.constants import (
+    DIGEST_BYTES,
+    INDEX_HEADER_BYTES,
+    INDEX_MAGIC,
+    SEGMENT_BYTES,
+    VERSION_MAJOR,
+)
+from archive.format.digests import name_hash
+from archive.format.elements import ArrayType
+from archive.format.index import RecordName
+from archive.format.sections import HEADER, RECORD_ROW, TYPE_ROW, place_sections
+
+__all__ = ["ArrayColumns", "IndexWriter"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayColumns:
+    """All arrays of an archive, a column a field; row order is file order."""
+
+    keys: Sequence[bytes]
+    """UTF-8 of every key."""
+    record: NDArray
+    """Which record it belongs to."""
+    type: NDArray
+    """Which row of the type table it follows."""
+    dims: NDArray
+    """Lengths of all axes of all arrays, one after the other."""
+    dims_end: NDArray
+    """Where each array's axes end in ``dims``."""
+    offset: NDArray
+    """File offset of its bytes, 0 where it has none."""
+    nbytes: NDArray
+    """Stored bytes."""
+    alias_of: NDArray
+    """Row whose bytes it shares, NO_ALIAS where it has its own."""
+    flags: NDArray
+    """FLAG_FORTRAN or 0."""
+    segment_at: NDArray
+    """Its first digest."""
+
+
+class IndexWriter:
+    """The bytes of an index, its digests filled in as segments are hashed.
+
+    Parameters
+    ----------
+    columns : ArrayColumns
+    types : sequence of ArrayType
+    records : sequence of RecordName
+        In the order of the container, across kinds.
+    document : mapping
+        Container, creation time, writer, values: what goes in as JSON.
+    segments : int
+        How many digests there are.
+    """
+
+    def __init__(
+        self,
+        columns: ArrayColumns,
+        types: Sequence[ArrayType],
+        records: Sequence[RecordName],
+        document: Mapping[str, Any],
+        segments: int,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        n = len(columns.keys)
+        key_sizes = np.fromiter(map(len, columns.keys), np.uint64, n)
+        pool = _Pool(int(key_sizes.sum()))
+        type_rows = _type_rows(types, pool)
+        counts = np.bincount(columns.record, minlength=len(records)) if n else [0] * len(records)
+        record_rows = _record_rows(records, counts, pool)
+        hashes = np.fromiter(map(name_hash, columns.keys), np.uint64, n)
+        order = np.argsort(hashes, kind="stable")
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        sections: dict[str, Any] = {
+            "offset": columns.offset,
+            "nbytes": columns.nbytes,
+            "key_end": np.cumsum(key_sizes, dtype=np.uint64),
+            "dims_end": columns.dims_end,
+            "segment_at": columns.segment_at,
+            "name_hash": hashes[order],
+            "dims": columns.dims,
+            "record": columns.record,
+            "type": columns.type,
+            "alias_of": columns.alias_of,
+            "flags": columns.flags,
+            "name_row": order,
+            "records": record_rows,
+            "types": type_rows,
+            "pool": np.frombuffer(b"".join(columns.keys) + pool.join(), np.uint8),
+            "json": np.frombuffer(text, np.uint8),
+        }
+        header = np.zeros((), HEADER)
+        header["magic"] = INDEX_MAGIC
+        header["version"] = VERSION_MAJOR
+        header["header_bytes"] = INDEX_HEADER_BYTES
+        header["segment_bytes"] = segment_bytes
+        header["records"], header["types"], header["arrays"] = len(records), len(types), n
+        header["dims"], header["segments"] = len(columns.dims), segments
+        header["pool_bytes"], header["json_bytes"] = len(sections["pool"]), len(text)
+        places, total = place_sections(header)
+        self.buffer = np.zeros(total, np.uint8)
+        self.buffer[:INDEX_HEADER_BYTES] = header.reshape(1).view(np.uint8)
+        for name, values in sections.items():
+            at, dtype, count = places[name]
+            self.buffer[at : at + count * dtype.itemsize].view(dtype)[:] = values
+        at, _, count = places["digests"]
+        self.digests = self.buffer[at : at + count * DIGEST_BYTES].reshape(count, DIGEST_BYTES)
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+
+class _Pool:
+    """Strings after the keys, each stored once."""
+
+    def __init__(self, start: int) -> None:
+        self._end = start
+        self._parts: list[bytes] = []
+        self._known: dict[bytes, int] = {}
+
+    def add(self, text: bytes) -> tuple[int, int]:
+        at = self._known.get(text)
+        if at is None:
+            at = self._known[text] = self._end
+            self._parts.append(text)
+            self._end += len(text)
+        return at, len(text)
+
+    def join(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def _type_rows(types: Sequence[ArrayType], pool: _Pool) -> NDArray:
+    rows = np.zeros(len(types), TYPE_ROW)
+    for row, kind in zip(rows, types, strict=True):
+        for field, text in (
+            ("dtype", kind.dtype.encode()),
+            ("stype", kind.stype.encode()),
+            ("description", kind.description.encode()),
+            ("npy_header", kind.npy_header),
+        ):
+            row[f"{field}_at"], row[f"{field}_bytes"] = pool.add(text)
+        row["itemsize"], row["mode"] = kind.itemsize, kind.mode
+    return rows
+
+
+def _record_rows(records: Sequence[RecordName], counts: Any, pool: _Pool) -> NDArray:
+    rows = np.zeros(len(records), RECORD_ROW)
+    for row, record, count in zip(rows, records, counts, strict=True):
+        row["name_at"], row["name_bytes"] = pool.add(record.name.encode())
+        row["kind"], row["arrays"] = record.kind, count
+    return rows

@@ -1,0 +1,221 @@
+"""Judging an index whose digests hold: every rule that a hostile one could break, before use.
+
+One numpy operation a rule over all arrays; nothing is allocated from a field that was not checked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from archive.errors import HostileFileError
+from archive.format.constants import (
+    ALIGN,
+    DATA_AT,
+    FLAG_FORTRAN,
+    KIND_CONFIGS,
+    MAX_ARRAYS,
+    MAX_FILE_BYTES,
+    MAX_RANK,
+    MAX_RECORDS,
+    MAX_SEGMENT_BYTES,
+    MODE_DATA,
+    NO_ALIAS,
+)
+from archive.format.elements import stored_dtype
+from archive.format.index import Index
+
+__all__ = ["validate_index"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+
+def validate_index(index: Index, data_end: int) -> None:
+    """Check every field of an index against every other, and against where the data ends.
+
+    Parameters
+    ----------
+    index : Index
+    data_end : int
+        Offset of the first byte after the arrays (``Footer.meta_at``).
+
+    Raises
+    ------
+    HostileFileError
+        A rule of the format is broken; the message names it and the row.
+    """
+    if not ALIGN <= index.segment_bytes <= MAX_SEGMENT_BYTES or index.segment_bytes % ALIGN:
+        raise HostileFileError(f"digests over segments of {index.segment_bytes} bytes")
+    if index.arrays > MAX_ARRAYS or len(index.record_rows) > MAX_RECORDS:
+        raise HostileFileError("more arrays or records than the format allows")
+    _validate_tables(index)
+    if index.arrays:
+        _validate_columns(index)
+        _validate_sizes(index)
+        _validate_places(index, data_end)
+        _validate_names(index)
+    elif len(index.dims) or len(index.digests):
+        raise HostileFileError("axes or digests without arrays")
+
+
+def _refuse(broken: NDArray, rule: str) -> None:
+    """Raise for the first row where a rule is broken."""
+    if broken.any():
+        raise HostileFileError(f"array row {int(np.argmax(broken))}: {rule}")
+
+
+def _validate_tables(index: Index) -> None:
+    pool = len(index.pool)
+    spans = []
+    for rows, fields in (
+        (index.record_rows, ("name",)),
+        (index.type_rows, ("dtype", "stype", "description", "npy_header")),
+    ):
+        for field in fields:
+            at, size = rows[f"{field}_at"], rows[f"{field}_bytes"]
+            if (at > pool).any() or (at + size > pool).any():
+                raise HostileFileError(f"a {field} lies outside the string pool")
+            spans.append((at[size > 0], size[size > 0]))
+        if rows["reserved"].any():
+            raise HostileFileError("a reserved field is not zero")
+    _validate_spans(spans)
+    if (index.record_rows["kind"] > KIND_CONFIGS).any():
+        raise HostileFileError("a record of unknown kind")
+    if len(set(index.records)) != len(index.records):
+        raise HostileFileError("two records of one kind share a name")
+    for kind in index.types:
+        if kind.mode == MODE_DATA and kind.itemsize != 1:
+            raise HostileFileError("items of more than one byte in mode DATA")
+        if kind.mode == MODE_DATA and kind.npy_header:
+            raise HostileFileError("a .npy header in mode DATA")
+        stored_dtype(kind)
+
+
+def _validate_spans(spans: list[tuple[NDArray, NDArray]]) -> None:
+    """Strings of the pool are the same or apart: what they take in memory is what they take in the file."""
+    at = np.concatenate([at for at, _ in spans])
+    size = np.concatenate([size for _, size in spans])
+    order = np.lexsort((size, at))
+    at, size = at[order], size[order]
+    same = (at[1:] == at[:-1]) & (size[1:] == size[:-1])
+    if (~same & (at[1:] < at[:-1] + size[:-1])).any():
+        raise HostileFileError("strings overlap in the string pool")
+
+
+def _validate_columns(index: Index) -> None:
+    # before the count, which takes memory for the largest number it meets
+    _refuse(index.record >= len(index.record_rows), "its record is not in the table of records")
+    counts = np.bincount(index.record, minlength=len(index.record_rows))
+    if (counts != index.record_rows["arrays"]).any():
+        raise HostileFileError("the records' array counts do not add up")
+    _refuse(index.type >= len(index.type_rows), "its type is not in the type table")
+    _refuse(index.flags > FLAG_FORTRAN, "an unknown flag is set")
+    if index.flags.any():
+        data = index.type_rows["mode"][index.type] == MODE_DATA
+        _refuse((index.flags != 0) & data, "an order of elements in mode DATA")
+    for ends, total, what in (
+        (index.key_end, len(index.pool), "keys"),
+        (index.dims_end, len(index.dims), "axes"),
+    ):
+        if ends[-1] > total or (ends[1:] < ends[:-1]).any():
+            raise HostileFileError(f"the {what} of the arrays overlap or leave their section")
+    if index.dims_end[-1] != len(index.dims):
+        raise HostileFileError("axes that belong to no array")
+
+
+def _validate_sizes(index: Index) -> None:
+    starts = np.zeros(index.arrays, np.intp)
+    starts[1:] = index.dims_end[:-1]
+    ranks = index.dims_end.view(np.int64) - starts
+    largest_rank = int(ranks.max())
+    if largest_rank > MAX_RANK:
+        _refuse(ranks > MAX_RANK, f"more than {MAX_RANK} axes")
+    _refuse((index.flags == FLAG_FORTRAN) & (ranks < 2), "column-major order with fewer than two axes")
+    itemsize = index.type_rows["itemsize"][index.type]
+    # Axes of length 0 count as 1 in the bound: numpy refuses shapes whose other axes overflow.
+    axis, item = int(index.dims.max(initial=1)), int(itemsize.max())
+    if max(axis, 1) ** largest_rank * max(item, 1) > MAX_FILE_BYTES:
+        # Not plain from the largest axis alone. Doubles cannot wrap around, so this bound is safe, and
+        # below it the integer product is exact.
+        axes = np.maximum(index.dims, 1).astype(np.float64)
+        with np.errstate(over="ignore"):
+            bound = _products(axes, starts, ranks) * np.maximum(itemsize, 1)
+        _refuse(bound > MAX_FILE_BYTES, "more bytes than a file may hold")
+    nbytes = _products(index.dims, starts, ranks) * itemsize
+    data = index.type_rows["mode"][index.type] == MODE_DATA
+    _refuse((nbytes != index.stored_nbytes) & ~data, "its bytes are not those of its shape")
+
+
+def _products(dims: NDArray, starts: NDArray, ranks: NDArray) -> NDArray:
+    """Return the product of each array's axes; 1 where it has none."""
+    if ranks.all():
+        return np.multiply.reduceat(dims, starts)
+    products = np.ones(len(ranks), dims.dtype)
+    filled = np.flatnonzero(ranks)
+    if len(filled):
+        products[filled] = np.multiply.reduceat(dims, starts[filled])
+    return products
+
+
+def _validate_places(index: Index, data_end: int) -> None:
+    offset, nbytes = index.offset, index.stored_nbytes
+    if int(nbytes.max()) > MAX_FILE_BYTES:
+        raise HostileFileError("an array of more bytes than a file may hold")
+    empty = nbytes == 0
+    _refuse(empty & (offset != 0), "an offset without bytes")
+    shared = index.alias_of != NO_ALIAS
+    aliases = np.flatnonzero(shared)
+    stored = np.flatnonzero(~(empty | shared)) if len(aliases) or empty.any() else slice(None)
+    offsets = offset[stored]
+    ends = offsets + nbytes[stored]
+    if len(offsets) and (
+        offsets[0] < DATA_AT
+        or (offsets & (ALIGN - 1)).any()
+        or (ends < offsets).any()
+        or (offsets[1:] < ends[:-1]).any()
+        or ends[-1] > data_end
+    ):
+        raise HostileFileError("arrays overlap, leave the data, or are not aligned")
+    counts = (nbytes + np.uint64(index.segment_bytes - 1)) // index.segment_bytes
+    counts[aliases] = 0
+    last = np.cumsum(counts)
+    if last[-1] != len(index.digests):
+        raise HostileFileError("the digests are not as many as the segments")
+    wrong = index.segment_at != last - counts
+    wrong[aliases] = False
+    _refuse(wrong, "its digests are another's")
+    if len(aliases):
+        _validate_aliases(index, aliases)
+
+
+def _validate_aliases(index: Index, aliases: NDArray) -> None:
+    targets = index.alias_of[aliases].astype(np.intp)
+    if (targets >= aliases).any() or (index.alias_of[targets] != NO_ALIAS).any():
+        raise HostileFileError("an alias of a later array or of another alias")
+    for column in (index.offset, index.stored_nbytes, index.type, index.flags, index.segment_at):
+        if (column[aliases] != column[targets]).any():
+            raise HostileFileError("an alias that differs from the array it shares")
+    for alias, target in zip(aliases.tolist(), targets.tolist(), strict=True):
+        if index.shape(alias) != index.shape(target):
+            raise HostileFileError("an alias of another shape than the array it shares")
+
+
+def _validate_names(index: Index) -> None:
+    hashes, rows = index.name_hash, index.name_row
+    if (hashes[1:] < hashes[:-1]).any():
+        raise HostileFileError("the name table is not sorted")
+    if (rows >= index.arrays).any() or (np.bincount(rows, minlength=index.arrays) != 1).any():
+        raise HostileFileError("the name table does not name every array once")
+    # Twins have one hash and one record. Names that are equal in many records are legal, and many.
+    records = index.record[rows]
+    order = np.lexsort((records, hashes)) if (hashes[1:] == hashes[:-1]).any() else np.empty(0, np.intp)
+    hashes, records, rows = hashes[order], records[order], rows[order]
+    alike = (hashes[1:] == hashes[:-1]) & (records[1:] == records[:-1])
+    seen: set[tuple[int, str]] = set()
+    twins = np.flatnonzero(alike)
+    for at in np.union1d(twins, twins + 1).tolist():
+        name = int(records[at]), index.key(int(rows[at]))
+        if name in seen:
+            raise HostileFileError(f"two arrays of one record share the key {name[1][:80]!r}")
+        seen.add(name)

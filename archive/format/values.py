@@ -1,0 +1,225 @@
+"""Metrics and configs: which values are legal, and their typed JSON in the index.
+
+A value is written as ``[type, payload]`` because JSON alone cannot tell 1 from 1.0 in every
+language, nor hold bytes, NaN, or integers above 2**53 ([VALUE-1] to [VALUE-8]).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from archive.errors import ValueRangeError
+
+__all__ = ["Value", "decode_value", "encode_value", "validate_value"]
+
+Value = int | float | str | bytes | bool | list[int] | list[float] | list[str] | list[bytes] | list[bool]
+
+INT64_MIN, INT64_MAX, UINT64_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
+EXACT_IN_DOUBLE = (1 << 53) - 1
+"""Largest integer that every JSON reader keeps exactly; larger ones are written as decimal text."""
+_INTEGER = re.compile(r"-?[1-9][0-9]{0,19}|0")
+_NAN_BITS = 0x7FF8000000000000
+# bool before int and float before its subclasses: the first that matches names the type
+_SCALARS: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (int, "int"),
+    (float, "float"),
+    (str, "str"),
+    (bytes, "bytes"),
+)
+_METRIC_TYPES = frozenset({"int", "float", "ints", "floats", "list"})
+
+
+def validate_value(value: object, *, metric: bool, key: str) -> str:
+    """Return the type name of a legal value; a list may have been changed since it was set.
+
+    Returns
+    -------
+    str
+        ``bool``, ``int``, ``float``, ``str``, ``bytes``, their plural for a list, or ``list`` for an
+        empty one.
+
+    Raises
+    ------
+    TypeError
+        Not a value that a MetricRecord (``metric``) or ConfigRecord holds.
+    ValueRangeError
+        An integer beyond 64 bits, a list of integers of which no 64-bit type holds all, or a str
+        with a lone surrogate.
+    """
+    if isinstance(value, list):
+        if not value:
+            return "list"
+        name = _scalar_type(value[0])
+        kind = {spelled: python for python, spelled in _SCALARS}.get(name)
+        if kind is None or not all(isinstance(item, kind) for item in value):
+            raise TypeError(f"{key!r}: a list must hold one type of bool, int, float, str or bytes")
+        type_name = name + "s"
+        items = value
+    else:
+        type_name = _scalar_type(value)
+        if not type_name:
+            raise TypeError(f"{key!r}: {type(value).__name__} is no value of a record")
+        items = [value]
+    if metric and type_name not in _METRIC_TYPES:
+        raise TypeError(f"{key!r}: a metric is an int, a float or a list of one of them, not {type_name}")
+    if type_name in ("int", "ints"):
+        _validate_integers(items, key)
+    elif type_name in ("str", "strs"):
+        for item in items:
+            try:
+                item.encode()
+            except UnicodeEncodeError as error:
+                raise ValueRangeError(
+                    "the str holds a lone surrogate, which no UTF-8 spells", key=key, remedy="store bytes"
+                ) from error
+    return type_name
+
+
+def encode_value(value: Any, type_name: str) -> list[Any]:
+    """Return the ``[type, payload]`` of a value that `validate_value` named.
+
+    Examples
+    --------
+    >>> encode_value(0.5, "float"), encode_value(2**60, "int"), encode_value(b"ab", "bytes")
+    (['float', 0.5], ['int', '1152921504606846976'], ['bytes', 'YWI='])
+    """
+    if type_name == "list":
+        return ["list", []]
+    if type_name.endswith("s") and type_name != "bytes":
+        return [type_name, [_encode_item(item) for item in value]]
+    return [type_name, _encode_item(value)]
+
+
+def decode_value(encoded: Any) -> Value:
+    """Return the value behind ``[type, payload]``.
+
+    Raises
+    ------
+    ValueRangeError
+        Not what `encode_value` writes.
+    """
+    if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
+        raise ValueRangeError(f"a value is [type, payload], not {str(encoded)[:80]}")
+    name, payload = encoded
+    if name == "list" and payload == []:
+        return []
+    single = name[:-1] if name.endswith("s") and name != "bytes" else name
+    if single not in _DECODERS:
+        raise ValueRangeError(f"unknown value type {name[:80]!r}", remedy="upgrade fedarchive")
+    decode = _DECODERS[single]
+    if single == name:
+        single_value: Value = decode(payload)
+        return single_value
+    if not isinstance(payload, list) or not payload:
+        raise ValueRangeError(f"{name} needs a list of values")
+    return [decode(item) for item in payload]
+
+
+def _scalar_type(value: object) -> str:
+    for kind, name in _SCALARS:
+        if isinstance(value, kind):
+            return name
+    return ""
+
+
+def _validate_integers(items: list[int], key: str) -> None:
+    low, high = min(items), max(items)
+    if low < INT64_MIN or high > UINT64_MAX or (low < 0 and high > INT64_MAX):
+        worst = low if low < INT64_MIN else high
+        raise ValueRangeError(
+            f"no 64-bit integer type holds {_short(worst)}"
+            + (f" beside {_short(low)}" if low < 0 <= worst else ""),
+            key=key,
+            remedy="store it as str or float",
+        )
+
+
+def _short(number: int) -> str:
+    # str() of an integer of thousands of digits raises or takes seconds
+    return str(number) if abs(number).bit_length() < 256 else f"an integer of {number.bit_length()} bits"
+
+
+def _encode_item(item: Any) -> Any:
+    if isinstance(item, bool):
+        return bool(item)
+    if isinstance(item, int):
+        return int(item) if abs(item) <= EXACT_IN_DOUBLE else str(int(item))
+    if isinstance(item, float):
+        return _encode_float(float(item))
+    if isinstance(item, str):
+        return str(item)
+    return base64.b64encode(item).decode()
+
+
+def _encode_float(number: float) -> float | str:
+    if math.isfinite(number):
+        return number
+    if math.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    (bits,) = struct.unpack("<Q", struct.pack("<d", number))
+    return "nan" if bits == _NAN_BITS else f"{bits:016x}"
+
+
+def _decode_bool(payload: Any) -> bool:
+    if not isinstance(payload, bool):
+        raise ValueRangeError("a bool is true or false")
+    return payload
+
+
+def _decode_int(payload: Any) -> int:
+    if isinstance(payload, bool):  # a list of int may hold bools, which are ints
+        return payload
+    if isinstance(payload, str) and _INTEGER.fullmatch(payload):
+        payload = int(payload)
+    if not isinstance(payload, int) or not INT64_MIN <= payload <= UINT64_MAX:
+        raise ValueRangeError("an int is a 64-bit integer")
+    return payload
+
+
+def _decode_float(payload: Any) -> float:
+    if isinstance(payload, bool) or not isinstance(payload, (int, float, str)):
+        raise ValueRangeError("a float is a number or its name")
+    if isinstance(payload, str):
+        named = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}.get(payload)
+        if named is not None:
+            return named
+        try:
+            number: float = struct.unpack(">d", bytes.fromhex(payload))[0]
+        except (ValueError, struct.error) as error:
+            raise ValueRangeError(f"{payload[:40]!r} is no float") from error
+        return number
+    try:
+        return float(payload)
+    except OverflowError as error:
+        raise ValueRangeError("a float beyond the range of 64 bits") from error
+
+
+def _decode_str(payload: Any) -> str:
+    if not isinstance(payload, str):
+        raise ValueRangeError("a str is a JSON string")
+    return payload
+
+
+def _decode_bytes(payload: Any) -> bytes:
+    if not isinstance(payload, str):
+        raise ValueRangeError("bytes are a base64 string")
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueRangeError("bytes are a base64 string") from error
+
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _decode_bool,
+    "int": _decode_int,
+    "float": _decode_float,
+    "str": _decode_str,
+    "bytes": _decode_bytes,
+}

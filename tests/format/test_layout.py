@@ -1,0 +1,31 @@
+"""Places of arrays: in order, aligned, apart, and without needless space."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive.format.constants import ALIGN, DATA_AT, PAGE, PAGE_ALIGN_FROM
+from archive.format.layout import align_up, place_arrays, segment_counts
+
+SIZES = st.lists(st.integers(0, 3 * PAGE_ALIGN_FROM) | st.sampled_from([65535, 65536, 65537, 1 << 33]))
+
+
+@given(SIZES, st.integers(0, 100))
+def test_against_one_by_one(sizes: list[int], at: int) -> None:
+    start = DATA_AT + at * ALIGN
+    offsets, end = place_arrays(np.array(sizes, np.uint64), start)
+    place = start
+    for nbytes, offset in zip(sizes, offsets.tolist(), strict=True):
+        place = align_up(place, PAGE if nbytes >= PAGE_ALIGN_FROM else ALIGN)
+        assert offset == place
+        place = align_up(place + nbytes, ALIGN)
+    assert end == place
+
+
+@given(st.lists(st.integers(0, 1 << 40)), st.integers(1, 1 << 30))
+def test_segments_cover_every_byte(sizes: list[int], segment: int) -> None:
+    counts = segment_counts(np.array(sizes, np.uint64), segment).tolist()
+    for nbytes, count in zip(sizes, counts, strict=True):
+        assert (count - 1) * segment < nbytes <= count * segment or nbytes == count == 0

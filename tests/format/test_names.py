@@ -1,0 +1,84 @@
+"""Names as link names: one to one, and never one that HDF5 reads in its own way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archive.errors import ValueRangeError
+from archive.format.constants import MAX_LINK_NAME_BYTES
+from archive.format.names import escape_name, escape_names, unescape_name
+
+CODES = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+NASTY = CODES | st.text(alphabet="%/.\0 25F0\u00e9")
+
+
+@given(NASTY)
+def test_there_and_back(name: str) -> None:
+    link = escape_name(name)
+    assert unescape_name(link.decode()) == name
+    assert b"/" not in link
+    assert b"\0" not in link
+    assert link not in (b"", b".")
+
+
+@given(st.lists(NASTY, max_size=6, unique=True))
+def test_many_at_once_are_one_by_one_and_apart(names: list[str]) -> None:
+    links = escape_names(names)
+    assert links == [escape_name(name) for name in names]
+    assert len(set(links)) == len(names)
+
+
+@given(NASTY)
+def test_a_link_name_is_ours_or_refused(link: str) -> None:
+    try:
+        name = unescape_name(link)
+    except ValueRangeError:
+        return
+    assert escape_name(name) == link.encode()
+
+
+@given(st.text(alphabet="a\ud800\udfff", min_size=1).filter(lambda text: set(text) != {"a"}))
+def test_lone_surrogates_are_a_typed_error(name: str) -> None:
+    with pytest.raises(ValueRangeError, match="surrogate"):
+        escape_name(name)
+    with pytest.raises(ValueRangeError, match="surrogate"):
+        escape_names(["fine", name])
+
+
+@pytest.mark.parametrize(
+    ("name", "link"),
+    [
+        ("dense/kernel:0", b"dense%2Fkernel:0"),
+        ("", b"%"),
+        (".", b"%2E"),
+        ("..", b".."),
+        ("%", b"%25"),
+        ("%2E", b"%252E"),
+        ("a\0", b"a%00"),
+        ("\u00e9", "\u00e9".encode()),
+    ],
+)
+def test_spelled_as_the_specification_says(name: str, link: bytes) -> None:
+    assert escape_name(name) == link
+
+
+def test_composed_and_decomposed_names_stay_two() -> None:
+    assert len(set(escape_names(["\u00e9", "e\u0301"]))) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "\u4e2d", "/"])
+def test_the_limit_counts_escaped_bytes(letter: str) -> None:
+    width = len(escape_name(letter))
+    longest = MAX_LINK_NAME_BYTES // width
+    assert len(escape_name(letter * longest)) == longest * width
+    for escape in (escape_name, lambda name: escape_names([name])):
+        with pytest.raises(ValueRangeError, match=r"32768.*; shorten it"):
+            escape(letter * (longest + 1))
+
+
+@pytest.mark.parametrize("link", ["a/b", "a\0", "%2", "%zz", "%41", ".", "", "%2e", "a%"])
+def test_link_names_that_no_archive_writes(link: str) -> None:
+    with pytest.raises(ValueRangeError, match="not one that an archive writes"):
+        unescape_name(link)

@@ -1,0 +1,114 @@
+"""Values as typed JSON: every legal one comes back with its type and bits."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from archive.errors import ValueRangeError
+from archive.format.values import decode_value, encode_value, validate_value
+
+BORDERS = [n + d for n in (0, 1 << 53, 1 << 63, 1 << 64, -(1 << 53), -(1 << 63)) for d in (-1, 0, 1)]
+LEGAL = [n for n in BORDERS if -(1 << 63) <= n < 1 << 64]
+BEYOND = [*(n for n in BORDERS if n not in LEGAL), 10**5000, -(10**5000)]
+DOUBLES = st.binary(min_size=8, max_size=8).map(lambda raw: struct.unpack("<d", raw)[0])
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+INTS = st.integers(-(1 << 63), (1 << 63) - 1)
+SCALARS: list[st.SearchStrategy[Any]] = [
+    INTS | st.integers(1 << 63, (1 << 64) - 1) | st.sampled_from(LEGAL),
+    DOUBLES | st.floats(),
+    TEXT | st.sampled_from(["", "\0", "a\0b\0"]),
+    st.binary() | st.sampled_from([b"", b"\0\0"]),
+    st.booleans(),
+]
+LISTS = [st.lists(strategy, max_size=5) for strategy in (INTS, *SCALARS[1:])]
+MIXED = st.lists(INTS, min_size=1, max_size=3).map(lambda ints: [*ints, True, False])
+
+
+def exact(value: Any) -> Any:
+    """Return something that is equal only for equal types and bits."""
+    if isinstance(value, list):
+        return [exact(item) for item in value]
+    return type(value), struct.pack("<d", value) if isinstance(value, float) else value
+
+
+@given(st.one_of(*SCALARS, *LISTS, MIXED))
+@example(struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0])
+@example(struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000000))[0])
+@example([-0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan])
+@example([1, True])
+@example([])
+def test_there_and_back_through_json(value: Any) -> None:
+    name = validate_value(value, metric=False, key="k")
+    text = json.dumps(encode_value(value, name), allow_nan=False)
+    assert exact(decode_value(json.loads(text))) == exact(value)
+
+
+@pytest.mark.parametrize("number", BEYOND, ids=range(len(BEYOND)))
+def test_integers_beyond_64_bits_name_the_key(number: int) -> None:
+    for value in (number, [1, number]):
+        with pytest.raises(ValueRangeError, match=r"'model/round'.*64-bit.*; store it as str or float"):
+            validate_value(value, metric=True, key="model/round")
+
+
+@pytest.mark.parametrize("value", [[-1, 1 << 63], [1 << 63, -1], [-(1 << 63), (1 << 64) - 1]])
+def test_lists_that_no_one_type_holds(value: list[int]) -> None:
+    with pytest.raises(ValueRangeError, match="64-bit"):
+        validate_value(value, metric=True, key="k")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, (1, 2), {"a": 1}, [[1]], [None], [1, 1.0], [True, 1], ["a", b"a"], 1j, range(3), object()),
+        *(np.float32(1), np.int64(1), np.array(1.0), np.array([1.0]), [np.float32(1)], bytearray(b"x")),
+    ],
+)
+def test_what_no_record_holds(value: Any) -> None:
+    for metric in (True, False):
+        with pytest.raises(TypeError, match="'k'"):
+            validate_value(value, metric=metric, key="k")
+
+
+@pytest.mark.parametrize("value", [True, "a", b"b", [True], ["a"], [b"a"]])
+def test_what_only_configs_hold(value: Any) -> None:
+    assert validate_value(value, metric=False, key="k")
+    with pytest.raises(TypeError, match="a metric is an int, a float"):
+        validate_value(value, metric=True, key="k")
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a", "\udfff"]])
+def test_lone_surrogates(value: Any) -> None:
+    with pytest.raises(ValueRangeError, match="surrogate"):
+        validate_value(value, metric=False, key="k")
+
+
+def test_numpy_doubles_are_floats_and_come_back_as_such() -> None:
+    value = [np.float64(0.1), 2.0]
+    assert validate_value(value, metric=True, key="k") == "floats"
+    assert exact(decode_value(encode_value(value, "floats"))) == exact([0.1, 2.0])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+    | st.tuples(
+        st.sampled_from(["int", "ints", "float", "floats", "str", "bytes", "bytess", "bool", "list"]),
+        st.none() | st.integers() | st.text() | st.lists(st.integers() | st.text() | st.floats()),
+    ).map(list)
+)
+def test_anything_decodes_to_a_legal_value_or_a_typed_error(encoded: Any) -> None:
+    try:
+        value = decode_value(encoded)
+    except ValueRangeError:
+        return
+    assert isinstance(value, (int, float, str, bytes, list))
