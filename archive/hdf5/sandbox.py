@@ -1,0 +1,127 @@
+"""Limits that a process sets on itself before it lets libhdf5 read a foreign file, and the spool it fills."""
+
+from __future__ import annotations
+
+import codecs
+import mmap
+import os
+import resource
+from collections.abc import Callable
+
+from archive.errors import StorageError
+from archive.hdf5.guards import max_decoded_bytes
+
+__all__ = ["Limits", "Spool"]
+
+MEMORY_BYTES = 4 << 30
+"""Address space: numpy and h5py take 0.6 GB of it, a chunk may be large, the rest is a bomb's."""
+WALK_SECONDS = 60
+"""Processor time for any file; a loop in libhdf5 (10 of 600 flipped heap bytes) ends here. libhdf5 looks
+through all attributes for each: the 60,000 that an archive may keep in a group take 25 s."""
+FILE_BYTES_PER_SECOND = 1_000_000
+"""Added to it: a dataset takes 0.25 ms, and has some 400 bytes of metadata."""
+DECODED_BYTES_PER_SECOND = 20_000_000
+"""Slowest decoding: a tenth of what gzip does here."""
+LISTING_BYTES = 4 << 30
+"""Longest listing; it bounds the spool's own limit from below."""
+BUFFER_BYTES = 1 << 20
+"""Datasets below this are decoded in memory; larger ones straight into the map of the spool."""
+_ALIGN = 64
+
+
+class Limits:
+    """Resource limits of this process; hard ones cannot be raised again."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._seconds = WALK_SECONDS + file_bytes // FILE_BYTES_PER_SECOND
+        self._files = 0
+        spool = LISTING_BYTES + max_decoded_bytes(file_bytes)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _lower(resource.RLIMIT_FSIZE, spool, spool)
+        _lower(resource.RLIMIT_NPROC, 0, 0)
+        self.allow(0)
+
+    def close_files(self, highest: int) -> None:
+        """Let no file be opened from here on: a link that got past the rules ends there."""
+        for name in ("ascii", "latin-1", "utf-8"):
+            codecs.lookup(
+                name
+            )  # h5py names compound members in ascii: a module that is loaded when first used
+        self._files = highest + 2
+        _lower(resource.RLIMIT_NOFILE, 0, self._files)
+
+    def allow(self, nbytes: int) -> None:
+        """Make room and time for decoding ``nbytes`` in all, which were judged."""
+        _lower(resource.RLIMIT_CPU, self._seconds + nbytes // DECODED_BYTES_PER_SECOND, None)
+        _lower(resource.RLIMIT_AS, MEMORY_BYTES + nbytes, None)
+
+    def with_files(self, act: Callable[[], mmap.mmap]) -> mmap.mmap:
+        """Make a map, which takes a copy of its file descriptor for as long as it lives."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files, self._files))
+        try:
+            return act()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, self._files))
+
+
+class Spool:
+    """The file that decoded arrays are written to.
+
+    Parameters
+    ----------
+    fd : int
+        Open for reading and writing.
+    limits : Limits
+    """
+
+    def __init__(self, fd: int, limits: Limits) -> None:
+        self._fd = fd
+        self._limits = limits
+        self._end = 0
+
+    def fill(self, nbytes: int, fill: Callable[[memoryview], None]) -> int:
+        """Let ``fill`` write ``nbytes``, and return where they are.
+
+        The bytes are allocated first: a full disk is an error here, and would be a SIGBUS in the map.
+        """
+        if nbytes < BUFFER_BYTES:
+            buffer = bytearray(nbytes)
+            fill(memoryview(buffer))
+            return self.append(buffer)
+        start = -(-self._end // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        try:
+            os.posix_fallocate(self._fd, start, nbytes)
+        except OSError as error:
+            raise _spool_error(error) from error
+        pages = self._limits.with_files(lambda: mmap.mmap(self._fd, nbytes, offset=start))
+        fill(memoryview(pages))
+        self._end = start + nbytes
+        # not closed: numpy views of it may live in a cycle a moment longer, and then close() would raise
+        return start
+
+    def append(self, data: bytes | bytearray, *, aligned: bool = True) -> int:
+        """Write bytes and return where they are: aligned, or right after the last ones."""
+        start = -(-self._end // _ALIGN) * _ALIGN if aligned else self._end
+        done = 0
+        while done < len(data):
+            try:
+                done += os.pwrite(self._fd, memoryview(data)[done:], start + done)
+            except OSError as error:
+                raise _spool_error(error) from error
+        self._end = start + done
+        return start
+
+
+def _spool_error(error: OSError) -> StorageError:
+    return StorageError(
+        f"no room to decode into: {error.strerror}",
+        errno=error.errno,
+        remedy="make room in the temporary folder, or point TMPDIR elsewhere",
+    )
+
+
+def _lower(kind: int, soft: int, hard: int | None) -> None:
+    """Set a limit, keeping the system's own where that is lower."""
+    limit = resource.getrlimit(kind)[1]
+    ceiling = limit if hard is None or (limit != resource.RLIM_INFINITY and limit < hard) else hard
+    resource.setrlimit(kind, (soft if ceiling == resource.RLIM_INFINITY else min(soft, ceiling), ceiling))

@@ -1,0 +1,202 @@
+"""The child process that reads foreign files: its listing, its rules, and the limits it sets on itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from archive.errors import HostileFileError, NotAnArchiveError, TruncatedError
+from archive.hdf5.guards import (
+    FREE_BYTES,
+    MAX_ATTRIBUTE_BYTES,
+    MAX_OBJECTS,
+    Budget,
+    require_hdf5,
+    require_known_filters,
+    require_plain_name,
+)
+from tests.hdf5.hostile import HOSTILE, SECRET, Craft, make
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_child(path: Path, program: tuple[str, ...] = ("-m", "archive.hdf5.foreign")) -> tuple[Any, bytes]:
+    """Return the listing of a file, or its error, and the spool."""
+    with tempfile.TemporaryFile() as spool, path.open("rb") as file:
+        fds = file.fileno(), spool.fileno()
+        done = subprocess.run(
+            [sys.executable, *program, *map(str, fds)],
+            cwd=ROOT,
+            capture_output=True,
+            pass_fds=fds,
+            check=False,
+        )
+        spool.seek(0)
+        return (json.loads(done.stdout) if done.stdout else (done.returncode, done.stderr)), spool.read()
+
+
+def test_contiguous_datasets_are_left_in_place_and_others_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    data = np.arange(1000, dtype="<i4")
+    with h5py.File(path, "w", track_order=True) as file:
+        file["plain"] = data
+        file.create_dataset("chunked", data=data, chunks=(100,))
+        file.create_dataset("gzip", data=np.tile(data, 1000), compression="gzip")
+        file["tied"] = file["plain"]
+        file["empty"] = np.empty((3, 0))
+    listing, spool = run_child(path)
+    assert [parent for parent, *_ in listing["groups"]] == [-1]
+    named = {name: (first, entry) for _, name, first, entry in listing["datasets"]}
+    assert list(named) == ["plain", "chunked", "gzip", "tied", "empty"]
+    dtype, mode, itemsize, shape, spooled, offset, nbytes, attributes = named["plain"][1]
+    assert (dtype, mode, itemsize, shape, spooled, nbytes) == ("int32", "elements", 4, [1000], 0, 4000)
+    assert attributes == {}
+    assert path.read_bytes()[offset : offset + nbytes] == data.tobytes()
+    for name, wanted in (("chunked", data), ("gzip", np.tile(data, 1000))):
+        *_, spooled, offset, nbytes, _ = named[name][1]
+        assert spooled
+        assert spool[offset : offset + nbytes] == wanted.tobytes()
+    assert named["tied"] == (0, [])
+    assert named["empty"][1][3:7] == [[3, 0], 0, 0, 0]
+
+
+def test_types_whose_bytes_are_not_numpys_are_converted(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    twenty_bits = h5py.h5t.STD_I32LE.copy()
+    twenty_bits.set_precision(20)
+    twenty_bits.set_offset(4)
+    padded = h5py.h5t.C_S1.copy()
+    padded.set_size(4)
+    padded.set_strpad(h5py.h5t.STR_SPACEPAD)
+    with h5py.File(path, "w") as file:
+        space = h5py.h5s.create_simple((3,))
+        integers = h5py.h5d.create(file.id, b"i20", twenty_bits, space)
+        integers.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array([1, -2, 3], "i4"))
+        texts = h5py.h5d.create(file.id, b"text", padded, space)
+        texts.write(h5py.h5s.ALL, h5py.h5s.ALL, np.frombuffer(b"ab  c   defg", "S4"), mtype=padded)
+    listing, spool = run_child(path)
+    read = {}
+    for _, name, _, (dtype, _, _, _, spooled, offset, nbytes, _) in listing["datasets"]:
+        assert spooled
+        read[name] = np.frombuffer(spool[offset : offset + nbytes], dtype).tolist()
+    assert read == {"i20": [1, -2, 3], "text": [b"ab", b"c", b"defg"]}
+
+
+@pytest.mark.parametrize("craft", HOSTILE, ids=lambda craft: craft.__name__)
+def test_the_secret_never_leaves_the_child(craft: Craft, tmp_path: Path) -> None:
+    # without the parent's own look at the superblock
+    listing, spool = run_child(make(craft, tmp_path))
+    assert SECRET not in json.dumps(listing, default=str).encode()
+    assert SECRET not in spool
+    assert listing["error"]["kind"] in ("HostileFileError", "DamagedError")
+
+
+def test_no_file_can_be_opened_after_the_first(tmp_path: Path) -> None:
+    """Were a link to be followed by a mistake of ours, or of libhdf5's, it would still lead nowhere."""
+    path = tmp_path / "f.h5"
+    (tmp_path / "secret.bin").write_bytes(SECRET)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(
+            "w", (len(SECRET),), "u1", external=[(str(tmp_path / "secret.bin"), 0, len(SECRET))]
+        )
+    program = (
+        "import sys, h5py, numpy\n"
+        "from archive.hdf5.sandbox import Limits\n"
+        "file = h5py.File(f'/dev/fd/{sys.argv[1]}')\n"
+        "if sys.argv[3:]: Limits(1000).close_files(int(sys.argv[2]) + 2)\n"
+        "try:\n"
+        "    print('\"' + file['w'][()].tobytes().decode() + '\"')\n"
+        "except OSError as error:\n"
+        "    print('{\"refused\": true}')\n"
+    )
+    assert run_child(path, ("-c", program))[0] == SECRET.decode()
+    limited = program.replace("if sys.argv[3:]: ", "")
+    assert run_child(path, ("-c", limited))[0] == {"refused": True}
+
+
+def test_loops_and_leaks_end_in_the_child(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"")
+    start = "from archive.hdf5 import sandbox\nsandbox.WALK_SECONDS = 1\nsandbox.Limits(0)\n"
+    answer, _ = run_child(path, ("-c", start + "while True: pass"))
+    assert answer[0] == -signal.SIGXCPU
+    answer, _ = run_child(path, ("-c", start + "bytearray(8 << 30)"))
+    assert b"MemoryError" in answer[1]
+    answer, _ = run_child(path, ("-c", start + "import os, sys\nos.ftruncate(int(sys.argv[2]), 1 << 40)"))
+    assert b"File too large" in answer[1]
+
+
+def test_superblocks(tmp_path: Path) -> None:
+    for libver in ("earliest", ("v108", "v110"), "latest"):
+        path = tmp_path / "f.h5"
+        with h5py.File(path, "w", libver=libver) as file:
+            file["w"] = np.arange(3)
+        data = path.read_bytes()
+        require_hdf5(_reader(data), len(data))
+        with pytest.raises(TruncatedError, match="fetch it again"):
+            require_hdf5(_reader(data), len(data) - 1)
+    for broken in (b"", b"\x89HDF", b"x" * 5000):
+        with pytest.raises(NotAnArchiveError):
+            require_hdf5(_reader(broken), len(broken))
+    for broken in (data[:20], data[:8] + b"\x04" + data[9:], data[:9] + b"\x04" + data[10:]):
+        with pytest.raises(HostileFileError):
+            require_hdf5(_reader(broken), len(broken))
+
+
+def _reader(data: bytes) -> Any:
+    return lambda offset, nbytes: data[offset : offset + nbytes]
+
+
+def test_names_and_filters() -> None:
+    assert require_plain_name("é".encode(), "/g") == "é"
+    for name in (b"", b".", b"a/b", b"/", b"\xff"):
+        with pytest.raises(HostileFileError, match="/g/"):
+            require_plain_name(name, "/g")
+    require_known_filters([1, 2, 32000], [True] * 3, "/w")
+    for code, present in ((32015, True), (4, False)):
+        with pytest.raises(HostileFileError, match=str(code)):
+            require_known_filters([code], [present], "/w")
+
+
+def test_budgets_end() -> None:
+    budget = Budget(1000)
+    budget.add_objects(MAX_OBJECTS, "/")
+    with pytest.raises(HostileFileError, match="2,000,000"):
+        budget.add_objects(1, "/")
+    budget.add_attribute(MAX_ATTRIBUTE_BYTES, "/")
+    with pytest.raises(HostileFileError, match="64 MiB"):
+        budget.add_attribute(1, "/")
+    budget.add_decoded(FREE_BYTES, 0, "/w")
+    with pytest.raises(HostileFileError, match="in a file of 1,000"):
+        budget.add_decoded(1, 1, "/w")
+    with pytest.raises(HostileFileError, match="stores 5"):
+        Budget(1 << 40).add_decoded(FREE_BYTES + 1, 5, "/w")
+    Budget(1 << 40).add_decoded(FREE_BYTES + 1, FREE_BYTES // 999, "/w")
+
+
+def test_files_without_holes_in_their_answer(tmp_path: Path) -> None:
+    """Every truncation and a sample of flipped bytes: an answer or a death, never a hang or a traceback."""
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as file:
+        file["g/w"] = np.arange(10)
+        file["g"].attrs["name"] = "text"
+    data = path.read_bytes()
+    random = np.random.default_rng(5)
+    for at in random.integers(0, len(data), 12).tolist():
+        damaged = bytearray(data)
+        damaged[at] ^= 0xFF
+        path.write_bytes(damaged)
+        listing, _ = run_child(path)
+        assert not isinstance(listing, tuple) or listing[0] < 0, listing
+    os.truncate(path, len(data) // 2)
+    assert run_child(path)[0]["error"]["kind"] == "DamagedError"
