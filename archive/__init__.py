@@ -1,0 +1,99 @@
+"""Federated-learning records, saved as archives that are ordinary HDF5 files.
+
+This module is the front door: every name in ``__all__``, each loaded when it is first used, so that
+``import archive`` costs next to nothing. Errors other than `ArchiveError` are in `archive.errors`.
+
+The package is built in floors; a module imports only from floors below its own, and
+``lint-imports`` (part of ``poe check``) holds it to that.
+
+====================================  ====================================================
+``__main__``, ``cli``                 the command line: may know everything, decides nothing
+``interop``, ``testing``              other libraries' objects; helpers for users' own tests
+``api``, ``checkpoints``              checks arguments and calls the engine
+``engine``                            how records meet bytes: save, load, verify
+``hdf5``                              HDF5 structures as bytes; ``hdf5.foreign`` alone knows h5py
+``records``, ``format``, ``storage``  what a program holds; what bytes mean; where bytes lie.
+                                      None of the three knows the other two
+``dtypes``, ``errors``                element types and the tree of errors: know no other module
+====================================  ====================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+# Eager, because they are small and because handlers name them before any archive was opened.
+from archive import errors as errors
+from archive.errors import ArchiveError
+from archive.version import __version__
+
+if TYPE_CHECKING:
+    from archive.api import create, load, mean, open, recover, reindex, save, verify
+    from archive.engine.archive import Archive
+    from archive.records import (
+        GC_THRESHOLD,
+        Array,
+        ArrayRecord,
+        ConfigRecord,
+        ConfigsRecord,
+        Context,
+        MetricRecord,
+        MetricsRecord,
+        ParametersRecord,
+        RecordDict,
+        RecordSet,
+        SType,
+        TypedDict,
+        array_from_numpy,
+    )
+
+__all__ = [
+    "GC_THRESHOLD",
+    "Archive",
+    "ArchiveError",
+    "Array",
+    "ArrayRecord",
+    "ConfigRecord",
+    "ConfigsRecord",
+    "Context",
+    "MetricRecord",
+    "MetricsRecord",
+    "ParametersRecord",
+    "RecordDict",
+    "RecordSet",
+    "SType",
+    "TypedDict",
+    "__version__",
+    "array_from_numpy",
+    "create",
+    "load",
+    "mean",
+    "open",
+    "recover",
+    "reindex",
+    "save",
+    "verify",
+]
+
+_HOMES = {
+    "Archive": "archive.engine.archive",
+    **dict.fromkeys(
+        ("create", "load", "mean", "open", "recover", "reindex", "save", "verify"), "archive.api"
+    ),
+}
+"""Where a name is found that is not in ``archive.records``."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a name of ``__all__`` at its first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(_HOMES.get(name, "archive.records")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the names not loaded yet too."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,205 @@
+"""What a stored array looks like: its row in the index and its dataset in the HDF5 tree.
+
+Arrays of one dtype, shape and order share one form, so that 20,000 arrays cost a dictionary look-up
+each; everything dear is done once a form.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.dtypes import dtype_name, is_ml_dtype, parse_dtype
+from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.format.constants import (
+    FLAG_FORTRAN,
+    HDF5_MAX_RANK,
+    MAX_ATTRIBUTE_BYTES,
+    MAX_FILE_BYTES,
+    MAX_RANK,
+    MODE_DATA,
+    MODE_ELEMENTS,
+    MODE_TEXT,
+    SEGMENT_BYTES,
+)
+from archive.format.elements import ArrayType, describe_dtype, parse_description
+from archive.hdf5.datatypes import BFLOAT16, UINT8, encode_datatype, utf8_fixed
+
+__all__ = [
+    "NUMPY_STYPE",
+    "Form",
+    "data_form",
+    "elements_form",
+    "stored_form",
+    "stored_value_form",
+    "text_form",
+]
+
+DType = np.dtype[Any]
+Shape = tuple[int, ...]
+NUMPY_STYPE = "numpy.ndarray"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """Everything about a stored array but its bytes, its name and its place."""
+
+    type: ArrayType
+    """Row of the type table."""
+    shape: Shape
+    """``Array.shape``."""
+    flags: int
+    """FLAG_FORTRAN or 0."""
+    nbytes: int
+    """Stored bytes."""
+    datatype: bytes
+    """HDF5 datatype message of its dataset."""
+    dims: Shape
+    """HDF5 dataspace of its dataset."""
+
+    @property
+    def segments(self) -> int:
+        """How many digests it has."""
+        return -(-self.nbytes // SEGMENT_BYTES)
+
+
+def elements_form(
+    dtype: DType, shape: Shape, fortran: bool, *, name: str | None = None, header: bytes = b""
+) -> Form:
+    """Return the form of an array whose elements are stored as they are, in C order.
+
+    Parameters
+    ----------
+    dtype, shape, fortran
+        Of the array; ``fortran`` where it is column-major and not row-major.
+    name : str, optional
+        ``Array.dtype`` where it is not ``str(dtype)``.
+    header : bytes
+        The .npy header of ``Array.data`` where it is not the canonical one.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        The type holds Python objects.
+    ValueRangeError
+        More axes or bytes than the format allows.
+    """
+    # str(dtype) takes 2 us, a third of all that a small array costs: only once a form. Structured types
+    # can be equal and yet spelled differently (aligned or not), so that the spelling is part of the form.
+    if name is None and dtype.names is not None:
+        name = dtype_name(dtype)
+    return _elements_form(dtype, shape, fortran, name, header)
+
+
+@functools.lru_cache(maxsize=8192)
+def _elements_form(dtype: DType, shape: Shape, fortran: bool, name: str | None, header: bytes) -> Form:
+    if dtype.hasobject:
+        raise UnsupportedDtypeError(
+            f"dtype {dtype} holds Python objects, which are never stored",
+            remedy="convert it to a number or text type",
+        )
+    nbytes = _checked_nbytes(shape, dtype.itemsize)
+    datatype, dims = _display(dtype, shape, nbytes)
+    name = dtype_name(dtype) if name is None else name
+    _require_utf8(name)
+    description = describe_dtype(dtype)
+    if parse_description(description) != dtype:
+        raise UnsupportedDtypeError(
+            f"dtype {description[:80]} cannot be restored from its name", remedy="view it as a plain dtype"
+        )
+    kind = ArrayType(name, NUMPY_STYPE, description, MODE_ELEMENTS, dtype.itemsize, header)
+    return Form(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
+
+
+@functools.lru_cache(maxsize=8192)
+def text_form(
+    dtype: DType, shape: Shape, fortran: bool, width: int, *, name: str | None = None, header: bytes = b""
+) -> Form:
+    """Return the form of a ``U`` array stored as UTF-8 of ``width`` bytes an element."""
+    nbytes = _checked_nbytes(shape, width)
+    datatype, dims = (utf8_fixed(width), shape) if len(shape) <= HDF5_MAX_RANK else (UINT8, (nbytes,))
+    name = dtype_name(dtype) if name is None else name
+    _require_utf8(name)
+    kind = ArrayType(name, NUMPY_STYPE, describe_dtype(dtype), MODE_TEXT, width, header)
+    return Form(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
+
+
+@functools.lru_cache(maxsize=8192)
+def data_form(name: str, stype: str, shape: Shape, nbytes: int) -> Form:
+    """Return the form of an array whose ``data`` is stored as it is.
+
+    Its dataset is typed where the bytes are exactly the C-order elements of a dtype and shape that
+    HDF5 tools can show, else plain bytes.
+    """
+    _checked_nbytes(shape, 1)
+    _require_utf8(name, stype)
+    datatype: bytes = UINT8
+    dims: Shape = (nbytes,)
+    try:
+        dtype = parse_dtype(name)
+    except UnsupportedDtypeError:
+        dtype = None
+    if dtype is not None and dtype.itemsize and math.prod(shape) * dtype.itemsize == nbytes:
+        datatype, dims = _display(dtype, shape, nbytes)
+    return Form(ArrayType(name, stype, "", MODE_DATA, 1), shape, 0, nbytes, datatype, dims)
+
+
+def stored_value_form(type_name: str, elements: np.ndarray[Any, DType]) -> Form:
+    """Return the form of a metric or config that is too large for an attribute."""
+    datatype, dims = encode_datatype(elements.dtype), elements.shape
+    if type_name == "str" and elements.size and not (elements == 0).any():
+        datatype, dims = utf8_fixed(elements.size), ()
+    kind = ArrayType(type_name, "", describe_dtype(elements.dtype), MODE_DATA, 1)
+    return Form(kind, elements.shape, 0, elements.nbytes, datatype, dims)
+
+
+def _require_utf8(*texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueRangeError("dtype or stype holds a lone surrogate, which no UTF-8 spells") from error
+
+
+def stored_form(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> Form:
+    """Return the form of an array that is already stored, from its row in an index or journal."""
+    if kind.mode == MODE_DATA:
+        return data_form(kind.dtype, kind.stype, shape, nbytes)
+    dtype, fortran = parse_description(kind.description), bool(flags & FLAG_FORTRAN)
+    if kind.mode == MODE_TEXT:
+        return text_form(dtype, shape, fortran, kind.itemsize, name=kind.dtype, header=kind.npy_header)
+    return elements_form(dtype, shape, fortran, name=kind.dtype, header=kind.npy_header)
+
+
+def _checked_nbytes(shape: Shape, itemsize: int) -> int:
+    if len(shape) > MAX_RANK:
+        raise ValueRangeError(f"{len(shape)} axes, the format allows {MAX_RANK}")
+    if math.prod(max(axis, 1) for axis in shape) * max(itemsize, 1) > MAX_FILE_BYTES:
+        raise ValueRangeError(f"shape {shape} has more bytes than a file may hold")
+    return math.prod(shape) * itemsize
+
+
+def _display(dtype: DType, shape: Shape, nbytes: int) -> tuple[bytes, Shape]:
+    """Return HDF5 datatype and dataspace under which tools show the right values."""
+    plain: tuple[bytes, Shape] = UINT8, (nbytes,)
+    if len(shape) > HDF5_MAX_RANK or not dtype.itemsize:
+        return plain
+    if is_ml_dtype(dtype):
+        # as float types, plain tools show 14 wrong codes for e4m3fn; only bfloat16 is safe
+        return (BFLOAT16, shape) if dtype.name == "bfloat16" else (UINT8, shape)
+    if dtype.kind in "mM":
+        return encode_datatype(np.dtype(f"{dtype.byteorder}i8")), shape
+    if dtype.kind == "U":
+        if len(shape) == HDF5_MAX_RANK:
+            return plain
+        return encode_datatype(np.dtype(f"{dtype.byteorder}u4")), (*shape, dtype.itemsize // 4)
+    try:
+        datatype = encode_datatype(dtype)
+    except UnsupportedDtypeError:
+        return plain
+    # a compound of thousands of members is larger than the header message that would hold it
+    return (datatype, shape) if len(datatype) <= MAX_ATTRIBUTE_BYTES else plain

@@ -1,0 +1,54 @@
+"""Rows of an archive while they arrive: plain columns, and which rows share their bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from archive.engine.forms import Form
+from archive.engine.inputs import Source
+from archive.format.constants import NO_ALIAS
+
+__all__ = ["Rows"]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Columns while they grow, one entry a row."""
+
+    keys: list[str] = field(default_factory=list)
+    """Its key."""
+    record: list[int] = field(default_factory=list)
+    """Number of its record."""
+    form: list[int] = field(default_factory=list)
+    """Its form, as an index into ``forms``."""
+    sources: list[Source | None] = field(default_factory=list)
+    """Where its bytes come from."""
+    alias: list[int] = field(default_factory=list)
+    """Row whose bytes it shares, or NO_ALIAS."""
+    given: list[int] = field(default_factory=list)
+    """``id`` of what the caller's container held, of planned rows."""
+    forms: list[Form] = field(default_factory=list)
+    """Distinct forms."""
+    form_ids: dict[int, int] = field(default_factory=dict)
+    """``id(form)`` to its index; ``forms`` keeps them alive."""
+    identities: dict[object, int] = field(default_factory=dict)
+    """First row of each memory in each form."""
+
+    def append(self, record: int, key: str, form: Form, source: Source | None, identity: object) -> int:
+        """Add a row and return its number; the same memory in the same form is stored once."""
+        row = len(self.keys)
+        number = self.form_ids.get(id(form))
+        if number is None:
+            number = self.form_ids[id(form)] = len(self.forms)
+            self.forms.append(form)
+        target = NO_ALIAS
+        if identity is not None and form.nbytes:
+            first = self.identities.setdefault((identity, number), row)
+            if first != row:
+                target = first
+        self.keys.append(key)
+        self.record.append(record)
+        self.form.append(number)
+        self.sources.append(source)
+        self.alias.append(target)
+        return row

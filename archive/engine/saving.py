@@ -1,0 +1,289 @@
+"""A save from inputs to a published file: planned, streamed, and either of them consuming."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from archive.engine.consume import Consumption, read_entries
+from archive.engine.inputs import Inputs, RecordInput, source_of
+from archive.engine.plan import Plan, head_of, make_plan
+from archive.engine.report import SaveReport
+from archive.engine.stream import ArchiveStream
+from archive.engine.values import encode_inline
+from archive.engine.writer import Progress, write_plan
+from archive.errors import ArchiveError, PartialSaveError, StorageError
+from archive.format.constants import KIND_ARRAYS
+from archive.format.digests import digest
+from archive.format.footer import Footer
+from archive.format.index import RecordName
+from archive.storage.journal import Journal, has_journal, read_journal, remove_journal
+from archive.storage.partial import CompletedFile, PartialFile
+from archive.storage.sink import AtomicFile
+
+__all__ = ["SaveOptions", "report_of", "save_inputs", "seal_partial"]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """How to save."""
+
+    path: str
+    """Local path."""
+    created: str
+    """Creation time, as in the index."""
+    overwrite: bool
+    """Replace what is there."""
+    durable: bool
+    """Sync file and folder."""
+    keep_input: bool
+    """Leave the caller's containers as they are."""
+    gc_threshold: int
+    """Bytes consumed between two garbage collections."""
+    progress: Progress | None
+    """Called with (bytes written, bytes in all)."""
+
+
+def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
+    """Save records: planned where all of them are known, else as they come."""
+    for record in inputs.records:
+        # all there already, so that everything is checked before a byte is written
+        if isinstance(record.arrays, Iterator) and isinstance(record.container, (list, tuple, Mapping)):
+            record.arrays = list(record.arrays)
+    streamed = any(isinstance(record.arrays, Iterator) for record in inputs.records)
+    plan = None if streamed else make_plan(inputs, options.created)
+    if options.keep_input:
+        sink = AtomicFile(
+            options.path, overwrite=options.overwrite, durable=options.durable, push=plan is None
+        )
+        clock = report_of(sink)
+        try:
+            if plan is None:
+                plan, footer = _write_stream(inputs, options, sink)
+            else:
+                sink.reserve(plan.file_bytes)
+                footer = write_plan(plan, sink, options.progress)
+            sink.publish()
+        finally:
+            sink.discard()
+        return clock(plan, footer)
+    if plan is None:
+        return _consume_stream(inputs, options)
+    return _consume_plan(plan, inputs, options)
+
+
+def seal_partial(path: str) -> None:
+    """Complete a partial file from its journal, so that it is an archive of what arrived.
+
+    Does nothing where there is no journal: then the file is complete already, or none of ours.
+
+    Raises
+    ------
+    MissingError, StorageError
+        The file cannot be read or written, or its save is still running.
+    DamagedError
+        The journal is none of ours.
+    """
+    if not has_journal(path):
+        return
+    sink = CompletedFile(path)
+    try:
+        # read under the lock: before it, the writer could still add to it
+        payloads = read_journal(path)
+        if not payloads:
+            return
+        head, values, entries = read_entries(payloads, path)
+        with ArchiveStream(sink, head) as stream:
+            stream.resume(entries, path)
+            for name, found in values:
+                if name.kind == KIND_ARRAYS:
+                    stream.add_record(name.name, found)
+            stream.finish({name: found for name, found in values if name.kind != KIND_ARRAYS})
+        sink.sync()
+        remove_journal(path)
+    finally:
+        sink.leave()
+
+
+def report_of(sink: AtomicFile) -> Callable[[Plan, Footer], SaveReport]:
+    """Start a clock; what is returned stops it and tells what was written."""
+    started = time.perf_counter()
+
+    def report(plan: Plan, footer: Footer) -> SaveReport:
+        return SaveReport(
+            url=sink.path,
+            arrays=plan.arrays,
+            array_bytes=sum(plan.forms[number].nbytes for number in plan.form_of[plan.rows].tolist()),
+            file_bytes=plan.file_bytes,
+            seconds=time.perf_counter() - started,
+            digest=digest(footer.pack()).hex(),
+        )
+
+    return report
+
+
+def _write_stream(
+    inputs: Inputs,
+    options: SaveOptions,
+    sink: AtomicFile,
+    journal: Journal | None = None,
+) -> tuple[Plan, Footer]:
+    """Write records as they come; with a journal, noting each array that arrived."""
+    head, values = head_of(inputs, options.created), _values_of(inputs)
+    for name, found in values.items():  # what no archive holds is found before anything is asked for
+        encode_inline(name, found)
+    with ArchiveStream(sink, head, options.progress) as stream:
+        if journal is not None:
+            consumption = Consumption(journal, stream.rows, stream.names, _leave, options.gc_threshold)
+            consumption.begin(head, values)
+            stream.consumption = consumption
+        for record in inputs.records:
+            if record.kind == KIND_ARRAYS:
+                stream.add_record(record.name, record.attributes)
+                _add_all(stream, record)
+        return stream.finish({name: found for name, found in values.items() if name.kind != KIND_ARRAYS})
+
+
+def _values_of(inputs: Inputs) -> dict[RecordName, dict[str, Any]]:
+    """Return metrics and configs by record, and the attributes of array records."""
+    return {
+        RecordName(record.kind, record.name): dict(record.values or record.attributes)
+        for record in inputs.records
+        if record.kind != KIND_ARRAYS or record.attributes
+    }
+
+
+def _add_all(stream: ArchiveStream, record: RecordInput) -> None:
+    arrays = iter(record.arrays)
+    while True:
+        pair = next(arrays, None)
+        if pair is None:
+            return
+        form, source, _ = source_of(pair[1])
+        stream.require_new(record.name, pair[0])
+        stream.add(record.name, pair[0], form, source)
+        # nothing may hold the array while the caller makes the next: two of the largest would be alive
+        del pair, source
+
+
+def _leave(row: int) -> None:
+    """Take nothing: what an iterator yielded is gone by itself."""
+
+
+def _consume_stream(inputs: Inputs, options: SaveOptions) -> SaveReport:
+    with _Consuming(options) as consuming:
+        plan, footer = _write_stream(inputs, options, consuming.sink, consuming.journal)
+        return consuming.publish(plan, footer)
+
+
+def _consume_plan(plan: Plan, inputs: Inputs, options: SaveOptions) -> SaveReport:
+    table = plan.table
+    owners = [_owner(record) for record in inputs.records]
+    first: dict[int, int] = {}
+    for row, number in enumerate(table.record):
+        first.setdefault(number, row)
+    for record in inputs.records:
+        record.arrays = ()  # made of a list, it would keep what the list lets go of
+
+    def take(row: int) -> None:
+        # only what was written: the caller may have put something else there meanwhile
+        number = table.record[row]
+        owner, given = owners[number], table.given[row : row + 1]
+        if isinstance(owner, list):
+            place = row - first[number]
+            if place < len(owner) and [_item_id(owner[place])] == given:
+                owner[place] = None
+        elif owner is not None and [id(owner.get(table.keys[row]))] == given:
+            owner.pop(table.keys[row])
+
+    names = [RecordName(record.kind, record.name) for record in inputs.records]
+    with _Consuming(options) as consuming:
+        consuming.sink.reserve(plan.file_bytes)
+        consumption = Consumption(consuming.journal, table, names, take, options.gc_threshold)
+        consumption.begin(head_of(inputs, options.created), _values_of(inputs))
+        footer = write_plan(plan, consuming.sink, options.progress, consumption.landed)
+        report = consuming.publish(plan, footer)
+    for owner in owners:
+        if isinstance(owner, list):
+            owner[:] = [item for item in owner if item is not None]
+    gc.collect()
+    return report
+
+
+def _item_id(item: Any) -> int:
+    """Return the id of the array of a list's item, which may be a (key, array) pair."""
+    return id(item[1]) if isinstance(item, tuple) else id(item)
+
+
+def _owner(record: RecordInput) -> MutableMapping[str, Any] | list[Any] | None:
+    """Return the container that arrays are taken from."""
+    if record.kind != KIND_ARRAYS:
+        return None
+    if isinstance(record.container, (MutableMapping, list)):
+        return record.container
+    raise TypeError(
+        f"keep_input=False takes arrays out of what it is given; a {type(record.container).__name__} "
+        "does not let go of them: pass a dict, a record, a list or an iterator"
+    )
+
+
+class _Consuming:
+    """A partial file and its journal; after an error they stay if anything arrived, and the error says so."""
+
+    def __init__(self, options: SaveOptions) -> None:
+        self.sink = PartialFile(options.path, overwrite=options.overwrite, durable=options.durable, push=True)
+        self._clock = report_of(self.sink)
+        try:
+            self.journal = Journal(self.sink.partial)
+        except StorageError:
+            self.sink.discard()
+            raise
+
+    def publish(self, plan: Plan, footer: Footer) -> SaveReport:
+        """Publish; until the very rename there is a file that can be recovered."""
+        self.sink.sync()
+        self.journal.remove()
+        self.sink.publish()
+        return self._clock(plan, footer)
+
+    def _anything_arrived(self) -> bool:
+        try:
+            payloads = read_journal(self.sink.partial)
+        except ArchiveError:
+            return True
+        return payloads is None or len(payloads) > 1  # the first says what is known before any array
+
+    def __enter__(self) -> _Consuming:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.journal.close()
+        if error is None:
+            self.sink.discard()
+            return
+        if not self.sink.partial or not self._anything_arrived():
+            # under its name already, and only the folder's sync failed; or nothing to keep
+            self.sink.discard()
+            with contextlib.suppress(StorageError):
+                self.journal.remove()
+            return
+        partial = self.sink.leave()
+        with contextlib.suppress(ArchiveError):  # as on a full disk: the journal stays, recover tries again
+            seal_partial(partial)
+        remedy = f"archive.recover({partial!r}) brings back what arrived"
+        if isinstance(error, ArchiveError):
+            error.partial = partial
+            error.remedy = remedy
+        elif isinstance(error, Exception):
+            wrapped = PartialSaveError(f"the save failed: {error}", path=self.sink.path, remedy=remedy)
+            wrapped.partial = partial
+            raise wrapped from error
+        elif hasattr(error, "add_note"):  # Ctrl-C stays what it is; Python 3.10 has no notes
+            error.add_note(remedy)

@@ -1,0 +1,198 @@
+"""Metrics and configs on their way into an archive: HDF5 attributes, or datasets where too large.
+
+Every value is also in the index (as JSON, or as a reference to its dataset); the attributes are what
+other HDF5 tools show: numbers, bools, str and lists of them in their own types, bytes as opaque without
+a tag (h5py reads no tagged ones), ``[]`` and ``b""`` as null dataspaces, and what HDF5 has no type for
+(str with NUL, lists of bytes) as uint8 that hold the JSON of the index ([VALUE-9]).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.errors import HostileFileError, ValueRangeError
+from archive.format.constants import KIND_CONFIGS, KIND_METRICS, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES
+from archive.format.index import RecordName
+from archive.format.names import escape_name
+from archive.format.values import INT64_MAX, Value, decode_value, encode_value, validate_value
+from archive.hdf5.datasets import Attribute
+from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
+
+__all__ = ["EncodedValue", "decode_stored", "encode_attributes", "encode_inline", "encode_values"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+INT64, UINT64, FLOAT64, BOOL = (np.dtype(name) for name in ("<i8", "<u8", "<f8", "?"))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedValue:
+    """One value of a record, ready to be stored."""
+
+    key: str
+    """Its key."""
+    type_name: str
+    """As `archive.format.values.validate_value` names it."""
+    inline: list[Any] | None
+    """Its ``[type, payload]`` in the index; None where it is a dataset."""
+    attribute: Attribute | None
+    """Its HDF5 attribute; None where it is a dataset."""
+    stored: NDArray | None
+    """Elements of its dataset."""
+
+
+def encode_values(kind: int, record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
+    """Check and encode all values of a record; nothing was written yet.
+
+    Raises
+    ------
+    TypeError, ValueRangeError
+        A value or key that no record holds; the message names record and key.
+    """
+    encoded: list[EncodedValue] = []
+    attributes = 0
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise TypeError(f"record {record!r}: a key is a str, not {type(key).__name__}")
+        name = validate_value(value, metric=kind == KIND_METRICS, key=f"{record}/{key}")
+        try:
+            link = escape_name(key)
+        except ValueRangeError as error:
+            error.key = f"{record}/{error.key}"
+            raise
+        if attributes < MAX_ATTRIBUTES and len(link) + _size(value) <= MAX_ATTRIBUTE_BYTES:
+            attributes += 1
+            attribute = _attribute(link.decode(), value, name)
+            encoded.append(EncodedValue(key, name, encode_value(value, name), attribute, None))
+        else:
+            encoded.append(EncodedValue(key, name, None, None, _elements(value, name)))
+    return encoded
+
+
+def encode_attributes(record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
+    """Check and encode what is said of an array record as a whole; all of it must fit into attributes.
+
+    Raises
+    ------
+    TypeError, ValueRangeError
+        A value or key that no attribute holds.
+    """
+    encoded = encode_values(KIND_CONFIGS, record, values)
+    for value in encoded:
+        if value.attribute is None:
+            raise ValueRangeError(
+                f"an attribute of a record takes at most {MAX_ATTRIBUTE_BYTES} bytes",
+                key=f"{record}/{value.key}",
+                remedy="store it as a config",
+            )
+    return encoded
+
+
+def encode_inline(name: RecordName, values: Mapping[str, Any]) -> list[list[Any]]:
+    """Return all values of a record as (key, [type, payload]), whatever their size."""
+    return [
+        [
+            key,
+            encode_value(
+                value, validate_value(value, metric=name.kind == KIND_METRICS, key=f"{name.name}/{key}")
+            ),
+        ]
+        for key, value in values.items()
+    ]
+
+
+def decode_stored(type_name: str, dtype: np.dtype[Any], stored: NDArray) -> Value:
+    """Return the value behind the bytes of its dataset.
+
+    Parameters
+    ----------
+    type_name : str
+        What the index says the value is.
+    dtype : numpy.dtype
+        Element type of the dataset.
+    stored : ndarray of uint8, shape (n,)
+        Its bytes.
+
+    Raises
+    ------
+    HostileFileError
+        The bytes are no such value.
+    """
+    try:
+        if type_name == "bytes":
+            return stored.tobytes()
+        if type_name == "str":
+            return stored.tobytes().decode()
+        if type_name in ("ints", "floats", "bools") and dtype in (INT64, UINT64, FLOAT64, BOOL):
+            return list(stored.view(dtype).tolist())
+        decoded = decode_value(json.loads(stored.tobytes().decode()))
+        if validate_value(decoded, metric=False, key="") != type_name:
+            raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}")
+        return decoded
+    except (ValueError, RecursionError) as error:
+        raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}") from error
+
+
+def _size(value: Any) -> int:
+    """Return about how many bytes a value takes as an attribute."""
+    items = value if isinstance(value, list) else [value]
+    if items and isinstance(items[0], str):
+        return sum(len(item.encode()) + 16 for item in items)
+    if items and isinstance(items[0], bytes):
+        return sum(4 * len(item) // 3 + 8 for item in items)
+    return 24 * len(items) if any(isinstance(item, bool) for item in items) else 8 * len(items)
+
+
+def _numbers(value: Any, name: str) -> NDArray | None:
+    """Return a number, or a list of numbers of one type, as HDF5 shows it; None for anything else."""
+    if name in ("bool", "bools"):
+        return np.array(value, BOOL)
+    if name in ("float", "floats"):
+        return np.array(value, FLOAT64)
+    if name in ("int", "ints"):
+        largest = max(value) if isinstance(value, list) else value
+        return np.array(value, UINT64 if largest > INT64_MAX else INT64)
+    return None
+
+
+def _attribute(name: str, value: Any, type_name: str) -> Attribute:
+    numbers = _numbers(value, type_name)
+    if numbers is not None:
+        return Attribute(name, encode_datatype(numbers.dtype), numbers.shape, numbers.tobytes())
+    if type_name == "list":
+        return Attribute(name, encode_datatype(FLOAT64), None, b"")
+    if type_name == "bytes":
+        if not value:
+            return Attribute(name, opaque(1), None, b"")
+        return Attribute(name, opaque(len(value)), (), value)
+    texts = [value] if type_name == "str" else value
+    if type_name in ("str", "strs") and not any("\0" in text for text in texts):
+        dims = () if type_name == "str" else (len(texts),)
+        return Attribute(name, UTF8_VLEN, dims, tuple(text.encode() for text in texts))
+    # h5py ends a str at its first NUL, and has no lists of bytes
+    text = _json(value, type_name)
+    return Attribute(name, UINT8, (len(text),), text)
+
+
+def _elements(value: Any, type_name: str) -> NDArray:
+    """Return a value as the elements of a dataset."""
+    mixed = type_name == "ints" and any(isinstance(item, bool) for item in value)
+    if isinstance(value, list) and not mixed:
+        numbers = _numbers(value, type_name)
+        if numbers is not None:
+            return numbers
+    if type_name == "str":
+        return np.frombuffer(value.encode(), np.uint8)
+    if type_name == "bytes":
+        return np.frombuffer(value, np.uint8)
+    return np.frombuffer(_json(value, type_name), np.uint8)
+
+
+def _json(value: Any, type_name: str) -> bytes:
+    """Return the JSON of the index, for what HDF5 has no type for."""
+    return json.dumps(encode_value(value, type_name), ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,252 @@
+"""archive.create: array by array, piece by piece, all of it or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import ClosedError, ExistsError, MissingError
+from tests.engine.samples import CREATED, NDArray
+
+ONE = np.zeros(3)
+
+
+def create(path: Path, **options: Any) -> Any:
+    return archive.create(path, **{"created": CREATED, "durable": False, **options})
+
+
+def test_report_and_values(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    with create(path) as writer:
+        writer.add("model", "w", ONE)
+        writer.add("other", "w", ONE + 1)
+        writer.add("model", "v", ONE + 2)
+        writer.metrics["fit"]["loss"] = 0.5
+        writer.metrics["fit"]["counts"] = [1, 2]
+        writer.configs["run"] = {"name": "x", "blob": b"\0\1"}
+        with pytest.raises(ClosedError):
+            _ = writer.report
+        assert not path.exists()
+    report = writer.report
+    assert (report.arrays, report.array_bytes, report.file_bytes) == (3, 72, path.stat().st_size)
+    with archive.open(path) as handle:
+        found = handle.records
+        assert list(handle) == [("model", "w"), ("model", "v"), ("other", "w")]
+        assert dict(found.metrics_records["fit"]) == {"loss": 0.5, "counts": [1, 2]}
+        assert dict(found.configs_records["run"]) == {"name": "x", "blob": b"\0\1"}
+        assert handle["other", "w"].numpy().tolist() == [1, 1, 1]
+        assert list(found.parameters_records) == ["model", "other"]
+        assert handle.info.created == CREATED
+        assert handle.verify().ok
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    with create(tmp_path / "model.h5"):
+        pass
+    assert len(archive.load(tmp_path / "model.h5").parameters_records) == 0
+
+
+@pytest.mark.parametrize("size", [3, 5 << 18])
+def test_one_buffer_for_everything(tmp_path: Path, size: int) -> None:
+    """What was added may be overwritten as soon as `add` returns, a piece when the next is asked for."""
+    buffer, path = np.empty((2, size), "f4"), tmp_path / "model.h5"
+
+    def pieces(start: int) -> Any:
+        for number in range(start, start + 3):
+            buffer[:] = number
+            yield buffer
+        buffer[:] = -1
+
+    with create(path) as writer:
+        for number in range(3):
+            buffer[:] = number
+            writer.add("whole", f"{number}", buffer)
+        for number in range(3):
+            writer.add("pieces", f"{number}", pieces(number), shape=(6, size), dtype="float32")
+        buffer[:] = -2
+    with archive.open(path) as handle:
+        assert handle.verify().ok
+        for number in range(3):
+            assert (handle["whole", f"{number}"].numpy() == number).all()
+            found = handle["pieces", f"{number}"].numpy()
+            assert found[::2, 0].tolist() == found[1::2, -1].tolist() == [number, number + 1, number + 2]
+
+
+def test_overwrite_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    archive.save({"old": ONE}, path)
+    with pytest.raises(ExistsError):
+        create(path, overwrite=False)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_overwrite_is_refused_when_somebody_was_faster(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+
+    def race() -> None:
+        with create(path, overwrite=False) as writer:
+            writer.add("model", "new", ONE)
+            archive.save({"old": ONE}, path)
+
+    with pytest.raises(ExistsError):
+        race()
+    assert list(tmp_path.iterdir()) == [path]
+    assert list(archive.load(path)["model"]) == ["old"]
+
+
+def test_folder_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingError):
+        create(tmp_path / "none" / "model.h5")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", [True, False])
+def test_exception_publishes_nothing(tmp_path: Path, error: BaseException, old: bool) -> None:
+    path = tmp_path / "model.h5"
+    if old:
+        archive.save({"old": ONE}, path)
+    writer = create(path)
+
+    def block() -> None:
+        with writer:
+            writer.add("model", "w", np.zeros(5 << 18))
+            writer.add("model", "v", ONE)
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        block()
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == ([path] if old else [])
+    with pytest.raises(ClosedError):
+        writer.add("model", "late", ONE)
+    with pytest.raises(ClosedError):
+        _ = writer.report
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (("model", "w", ONE), ValueError),
+        (("model", "x", object()), TypeError),
+        (("model", 1, ONE), TypeError),
+        ((1, "x", ONE), TypeError),
+        (("model", "x", np.array([None])), archive.errors.UnsupportedDtypeError),
+    ],
+)
+def test_refused_arrays_leave_the_writer_usable(tmp_path: Path, call: Any, kind: type[Exception]) -> None:
+    path = tmp_path / "model.h5"
+    with create(path) as writer:
+        writer.add("model", "w", ONE)
+        with pytest.raises(kind):
+            writer.add(*call)
+        writer.add("model", "last", ONE)
+    with archive.open(path) as handle:
+        assert list(handle) == [("model", "w"), ("model", "last")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shape": (3,)},
+        {"dtype": "float64"},
+        {"shape": (3,), "dtype": "<U3"},
+        {"shape": (3,), "dtype": "no such"},
+        {"shape": (3,), "dtype": object},
+        {"shape": (-1, 3), "dtype": "float64"},
+        {"shape": (2**62, 2**62), "dtype": "float64"},
+    ],
+)
+def test_bad_declarations(tmp_path: Path, options: dict[str, Any]) -> None:
+    with create(tmp_path / "model.h5") as writer:
+        with pytest.raises((TypeError, ValueError)):
+            writer.add("model", "x", iter([ONE]), **options)
+        writer.add("model", "w", ONE)
+    assert list(archive.load(tmp_path / "model.h5")["model"]) == ["w"]
+
+
+PIECES: dict[str, tuple[list[Any], tuple[int, ...]]] = {
+    "too few": ([np.zeros((2, 3))], (3, 3)),
+    "too many": ([np.zeros((2, 3)), np.zeros((2, 3))], (3, 3)),
+    "too many where none belong": ([np.zeros((1, 3))], (0, 3)),
+    "none": ([], (3, 3)),
+    "another dtype": ([np.zeros((3, 3), "f4")], (3, 3)),
+    "another byte order": ([np.zeros((3, 3), ">f8")], (3, 3)),
+    "another width": ([np.zeros((3, 4))], (3, 3)),
+    "another rank": ([np.zeros(9)], (3, 3)),
+    "no axis": ([np.float64(1)] * 3, (3,)),
+    "no shape": ([np.zeros(1)], ()),
+    "not numbers": (["abc"], (3,)),
+}
+
+
+@pytest.mark.parametrize("case", PIECES)
+@pytest.mark.parametrize("first", [True, False])
+def test_wrong_pieces(tmp_path: Path, case: str, first: bool) -> None:
+    """Whatever is wrong with the pieces: an error, and after it nothing more and no archive."""
+    pieces, shape = PIECES[case]
+
+    def block() -> None:
+        with create(tmp_path / "model.h5") as writer:
+            if not first:
+                writer.add("model", "w", ONE)
+            with pytest.raises(ValueError, match="model/x"):
+                writer.add("model", "x", iter(pieces), shape=shape, dtype="float64")
+            with pytest.raises(ClosedError):
+                writer.add("model", "next", ONE)
+
+    with pytest.raises(ClosedError):
+        block()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exception_in_the_pieces(tmp_path: Path) -> None:
+    def pieces() -> Any:
+        yield np.zeros((1, 5 << 18))
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"), create(tmp_path / "model.h5") as writer:
+        writer.add("model", "x", pieces(), shape=(2, 5 << 18), dtype="float64")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_values(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    with create(path) as writer:
+        with pytest.raises((TypeError, ValueError)):
+            writer.metrics["fit"] = {"loss": "text"}
+        with pytest.raises((TypeError, ValueError)):
+            writer.configs["run"]["x"] = object()
+        with pytest.raises(TypeError):
+            writer.metrics[1] = {}
+        writer.metrics["fit"] = {"loss": 1.0}
+    assert archive.load(path)["fit"]["loss"] == 1.0
+
+
+def test_duplicate_of_a_name_that_is_escaped(tmp_path: Path) -> None:
+    with create(tmp_path / "model.h5") as writer:
+        for key in ("a/b", "a%2Fb", "", ".", "\u00e9", "e\u0301"):
+            writer.add("model", key, ONE)
+            with pytest.raises(ValueError, match="two arrays"):
+                writer.add("model", key, ONE)
+            writer.add("other", key, ONE)
+    assert archive.verify(tmp_path / "model.h5").ok
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "?", ">c16", "datetime64[ns]", "S3"])
+def test_dtypes_by_name_and_by_object(tmp_path: Path, dtype: str) -> None:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    whole: NDArray = np.arange(12).astype("u1").view("u1").repeat(kind.itemsize).view(kind).reshape(6, 2)
+    if dtype == "?":
+        whole = np.arange(12).reshape(6, 2) % 2 == 0
+    with create(tmp_path / "model.h5") as writer:
+        writer.add("model", "a", (whole[n : n + 2] for n in (0, 2, 4)), shape=whole.shape, dtype=kind)
+        writer.add("model", "b", [whole], shape=whole.shape, dtype=str(kind))
+    with archive.open(tmp_path / "model.h5") as handle:
+        for key in "ab":
+            assert handle[key].dtype == str(kind)
+            assert handle[key].numpy().tobytes() == whole.tobytes()

@@ -1,0 +1,98 @@
+"""The front door: which names it has, and that opening it loads nothing heavy."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import archive
+
+NAMES = [
+    "GC_THRESHOLD",
+    "Archive",
+    "ArchiveError",
+    "Array",
+    "ArrayRecord",
+    "ConfigRecord",
+    "ConfigsRecord",
+    "Context",
+    "MetricRecord",
+    "MetricsRecord",
+    "ParametersRecord",
+    "RecordDict",
+    "RecordSet",
+    "SType",
+    "TypedDict",
+    "__version__",
+    "array_from_numpy",
+    "create",
+    "load",
+    "mean",
+    "open",
+    "recover",
+    "reindex",
+    "save",
+    "verify",
+]
+
+# The difference, not the whole: an editable install may load modules before any line of ours runs.
+LOADED_BY = """
+import json, sys
+before = set(sys.modules)
+{statement}
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def told_by_fresh_python(code: str) -> list[str]:
+    """Run code in an interpreter of its own and return the JSON list it prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, timeout=60)
+    told: list[str] = json.loads(done.stdout)
+    return told
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    """Return what a fresh interpreter loads to carry out a statement."""
+    return set(told_by_fresh_python(LOADED_BY.format(statement=statement)))
+
+
+def test_the_names_are_exactly_these() -> None:
+    assert archive.__all__ == NAMES
+    assert len(NAMES) <= 25
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_resolves(name: str) -> None:
+    found = getattr(archive, name)
+    assert found is not None
+    assert vars(archive)[name] is found, "a resolved name is kept, so that __getattr__ runs once"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'archive' has no attribute 'sieve'"):
+        _ = archive.sieve  # type: ignore[attr-defined]
+
+
+def test_dir_lists_the_names_before_they_are_loaded() -> None:
+    listed = told_by_fresh_python("import archive, json; print(json.dumps(dir(archive)))")
+    assert set(NAMES) <= set(listed)
+    assert listed == sorted(listed)
+
+
+def test_import_loads_nothing_heavier_than_numpy() -> None:
+    loaded = modules_loaded_by("import archive")
+    outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
+    assert outside <= {"archive", "numpy"}
+    assert {name for name in loaded if name.startswith("archive.")} == {"archive.errors", "archive.version"}
+
+
+def test_records_need_no_storage_library() -> None:
+    loaded = modules_loaded_by("import archive; archive.ArrayRecord, archive.RecordDict")
+    assert loaded.isdisjoint({"h5py", "fsspec", "s3fs", "torch", "numcodecs", "tqdm", "pandas"})
+
+
+def test_errors_are_reached_without_another_import() -> None:
+    loaded = modules_loaded_by("import archive; archive.errors.DigestError")
+    assert "archive.errors" in loaded
