@@ -1,0 +1,30 @@
+"""Parameter packers: one list of ndarrays for weights and what travels with them, and its named form.
+
+===============  ==============================================================
+``base``         ``ParameterPacker``, the class to derive packers from
+``lists``        what a packed list may hold, and the errors when it does not
+``named``        records by role: attributes, names, and finding them again
+``variates``     weights and control variates (SCAFFOLD)
+``scalar``       weights and one number (clipping, adaptive constraints)
+``layernames``   weights and their names (dynamic layer exchange)
+``sparse``       values, indices, shapes and names of sparse tensors
+``coordinates``  one sparse tensor as a record, readable as binsparse
+===============  ==============================================================
+"""
+
+from __future__ import annotations
+
+from archive.records.packers.base import ParameterPacker
+from archive.records.packers.layernames import ParameterPackerWithLayerNames
+from archive.records.packers.scalar import ParameterPackerAdaptiveConstraint, ParameterPackerWithClippingBit
+from archive.records.packers.sparse import SparseCooParameterPacker
+from archive.records.packers.variates import ParameterPackerWithControlVariates
+
+__all__ = [
+    "ParameterPacker",
+    "ParameterPackerAdaptiveConstraint",
+    "ParameterPackerWithClippingBit",
+    "ParameterPackerWithControlVariates",
+    "ParameterPackerWithLayerNames",
+    "SparseCooParameterPacker",
+]
