@@ -1,0 +1,130 @@
+"""Chooses a command, and turns every error into one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from archive.cli import demo, info, listing, mean, recover, reindex, verify
+from archive.cli.exits import BROKEN_PIPE, INTERRUPTED, USAGE, exit_code
+from archive.cli.text import printable
+from archive.errors import ArchiveError
+from archive.version import __version__
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "info": info,
+    "ls": listing,
+    "verify": verify,
+    "demo": demo,
+    "reindex": reindex,
+    "recover": recover,
+    "mean": mean,
+}
+
+_EXIT_CODES = """\
+exit codes:
+  0    done; for verify: every byte matches
+  1    damage: an archive whose bytes are not what was saved
+  2    usage: wrong arguments, no archive there, or the system refused
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process if not given.
+
+    Returns
+    -------
+    int
+        0 done, 1 damage, 2 usage or not an archive, 130 interrupted, 141 output closed by its reader.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    fedarchive ...
+    0
+    """
+    _never_fail_to_encode()
+    try:
+        code = _run(argv)
+        print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here, not at exit
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        return BROKEN_PIPE
+    except (ArchiveError, OSError) as error:
+        complain(error)
+        return exit_code(error)
+    return code
+
+
+def complain(problem: object) -> None:
+    """Print one line about a problem on stderr."""
+    print(f"fedarchive: {printable(str(problem))}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}; try: {self.prog} --help")
+        self.exit(USAGE)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:  # --help, --version and wrong arguments
+        return stop.code if isinstance(stop.code, int) else USAGE
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fedarchive",
+        description="Federated-learning records saved as archives that are ordinary HDF5 files.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fedarchive {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.define(command)
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _never_fail_to_encode() -> None:
+    """Escape what the terminal's encoding does not have, rather than stop at it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere: Python would try again at exit, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -1,0 +1,90 @@
+"""``fedarchive info``: what is known of an archive without reading an array."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.text import columns, print_json, printable, size
+
+if TYPE_CHECKING:
+    from archive.engine.archive import Info
+
+__all__ = ["DESCRIPTION", "HELP", "define", "list_records", "record_line", "run"]
+
+HELP = "what an archive holds, and what was verified at open"
+DESCRIPTION = """\
+Print what is known of an archive without reading an array.
+
+JSON: path, container (recordset, recorddict or context), version, writer, created, arrays,
+array_bytes, file_bytes, access, verified; records, a list of {kind, name, arrays}, kind is arrays,
+metrics or configs; context, null or {run_id, node_id} (null under --foreign)."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("path", metavar="PATH", help="the archive")
+    parser.add_argument(
+        "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what is known of one archive."""
+    with archive.open(arguments.path, foreign=arguments.foreign) as handle:
+        info = handle.info
+        # a foreign file has no index, where the fields of a context are
+        known = info.container == "context" and not arguments.foreign
+        context = handle.context if known else None
+    facts = {
+        "path": info.path,
+        "container": info.container,
+        "version": info.version,
+        "writer": info.writer,
+        "created": info.created,
+        "context": context and {"run_id": context.run_id, "node_id": context.node_id},
+        "records": list_records(info),
+        "arrays": info.arrays,
+        "array_bytes": info.array_bytes,
+        "file_bytes": info.file_bytes,
+        "access": info.access,
+        "verified": info.verified,
+    }
+    if arguments.json:
+        print_json(facts)
+    else:
+        print("\n".join(_lines(facts)))
+    return OK
+
+
+def list_records(info: Info) -> list[dict[str, Any]]:
+    """Return kind, name and number of arrays of every record."""
+    return [{"kind": kind, "name": name, "arrays": count} for kind, name, count in info.records]
+
+
+def record_line(kind: str, name: str, arrays: int) -> str:
+    """Return what is said of one record."""
+    counted = f", {arrays} arrays" if kind == "arrays" else ""
+    return f"{kind}/{printable(name)}{counted}"
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    shown = {
+        **facts,
+        "version": facts["version"] or "none",
+        "records": len(facts["records"]),
+        "array_bytes": f"{facts['array_bytes']} ({size(facts['array_bytes'])})",
+        "file_bytes": f"{facts['file_bytes']} ({size(facts['file_bytes'])})",
+    }
+    rows: list[list[str]] = []
+    for fact, value in shown.items():
+        if fact == "context":
+            if value is not None:
+                rows.append([fact, f"run {value['run_id']}, node {value['node_id']}"])
+            continue
+        rows.append([fact.replace("_", " "), printable(str(value)) or "unknown"])
+        if fact == "records":
+            rows += [["", record_line(**record)] for record in facts["records"]]
+    return columns(rows)

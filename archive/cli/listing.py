@@ -1,0 +1,130 @@
+"""``fedarchive ls``: one line an array, attribute of a record, metric and config."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.text import columns, elided, json_value, name, print_json, printable, shape, type_name
+from archive.errors import ArchiveError
+
+__all__ = ["DESCRIPTION", "HELP", "define", "list_arrays", "run"]
+
+HELP = "one line an array, metric and config"
+DESCRIPTION = """\
+Print one line an array: record/key, dtype, shape, stype, bytes of its elements. Then one line an
+attribute of a record of arrays, a metric or a config: record/key, which of the three, value. No array
+is read.
+
+JSON: path; arrays, a list of {record, key, dtype, shape, stype, nbytes, offset} (offset of the first
+stored byte, null under --foreign); attributes, metrics and configs, lists of {record, key, type,
+value}. Floats that JSON lacks are "nan", "inf" and "-inf"; bytes are hexadecimal; type tells them from
+text."""
+
+_KINDS = {"attributes": "attribute", "metrics": "metric", "configs": "config"}
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("path", metavar="PATH", help="the archive")
+    parser.add_argument("--record", metavar="NAME", help="only the records of this name")
+    parser.add_argument(
+        "--long", action="store_true", help="values in full, and the file offset of every array"
+    )
+    parser.add_argument(
+        "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List one archive."""
+    with archive.open(arguments.path, foreign=arguments.foreign) as handle:
+        path = handle.info.path
+        listed: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("arrays", *_KINDS)}
+        found = arguments.record is None
+        for kind, record, content in _records(handle):
+            if arguments.record in (None, record):
+                found = True
+                if kind == "arrays":
+                    listed[kind] += list_arrays(record, content, offsets=not arguments.foreign)
+                    listed["attributes"] += _list_values(record, content.attributes)
+                else:
+                    listed[kind] += _list_values(record, content)
+    if not found:
+        raise ArchiveError(
+            f"no record {arguments.record!r}", path=path, remedy="`fedarchive info` lists the records"
+        )
+    if arguments.json:
+        for kind in _KINDS:
+            listed[kind] = [{**entry, "value": json_value(entry["value"])} for entry in listed[kind]]
+        print_json({"path": path, **listed})
+    else:
+        _print_lines(listed, arguments.long)
+    return OK
+
+
+def list_arrays(record: str, arrays: Any, *, offsets: bool) -> list[dict[str, Any]]:
+    """Return what a listing says of every array of a record, read from the index alone."""
+    return [
+        {
+            "record": record,
+            "key": key,
+            "dtype": array.dtype,
+            "shape": list(array.shape),
+            "stype": array.stype,
+            "nbytes": array.nbytes,
+            "offset": array.payload.where[1] if offsets else None,
+        }
+        for key, array in arrays.items()
+    ]
+
+
+def _records(handle: archive.Archive) -> Iterator[tuple[str, str, Any]]:
+    """Yield kind, name and record in the order of the file."""
+    records = handle.records
+    for kind, record, _ in handle.info.records:
+        if isinstance(records, archive.RecordSet):
+            spaces = {
+                "arrays": records.parameters_records,
+                "metrics": records.metrics_records,
+                "configs": records.configs_records,
+            }
+            yield kind, record, spaces[kind][record]  # type: ignore[index]
+        else:
+            yield kind, record, records[record]
+
+
+def _list_values(record: str, values: Any) -> list[dict[str, Any]]:
+    return [
+        {"record": record, "key": key, "type": type_name(value), "value": value}
+        for key, value in values.items()
+    ]
+
+
+def _print_lines(listed: dict[str, list[dict[str, Any]]], long: bool) -> None:
+    rows = []
+    for entry in listed["arrays"]:
+        row = [
+            name(entry["record"], entry["key"]),
+            printable(entry["dtype"]) or "-",
+            shape(entry["shape"]),
+            printable(entry["stype"]) or "-",
+            str(entry["nbytes"]),
+        ]
+        if long and entry["offset"] is not None:
+            row.append(f"@{entry['offset']}")
+        rows.append(row)
+    lines = columns(rows)
+    rows = []
+    for kind, word in _KINDS.items():
+        for entry in listed[kind]:
+            value = repr(entry["value"])  # repr escapes what a terminal would act on
+            rows.append(
+                [name(entry["record"], entry["key"]), word, value if long else elided(value)],
+            )
+    lines += columns(rows)
+    if lines:
+        print("\n".join(lines))

@@ -1,0 +1,57 @@
+"""``fedarchive mean``: the weighted mean of archives of one schema."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.text import print_json, printable, size
+from archive.errors import ArchiveError
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "average archives into a new one"
+DESCRIPTION = """\
+Average archives whose arrays have equal names, types and shapes, in a few megabytes of memory, and save
+the mean at OUT, at once and only when all is written. Metrics and configs are not taken over.
+
+JSON: path, inputs, weights (null without --weights), arrays, array_bytes, file_bytes, seconds, digest."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("out", metavar="OUT", help="where the mean goes")
+    parser.add_argument("paths", metavar="IN", nargs="+", help="archives to average")
+    parser.add_argument(
+        "--weights", metavar="W1,W2,...", type=_weights, help="one number for each IN; default: equal"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Average files."""
+    try:
+        report = archive.mean(arguments.paths, arguments.weights, out=arguments.out)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, ArchiveError):
+            raise
+        # inputs that have no mean: of this command, wrong arguments
+        raise ArchiveError(str(error)) from error
+    if arguments.json:
+        facts = asdict(report)
+        told = {"path": facts.pop("url"), "inputs": arguments.paths, "weights": arguments.weights}
+        print_json({**told, **facts})
+    else:
+        print(
+            f"{printable(report.url)}: mean of {len(arguments.paths)} archives, {report.arrays} arrays, "
+            f"{size(report.array_bytes)}, saved in {report.seconds * 1000:.1f} ms"
+        )
+    return OK
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(weight) for weight in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"numbers with commas between them, not {text!r}") from None

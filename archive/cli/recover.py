@@ -1,0 +1,60 @@
+"""``fedarchive recover``: what a failed or killed save left behind, as an archive again."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.info import list_records, record_line
+from archive.cli.text import print_json, printable, size
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "complete what a failed save left behind (NAME.partial)"
+DESCRIPTION = """\
+Complete NAME.partial, which a save with keep_input=False leaves where it failed or was killed, from the
+journal beside it, and verify it. From then on it is an archive of the arrays that had arrived. With OUT
+they are saved as an archive there too. The partial file stays until you remove it.
+
+JSON: path, container, arrays, array_bytes, file_bytes; records, a list of {kind, name, arrays}; and
+saved, null or {path, arrays, array_bytes, file_bytes, seconds, digest} of OUT."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("path", metavar="PARTIAL", help="the NAME.partial that the error named")
+    parser.add_argument("out", metavar="OUT", nargs="?", help="where to save the records; default: nowhere")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Recover one partial file."""
+    archive.recover(arguments.path)
+    with archive.open(arguments.path) as handle:
+        info = handle.info
+        saved = None
+        if arguments.out is not None:
+            records: Any = handle.context if info.container == "context" else handle.records
+            saved = archive.save(records, arguments.out, created=info.created)
+    if arguments.json:
+        written = None if saved is None else asdict(saved)
+        print_json(
+            {
+                "path": info.path,
+                "container": info.container,
+                "arrays": info.arrays,
+                "array_bytes": info.array_bytes,
+                "file_bytes": info.file_bytes,
+                "records": list_records(info),
+                "saved": written and {"path": written.pop("url"), **written},
+            }
+        )
+        return OK
+    print(f"{printable(info.path)}: {info.arrays} arrays, {size(info.array_bytes)}, all verified")
+    for record in list_records(info):
+        print(f"  {record_line(**record)}")
+    if saved is not None:
+        print(f"{printable(saved.url)}: {saved.arrays} arrays, saved in {saved.seconds * 1000:.1f} ms")
+    return OK

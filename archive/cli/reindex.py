@@ -1,0 +1,39 @@
+"""``fedarchive reindex``: an archive again, from a file that another HDF5 tool changed."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.text import print_json, printable, size
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "make an archive of an HDF5 file that another tool repacked, edited or wrote"
+DESCRIPTION = """\
+Read the HDF5 tree of a file through h5py, unverified, and save what it holds as an archive: digests
+hold from then on. Without OUT the file itself is replaced, at once and only when all is written.
+
+JSON: path, arrays, array_bytes, file_bytes, seconds, digest."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("path", metavar="PATH", help="the HDF5 file")
+    parser.add_argument("out", metavar="OUT", nargs="?", help="where the archive goes; default: PATH itself")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Reindex one file."""
+    report = archive.reindex(arguments.path, arguments.out)
+    if arguments.json:
+        facts = asdict(report)
+        print_json({"path": facts.pop("url"), **facts})
+    else:
+        print(
+            f"{printable(report.url)}: {report.arrays} arrays, {size(report.array_bytes)}, "
+            f"saved in {report.seconds * 1000:.1f} ms"
+        )
+    return OK

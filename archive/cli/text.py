@@ -1,0 +1,129 @@
+"""How things are printed: names made safe for a terminal, sizes, columns, JSON that any parser takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["columns", "elided", "json_value", "name", "print_json", "printable", "shape", "size", "type_name"]
+
+
+def printable(text: str) -> str:
+    r"""Return text with everything escaped that a terminal would act on rather than show.
+
+    Names come from files that somebody else may have made: control characters, direction marks, line
+    separators and lone surrogates are spelled as Python spells them in a str.
+
+    Examples
+    --------
+    >>> print(printable("layer\x1b[2J\n"), printable("größe"))
+    layer\x1b[2J\n größe
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+    )
+
+
+def name(record: str, key: str) -> str:
+    """Return ``record/key``, safe to print."""
+    return printable(f"{record}/{key}")
+
+
+def size(nbytes: int) -> str:
+    """Return a number of bytes for people.
+
+    Examples
+    --------
+    >>> size(812), size(12360), size(5 << 30)
+    ('812 bytes', '12.1 KiB', '5.0 GiB')
+    """
+    if nbytes < 1024:
+        return f"{nbytes} bytes"
+    value, unit = nbytes / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}"
+
+
+def shape(lengths: Sequence[int]) -> str:
+    """Return a shape without spaces, so that a listing can be cut into fields.
+
+    Examples
+    --------
+    >>> shape((32, 64)), shape((7,)), shape(())
+    ('(32,64)', '(7,)', '()')
+    """
+    return repr(tuple(lengths)).replace(" ", "")
+
+
+def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Return rows as lines whose fields stand under one another.
+
+    Examples
+    --------
+    >>> columns([["a", "float32", "4"], ["bias", "int8"]])
+    ['a     float32  4', 'bias  int8']
+    """
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, field in enumerate(row):
+            widths[place] = max(widths.get(place, 0), len(field))
+    return [
+        indent + "  ".join(field.ljust(widths[place]) for place, field in enumerate(row)).rstrip()
+        for row in rows
+    ]
+
+
+def elided(text: str, length: int = 72) -> str:
+    """Return text cut to a length, saying so.
+
+    Examples
+    --------
+    >>> elided("x" * 100, 10)
+    'xxxxxxx...'
+    """
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def type_name(value: object) -> str:
+    """Return the type of a metric or config: ``float``, ``list[str]``, ``list`` where it is empty.
+
+    Examples
+    --------
+    >>> type_name(0.5), type_name([1, 2]), type_name([])
+    ('float', 'list[int]', 'list')
+    """
+    if isinstance(value, list) and value:
+        return f"list[{type(value[0]).__name__}]"
+    return type(value).__name__
+
+
+def json_value(value: Any) -> Any:
+    r"""Return a metric or config for JSON: bytes as hexadecimal, NaN and infinities as ``str``.
+
+    ``float("nan")`` and ``bytes.fromhex`` read them back; the type stands beside the value in our output.
+
+    Examples
+    --------
+    >>> json_value([1.5, math.nan, -math.inf]), json_value(b"\x00\xff")
+    ([1.5, 'nan', '-inf'], '00ff')
+    """
+    if isinstance(value, list):
+        return [json_value(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, ASCII only."""
+    # ensure_ascii escapes all but DEL, which can only stand inside a string
+    print(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))

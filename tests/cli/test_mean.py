@@ -1,0 +1,98 @@
+"""``fedarchive mean``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.cli import main
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> list[str]:
+    """Two archives of one schema."""
+    paths = []
+    for client in (1, 3):
+        path = tmp_path / f"client-{client}.h5"
+        archive.save({"w": np.full(2, client, "f4")}, path, metrics={"loss": 0.5})
+        paths.append(str(path))
+    return paths
+
+
+def mean_of(path: Path) -> Any:
+    records: Any = archive.load(path)
+    return records["model"]["w"].numpy().tolist()
+
+
+def test_equal_weights(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mean.h5"
+    assert main(["mean", str(out), *clients]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: mean of 2 archives, 1 arrays, 8 bytes, saved in ")
+    assert mean_of(out) == [2, 2]
+
+
+def test_weights(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mean.h5"
+    assert main(["mean", str(out), *clients, "--weights", "1,3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [
+        "path", "inputs", "weights", "arrays", "array_bytes", "file_bytes", "seconds", "digest",
+    ]  # fmt: skip
+    assert told["inputs"] == clients
+    assert told["weights"] == [1, 3]
+    assert mean_of(out) == [2.5, 2.5]
+
+
+def test_over_an_input(clients: list[str]) -> None:
+    assert main(["mean", clients[0], *clients]) == 0
+    assert mean_of(Path(clients[0])) == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ("1", "1 weights for 2"),
+        ("0,0", "not all zero"),
+        ("nan,1", "finite"),
+        ("1,many", "'1,many'"),
+        ("1,\x1b[2J", r"\x1b[2J"),
+    ],
+)
+def test_weights_that_make_no_mean(
+    weights: str, says: str, clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mean.h5"
+    assert main(["mean", str(out), *clients, "--weights", weights]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert says in told.err
+    assert told.err.count("\n") == 1
+    assert "\x1b" not in told.err
+    assert not out.exists()
+
+
+def test_another_schema(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive.save({"w": np.zeros(3, "f4")}, clients[1])
+    assert main(["mean", str(tmp_path / "mean.h5"), *clients]) == 2
+    assert clients[1] in capsys.readouterr().err
+    assert not (tmp_path / "mean.h5").exists()
+
+
+def test_a_damaged_input(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with archive.open(clients[1]) as handle:
+        offset = handle["w"].payload.where[1]  # type: ignore[attr-defined]
+    data = bytearray(Path(clients[1]).read_bytes())
+    data[offset] ^= 1
+    Path(clients[1]).write_bytes(data)
+    assert main(["mean", str(tmp_path / "mean.h5"), *clients]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["client-1.h5", "client-3.h5"]
+
+
+def test_a_missing_input(clients: list[str], tmp_path: Path) -> None:
+    assert main(["mean", str(tmp_path / "mean.h5"), *clients, str(tmp_path / "nowhere.h5")]) == 2

@@ -1,0 +1,73 @@
+"""``fedarchive verify``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archive.cli import main
+
+
+def test_a_good_archive(saved: Path, fedarchive: Any) -> None:
+    done = fedarchive("verify", saved)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{saved}: ok, 5 arrays, ")
+
+
+def test_a_flipped_byte_is_named(flipped: Path, fedarchive: Any) -> None:
+    done = fedarchive("verify", flipped)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "model/fc.weight: segment 0, at byte 4096: does not match its digest" in done.stdout
+    assert f"{flipped}: DAMAGED in 1 places" in done.stdout
+
+
+def test_json(saved: Path, flipped: Path, cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--json", str(saved), str(flipped), str(cut)]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == ["ok", "files"]
+    assert told["ok"] is False
+    good, bad, short = told["files"]
+    keys = ["path", "ok", "arrays", "checked_bytes", "unverifiable", "failures", "error"]
+    assert list(good) == list(bad) == list(short) == keys
+    assert good["ok"] is True
+    assert good["checked_bytes"] == saved.stat().st_size
+    [failure] = bad["failures"]
+    assert list(failure) == ["record", "key", "segment", "offset", "problem"]
+    assert (failure["record"], failure["key"]) == ("model", "fc.weight")
+    assert short["error"]["kind"] == "TruncatedError"
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["good.h5", "good.h5"], 0),
+        (["good.h5", "nowhere.h5"], 2),
+        (["nowhere.h5", "flipped.h5", "good.h5"], 1),
+        (["cut.h5", "nowhere.h5"], 1),
+    ],
+)
+def test_several_files_are_all_checked(
+    names: list[str],
+    code: int,
+    saved: Path,
+    flipped: Path,
+    cut: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    assert main(["verify", *names]) == code
+    told = capsys.readouterr()
+    assert told.out.count("ok,") == names.count("good.h5")
+    assert told.err.count("fedarchive: ") == sum(name in ("nowhere.h5", "cut.h5") for name in names)
+
+
+def test_padding_belongs_to_no_array(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(saved.read_bytes())
+    data[100] = 1
+    saved.write_bytes(data)
+    assert main(["verify", str(saved)]) == 1
+    assert f"{saved}: padding: segment 0, at byte 100: is not zero" in capsys.readouterr().out
