@@ -1,0 +1,47 @@
+"""Every library that is measured, by the name it is printed under."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from benchmarks.peers.base import Peer
+from benchmarks.peers.ceilings import HashSpeed, Memmap, RawRead
+from benchmarks.peers.chunked import TensorStoreOcdbt, Zarr
+from benchmarks.peers.fedarchive import AsShipped, FedArchive, Unverified
+from benchmarks.peers.hdf5 import PlainH5py
+from benchmarks.peers.numpy import NumpyZip
+from benchmarks.peers.safetensors import SafetensorsNumpy, SafetensorsTorch
+from benchmarks.peers.torch import TorchDistributed, TorchMapped, TorchPlain
+
+__all__ = ["PEERS", "Peer", "missing"]
+
+PEERS: dict[str, type[Peer]] = {
+    peer.name: peer
+    for peer in (
+        FedArchive,
+        Unverified,
+        AsShipped,
+        SafetensorsNumpy,
+        SafetensorsTorch,
+        TorchPlain,
+        TorchMapped,
+        TorchDistributed,
+        NumpyZip,
+        PlainH5py,
+        Zarr,
+        TensorStoreOcdbt,
+        Memmap,
+        RawRead,
+        HashSpeed,
+    )
+}
+
+
+def missing(peer: type[Peer]) -> str:
+    """Return the distribution that a peer needs and this environment lacks, or nothing."""
+    for name in peer.requires:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return name
+    return ""
