@@ -1,0 +1,64 @@
+"""The forge as a fixture: saves in children of their own, disturbed by strace."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.scenes import SMALL
+
+ROOT = Path(__file__).parents[2]
+Forge = Callable[..., dict[str, Any]]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of child interpreters: this tree first, one thread each."""
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**os.environ, **threads, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    """Run a save in a child: ``forge(path, version, size, strace=[...])`` returns how it ended."""
+    command = [sys.executable, "-m", "tests.faults.forge"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+
+        def run(path: Path, version: int, size: int = SMALL, **request: Any) -> dict[str, Any]:
+            assert server.stdin is not None
+            assert server.stdout is not None
+            if "strace" in request and shutil.which("strace") is None:
+                pytest.skip("strace is not installed")
+            line = {"path": str(path), "version": version, "size": size, **request}
+            server.stdin.write(json.dumps(line) + "\n")
+            server.stdin.flush()
+            answer: dict[str, Any] = json.loads(server.stdout.readline())
+            if "refused" in answer:
+                pytest.skip(f"strace may not attach here: {answer['refused']}")
+            return answer
+
+        yield run
+        server.stdin.close()
+        server.wait(10)
+
+
+@pytest.fixture
+def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a line of figures that can be quoted, past pytest's capture."""
+
+    def show(text: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n    [{text}]\n")
+
+    return show

@@ -1,0 +1,70 @@
+"""What the fault tests share: archives of known content, and what may be found after a fault."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import archive
+from archive.engine.report import SaveReport
+
+CREATED = "2026-01-01T00:00:00Z"
+"""A fixed time of creation: equal content gives equal bytes."""
+SMALL, LARGE = 1 << 10, 5 << 19
+"""float64 elements of the large array: 8 KiB (no writing thread) and 20 MiB (with one)."""
+LITTER = re.compile(r"\..+\.([0-7]|[0-9a-f]{16})\.tmp")
+
+
+def content(version: int, size: int = SMALL) -> dict[str, np.ndarray[Any, Any]]:
+    """Return arrays that tell their version by every element."""
+    return {
+        "w": np.full(size, version, "<f8"),
+        "b": np.full((3, 5), version, "<i4"),
+        "f": np.asfortranarray(np.full((4, 6), version, "<f4")),
+        "t": np.array([f"version {version}"] * 7),
+    }
+
+
+def save(path: Path | str, version: int, size: int = SMALL, **options: Any) -> SaveReport:
+    """Save a version."""
+    return archive.save(
+        content(version, size), path, metrics={"told": {"v": version}}, created=CREATED, **options
+    )
+
+
+def bytes_of(version: int, folder: Path, size: int = SMALL) -> bytes:
+    """Return the bytes that saving a version gives."""
+    path = folder / f"reference-{version}-{size}.h5"
+    save(path, version, size, durable=False)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def version_of(path: Path | str, *, access: str = "auto", whole: bool = True) -> int:
+    """Return the version that an archive holds; every array is read, compared and (whole) verified."""
+    with archive.open(path, access=access) as handle:
+        found = handle.records
+        version = int(found.metrics_records["told"]["v"])
+        arrays = {key: array.numpy() for key, array in found.parameters_records["model"].items()}
+        wanted = content(version, arrays["w"].size)
+        assert list(arrays) == list(wanted)
+        for key, array in wanted.items():
+            assert arrays[key].dtype == array.dtype
+            assert np.array_equal(arrays[key], array), f"{key} of version {version}"
+        assert not whole or handle.verify().ok
+    return version
+
+
+def litter(folder: Path, *published: str) -> list[str]:
+    """Return names in a folder that were not published."""
+    return sorted(set(os.listdir(folder)) - set(published))
+
+
+def fd_count() -> int:
+    """Return how many file descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
