@@ -20,7 +20,6 @@ from archive.engine.progress import Bar, Progress
 from archive.engine.reader import open_reader
 from archive.engine.report import SaveReport, VerifyReport
 from archive.engine.saving import SaveOptions, save_inputs, seal_partial
-from archive.errors import DamagedError
 from archive.records import GC_THRESHOLD
 from archive.storage.url import URL, local_path
 
@@ -226,7 +225,7 @@ def recover(partial: URL) -> Records:
     path = local_path(partial)
     seal_partial(path)
     handle = Archive(open_reader(path, access="auto", verify="first"))
-    _require_whole(handle)
+    handle.require_whole()
     return handle.records
 
 
@@ -288,7 +287,7 @@ def open(
         return Archive(open_foreign(path, access=access, writable=mode == "c"))
     handle = Archive(open_reader(path, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
-        _require_whole(handle)
+        handle.require_whole()
     return handle
 
 
@@ -397,21 +396,3 @@ def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> S
 def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
-
-
-def _require_whole(handle: Archive) -> None:
-    """Raise for the first damaged byte of an archive that is to be checked at open."""
-    report = handle.verify()
-    if report.ok:
-        handle.trust()
-        return
-    path = handle.info.path
-    handle.close()
-    failure = report.failures[0]
-    raise DamagedError(
-        f"{failure.key}: {failure.problem}, and {len(report.failures) - 1} more places",
-        path=path,
-        offset=failure.offset,
-        key=f"{failure.record}/{failure.key}" if failure.record else None,
-        remedy="take another copy, or an earlier round",
-    )

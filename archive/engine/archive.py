@@ -16,7 +16,7 @@ from archive.engine.payload import StoredPayload
 from archive.engine.reader import Reader, reopen
 from archive.engine.report import VerifyReport
 from archive.engine.verify import verify_reader
-from archive.errors import HostileFileError
+from archive.errors import DamagedError, HostileFileError
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.index import RecordName
 from archive.format.values import Value
@@ -150,9 +150,27 @@ class Archive:
             yield (self._record(row).name, index.key(row)), self._array(row)
             payload.release()
 
-    def trust(self) -> None:
-        """Take all bytes as checked, because `verify` just found them whole."""
-        self._reader.trust()
+    def require_whole(self) -> None:
+        """Verify all bytes now, and take them as checked.
+
+        Raises
+        ------
+        DamagedError
+            Naming the first place that does not match; the handle is closed.
+        """
+        report = self.verify()
+        if report.ok:
+            self._reader.trust()
+            return
+        self.close()
+        failure = report.failures[0]
+        raise DamagedError(
+            f"{failure.key}: {failure.problem}, and {len(report.failures) - 1} more places",
+            path=self._reader.path,
+            offset=failure.offset,
+            key=f"{failure.record}/{failure.key}" if failure.record else None,
+            remedy="take another copy, or an earlier round",
+        )
 
     def close(self) -> None:
         """Let go of the file. Views already handed out stay valid; other arrays raise ClosedError."""
