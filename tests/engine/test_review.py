@@ -48,7 +48,8 @@ def test_a_consuming_save_takes_only_what_it_wrote(tmp_path: Path) -> None:
 
     replaced = archive.save(mapping, tmp_path / "a.h5", keep_input=False, progress=replace)
     assert replaced.arrays == 2
-    assert [array.tolist() for array in mapping.values()] in ([[9.0, 9.0, 9.0]], [])
+    # progress is called for the head of the file, before any array is taken: the nines were there
+    assert {key: array.tolist() for key, array in mapping.items()} == {"a": [9.0, 9.0, 9.0]}
     written = archive.load(tmp_path / "a.h5")["model"]["a"].numpy().tolist()
     assert written == [1.0, 1.0, 1.0]
 
