@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from archive.engine.archive import Archive
@@ -21,7 +20,7 @@ from archive.engine.reader import open_reader
 from archive.engine.report import SaveReport, VerifyReport
 from archive.engine.saving import SaveOptions, save_inputs, seal_partial
 from archive.records import GC_THRESHOLD
-from archive.storage.url import URL, local_path
+from archive.storage.url import URL, Location, local_path, parse_url
 
 __all__ = ["create", "load", "mean", "open", "recover", "reindex", "save", "verify"]
 
@@ -49,7 +48,7 @@ def save(
         What to save. A mapping of names to ndarrays, torch tensors or Arrays, a list of ndarrays (keys
         ``"0"``, ``"1"``, ...) and an iterable of ``(key, array)`` become the record ``name``.
     url : str or path-like
-        A local path; the file is replaced at once when everything is written.
+        A local path or any URL of fsspec; the file or object is replaced at once when everything is written.
     name : str, default "model"
         Name of the record where ``records`` is not a container of named records.
     metrics, configs : mapping, optional
@@ -71,7 +70,7 @@ def save(
     progress : True or callable, optional
         True draws a bar (needs tqdm); a callable gets (bytes written, bytes in all).
     storage_options : mapping, optional
-        For remote URLs.
+        Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
 
     Returns
     -------
@@ -95,12 +94,14 @@ def save(
     >>> report.arrays, report.array_bytes
     (1, 24)
     """
-    path = local_path(url, storage_options)
+    location = parse_url(url, storage_options)
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
     inputs = gather(records, name, metrics, configs)
-    with Bar(progress, f"saving {Path(path).name}") as report:
-        options = SaveOptions(path, timestamp(created), overwrite, durable, keep_input, gc_threshold, report)
+    with Bar(progress, f"saving {location.name}") as report:
+        options = SaveOptions(
+            location, timestamp(created), overwrite, durable, keep_input, gc_threshold, report
+        )
         return save_inputs(inputs, options)
 
 
@@ -135,7 +136,7 @@ def create(
     [2, 2, 2, 2]
     """
     return ArchiveWriter(
-        local_path(url, storage_options), overwrite=overwrite, durable=durable, created=created
+        parse_url(url, storage_options), overwrite=overwrite, durable=durable, created=created
     )
 
 
@@ -190,14 +191,15 @@ def mean(
     [2.5, 2.5]
     """
     with ExitStack() as stack:
-        paths = [local_path(url, storage_options) for url in urls]
+        locations = [parse_url(url, storage_options) for url in urls]
         handles = [
-            stack.enter_context(Archive(open_reader(path, access="auto", verify="first"))) for path in paths
+            stack.enter_context(Archive(open_reader(location, access="auto", verify="first")))
+            for location in locations
         ]
         shares = [1.0] * len(handles) if weights is None else [float(weight) for weight in weights]
         report = stack.enter_context(Bar(progress, "averaging"))
         writer = ArchiveWriter(
-            local_path(out, storage_options), overwrite=overwrite, durable=durable, created=created
+            parse_url(out, storage_options), overwrite=overwrite, durable=durable, created=created
         )
         with writer:
             average(handles, shares, writer, report)
@@ -224,7 +226,7 @@ def recover(partial: URL) -> Records:
     """
     path = local_path(partial)
     seal_partial(path)
-    handle = Archive(open_reader(path, access="auto", verify="first"))
+    handle = Archive(open_reader(Location(path), access="auto", verify="first"))
     handle.require_whole()
     return handle.records
 
@@ -243,6 +245,7 @@ def open(
     Parameters
     ----------
     url : str or path-like
+        A local path or any URL of fsspec, such as ``s3://bucket/key``.
     mode : {"r", "c"}, default "r"
         ``"r"``: ``Array.numpy()`` is a read-only view of the file's pages. ``"c"``: it is writable, and
         pages are copied when written; the file never changes.
@@ -255,7 +258,7 @@ def open(
     foreign : bool, default False
         Read the HDF5 tree of a file that is no archive (any more) through h5py: unverified.
     storage_options : mapping, optional
-        For remote URLs.
+        Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
 
     Returns
     -------
@@ -282,10 +285,10 @@ def open(
         )
     _one_of("verify", verify, ("first", "open", "off"))
     _one_of("access", access, ("auto", "mmap", "pread"))
-    path = local_path(url, storage_options)
+    location = parse_url(url, storage_options)
     if foreign:
-        return Archive(open_foreign(path, access=access, writable=mode == "c"))
-    handle = Archive(open_reader(path, access=access, verify=verify, writable=mode == "c"))
+        return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
+    handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
         handle.require_whole()
     return handle
@@ -308,7 +311,7 @@ def load(
     progress : True or callable, optional
         As for `save`.
     storage_options : mapping, optional
-        For remote URLs.
+        Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
 
     Returns
     -------
@@ -330,12 +333,12 @@ def load(
     >>> records["model"]["w"].numpy().sum(), records["metrics"]["loss"]
     (np.float64(15.0), 0.5)
     """
-    path = local_path(url, storage_options)
+    location = parse_url(url, storage_options)
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one str")
-    reader = open_reader(path, access="pread", verify="first")
+    reader = open_reader(location, access="pread", verify="first")
     try:
-        with Bar(progress, f"loading {Path(path).name}") as report:
+        with Bar(progress, f"loading {location.name}") as report:
             return load_records(reader, keys, report)
     finally:
         reader.close()
@@ -363,10 +366,10 @@ def verify(
     >>> bool(archive.verify("/tmp/fedarchive-doctest.h5"))
     True
     """
-    path = local_path(url, storage_options)
+    location = parse_url(url, storage_options)
     with (
-        Archive(open_reader(path, access="auto", verify="first")) as handle,
-        Bar(progress, f"verifying {Path(path).name}") as report,
+        Archive(open_reader(location, access="auto", verify="first")) as handle,
+        Bar(progress, f"verifying {location.name}") as report,
     ):
         return handle.verify(progress=report)
 

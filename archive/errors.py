@@ -9,6 +9,7 @@
     ├── DamagedError       (ValueError)  ours, but index or metadata fail their digest
     │   └── DigestError                  the bytes of one array fail their digest
     ├── HostileFileError   (ValueError)  digests hold, but what they cover breaks the rules
+    ├── ReplacedError      (OSError)     another version lies there by now: open it again
     ├── PartialSaveError                    a consuming save failed; `partial` names what arrived
     ├── ClosedError        (ValueError)  the handle was closed
     ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds
@@ -35,6 +36,7 @@ __all__ = [
     "MissingError",
     "NotAnArchiveError",
     "PartialSaveError",
+    "ReplacedError",
     "StorageError",
     "TruncatedError",
     "UnsupportedDtypeError",
@@ -177,6 +179,10 @@ class MissingError(_SystemError, FileNotFoundError):
 
 class ExistsError(_SystemError, FileExistsError):
     """A file is already at that path and overwriting was not allowed."""
+
+
+class ReplacedError(_SystemError):
+    """The file or object was replaced, cut or removed since it was opened."""
 
 
 class StorageError(_SystemError):

@@ -61,13 +61,18 @@ def damaged(source: Path, target: Path, *offsets: int) -> Path:
 # --- URLs
 
 
-@pytest.mark.parametrize(
-    "url", ["s3://b/k", "gs://b/k", "https://x/y.h5", "memory://x", "simplecache::s3://b/k"]
-)
-def test_remote_urls_are_refused(url: str) -> None:
+def test_urls_that_fsspec_does_not_know_are_refused() -> None:
+    url = "nowhere://b/k"
     calls: list[Any] = [lambda: archive.save({}, url), lambda: archive.open(url), lambda: archive.load(url)]
     for call in [*calls, lambda: archive.verify(url)]:
-        with pytest.raises(UnsupportedURLError, match=r"not supported yet; copy it to a local path"):
+        with pytest.raises(UnsupportedURLError, match=r"fsspec does not open it"):
+            call()
+
+
+@pytest.mark.parametrize("url", ["memory://b/k.h5", "simplecache::memory://b/k.h5"])
+def test_what_only_local_files_can_do_says_so(url: str) -> None:
+    for call in (lambda: archive.recover(url), lambda: archive.open(url, foreign=True)):
+        with pytest.raises(UnsupportedURLError, match=r"only local files"):
             call()
 
 

@@ -26,9 +26,10 @@ BUILTIN = {
     "UnsupportedURLError": ValueError,
     "MissingError": FileNotFoundError,
     "ExistsError": FileExistsError,
+    "ReplacedError": OSError,
     "StorageError": OSError,
 }
-SYSTEM = ["MissingError", "ExistsError", "StorageError"]
+SYSTEM = ["MissingError", "ExistsError", "ReplacedError", "StorageError"]
 
 
 def test_the_tree_is_complete() -> None:

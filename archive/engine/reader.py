@@ -26,7 +26,9 @@ from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
 from archive.format.index import Index, read_index
 from archive.format.validation import validate_index
-from archive.storage.source import FileSource, Source, open_source
+from archive.storage.location import locate_source
+from archive.storage.source import Source
+from archive.storage.url import Location
 
 __all__ = ["Reader", "open_reader", "reopen"]
 
@@ -58,6 +60,7 @@ class Reader:
         identity: bytes = b"",
         footer: Footer | None = None,
         access: str = "auto",
+        location: Location | None = None,
     ) -> None:
         self.source = source
         self.index = index
@@ -66,6 +69,7 @@ class Reader:
         self.identity = identity
         self.footer = footer
         self.access = access
+        self.location = location if location is not None else Location(source.path)
         self.closed = False
         # one byte a segment; setting one to 1 twice is harmless, so threads need no lock
         self._checked = bytearray(len(index.digests))
@@ -131,7 +135,7 @@ class Reader:
         """What `reopen` takes to find the same version again."""
         if not self.identity:
             raise TypeError("a foreign file has no digest to find it again by; save it as an archive first")
-        return self.path, self.access, self.verify, self.writable, self.identity
+        return self.location, self.access, self.verify, self.writable, self.identity
 
     def trust(self) -> None:
         """Take every segment as checked."""
@@ -175,7 +179,7 @@ class Reader:
         )
 
 
-def open_reader(path: str, *, access: str, verify: str, writable: bool = False) -> Reader:
+def open_reader(location: Location, *, access: str, verify: str, writable: bool = False) -> Reader:
     """Open an archive: footer, superblock, metadata and index are checked, array bytes are not read.
 
     Raises
@@ -185,10 +189,11 @@ def open_reader(path: str, *, access: str, verify: str, writable: bool = False) 
     MissingError, StorageError
         The file cannot be read.
     """
-    source = open_source(path, access)
+    source = locate_source(location, access)
     reader = None
     try:
         footer = _read_footer(source)
+        source.extend_tail(footer.meta_at)
         _check_region(source, footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
         index_bytes = _check_region(
             source, footer.index_at, footer.index_bytes, footer.index_digest, "the index"
@@ -209,7 +214,15 @@ def open_reader(path: str, *, access: str, verify: str, writable: bool = False) 
             raise
         identity = digest(footer.pack())
         reader = Reader(
-            source, index, verify=verify, writable=writable, identity=identity, footer=footer, access=access
+            source,
+            index,
+            verify=verify,
+            writable=writable,
+            identity=identity,
+            footer=footer,
+            access=access,
+            # a relative path would be another file after a change of folder
+            location=location if location.remote else None,
         )
     finally:
         if reader is None:
@@ -217,19 +230,20 @@ def open_reader(path: str, *, access: str, verify: str, writable: bool = False) 
     return reader
 
 
-def _read_footer(source: FileSource) -> Footer:
+def _read_footer(source: Source) -> Footer:
     if source.nbytes < DATA_AT + FOOTER_BYTES:
         head = source.read(0, min(source.nbytes, SUPERBLOCK_BYTES)).tobytes()
         _refuse_truncated(source, head)
         raise NotAnArchiveError(f"{source.nbytes} bytes are too few for an archive", path=source.path)
-    head = source.read(0, SUPERBLOCK_BYTES).tobytes()
+    # a request of its own, for a comparison that one version of an object does not need
+    head = b"" if source.pinned else source.read(0, SUPERBLOCK_BYTES).tobytes()
     last = source.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES).tobytes()
     try:
         footer = parse_footer(last, source.nbytes, source.path)
     except NotAnArchiveError:
-        _refuse_truncated(source, head)
+        _refuse_truncated(source, head or source.read(0, SUPERBLOCK_BYTES).tobytes())
         raise
-    if footer.superblock != head:
+    if not source.pinned and footer.superblock != head:
         raise DamagedError(
             "the superblock is not the one the footer was written with",
             path=source.path,
@@ -239,7 +253,7 @@ def _read_footer(source: FileSource) -> Footer:
     return footer
 
 
-def _refuse_truncated(source: FileSource, head: bytes) -> None:
+def _refuse_truncated(source: Source, head: bytes) -> None:
     """Raise where the HDF5 superblock says that the file was longer."""
     stated = parse_superblock_eof(head)
     if stated is not None and stated > source.nbytes:
@@ -251,7 +265,7 @@ def _refuse_truncated(source: FileSource, head: bytes) -> None:
         )
 
 
-def _check_region(source: FileSource, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
+def _check_region(source: Source, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
     data = source.read(offset, nbytes)
     if digest(data) != wanted:
         raise DamagedError(
@@ -269,14 +283,14 @@ _reopened: weakref.WeakValueDictionary[tuple[Any, ...], Reader] = weakref.WeakVa
 
 
 def _reopen_shared(*reference: Any) -> Reader:
-    key = (os.getpid(), *reference)
+    key = (os.getpid(), reference[0].path, *reference[1:])
     reader = _reopened.get(key)
     if reader is None:
         reader = _reopened[key] = reopen(*reference)
     return reader
 
 
-def reopen(path: str, access: str, verify: str, writable: bool, identity: bytes) -> Reader:
+def reopen(location: Location, access: str, verify: str, writable: bool, identity: bytes) -> Reader:
     """Open what a pickled handle referred to.
 
     Raises
@@ -284,12 +298,12 @@ def reopen(path: str, access: str, verify: str, writable: bool, identity: bytes)
     DamagedError
         The file is another version by now.
     """
-    reader = open_reader(path, access=access, verify=verify, writable=writable)
+    reader = open_reader(location, access=access, verify=verify, writable=writable)
     if reader.identity != identity:
         reader.close()
         raise DamagedError(
             "the file was replaced by another version since this handle was pickled",
-            path=path,
+            path=location.display,
             remedy="open it again and take the arrays from there",
         )
     return reader

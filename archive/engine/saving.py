@@ -23,8 +23,9 @@ from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import RecordName
 from archive.storage.journal import Journal, has_journal, read_journal, remove_journal
+from archive.storage.location import Sink, locate_sink
 from archive.storage.partial import CompletedFile, PartialFile
-from archive.storage.sink import AtomicFile
+from archive.storage.url import Location
 
 __all__ = ["SaveOptions", "report_of", "save_inputs", "seal_partial"]
 
@@ -33,8 +34,8 @@ __all__ = ["SaveOptions", "report_of", "save_inputs", "seal_partial"]
 class SaveOptions:
     """How to save."""
 
-    path: str
-    """Local path."""
+    location: Location
+    """Where to."""
     created: str
     """Creation time, as in the index."""
     overwrite: bool
@@ -58,8 +59,8 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
     streamed = any(isinstance(record.arrays, Iterator) for record in inputs.records)
     plan = None if streamed else make_plan(inputs, options.created)
     if options.keep_input:
-        sink = AtomicFile(
-            options.path, overwrite=options.overwrite, durable=options.durable, push=plan is None
+        sink = locate_sink(
+            options.location, overwrite=options.overwrite, durable=options.durable, push=plan is None
         )
         clock = report_of(sink)
         try:
@@ -110,7 +111,7 @@ def seal_partial(path: str) -> None:
         sink.leave()
 
 
-def report_of(sink: AtomicFile) -> Callable[[Plan, Footer], SaveReport]:
+def report_of(sink: Sink) -> Callable[[Plan, Footer], SaveReport]:
     """Start a clock; what is returned stops it and tells what was written."""
     started = time.perf_counter()
 
@@ -130,7 +131,7 @@ def report_of(sink: AtomicFile) -> Callable[[Plan, Footer], SaveReport]:
 def _write_stream(
     inputs: Inputs,
     options: SaveOptions,
-    sink: AtomicFile,
+    sink: Sink,
     journal: Journal | None = None,
 ) -> tuple[Plan, Footer]:
     """Write records as they come; with a journal, noting each array that arrived."""
@@ -236,7 +237,9 @@ class _Consuming:
     """A partial file and its journal; after an error they stay if anything arrived, and the error says so."""
 
     def __init__(self, options: SaveOptions) -> None:
-        self.sink = PartialFile(options.path, overwrite=options.overwrite, durable=options.durable, push=True)
+        self.sink = PartialFile(
+            options.location.path, overwrite=options.overwrite, durable=options.durable, push=True
+        )
         self._clock = report_of(self.sink)
         try:
             self.journal = Journal(self.sink.partial)

@@ -24,7 +24,7 @@ from archive.format.index import RecordName
 from archive.format.layout import place_next
 from archive.format.names import escape_name
 from archive.format.values import Value
-from archive.storage.sink import AtomicFile
+from archive.storage.location import Sink
 
 __all__ = ["ArchiveStream"]
 
@@ -44,14 +44,14 @@ class ArchiveStream:
 
     Parameters
     ----------
-    sink : AtomicFile
+    sink : Sink
     head : mapping
         What the index says of the archive as a whole (`archive.engine.plan.head_of`).
     progress : callable, optional
         Called with (bytes written, the same).
     """
 
-    def __init__(self, sink: AtomicFile, head: Mapping[str, Any], progress: Progress | None = None) -> None:
+    def __init__(self, sink: Sink, head: Mapping[str, Any], progress: Progress | None = None) -> None:
         self.rows = Rows()
         self.names: list[RecordName] = []
         self.consumption: Consumption | None = None

@@ -31,6 +31,14 @@ class Source(Protocol):
     """Length of the file."""
     mapped: bool
     """Whether `read` gives views of a map rather than memory of its own."""
+    pinned: bool
+    """Whether the storage itself keeps to one version, so that the superblock need not be compared."""
+    parallel: int
+    """Reads worth having under way at once."""
+
+    def extend_tail(self, offset: int) -> None:
+        """Say that everything from ``offset`` to the end is going to be read."""
+        ...
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range as uint8, shape (nbytes,); not to be written to."""
@@ -74,11 +82,16 @@ class FileSource:
     """Reads with pread: safe on file systems where a map is slow or can kill the process."""
 
     mapped = False
+    pinned = False
+    parallel = min(8, os.cpu_count() or 1)
 
     def __init__(self, path: str, fd: int, nbytes: int) -> None:
         self.path = path
         self.nbytes = nbytes
         self._descriptor: _Descriptor | None = _Descriptor(fd)
+
+    def extend_tail(self, offset: int) -> None:
+        """Nothing to prepare: the system reads ahead."""
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""

@@ -30,9 +30,14 @@ class SplicedSource:
         self.path = file.path
         self.nbytes = file.nbytes
         self.mapped = file.mapped
+        self.pinned = file.pinned
+        self.parallel = file.parallel
         self._file = file
         self._spool = spool
         self._seam = seam
+
+    def extend_tail(self, offset: int) -> None:
+        """Nothing to prepare: the system reads ahead."""
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range as uint8, not to be written to."""

@@ -13,7 +13,7 @@ import pytest
 import archive
 from archive.errors import ArchiveError, HostileFileError, NotAnArchiveError, TruncatedError, VersionError
 from archive.format.constants import DATA_AT, FLAG_FORTRAN, MODE_DATA, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
-from tests.format.crafted import Crafted, bounded, use, write_sample
+from archive.testing.crafting import Crafted, bounded, use, write_sample
 
 HUGE = 1 << 63
 Change = Callable[[Crafted], None]
