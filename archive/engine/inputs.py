@@ -33,13 +33,14 @@ from archive.records import (
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
 
-__all__ = ["Inputs", "RecordInput", "gather", "plain_array", "source_of"]
+__all__ = ["Inputs", "RecordInput", "gather", "ndarray_forms", "plain_array", "source_of"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload
 """Where the bytes of an array come from when they are written: memory, or another archive."""
 
+_PLAIN_KINDS = frozenset("biufcmM")
 _METRICS = ("MetricRecord", "MetricsRecord")
 _CONFIGS = ("ConfigRecord", "ConfigsRecord")
 
@@ -175,6 +176,24 @@ def source_of(array: Any) -> tuple[Form, Source, object]:
         identity = id(data) if isinstance(data, bytes) else None
         return (*_bytes(str(array.dtype), shape, str(array.stype), data), identity)
     raise TypeError(f"an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}")
+
+
+def ndarray_forms(arrays: list[Any]) -> list[Form] | None:
+    """Return the forms of arrays that are all plain ndarrays of plain types; None of any others."""
+    if set(map(type, arrays)) != {np.ndarray}:
+        return None
+    known: dict[object, Form] = {}
+    forms = []
+    for array in arrays:
+        flags = array.flags
+        key = array.dtype, array.shape, flags.f_contiguous and not flags.c_contiguous
+        form = known.get(key)
+        if form is None:
+            if array.dtype.kind not in _PLAIN_KINDS:
+                return None  # how text and structured types are stored hangs on more than that
+            form = known[key] = elements_form(*key)
+        forms.append(form)
+    return forms
 
 
 def _record(name: str, record: Any) -> RecordInput:

@@ -26,7 +26,7 @@ from archive.format.constants import (
 )
 from archive.format.elements import ArrayType
 from archive.format.index import Index, RecordName, read_index
-from archive.format.indexwriter import ArrayColumns, IndexWriter
+from archive.format.indexwriter import ArrayColumns, IndexTemplate
 from archive.format.layout import segment_counts
 from archive.format.names import escape_name, unescape_name
 
@@ -306,7 +306,9 @@ def _index(names: list[RecordName], records: list[_Record], document: dict[str, 
         segment_at=(ends - counts)[targets],
     )
     document |= {"values": values, "attributes": attributes}
-    return read_index(IndexWriter(columns, list(types), names, document, int(ends[-1]) if rows else 0).buffer)
+    return read_index(
+        IndexTemplate(columns, list(types), names, int(ends[-1]) if rows else 0).write(document).buffer
+    )
 
 
 def _offset(stored: Stored, seam: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from archive.engine.forms import Form
 from archive.engine.inputs import Source
@@ -33,6 +34,25 @@ class Rows:
     """``id(form)`` to its index; ``forms`` keeps them alive."""
     identities: dict[object, int] = field(default_factory=dict)
     """First row of each memory in each form."""
+
+    def extend(self, record: int, keys: list[str], forms: list[Form], sources: list[Any]) -> bool:
+        """Add the ndarrays of one record at once; False, and nothing added, where some are tied."""
+        first, n = len(self.keys), len(keys)
+        for number, form in {id(form): form for form in forms}.items():
+            if number not in self.form_ids:
+                self.form_ids[number] = len(self.forms)
+                self.forms.append(form)
+        numbers = [self.form_ids[id(form)] for form in forms]
+        known = dict(zip(zip(map(id, sources), numbers, strict=True), range(first, first + n), strict=True))
+        if len(known) < n or not self.identities.keys().isdisjoint(known):
+            return False
+        self.identities |= known
+        self.keys += keys
+        self.record += [record] * n
+        self.form += numbers
+        self.sources += sources
+        self.alias += [NO_ALIAS] * n
+        return True
 
     def append(self, record: int, key: str, form: Form, source: Source | None, identity: object) -> int:
         """Add a row and return its number; the same memory in the same form is stored once."""

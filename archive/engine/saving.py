@@ -119,7 +119,7 @@ def report_of(sink: Sink) -> Callable[[Plan, Footer], SaveReport]:
         return SaveReport(
             url=sink.path,
             arrays=plan.arrays,
-            array_bytes=sum(plan.forms[number].nbytes for number in plan.form_of[plan.rows].tolist()),
+            array_bytes=plan.array_bytes,
             file_bytes=plan.file_bytes,
             seconds=time.perf_counter() - started,
             digest=digest(footer.pack()).hex(),

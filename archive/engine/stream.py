@@ -99,7 +99,7 @@ class ArchiveStream:
                 self._batches.settle()
             return
         offset = self._take_room(form)
-        buffer = stored_buffer(form, source, (record, key))
+        buffer = stored_buffer(form, source, row, lambda _: (record, key))
         if form.nbytes < COPY_BELOW and self.consumption is None:
             # not bytes(buffer): of a 0-d array of integer 8 that is eight zeros
             self._arrays.put(row, offset, memoryview(buffer).tobytes(), form.nbytes)
@@ -144,10 +144,10 @@ class ArchiveStream:
         self._batches.settle()
         self.consumption, consumption = None, self.consumption
         for row in range(arrays, len(self.rows.keys)):
-            form = plan.forms[int(plan.form_of[row])]
+            form = plan.form(row)
             if form.nbytes:
-                buffer = stored_buffer(form, plan.sources[row], plan.names[row])
-                self._arrays.put(row, int(plan.offset[row]), buffer, form.nbytes)
+                buffer = stored_buffer(form, plan.sources[row], row, plan.name)
+                self._arrays.put(row, int(plan.schema.offset[row]), buffer, form.nbytes)
         self._arrays.flush(plan.data_end)
         footer = write_tail(plan, self._arrays.digests, self._batches)
         write_head(plan, self._batches)

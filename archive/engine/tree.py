@@ -34,19 +34,24 @@ from archive.format.names import escape_name, escape_names
 from archive.format.values import decode_value
 from archive.hdf5.datasets import Attribute, DatasetClass, Datasets
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype
-from archive.hdf5.encoder import Group, Metadata, encode_metadata
+from archive.hdf5.encoder import (
+    DatasetLinks,
+    EncodedDatasets,
+    Group,
+    Metadata,
+    encode_all_datasets,
+    encode_metadata,
+)
 
-__all__ = ["encode_tree"]
+__all__ = ["encode_arrays", "encode_tree"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 _INT64 = np.dtype("<i8")
 
 
-def encode_tree(
+def encode_arrays(
     *,
-    records: Sequence[RecordName],
-    values: Mapping[int, list[EncodedValue]],
-    document: Mapping[str, Any],
+    records: int,
     forms: Sequence[Form],
     form_of: NDArray,
     keys: list[str],
@@ -55,9 +60,8 @@ def encode_tree(
     offset: NDArray,
     nbytes: NDArray,
     start: int,
-    index_bytes: int,
-) -> Metadata:
-    """Return superblock and metadata region of a plan.
+) -> tuple[EncodedDatasets, list[int | None]]:
+    """Return the datasets of all rows, and for each record which group of them is its own.
 
     ``target_of`` names, for each row, the row whose dataset its name links to: its own, or the one it
     is tied to.
@@ -74,20 +78,34 @@ def encode_tree(
         nbytes=nbytes[owners],
         keys=_true_keys(keys, names, owners, dataset_of),
     )
-    groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
     rows_by_record = np.argsort(record_of, kind="stable")
-    ends = np.cumsum(np.bincount(record_of, minlength=len(records)))
+    counts = np.bincount(record_of, minlength=records).tolist()
+    links: list[DatasetLinks] = []
+    group_of: list[int | None] = []
     begin = 0
-    for number, record in enumerate(records):
-        rows = rows_by_record[begin : int(ends[number])]
-        begin = int(ends[number])
-        whole = len(rows) == len(names)
-        group = Group(
-            attributes=tuple(v.attribute for v in values.get(number, ()) if v.attribute is not None),
-            dataset_names=names if whole else [names[row] for row in rows.tolist()],
-            dataset_rows=dataset_of[rows],
-        )
-        groups[record.kind].append((escape_name(record.name), group))
+    for count in counts:
+        rows = rows_by_record[begin : begin + count]
+        begin += count
+        group_of.append(len(links) if count else None)
+        if count:
+            found = names if count == len(names) else [names[row] for row in rows.tolist()]
+            links.append(DatasetLinks(found, dataset_of[rows]))
+    return encode_all_datasets(datasets, links, start=start), group_of
+
+
+def encode_tree(
+    records: Sequence[RecordName],
+    values: Mapping[int, list[EncodedValue]],
+    document: Mapping[str, Any],
+    datasets: EncodedDatasets,
+    links: Sequence[int | None],
+    index_bytes: int,
+) -> Metadata:
+    """Return superblock and metadata region: the datasets, and the groups around them."""
+    groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
+    for number, (record, found) in enumerate(zip(records, links, strict=True)):
+        attributes = tuple(v.attribute for v in values.get(number, ()) if v.attribute is not None)
+        groups[record.kind].append((escape_name(record.name), Group(attributes, datasets=found)))
     root = Group(
         attributes=(
             _text("format", FORMAT_NAME),
@@ -101,7 +119,7 @@ def encode_tree(
             *_context_group(document),
         ],
     )
-    return encode_metadata(root, datasets, start=start, index_bytes=index_bytes)
+    return encode_metadata(root, datasets, index_bytes=index_bytes)
 
 
 @functools.lru_cache(maxsize=8192)

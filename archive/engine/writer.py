@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from archive.engine.inputs import Source
 from archive.engine.payload import StoredPayload
 from archive.engine.plan import Plan
 from archive.errors import StorageError
-from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE, SEGMENT_BYTES
 from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
@@ -43,6 +44,8 @@ BATCH_BYTES = 16 << 20
 BATCH_ROWS = 1000
 IN_FLIGHT = 2
 """Batches written or waiting while the next is hashed; none is a copy, so memory does not grow."""
+_ZEROS = bytes(PAGE)
+"""Padding: arrays begin at a page at the latest."""
 THREAD_FROM = 4 << 20
 """Bytes from which a writing thread pays."""
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
@@ -161,6 +164,35 @@ class ArrayStream:
         if self._position - self._begin >= BATCH_BYTES or len(self._batch) >= BATCH_ROWS:
             self.flush()
 
+    def put_run(self, rows: list[int], offset: NDArray, nbytes: NDArray, buffers: list[Any]) -> None:
+        """Write rows none of which is larger than a segment.
+
+        Parameters
+        ----------
+        rows : list of int
+            Also rows without bytes of their own.
+        offset, nbytes : ndarray of int64
+            Of those that have bytes, shape (n,).
+        buffers : list
+            Their bytes, which must stay as they are until they have landed.
+        """
+        self._rows += rows
+        if buffers:
+            ends = offset + nbytes
+            gaps = offset.copy()
+            gaps[1:] -= ends[:-1]
+            gaps[0] -= self._position
+            self.digests += map(digest, buffers)
+            if gaps.any():
+                for gap, buffer in zip(gaps.tolist(), buffers, strict=True):
+                    if gap:
+                        self._batch.append(_ZEROS[:gap])
+                    self._batch.append(buffer)
+            else:
+                self._batch += buffers
+            self._position = int(ends[-1])
+        self.flush()
+
     def seek(self, position: int) -> None:
         """Go on behind arrays that are already written."""
         self._begin = self._position = position
@@ -228,23 +260,70 @@ def write_plan(
     ) as batches:
         write_head(plan, batches)
         stream.batches = batches
-        # a consuming save must hear of every row, also of those without bytes of their own
-        rows = plan.rows if consumed is None else np.arange(len(plan.sources))
-        stored = np.zeros(len(plan.sources), bool)
-        stored[plan.rows] = True
-        forms = [plan.forms[number] for number in plan.form_of[rows].tolist()]
-        for row, offset, form, has_bytes in zip(
-            rows.tolist(), plan.offset[rows].tolist(), forms, stored[rows].tolist(), strict=True
-        ):
-            if has_bytes:
-                stream.put(row, offset, stored_buffer(form, plan.sources[row], plan.names[row]), form.nbytes)
+        for run in _runs(plan, everything=consumed is not None):
+            buffers = [
+                stored_buffer(form, plan.sources[row], row, plan.name)
+                for row, form in zip(run.stored, run.forms, strict=True)
+            ]
+            if run.large:
+                stream.put(run.rows[0], int(run.offset[0]), buffers[0], int(run.nbytes[0]))
             else:
-                stream.note(row)
+                stream.put_run(run.rows, run.offset, run.nbytes, buffers)
+            del buffers
             if consumed is not None:
-                plan.sources[row] = None
+                for row in run.rows:
+                    plan.sources[row] = None
         stream.flush(plan.data_end)
         batches.settle()
         return write_tail(plan, stream.digests, batches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows that are written together."""
+
+    rows: list[int]
+    """In file order."""
+    stored: list[int]
+    """Those that have bytes of their own."""
+    forms: list[Form]
+    """Their forms."""
+    offset: NDArray
+    """Their file offsets."""
+    nbytes: NDArray
+    """Their sizes."""
+    large: bool
+    """Whether it is one row of more than a segment."""
+
+
+def _runs(plan: Plan, *, everything: bool) -> Iterator[_Run]:
+    """Yield rows in file order, small ones many at a time: a call a row would cost as much as its hash.
+
+    ``everything``: also rows without bytes of their own, of which a consuming save must hear.
+    """
+    schema = plan.schema
+    stored = np.zeros(len(plan.sources), bool)
+    stored[schema.rows] = True
+    rows = np.arange(len(stored)) if everything else schema.rows
+    nbytes = np.where(stored, plan.nbytes[schema.form_of] if len(stored) else 0, 0)[rows]
+    large = np.flatnonzero(nbytes > SEGMENT_BYTES).tolist()
+    total = np.cumsum(nbytes)
+    begin = 0
+    while begin < len(rows):
+        if large and large[0] == begin:
+            end = large.pop(0) + 1
+        else:
+            # about a batch of bytes, and no more buffers than one system call takes
+            before = int(total[begin] - nbytes[begin])
+            full = int(np.searchsorted(total, before + BATCH_BYTES)) + 1
+            end = min(full, begin + BATCH_ROWS, large[0] if large else len(rows), len(rows))
+        run = rows[begin:end]
+        own = run[stored[run]]
+        forms = [schema.forms[number] for number in schema.form_of[own].tolist()]
+        offset = schema.offset[own].astype(np.int64)
+        size = nbytes[begin:end][stored[run]]
+        yield _Run(run.tolist(), own.tolist(), forms, offset, size, bool(nbytes[begin] > SEGMENT_BYTES))
+        begin = end
 
 
 def write_tail(plan: Plan, digests: list[bytes], batches: Batches) -> Footer:
@@ -276,18 +355,21 @@ def write_head(plan: Plan, batches: Batches) -> None:
     batches.write([superblock + bytes(DATA_AT - len(superblock))], 0, DATA_AT, [])
 
 
-def stored_buffer(form: Form, source: Source | None, name: tuple[str, str]) -> Any:
-    """Return the stored bytes of an array as one C-contiguous buffer; copied only where they are not."""
+def stored_buffer(form: Form, source: Source | None, row: int, name: Callable[[int], tuple[str, str]]) -> Any:
+    """Return the stored bytes of an array as one C-contiguous buffer; copied only where they are not.
+
+    ``name`` tells record and key of a row, for errors.
+    """
     if isinstance(source, StoredPayload):
         return source.stored()
     if source is None:
-        raise StorageError("the array was consumed before it was written", key="/".join(name))
+        raise StorageError("the array was consumed before it was written", key="/".join(name(row)))
     if form.type.mode == MODE_TEXT:
         source = pack_text(source, form.type.itemsize)
     if not source.flags.c_contiguous:
         source = np.ascontiguousarray(opaque_view(source))
     if source.nbytes != form.nbytes:
-        raise StorageError("the array changed its size while it was saved", key="/".join(name))
+        raise StorageError("the array changed its size while it was saved", key="/".join(name(row)))
     if source.dtype.kind in _BUFFER_KINDS and source.dtype.isbuiltin == 1:
         return source
     return _flat(source)

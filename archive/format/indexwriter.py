@@ -1,4 +1,4 @@
-"""The bytes of an index, built in one pass; digests are filled in as segments are hashed."""
+"""The bytes of an index: all that arrays decide built once, the JSON document and digests added later."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from archive.format.elements import ArrayType
 from archive.format.index import RecordName
 from archive.format.sections import HEADER, RECORD_ROW, TYPE_ROW, place_sections
 
-__all__ = ["ArrayColumns", "IndexWriter"]
+__all__ = ["ArrayColumns", "IndexTemplate", "IndexWriter"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,8 +52,8 @@ class ArrayColumns:
     """Its first digest."""
 
 
-class IndexWriter:
-    """The bytes of an index, its digests filled in as segments are hashed.
+class IndexTemplate:
+    """An index without its document and its digests; one template makes the index of many archives.
 
     Parameters
     ----------
@@ -61,8 +61,6 @@ class IndexWriter:
     types : sequence of ArrayType
     records : sequence of RecordName
         In the order of the container, across kinds.
-    document : mapping
-        Container, creation time, writer, values: what goes in as JSON.
     segments : int
         How many digests there are.
     """
@@ -72,7 +70,6 @@ class IndexWriter:
         columns: ArrayColumns,
         types: Sequence[ArrayType],
         records: Sequence[RecordName],
-        document: Mapping[str, Any],
         segments: int,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
@@ -84,7 +81,6 @@ class IndexWriter:
         record_rows = _record_rows(records, counts, pool)
         hashes = np.fromiter(map(name_hash, columns.keys), np.uint64, n)
         order = np.argsort(hashes, kind="stable")
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         sections: dict[str, Any] = {
             "offset": columns.offset,
             "nbytes": columns.nbytes,
@@ -101,7 +97,6 @@ class IndexWriter:
             "records": record_rows,
             "types": type_rows,
             "pool": np.frombuffer(b"".join(columns.keys) + pool.join(), np.uint8),
-            "json": np.frombuffer(text, np.uint8),
         }
         header = np.zeros((), HEADER)
         header["magic"] = INDEX_MAGIC
@@ -110,15 +105,47 @@ class IndexWriter:
         header["segment_bytes"] = segment_bytes
         header["records"], header["types"], header["arrays"] = len(records), len(types), n
         header["dims"], header["segments"] = len(columns.dims), segments
-        header["pool_bytes"], header["json_bytes"] = len(sections["pool"]), len(text)
-        places, total = place_sections(header)
-        self.buffer = np.zeros(total, np.uint8)
-        self.buffer[:INDEX_HEADER_BYTES] = header.reshape(1).view(np.uint8)
+        header["pool_bytes"] = len(sections["pool"])
+        places, self._nbytes = place_sections(header)
+        self._header = header
+        self._buffer = np.zeros(self._nbytes, np.uint8)
         for name, values in sections.items():
             at, dtype, count = places[name]
-            self.buffer[at : at + count * dtype.itemsize].view(dtype)[:] = values
-        at, _, count = places["digests"]
-        self.digests = self.buffer[at : at + count * DIGEST_BYTES].reshape(count, DIGEST_BYTES)
+            self._buffer[at : at + count * dtype.itemsize].view(dtype)[:] = values
+        self._digests_at, _, self._segments = places["digests"]
+
+    @property
+    def nbytes(self) -> int:
+        """Length without the document."""
+        return self._nbytes
+
+    def write(self, document: Mapping[str, Any]) -> IndexWriter:
+        """Return the index of one archive.
+
+        Parameters
+        ----------
+        document : mapping
+            Container, creation time, writer, values: what goes in as JSON, the last section.
+        """
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        buffer = np.zeros(self._nbytes + len(text) + -len(text) % 8, np.uint8)
+        buffer[: self._nbytes] = self._buffer
+        buffer[self._nbytes : self._nbytes + len(text)] = np.frombuffer(text, np.uint8)
+        header = self._header.copy()
+        header["json_bytes"] = len(text)
+        buffer[:INDEX_HEADER_BYTES] = header.reshape(1).view(np.uint8)
+        end = self._digests_at + self._segments * DIGEST_BYTES
+        return IndexWriter(buffer, buffer[self._digests_at : end].reshape(self._segments, DIGEST_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexWriter:
+    """The bytes of an index, its digests filled in as segments are hashed."""
+
+    buffer: NDArray
+    """The whole, uint8."""
+    digests: NDArray
+    """The part of it that holds the digests, shape (segments, 16)."""
 
     def __len__(self) -> int:
         return len(self.buffer)

@@ -5,8 +5,13 @@ numpy calls and not Python objects::
 
     superblock at 0 | ... array bytes ... | region at `start` | `index_bytes` bytes of /index | end of file
 
-and in the region: global heap, dataset headers, groups (children before parents, the root last), the
-header of ``/index``, zeros up to a multiple of 64. HDF5 File Format Specification, sections II and IV.
+and in the region: global heap, dataset headers, links to datasets, groups (children before parents, the
+root last), the header of ``/index``, zeros up to a multiple of 64. HDF5 File Format Specification,
+sections II and IV.
+
+What the datasets alone decide, `EncodedDatasets`, is nearly all of it, and is kept by callers while the
+rounds of a federation repeat one schema: only groups and their values are encoded again (20 arrays:
+1.0 ms of the 1.4 ms of a save; 20,000: 14 of 190 ms).
 """
 
 from __future__ import annotations
@@ -24,37 +29,49 @@ from archive.hdf5.checksum import lookup3
 from archive.hdf5.datasets import Attribute, DatasetClass, Datasets, attribute_message, encode_datasets
 from archive.hdf5.datatypes import UINT8
 from archive.hdf5.globalheap import GlobalHeap
-from archive.hdf5.groups import encode_group
+from archive.hdf5.groups import COMPACT_LINKS, LinkStorage, encode_group, encode_links
 from archive.hdf5.messages import UNDEFINED, Message
 
 __all__ = [
     "SUPERBLOCK_NBYTES",
     "Attribute",
     "DatasetClass",
+    "DatasetLinks",
     "Datasets",
+    "EncodedDatasets",
     "Group",
     "Metadata",
+    "encode_all_datasets",
     "encode_metadata",
 ]
 
 SUPERBLOCK_NBYTES = 48
 _LARGE_NBYTES = 1 << 20
+_Part = bytes | memoryview | npt.NDArray[np.uint8]
 ALIGNMENT = 64
 """The region starts and ends at a multiple of this."""
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetLinks:
+    """The datasets of a group."""
+
+    names: Sequence[bytes]
+    """Link names (escaped UTF-8), in creation order."""
+    rows: npt.NDArray[np.intp]
+    """The row of `Datasets` that each name links to; a row may have several links."""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """A group: child groups first in creation order, then datasets."""
+    """A group: of groups or of datasets."""
 
     attributes: tuple[Attribute, ...] = ()
     """Its values, in order."""
     links: Sequence[tuple[bytes, Group]] = ()
     """Child groups by link name (escaped UTF-8)."""
-    dataset_names: Sequence[bytes] = ()
-    """Link names of its datasets (escaped UTF-8)."""
-    dataset_rows: npt.NDArray[np.intp] | Sequence[int] = ()
-    """The row of `Datasets` that each name links to; a row may have several links."""
+    datasets: int | None = None
+    """Its links to datasets, by their position in what `encode_all_datasets` was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,73 @@ class Metadata:
         )
 
 
+class EncodedDatasets:
+    """What datasets alone decide of a metadata region: headers, their strings, the links to them.
+
+    Made by `encode_all_datasets`; never changed by what is encoded around it.
+    """
+
+    __slots__ = ("_block", "_heap", "_links", "_placed", "_relative", "start")
+
+    def __init__(
+        self,
+        start: int,
+        heap: GlobalHeap,
+        block: memoryview,
+        relative: npt.NDArray[np.uint64],
+        links: Sequence[DatasetLinks],
+    ) -> None:
+        self.start = start
+        """File offset of the region."""
+        self._heap = heap
+        self._block = block
+        self._relative = relative
+        self._links = links
+        self._placed: tuple[int, _PlacedLinks] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes."""
+        return 2 * len(self._block)
+
+    def heap(self) -> GlobalHeap:
+        """Return the heap with the strings of the datasets, to be gone on with."""
+        return self._heap.copy()
+
+    def place(self, address: int) -> _PlacedLinks:
+        """Return headers and links for a file offset behind the heap; the last answer is kept."""
+        if self._placed is None or self._placed[0] != address:
+            self._placed = address, self._place(address)
+        return self._placed[1]
+
+    def _place(self, address: int) -> _PlacedLinks:
+        headers = self._relative + np.uint64(address)
+        position = address + len(self._block)
+        parts: list[_Part] = [self._block]
+        targets, storages = [], []
+        for links in self._links:
+            targets.append(headers[links.rows])
+            storage = None
+            if len(links.names) > COMPACT_LINKS:
+                storage = encode_links(position, links.names, targets[-1])
+                parts += storage.parts
+                position = storage.end
+            storages.append(storage)
+        names = [links.names for links in self._links]
+        return _PlacedLinks(_coalesced(parts), names, targets, storages, position)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlacedLinks:
+    """Headers of datasets, and the links to them, at their place."""
+
+    parts: tuple[bytes | memoryview, ...]
+    names: list[Sequence[bytes]]
+    targets: list[npt.NDArray[np.uint64]]
+    storages: list[LinkStorage | None]
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """A group whose strings are in the heap."""
@@ -88,8 +172,38 @@ class _Prepared:
     children: list[_Prepared]
 
 
+def encode_all_datasets(datasets: Datasets, links: Sequence[DatasetLinks], *, start: int) -> EncodedDatasets:
+    """Encode the datasets of a file and the links to them.
+
+    Parameters
+    ----------
+    datasets : Datasets
+    links : sequence of DatasetLinks
+        One for each group that has datasets.
+    start : int
+        File offset of the metadata region, a multiple of 64.
+
+    Returns
+    -------
+    EncodedDatasets
+
+    Raises
+    ------
+    ValueRangeError
+        When a name or value is larger than HDF5 holds.
+    """
+    if start % ALIGNMENT:
+        raise ValueRangeError(f"the metadata region starts at a multiple of {ALIGNMENT}, not at {start}")
+    heap = GlobalHeap(start)
+    rows = [_rows(group) for group in links]
+    n = len(datasets.class_of)
+    counts = np.bincount(np.concatenate(rows), minlength=n) if rows else np.zeros(n)
+    block, relative = encode_datasets(datasets, counts.astype(np.int64), heap, 0)
+    return EncodedDatasets(start, heap, block, relative, links)
+
+
 def encode_metadata(
-    root: Group, datasets: Datasets, *, start: int, index_bytes: int, index_name: bytes = b"index"
+    root: Group, encoded: EncodedDatasets, *, index_bytes: int, index_name: bytes = b"index"
 ) -> Metadata:
     """Encode the metadata of a file.
 
@@ -97,10 +211,8 @@ def encode_metadata(
     ----------
     root : Group
         The root group; the link to ``/index`` is added behind its own.
-    datasets : Datasets
+    encoded : EncodedDatasets
         All datasets of the file.
-    start : int
-        File offset of the region, a multiple of 64.
     index_bytes : int
         Size of the dataset that ends the file.
     index_name : bytes
@@ -117,43 +229,35 @@ def encode_metadata(
 
     Examples
     --------
-    >>> none = Datasets((), np.empty(0, np.intp), np.empty(0, np.uint64), np.empty(0, np.uint64))
-    >>> metadata = encode_metadata(Group(), none, start=4096, index_bytes=64)
+    >>> nothing = np.empty(0, np.uint64)
+    >>> none = encode_all_datasets(Datasets((), np.empty(0, np.intp), nothing, nothing), (), start=4096)
+    >>> metadata = encode_metadata(Group(), none, index_bytes=64)
     >>> len(metadata.superblock), len(metadata.region)
     (48, 256)
     """
-    if start % ALIGNMENT:
-        raise ValueRangeError(f"the metadata region starts at a multiple of {ALIGNMENT}, not at {start}")
-    heap = GlobalHeap(start)
+    heap = encoded.heap()
     prepared = _prepare(root, heap)
-    counts = _link_counts(prepared, len(datasets.class_of))
-    # The heap grows while headers are encoded: they take its addresses, it does not need theirs.
-    headers, relative = encode_datasets(datasets, counts, heap, 0)
     heap_parts, end = heap.finish()
-    header_addresses = relative + np.uint64(end)
-    parts: list[bytes | memoryview | npt.NDArray[np.uint8]] = [*heap_parts, headers]
-    position = end + len(headers)
+    placed = encoded.place(end)
+    parts: list[_Part] = [*heap_parts, *placed.parts]
+    position = placed.end
 
     index_nbytes = len(_index_header(0, index_bytes))
     # The index's header stands before the root group, whose size does not depend on it.
-    children, position = _encode_children(prepared, header_addresses, parts, position)
+    children, position = _encode_children(prepared, placed, parts, position)
     index_at, index_part = position, len(parts)
     parts.append(b"")
-    names, targets = _links(prepared, children, header_addresses)
-    encoded = encode_group(
-        position + index_nbytes,
-        prepared.messages,
-        [*names, index_name],
-        np.append(targets, np.uint64(index_at)),
-    )
-    region_end = -(-encoded.end // ALIGNMENT) * ALIGNMENT
+    names = [*(name for name, _ in root.links), index_name]
+    targets = np.array([*children, index_at], np.uint64)
+    group = encode_group(position + index_nbytes, prepared.messages, names, targets)
+    region_end = -(-group.end // ALIGNMENT) * ALIGNMENT
     parts[index_part] = _index_header(region_end if index_bytes else UNDEFINED, index_bytes)
-    parts += (*encoded.parts, bytes(region_end - encoded.end))
-    superblock = _superblock(encoded.header, region_end + index_bytes)
-    return Metadata(superblock, _coalesced(parts), region_end - start)
+    parts += (*group.parts, bytes(region_end - group.end))
+    superblock = _superblock(group.header, region_end + index_bytes)
+    return Metadata(superblock, _coalesced(parts), region_end - encoded.start)
 
 
-def _coalesced(parts: Sequence[bytes | memoryview | npt.NDArray[np.uint8]]) -> tuple[bytes | memoryview, ...]:
+def _coalesced(parts: Sequence[_Part]) -> tuple[bytes | memoryview, ...]:
     """Join neighbours smaller than `_LARGE_NBYTES`, leave larger parts alone."""
     result: list[bytes | memoryview] = []
     small: list[bytes | memoryview] = []
@@ -175,53 +279,30 @@ def _prepare(group: Group, heap: GlobalHeap) -> _Prepared:
     return _Prepared(group, own, [_prepare(child, heap) for _, child in group.links])
 
 
-def _rows(group: Group) -> npt.NDArray[np.intp]:
-    rows = np.asarray(group.dataset_rows, np.intp)
-    if len(rows) != len(group.dataset_names):
-        raise ValueRangeError(f"{len(group.dataset_names)} link names for {len(rows)} datasets")
-    return rows
-
-
-def _link_counts(root: _Prepared, n: int) -> npt.NDArray[np.int64]:
-    """Count the hard links to each dataset."""
-    stack = [root]
-    everywhere = []
-    while stack:
-        prepared = stack.pop()
-        stack += prepared.children
-        if len(prepared.group.dataset_names):
-            everywhere.append(_rows(prepared.group))
-    if not everywhere:
-        return np.zeros(n, np.int64)
-    return np.bincount(np.concatenate(everywhere), minlength=n).astype(np.int64)
+def _rows(links: DatasetLinks) -> npt.NDArray[np.intp]:
+    if len(links.rows) != len(links.names):
+        raise ValueRangeError(f"{len(links.names)} link names for {len(links.rows)} datasets")
+    return links.rows
 
 
 def _encode_children(
-    prepared: _Prepared,
-    headers: npt.NDArray[np.uint64],
-    parts: list[bytes | memoryview | npt.NDArray[np.uint8]],
-    position: int,
+    prepared: _Prepared, placed: _PlacedLinks, parts: list[_Part], position: int
 ) -> tuple[list[int], int]:
     """Append the child groups; return the addresses of their headers, and the offset behind them."""
     addresses = []
     for child in prepared.children:
-        grandchildren, position = _encode_children(child, headers, parts, position)
-        names, targets = _links(child, grandchildren, headers)
-        encoded = encode_group(position, child.messages, names, targets)
+        grandchildren, position = _encode_children(child, placed, parts, position)
+        number = child.group.datasets
+        if number is None:
+            names: Sequence[bytes] = [name for name, _ in child.group.links]
+            encoded = encode_group(position, child.messages, names, np.array(grandchildren, np.uint64))
+        else:
+            names, targets, storage = placed.names[number], placed.targets[number], placed.storages[number]
+            encoded = encode_group(position, child.messages, names, targets, storage)
         parts += encoded.parts
         addresses.append(encoded.header)
         position = encoded.end
     return addresses, position
-
-
-def _links(
-    prepared: _Prepared, children: list[int], headers: npt.NDArray[np.uint64]
-) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
-    """Return a group's link names and targets in creation order."""
-    group = prepared.group
-    names = [*(name for name, _ in group.links), *group.dataset_names]
-    targets = headers[_rows(group)]
-    return names, np.concatenate((np.array(children, np.uint64), targets)) if children else targets
 
 
 def _index_header(address: int, nbytes: int) -> bytes:

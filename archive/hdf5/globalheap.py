@@ -63,6 +63,13 @@ class GlobalHeap:
         self._used = 0
         self._count = 0
 
+    def copy(self) -> GlobalHeap:
+        """Return a heap that goes on where this one is, which stays as it is."""
+        other = GlobalHeap(self._address)
+        other._parts, other._pieces = [*self._parts], [*self._pieces]
+        other._used, other._count = self._used, self._count
+        return other
+
     def add(self, strings: Sequence[bytes]) -> tuple[int, int]:
         """Store strings in one collection.
 

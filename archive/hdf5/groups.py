@@ -17,7 +17,7 @@ from archive.hdf5.btree import LINK_NAMES, LINK_ORDER, encode_btree
 from archive.hdf5.fractalheap import HEADER_NBYTES, encode_link_heap
 from archive.hdf5.messages import Message
 
-__all__ = ["EncodedGroup", "encode_group"]
+__all__ = ["COMPACT_LINKS", "EncodedGroup", "LinkStorage", "encode_group", "encode_links"]
 
 COMPACT_LINKS = 8
 """libhdf5's own limit of links kept in a header."""
@@ -35,8 +35,54 @@ class EncodedGroup:
     """File offset behind the group."""
 
 
+@dataclass(frozen=True, slots=True)
+class LinkStorage:
+    """The links of a group that has too many for its header."""
+
+    parts: list[bytes | memoryview]
+    """Fractal heap, name tree, order tree."""
+    info: Message
+    """The message that refers to them."""
+    end: int
+    """File offset behind them."""
+
+
+def encode_links(address: int, names: Sequence[bytes], targets: npt.NDArray[np.uint64]) -> LinkStorage:
+    """Encode links as a heap and two trees.
+
+    Parameters
+    ----------
+    address : int
+        File offset where they will be.
+    names : sequence of bytes
+        Link names, UTF-8, in order; more than `COMPACT_LINKS`.
+    targets : numpy.ndarray
+        uint64, shape (n,): the object headers they link to.
+
+    Returns
+    -------
+    LinkStorage
+    """
+    n = len(names)
+    heap = encode_link_heap(names, targets, address)
+    by_name = address + HEADER_NBYTES + len(heap.parts[1])
+    hashes = heap.hashes.astype("<u4").view(np.uint8).reshape(n, 4)
+    order = np.arange(n, dtype="<u8").view(np.uint8).reshape(n, 8)
+    sorted_rows = _name_order(heap.hashes, names)
+    name_tree = encode_btree(LINK_NAMES, np.hstack((hashes, heap.ids))[sorted_rows], by_name)
+    by_order = by_name + sum(map(len, name_tree))
+    order_tree = encode_btree(LINK_ORDER, np.hstack((order, heap.ids)), by_order)
+    parts = [*heap.parts, *name_tree, *order_tree]
+    end = by_order + sum(map(len, order_tree))
+    return LinkStorage(parts, messages.link_info(n, address, by_name, by_order), end)
+
+
 def encode_group(
-    address: int, attributes: Sequence[Message], names: Sequence[bytes], targets: npt.NDArray[np.uint64]
+    address: int,
+    attributes: Sequence[Message],
+    names: Sequence[bytes],
+    targets: npt.NDArray[np.uint64],
+    storage: LinkStorage | None = None,
 ) -> EncodedGroup:
     """Encode a group with everything but the objects it links to.
 
@@ -50,6 +96,8 @@ def encode_group(
         Link names, UTF-8, in order.
     targets : numpy.ndarray
         uint64, shape (n,): the object headers they link to.
+    storage : LinkStorage, optional
+        Where its links are already, if they are many; else they are encoded before its header.
 
     Returns
     -------
@@ -57,21 +105,15 @@ def encode_group(
     """
     n = len(names)
     parts: list[bytes | memoryview] = []
-    info = messages.link_info(n)
     links: list[Message] = []
     if n > COMPACT_LINKS:
-        heap = encode_link_heap(names, targets, address)
-        by_name = address + HEADER_NBYTES + len(heap.parts[1])
-        hashes = heap.hashes.astype("<u4").view(np.uint8).reshape(n, 4)
-        order = np.arange(n, dtype="<u8").view(np.uint8).reshape(n, 8)
-        sorted_rows = _name_order(heap.hashes, names)
-        name_tree = encode_btree(LINK_NAMES, np.hstack((hashes, heap.ids))[sorted_rows], by_name)
-        by_order = by_name + sum(map(len, name_tree))
-        order_tree = encode_btree(LINK_ORDER, np.hstack((order, heap.ids)), by_order)
-        parts = [*heap.parts, *name_tree, *order_tree]
-        info = messages.link_info(n, address, by_name, by_order)
-        address = by_order + sum(map(len, order_tree))
+        if storage is None:
+            storage = encode_links(address, names, targets)
+            parts += storage.parts
+            address = storage.end
+        info = storage.info
     else:
+        info = messages.link_info(n)
         links = [
             Message(0x06, messages.link(name, i, target))
             for i, (name, target) in enumerate(zip(names, targets.tolist(), strict=True))

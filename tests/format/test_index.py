@@ -11,7 +11,7 @@ from archive.errors import HostileFileError
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS, MODE_ELEMENTS, NO_ALIAS
 from archive.format.elements import ArrayType
 from archive.format.index import Index, RecordName, read_index
-from archive.format.indexwriter import ArrayColumns, IndexWriter
+from archive.format.indexwriter import ArrayColumns, IndexTemplate, IndexWriter
 from archive.format.layout import place_arrays
 from archive.format.validation import validate_index
 
@@ -38,8 +38,8 @@ def build(keys: list[str], records: list[int] | None = None, names: int = 1) -> 
         segment_at=np.arange(n, dtype=np.uint64),
     )
     named = [RecordName(KIND_ARRAYS, f"r{number}") for number in range(names)]
-    writer = IndexWriter(columns, [TYPE], [*named, RecordName(KIND_METRICS, "r0")], {"a": "\u00e9"}, n)
-    return writer, end
+    template = IndexTemplate(columns, [TYPE], [*named, RecordName(KIND_METRICS, "r0")], n)
+    return template.write({"a": "\u00e9"}), end
 
 
 def read(writer: IndexWriter, end: int) -> Index:

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from archive.hdf5.datatypes import UTF8_VLEN, encode_datatype
-from archive.hdf5.encoder import Attribute, DatasetClass, Datasets, Group, encode_metadata
+from archive.hdf5.encoder import (
+    Attribute,
+    DatasetClass,
+    DatasetLinks,
+    Datasets,
+    Group,
+    encode_all_datasets,
+    encode_metadata,
+)
 
 INDEX = bytes(range(100))
 NO_DATASETS = Datasets((), np.empty(0, np.intp), np.empty(0, np.uint64), np.empty(0, np.uint64))
@@ -36,10 +44,18 @@ def array_class(dtype: np.dtype[Any], shape: tuple[int, ...], datatype: bytes | 
     return DatasetClass(datatype or encode_datatype(dtype), shape, attributes)
 
 
-def write_file(path: Path, root: Group, datasets: Datasets, data: bytes = b"", index: bytes = INDEX) -> Path:
+def write_file(
+    path: Path,
+    root: Group,
+    datasets: Datasets,
+    data: bytes = b"",
+    index: bytes = INDEX,
+    links: Sequence[DatasetLinks] = (),
+) -> Path:
     """Write a whole file: superblock, zeros up to 4096, data, metadata, index."""
     start = -(-(4096 + len(data)) // 64) * 64
-    metadata = encode_metadata(root, datasets, start=start, index_bytes=len(index))
+    encoded = encode_all_datasets(datasets, links, start=start)
+    metadata = encode_metadata(root, encoded, index_bytes=len(index))
     assert len(metadata.region) == metadata.nbytes
     assert metadata.nbytes % 64 == 0
     front = metadata.superblock.ljust(4096, b"\0") + data
@@ -74,12 +90,12 @@ def write_arrays(
         np.array(nbytes, np.uint64),
         keys,
     )
-    record = Group(
-        dataset_names=[name.encode() for name in names],
-        dataset_rows=np.arange(len(arrays)) if rows is None else np.array(rows, np.intp),
+    links = DatasetLinks(
+        [name.encode() for name in names],
+        np.arange(len(arrays)) if rows is None else np.array(rows, np.intp),
     )
-    root = Group((text("format", "test"),), ((b"arrays", Group(links=((b"model", record),))),))
-    return write_file(path, root, datasets, bytes(data))
+    root = Group((text("format", "test"),), ((b"arrays", Group(links=((b"model", Group(datasets=0)),))),))
+    return write_file(path, root, datasets, bytes(data), links=[links])
 
 
 def write_values(path: Path, attributes: Sequence[Attribute]) -> Path:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archive.errors import ValueRangeError
-from archive.hdf5.encoder import Datasets, Group, encode_metadata
+from archive.hdf5.encoder import DatasetLinks, Datasets, Group, encode_all_datasets, encode_metadata
 from tests.hdf5.files import INDEX, NO_DATASETS, array_class, number, text, write_arrays, write_file
 
 SIZES = [0, 1, 8, 9, 20, 371, 372]
@@ -191,9 +191,8 @@ def tiny(n: int) -> Datasets:
 
 def check_huge(path: Path, n: int, step: int) -> None:
     names = [b"layers.%d" % i for i in range(n)]
-    write_file(
-        path, Group(links=((b"m", Group(dataset_names=names, dataset_rows=np.arange(n))),)), tiny(n), bytes(8)
-    )
+    links = [DatasetLinks(names, np.arange(n))]
+    write_file(path, Group(links=((b"m", Group(datasets=0)),)), tiny(n), bytes(8), links=links)
     with h5py.File(path, "r+") as file:
         group = file["m"]
         assert len(group) == n
@@ -228,8 +227,8 @@ def test_tools_on_seventy_thousand(tmp_path: Path, tool: Callable[..., str]) -> 
 
 
 def test_refuses_what_does_not_fit() -> None:
-    def encode(root: Group, start: int = 4096) -> None:
-        encode_metadata(root, tiny(1), start=start, index_bytes=0)
+    def encode(root: Group, start: int = 4096, links: tuple[DatasetLinks, ...] = ()) -> None:
+        encode_metadata(root, encode_all_datasets(tiny(1), links, start=start), index_bytes=0)
 
     with pytest.raises(ValueRangeError, match="multiple of 64"):
         encode(Group(), start=100)
@@ -238,6 +237,6 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueRangeError, match="strings for"):
         encode(Group((text("x", "a", "b"),)))
     with pytest.raises(ValueRangeError, match="link names for"):
-        encode(Group(dataset_names=[b"a"], dataset_rows=[0, 0]))
+        encode(Group(), links=(DatasetLinks([b"a"], np.array([0, 0])),))
     with pytest.raises(ValueRangeError, match="attribute name"):
         encode(Group((text("", "a"),)))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.hdf5.encoder import Datasets, Group
+from archive.hdf5.encoder import DatasetLinks, Datasets, Group
 from archive.hdf5.globalheap import GlobalHeap
 from tests.hdf5.files import array_class, text, write_file, write_values
 
@@ -100,12 +100,12 @@ def test_more_objects_than_one_collection_numbers(tmp_path: Path) -> None:
         np.full(n, 8, np.uint64),
         keys,
     )
-    path = write_file(
-        tmp_path / "a.h5", Group(dataset_names=keys, dataset_rows=np.arange(n)), datasets, bytes(8)
-    )
+    root = Group(links=((b"m", Group(datasets=0)),))
+    links = [DatasetLinks(keys, np.arange(n))]
+    path = write_file(tmp_path / "a.h5", root, datasets, bytes(8), links=links)
     with h5py.File(path) as file:
         for i in [*range(0, n, 457), n - 1]:
-            attrs = file[keys[i]].attrs
+            attrs = file["m"][keys[i]].attrs
             assert (attrs["key"], attrs["stype"], attrs["dtype"]) == (
                 keys[i].decode(),
                 "numpy.ndarray",
