@@ -6,6 +6,7 @@ HDF5 File Format Specification, sections IV.A.1.b (the prefix) and IV.A.2 (each 
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,6 +150,15 @@ def header(messages: Sequence[Message], *, attributes: int | None = None) -> byt
         The whole header, from ``OHDR`` to the checksum.
     """
     block = header_without_checksum(messages, attributes=attributes)
+    return _with_checksum(block) if len(block) <= _KEPT_NBYTES else _with_checksum.__wrapped__(block)
+
+
+_KEPT_NBYTES = 4096
+
+
+@functools.lru_cache(maxsize=512)
+def _with_checksum(block: bytes) -> bytes:
+    """Append the checksum; most group headers of a round are those of the round before (20 us each)."""
     return block + struct.pack("<I", lookup3(block))
 
 
