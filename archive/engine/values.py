@@ -17,9 +17,17 @@ import numpy as np
 
 from archive.errors import HostileFileError, ValueRangeError
 from archive.format.constants import KIND_CONFIGS, KIND_METRICS, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES
+from archive.format.document import parse_json
 from archive.format.index import RecordName
 from archive.format.names import escape_name
-from archive.format.values import INT64_MAX, Value, decode_value, encode_value, validate_value
+from archive.format.values import (
+    INT64_MAX,
+    STORED_AS,
+    Value,
+    decode_value,
+    encode_value,
+    validate_value,
+)
 from archive.hdf5.datasets import Attribute
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
 
@@ -88,7 +96,7 @@ def encode_attributes(record: str, values: Mapping[str, Any]) -> list[EncodedVal
             raise ValueRangeError(
                 f"an attribute of a record takes at most {MAX_ATTRIBUTE_BYTES} bytes",
                 key=f"{record}/{value.key}",
-                remedy="store it as a config",
+                remedy="store it as a config, or split the record",
             )
     return encoded
 
@@ -106,15 +114,15 @@ def encode_inline(name: RecordName, values: Mapping[str, Any]) -> list[list[Any]
     ]
 
 
-def decode_stored(type_name: str, dtype: np.dtype[Any], stored: NDArray) -> Value:
+def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
     """Return the value behind the bytes of its dataset.
 
     Parameters
     ----------
     type_name : str
         What the index says the value is.
-    dtype : numpy.dtype
-        Element type of the dataset.
+    description : str
+        Element type of the dataset, spelled as in the index.
     stored : ndarray of uint8, shape (n,)
         Its bytes.
 
@@ -123,18 +131,23 @@ def decode_stored(type_name: str, dtype: np.dtype[Any], stored: NDArray) -> Valu
     HostileFileError
         The bytes are no such value.
     """
+    if description not in STORED_AS.get(type_name, ()):
+        raise HostileFileError(f"a value of type {type_name[:80]!r} that is stored as {description[:80]!r}")
+    if description == "|b1" and stored.size and int(stored.max()) > 1:
+        raise HostileFileError("a bool that is neither 0 nor 1")
     try:
         if type_name == "bytes":
             return stored.tobytes()
         if type_name == "str":
             return stored.tobytes().decode()
-        if type_name in ("ints", "floats", "bools") and dtype in (INT64, UINT64, FLOAT64, BOOL):
-            return list(stored.view(dtype).tolist())
-        decoded = decode_value(json.loads(stored.tobytes().decode()))
-        if validate_value(decoded, metric=False, key="") != type_name:
+        if description != "|u1":
+            return list(stored.view(np.dtype(description)).tolist())
+        encoded = parse_json(stored.tobytes())
+        decoded = decode_value(encoded)
+        if encoded[0] != type_name:
             raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}")
         return decoded
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}") from error
 
 

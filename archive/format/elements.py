@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from archive.dtypes import MAX_NPY_HEADER, dtype_name, is_ml_dtype, parse_dtype
+from archive.dtypes import MAX_NPY_HEADER, dtype_name, from_descr, is_ml_dtype, parse_dtype
 from archive.errors import HostileFileError, UnsupportedDtypeError
-from archive.format.constants import MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
+from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
-__all__ = ["ArrayType", "describe_dtype", "pack_text", "parse_description", "text_width", "unpack_text"]
+__all__ = [
+    "ArrayType",
+    "column_major",
+    "describe_dtype",
+    "is_description",
+    "pack_text",
+    "parse_description",
+    "text_width",
+    "unpack_text",
+]
 
 DType = np.dtype[Any]
+_ESCAPE = re.compile(
+    r"\\(?:[xuU]((?<=x)[89a-f][0-9a-f]|(?<=u)(?!00)[0-9a-f]{4}|(?<=U)(?!0000)[0-9a-f]{8})|.)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +60,18 @@ def describe_dtype(dtype: DType) -> str:
     Raises
     ------
     UnsupportedDtypeError
-        Structured with members that overlap or are out of order, which no ``.npy`` holds.
+        Structured with members that overlap or are out of order, which no ``.npy`` holds, or that nest
+        more than 32 deep.
     """
     if is_ml_dtype(dtype):
         return dtype_name(dtype)
     if dtype.names is None:
         return str(dtype.str)
+    if _nesting(dtype, MAX_NESTING) > MAX_NESTING:
+        raise UnsupportedDtypeError(
+            f"the members of dtype {dtype_name(dtype)[:80]} nest more than {MAX_NESTING} deep",
+            remedy="copy it to a flatter dtype",
+        )
     try:
         return repr(np.lib.format.dtype_to_descr(dtype))
     except ValueError as error:
@@ -78,15 +97,38 @@ def parse_description(text: str) -> DType:
 
 @functools.lru_cache(maxsize=1024)
 def _parse_description(text: str) -> DType | None:
-    """Return the type of a description; None unless it is spelled the one way `describe_dtype` does."""
+    """Return the type of a description; None unless it is spelled as `describe_dtype` does.
+
+    Which characters beyond ASCII it escapes depends on the Unicode of the Python that wrote it.
+    """
     try:
         if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:
-            dtype = np.lib.format.descr_to_dtype(ast.literal_eval(text))
+            dtype = from_descr(ast.literal_eval(text))
         else:
             dtype = parse_dtype(text)
-        return dtype if not dtype.hasobject and describe_dtype(dtype) == text else None
+        spelled = describe_dtype(dtype)
+        same = spelled == text or (text[:1] == "[" and _unescaped(spelled) == _unescaped(text))
+        return dtype if same and not dtype.hasobject else None
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, IndexError, KeyError):
         return None
+
+
+def _unescaped(text: str) -> str:
+    """Return a literal with characters beyond ASCII as they are, where the escape is the shortest."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[0], text)
+
+
+def is_description(text: str) -> bool:
+    """Tell whether `parse_description` knows an element type."""
+    return _parse_description(text) is not None
+
+
+def _nesting(dtype: DType, limit: int) -> int:
+    """Return how deep structured types are in one another, no further than one beyond a limit."""
+    if dtype.names is None or limit < 0:
+        return 0
+    inner = (dtype[name].base for name in dtype.names)
+    return 1 + max((_nesting(member, limit - 1) for member in inner if member.names is not None), default=0)
 
 
 def opaque_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -98,6 +140,15 @@ def opaque_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if array.dtype.names is not None and array.dtype.itemsize:
         return array.view(np.dtype(f"V{array.dtype.itemsize}"))
     return array
+
+
+def column_major(elements: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return elements in column-major order, as `numpy.load` gives those of such a ``.npy``."""
+    if not elements.nbytes:  # numpy widens elements of no bytes when it copies them
+        empty: np.ndarray[Any, Any] = np.ndarray(elements.shape, elements.dtype, order="F")
+        return empty
+    ordered: np.ndarray[Any, Any] = np.asfortranarray(opaque_view(elements)).view(elements.dtype)
+    return ordered
 
 
 def text_width(array: np.ndarray[Any, Any]) -> int | None:

@@ -19,6 +19,7 @@ from archive.format.constants import (
     VERSION_MINOR,
 )
 from archive.format.digests import digest
+from archive.format.versions import unknown_feature
 
 __all__ = ["Footer", "parse_footer", "parse_superblock_eof"]
 
@@ -99,7 +100,7 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
     NotAnArchiveError
         Neither marker is there.
     VersionError
-        A newer major version.
+        A newer major version, or flags of a newer minor one.
     DamagedError
         A marker is there, but the footer's digest fails.
     TruncatedError
@@ -137,10 +138,10 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
             remedy="fetch it again",
         )
     meta_at, meta_bytes, index_at, index_bytes = places
+    if flags != 0 or any(reserved):
+        raise unknown_feature("a flag or reserved field of the footer is set", minor, path=path, offset=start)
     if (
         size != FOOTER_BYTES
-        or flags != 0
-        or any(reserved)
         or file_bytes > MAX_FILE_BYTES
         or data_at != DATA_AT
         or meta_at < DATA_AT

@@ -6,7 +6,6 @@ Section order and meaning: ``spec/v1/format.md``, section "Index".
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.errors import HostileFileError, VersionError
+from archive.errors import ArchiveError, HostileFileError, VersionError
 from archive.format.constants import (
     INDEX_HEADER_BYTES,
     INDEX_MAGIC,
@@ -22,8 +21,10 @@ from archive.format.constants import (
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
+from archive.format.document import parse_json
 from archive.format.elements import ArrayType
 from archive.format.sections import HEADER, Places, place_sections
+from archive.format.versions import unknown_feature
 
 __all__ = ["Index", "RecordName", "read_index"]
 
@@ -52,6 +53,7 @@ class Index:
         header: Any,
         places: Places,
         path: str | None = None,
+        minor: int = 0,
     ) -> None:
         def section(name: str) -> NDArray:
             at, dtype, count = places[name]
@@ -59,6 +61,7 @@ class Index:
             return view
 
         self.path = path
+        self.minor = minor
         self.nbytes = len(buffer)
         self.segment_bytes = int(header["segment_bytes"])
         self.arrays = int(header["arrays"])
@@ -110,12 +113,16 @@ class Index:
     def document(self) -> dict[str, Any]:
         """The JSON part: container, created, writer, values, attributes."""
         try:
-            document = json.loads(self._json.tobytes().decode(), object_pairs_hook=_distinct)
-        except (ValueError, RecursionError) as error:
+            document = parse_json(self._json.tobytes())
+        except ValueError as error:
             raise HostileFileError("the index holds no valid JSON", path=self.path) from error
         if not isinstance(document, dict):
             raise HostileFileError("the JSON of the index is no object", path=self.path)
         return document
+
+    def unknown(self, problem: str) -> ArchiveError:
+        """Return the error for something that this version of the format does not know."""
+        return unknown_feature(problem, self.minor, path=self.path)
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
@@ -180,7 +187,7 @@ class Index:
             raise HostileFileError("a name in the index is not UTF-8", path=self.path) from error
 
 
-def read_index(buffer: NDArray, path: str | None = None) -> Index:
+def read_index(buffer: NDArray, path: str | None = None, minor: int = 0) -> Index:
     """Lay the sections over an index whose digest holds; `archive.format.validation` judges them.
 
     Parameters
@@ -188,6 +195,8 @@ def read_index(buffer: NDArray, path: str | None = None) -> Index:
     buffer : ndarray of uint8
     path : str, optional
         Named in errors.
+    minor : int
+        The footer's minor version: what is unknown in a later one is no attack.
 
     Raises
     ------
@@ -204,7 +213,7 @@ def read_index(buffer: NDArray, path: str | None = None) -> Index:
     if header["version"] != VERSION_MAJOR:
         raise VersionError(f"index version {header['version']}", remedy="upgrade fedarchive")
     if any(bytes(buffer[INDEX_HEADER_BYTES - 16 : INDEX_HEADER_BYTES])):
-        raise HostileFileError("a reserved field of the index header is not zero")
+        raise unknown_feature("a reserved field of the index header is not zero", minor)
     if header["header_bytes"] != INDEX_HEADER_BYTES:
         raise HostileFileError(f"an index header of {header['header_bytes']} bytes")
     # Python integers: no count can overflow into a plausible total
@@ -215,12 +224,4 @@ def read_index(buffer: NDArray, path: str | None = None) -> Index:
         end = at + count * dtype.itemsize
         if buffer[end : -(-end // 8) * 8].any():
             raise HostileFileError("padding between the sections of the index is not zero")
-    return Index(buffer, header, places, path)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object whose names are all different."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice in one JSON object")
-    return found
+    return Index(buffer, header, places, path, minor)

@@ -14,16 +14,19 @@ from archive.format.constants import (
     ALIGN,
     DATA_AT,
     FLAG_FORTRAN,
+    KIND_ARRAYS,
     KIND_CONFIGS,
     MAX_ARRAYS,
     MAX_FILE_BYTES,
     MAX_RANK,
     MAX_RECORDS,
     MAX_SEGMENT_BYTES,
+    MAX_TEXT_EXPANSION,
     MODE_DATA,
+    MODE_TEXT,
     NO_ALIAS,
 )
-from archive.format.elements import stored_dtype
+from archive.format.elements import is_description, stored_dtype
 from archive.format.index import Index
 
 __all__ = ["validate_index"]
@@ -44,6 +47,8 @@ def validate_index(index: Index, data_end: int) -> None:
     ------
     HostileFileError
         A rule of the format is broken; the message names it and the row.
+    VersionError
+        A later minor version has a flag, mode, kind, element type or reserved field that is not known here.
     """
     if not ALIGN <= index.segment_bytes <= MAX_SEGMENT_BYTES or index.segment_bytes % ALIGN:
         raise HostileFileError(f"digests over segments of {index.segment_bytes} bytes")
@@ -57,6 +62,8 @@ def validate_index(index: Index, data_end: int) -> None:
         _validate_names(index)
     elif len(index.dims) or len(index.digests):
         raise HostileFileError("axes or digests without arrays")
+    elif index.record_rows["arrays"].any():
+        raise HostileFileError("the records' array counts do not add up")
 
 
 def _refuse(broken: NDArray, rule: str) -> None:
@@ -78,13 +85,17 @@ def _validate_tables(index: Index) -> None:
                 raise HostileFileError(f"a {field} lies outside the string pool")
             spans.append((at[size > 0], size[size > 0]))
         if rows["reserved"].any():
-            raise HostileFileError("a reserved field is not zero")
+            raise index.unknown("a reserved field is not zero")
     _validate_spans(spans)
     if (index.record_rows["kind"] > KIND_CONFIGS).any():
-        raise HostileFileError("a record of unknown kind")
+        raise index.unknown("a record of unknown kind")
     if len(set(index.records)) != len(index.records):
         raise HostileFileError("two records of one kind share a name")
+    if (index.type_rows["mode"] > MODE_DATA).any():
+        raise index.unknown("an unknown storage mode")
     for kind in index.types:
+        if kind.mode != MODE_DATA and not is_description(kind.description):
+            raise index.unknown(f"the element type {kind.description[:80]!r} is unknown")
         if kind.mode == MODE_DATA and kind.itemsize != 1:
             raise HostileFileError("items of more than one byte in mode DATA")
         if kind.mode == MODE_DATA and kind.npy_header:
@@ -110,7 +121,8 @@ def _validate_columns(index: Index) -> None:
     if (counts != index.record_rows["arrays"]).any():
         raise HostileFileError("the records' array counts do not add up")
     _refuse(index.type >= len(index.type_rows), "its type is not in the type table")
-    _refuse(index.flags > FLAG_FORTRAN, "an unknown flag is set")
+    if (index.flags > FLAG_FORTRAN).any():
+        raise index.unknown("an unknown flag of an array is set")
     if index.flags.any():
         data = index.type_rows["mode"][index.type] == MODE_DATA
         _refuse((index.flags != 0) & data, "an order of elements in mode DATA")
@@ -131,17 +143,26 @@ def _validate_sizes(index: Index) -> None:
     largest_rank = int(ranks.max())
     if largest_rank > MAX_RANK:
         _refuse(ranks > MAX_RANK, f"more than {MAX_RANK} axes")
-    _refuse((index.flags == FLAG_FORTRAN) & (ranks < 2), "column-major order with fewer than two axes")
+    if index.flags.any():
+        long = np.zeros(len(index.dims) + 1, np.int64)
+        np.cumsum(index.dims > 1, out=long[1:])
+        few = long[starts + ranks] - long[starts] < 2
+        _refuse((index.flags != 0) & few, "column-major order with fewer than two axes longer than 1")
     itemsize = index.type_rows["itemsize"][index.type]
+    text = index.type_rows["mode"][index.type] == MODE_TEXT
+    widest = np.where(text, itemsize * MAX_TEXT_EXPANSION, itemsize) if text.any() else itemsize
     # Axes of length 0 count as 1 in the bound: numpy refuses shapes whose other axes overflow.
-    axis, item = int(index.dims.max(initial=1)), int(itemsize.max())
+    axis, item = int(index.dims.max(initial=1)), int(widest.max())
     if max(axis, 1) ** largest_rank * max(item, 1) > MAX_FILE_BYTES:
         # Not plain from the largest axis alone. Doubles cannot wrap around, so this bound is safe, and
         # below it the integer product is exact.
         axes = np.maximum(index.dims, 1).astype(np.float64)
         with np.errstate(over="ignore"):
-            bound = _products(axes, starts, ranks) * np.maximum(itemsize, 1)
+            bound = _products(axes, starts, ranks) * np.maximum(widest, 1)
         _refuse(bound > MAX_FILE_BYTES, "more bytes than a file may hold")
+        # that close to the limit a double is rounded, and an integer does not wrap around yet
+        exact = _products(np.maximum(index.dims, 1), starts, ranks) * np.maximum(widest, 1)
+        _refuse(exact > MAX_FILE_BYTES, "more bytes than a file may hold")
     nbytes = _products(index.dims, starts, ranks) * itemsize
     data = index.type_rows["mode"][index.type] == MODE_DATA
     _refuse((nbytes != index.stored_nbytes) & ~data, "its bytes are not those of its shape")
@@ -196,6 +217,11 @@ def _validate_aliases(index: Index, aliases: NDArray) -> None:
     for column in (index.offset, index.stored_nbytes, index.type, index.flags, index.segment_at):
         if (column[aliases] != column[targets]).any():
             raise HostileFileError("an alias that differs from the array it shares")
+    if not index.stored_nbytes[aliases].all():
+        raise HostileFileError("an alias of an array without bytes")
+    kinds = index.record_rows["kind"][index.record]
+    if (kinds[aliases] != KIND_ARRAYS).any() or (kinds[targets] != KIND_ARRAYS).any():
+        raise HostileFileError("a value that is an alias, or has one")
     for alias, target in zip(aliases.tolist(), targets.tolist(), strict=True):
         if index.shape(alias) != index.shape(target):
             raise HostileFileError("an alias of another shape than the array it shares")

@@ -16,15 +16,25 @@ from typing import Any
 
 from archive.errors import ValueRangeError
 
-__all__ = ["Value", "decode_value", "encode_value", "validate_value"]
+__all__ = [
+    "STORED_AS",
+    "STORED_ITEMSIZE",
+    "VALUE_TYPES",
+    "Value",
+    "decode_value",
+    "encode_value",
+    "validate_value",
+]
 
 Value = int | float | str | bytes | bool | list[int] | list[float] | list[str] | list[bytes] | list[bool]
 
 INT64_MIN, INT64_MAX, UINT64_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
 EXACT_IN_DOUBLE = (1 << 53) - 1
 """Largest integer that every JSON reader keeps exactly; larger ones are written as decimal text."""
-_INTEGER = re.compile(r"-?[1-9][0-9]{0,19}|0")
+_INTEGER = re.compile(r"-?[1-9][0-9]{15,19}")
+_BITS = re.compile(r"[0-9a-f]{16}")
 _NAN_BITS = 0x7FF8000000000000
+_NAMED_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 # bool before int and float before its subclasses: the first that matches names the type
 _SCALARS: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
@@ -33,6 +43,15 @@ _SCALARS: tuple[tuple[type, str], ...] = (
     (str, "str"),
     (bytes, "bytes"),
 )
+VALUE_TYPES = frozenset({"list", *(name + end for _, name in _SCALARS for end in ("", "s"))})
+"""Names of all types."""
+STORED_AS = dict.fromkeys(VALUE_TYPES, ("|u1",)) | {
+    "bools": ("|b1",),
+    "ints": ("<i8", "<u8", "|u1"),
+    "floats": ("<f8",),
+}
+"""Element types of each type's datasets ([VALUE-15])."""
+STORED_ITEMSIZE = {"|u1": 1, "|b1": 1, "<i8": 8, "<u8": 8, "<f8": 8}
 _METRIC_TYPES = frozenset({"int", "float", "ints", "floats", "list"})
 
 
@@ -103,7 +122,7 @@ def decode_value(encoded: Any) -> Value:
     Raises
     ------
     ValueRangeError
-        Not what `encode_value` writes.
+        Not what `encode_value` writes: every value has one spelling, but that a float may be any number.
     """
     if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
         raise ValueRangeError(f"a value is [type, payload], not {str(encoded)[:80]}")
@@ -119,6 +138,9 @@ def decode_value(encoded: Any) -> Value:
         return single_value
     if not isinstance(payload, list) or not payload:
         raise ValueRangeError(f"{name} needs a list of values")
+    if name == "ints" and not isinstance(payload[0], bool):
+        # bools are ints, but a list that begins with one is a list of bools
+        return [item if isinstance(item, bool) else decode(item) for item in payload]
     return [decode(item) for item in payload]
 
 
@@ -174,31 +196,34 @@ def _decode_bool(payload: Any) -> bool:
 
 
 def _decode_int(payload: Any) -> int:
-    if isinstance(payload, bool):  # a list of int may hold bools, which are ints
+    if type(payload) is int and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE:
         return payload
     if isinstance(payload, str) and _INTEGER.fullmatch(payload):
-        payload = int(payload)
-    if not isinstance(payload, int) or not INT64_MIN <= payload <= UINT64_MAX:
-        raise ValueRangeError("an int is a 64-bit integer")
-    return payload
+        number = int(payload)
+        if INT64_MIN <= number < -EXACT_IN_DOUBLE or EXACT_IN_DOUBLE < number <= UINT64_MAX:
+            return number
+    raise ValueRangeError("an int is a 64-bit integer: a number up to 2**53 - 1, text beyond")
 
 
 def _decode_float(payload: Any) -> float:
     if isinstance(payload, bool) or not isinstance(payload, (int, float, str)):
         raise ValueRangeError("a float is a number or its name")
     if isinstance(payload, str):
-        named = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}.get(payload)
+        named = _NAMED_FLOATS.get(payload)
         if named is not None:
             return named
-        try:
-            number: float = struct.unpack(">d", bytes.fromhex(payload))[0]
-        except (ValueError, struct.error) as error:
-            raise ValueRangeError(f"{payload[:40]!r} is no float") from error
+        bits: bytes = bytes.fromhex(payload) if _BITS.fullmatch(payload) else bytes(8)
+        number: float = struct.unpack(">d", bits)[0]
+        if not math.isnan(number) or int.from_bytes(bits, "big") == _NAN_BITS:
+            raise ValueRangeError(f"{payload[:40]!r} is no float, or has another name")
         return number
     try:
-        return float(payload)
+        found = float(payload)
     except OverflowError as error:
         raise ValueRangeError("a float beyond the range of 64 bits") from error
+    if not math.isfinite(found):
+        raise ValueRangeError("a float beyond the range of 64 bits")
+    return found
 
 
 def _decode_str(payload: Any) -> str:
@@ -211,9 +236,12 @@ def _decode_bytes(payload: Any) -> bytes:
     if not isinstance(payload, str):
         raise ValueRangeError("bytes are a base64 string")
     try:
-        return base64.b64decode(payload, validate=True)
+        decoded = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueRangeError("bytes are a base64 string") from error
+    if base64.b64encode(decoded).decode() != payload:
+        raise ValueRangeError("bytes have one spelling in base64")
+    return decoded
 
 
 _DECODERS: dict[str, Callable[[Any], Any]] = {

@@ -6,12 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import archive
 from archive.format.digests import array_digest, digest, name_hash
 from archive.format.elements import ArrayType
 
 
+@pytest.mark.must("DIGEST-1")
 def test_the_published_digest_of_nothing() -> None:
     assert digest(b"").hex() == "99aa06d3014798d86001c324468d497f"  # XXH3_128bits("", seed 0)
     assert name_hash(b"") == 0x2D06800538D394C2
@@ -25,6 +27,7 @@ def test_any_contiguous_buffer() -> None:
 FLOATS = ArrayType("float32", "numpy.ndarray", "<f4", 0, 4)
 
 
+@pytest.mark.must("DIGEST-3")
 def test_array_digests_depend_on_everything_that_makes_an_array() -> None:
     segments = bytes(range(16))
     seen = {

@@ -14,6 +14,7 @@ CODES = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 NASTY = CODES | st.text(alphabet="%/.\0 25F0\u00e9")
 
 
+@pytest.mark.must("NAME-5")
 @given(NASTY)
 def test_there_and_back(name: str) -> None:
     link = escape_name(name)
@@ -39,6 +40,7 @@ def test_a_link_name_is_ours_or_refused(link: str) -> None:
     assert escape_name(name) == link.encode()
 
 
+@pytest.mark.must("NAME-4")
 @given(st.text(alphabet="a\ud800\udfff", min_size=1).filter(lambda text: set(text) != {"a"}))
 def test_lone_surrogates_are_a_typed_error(name: str) -> None:
     with pytest.raises(ValueRangeError, match="surrogate"):
@@ -47,6 +49,7 @@ def test_lone_surrogates_are_a_typed_error(name: str) -> None:
         escape_names(["fine", name])
 
 
+@pytest.mark.must("NAME-1", "NAME-2", "NAME-3")
 @pytest.mark.parametrize(
     ("name", "link"),
     [
@@ -68,6 +71,7 @@ def test_composed_and_decomposed_names_stay_two() -> None:
     assert len(set(escape_names(["\u00e9", "e\u0301"]))) == 2
 
 
+@pytest.mark.must("NAME-4")
 @pytest.mark.parametrize("letter", ["x", "\u4e2d", "/"])
 def test_the_limit_counts_escaped_bytes(letter: str) -> None:
     width = len(escape_name(letter))

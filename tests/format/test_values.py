@@ -112,3 +112,25 @@ def test_anything_decodes_to_a_legal_value_or_a_typed_error(encoded: Any) -> Non
     except ValueRangeError:
         return
     assert isinstance(value, (int, float, str, bytes, list))
+
+
+@pytest.mark.must("VALUE-3", "VALUE-5", "VALUE-7", "VALUE-8")
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        *(["int", payload] for payload in (True, 1.0, "5", "-0", 1 << 53, "9007199254740991", "01")),
+        *(["int", str(number)] for number in (1 << 64, -(1 << 63) - 1)),
+        *(["float", payload] for payload in (True, math.inf, -math.inf, math.nan, "Infinity", "1.0", "")),
+        *(["float", bits] for bits in ("7FF8000000000001", "7ff8000000000000", "3ff0000000000000")),
+        *(["bytes", payload] for payload in ("YQ", "YR==", "YQ==\n", " YQ==")),
+        *([name, []] for name in ("ints", "floats", "strs", "bytess", "bools")),
+    ],
+)
+def test_other_spellings_are_refused(encoded: Any) -> None:
+    with pytest.raises(ValueRangeError):
+        decode_value(encoded)
+
+
+def test_numbers_are_floats_without_a_point() -> None:
+    assert decode_value(["floats", [3, 1e2, -0.0]]) == [3.0, 100.0, 0.0]
+    assert decode_value(["ints", [1, True, "9007199254740992"]]) == [1, True, 1 << 53]

@@ -3,26 +3,50 @@
 Ids in brackets are the text's; `SpecError.args[0]` is the name of the error in its section 3.
 """
 
+import ast
+import base64
 import json
 import math
 import re
 import struct
-from bisect import bisect_left
 from collections import namedtuple
+from contextlib import contextmanager
 from itertools import pairwise
 
-import xxhash
-
-from tests.spec.decode import DECODE, LETTERS, descr, distinct, element_size, npy_header
+from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_128_digest as digest
 
 FOOTER, HEADER = struct.Struct("<8s4I6Q48s16s16s80s16s8s"), struct.Struct("<8s2I8Q16s")
 RECORD, TYPE = struct.Struct("<QIIQQ"), struct.Struct("<4Q4IQII")
 SECTIONS = """offset Q nbytes Q key_end Q dims_end Q segment_at Q name_hash Q dims Q digests 16s record I
 type I alias_of I flags I name_row I records 32s types 64s pool c json c"""
-MAGIC, END, INDEX, HDF5 = b"\x93FEDARC\n", b"\nFEDARC\x93", b"\x93FEDIDX\n", b"\x89HDF\r\n\x1a\n"
+PER_ROW = ("record", "type", "key_end", "dims_end", "flags", "offset", "nbytes", "segment_at", "alias_of")
+MAGIC, END, INDEX, HDF5 = b"\x93FEDARC\n", b"\nFEDARC\x93", b"\x93FEDIDX\n", b"\x89HDF\r\n\x1a\n\2\x08\x08"
 Kind = namedtuple("Kind", "dtype stype description header mode itemsize")
 Row = namedtuple("Row", "record key shape fortran offset nbytes digests segment_at kind alias")
-digest, key_hash = xxhash.xxh3_128_digest, xxhash.xxh3_64_intdigest
+NAMES = """float4_e2m1fn float6_e2m3fn float6_e3m2fn float8_e3m4 float8_e4m3 float8_e4m3b11fnuz float8_e4m3fn
+float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int1 int2 int4 uint1 uint2 uint4"""
+LEARNED = dict.fromkeys(NAMES.split(), 1) | {"bfloat16": 2}
+KINDS = ("i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
+SIZES = {order + kind: int(kind[1:]) for order in "<>" for kind in KINDS}
+SIZES |= {"|b1": 1, "|i1": 1, "|u1": 1, "<f16": 16, "<c32": 32}
+COUNTED = re.compile(
+    r"(?:\|[SV]|[<>]U)(0|[1-9]\d*)|[<>][Mm]8(?:\[([2-9]|[1-9]\d+)?(?:[YMWDhms]|[munpfa]s)\])?"
+)
+SPELLED = {"bool": "true|false", "int": r'-?\d+|"-?[1-9]\d{,19}"', "str": '".*"', "bytes": '".*"'}
+SPELLED["float"] = r'-?\d.*|"(-?inf|nan|[0-9a-f]{16})"'
+TYPES = {"list", *SPELLED, *(single + "s" for single in SPELLED)}
+STORED = {("bools", "|b1"): "?", ("ints", "<i8"): "q", ("ints", "<u8"): "Q", ("floats", "<f8"): "d"}
+STORED |= {(name, "|u1"): "B" for name in TYPES - {"bools", "floats"}}
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+)
 
 
 class SpecError(Exception):
@@ -34,86 +58,198 @@ def require(rule, *holds, kind="Hostile"):
         raise SpecError(kind, rule)
 
 
+@contextmanager
+def rules(ids, kind="Hostile"):
+    """Turn what Python raises on malformed input into the error of the text."""
+    try:
+        yield
+    except (*MALFORMED, ValueError) as error:
+        raise SpecError(kind, ids) from error
+
+
+def parse(text):
+    """Return a JSON document (7.6)."""
+
+    def distinct(pairs):
+        require("[INDEX-18]", len(dict(pairs)) == len(pairs))
+        return dict(pairs)
+
+    def depth(found):
+        inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    found = json.loads(text.decode(), object_pairs_hook=distinct, parse_constant={}.__getitem__)
+    require("[INDEX-18]", depth(found) <= 32, json.dumps(found, ensure_ascii=False).encode())
+    return found
+
+
+def element_size(kind, depth=0):
+    """Return the size of a description, or of the members that a structured one spells (8.1)."""
+    if isinstance(kind, list):
+        before, names, size = False, [], 0
+        for name, inner, *shape in kind:
+            padding, part = (name, inner[:2], shape) == ("", "|V", []), element_size(inner, depth + 1)
+            names += [] if padding else [name] if isinstance(name, str) else name
+            require(
+                "[DTYPE-1]", not padding or (part and not before), isinstance(name, str) or len(name) == 2
+            )
+            before, size = padding, size + part * math.prod(*(shape or [()]))
+        require("[DTYPE-1] [DTYPE-13]", len(set(names)) == len(names), depth <= 32)
+    elif kind.startswith("["):
+        require("[DTYPE-1] [DTYPE-10]", len(kind) <= 131072, repr(ast.literal_eval(kind)) == kind, not depth)
+        size = element_size(ast.literal_eval(kind), 1)
+    else:
+        found = COUNTED.fullmatch(kind)
+        size = {**SIZES, **({} if depth else LEARNED)}.get(kind) or int(found[1] or 8) * (
+            4 if kind[1] == "U" else 1
+        )
+        require("[DTYPE-1]", not found or int(found[2] or 1) < 1 << 31)
+    require("[DTYPE-1]", size < 1 << 31)
+    return size
+
+
+def npy_header(kind, shape, fortran):
+    """Return the header that came with an array, or the canonical one (8.5)."""
+    learned = LEARNED.get(kind.description)
+    descr = ast.literal_eval(kind.description) if kind.description[0] == "[" else kind.description
+    descr = f"<V{learned}" if learned else descr
+    if kind.header:
+        at, codec = {1: (10, "latin1"), 2: (12, "latin1"), 3: (12, "utf-8")}[kind.header[6]]
+        said = ast.literal_eval(kind.header[at:].decode(codec).strip())
+        either = {fortran, not fortran} if math.prod(shape) <= max(shape, default=1) else {fortran}
+        said["descr"] = said["descr"].replace("|", "<") if learned else said["descr"]
+        require(
+            "[DTYPE-12]",
+            *({"descr": descr, "shape": shape}[name] == said.pop(name) for name in ("descr", "shape")),
+        )
+        require("[DTYPE-12]", said in [{"fortran_order": order} for order in either])
+        require("[DTYPE-12]", kind.header[:6] == b"\x93NUMPY", kind.header[7] == 0)
+        require("[DTYPE-12]", int.from_bytes(kind.header[8:at], "little") == len(kind.header) - at)
+        return kind.header
+    spelled = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    spelled += " " * (21 - len(str(shape[-fortran]))) if shape else ""
+    latin = all(ord(char) < 256 for char in spelled)
+    body = spelled.encode("latin1" if latin else "utf-8")
+    version, width = (1, 2) if latin and len(body) < 65462 else (2, 4) if latin else (3, 4)
+    rest = body + b" " * (64 - (8 + width + len(body) + 1) % 64) + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + len(rest).to_bytes(width, "little") + rest
+
+
+def decode(name, payload):
+    """Return a value (10.2)."""
+    if name not in SPELLED:
+        require("[VALUE-8]", isinstance(payload, list), (name == "list") == (payload == []))
+        items = [
+            item if name == "ints" and isinstance(item, bool) else decode(name[:-1], item) for item in payload
+        ]
+        require("[VALUE-8]", name != "ints" or not isinstance(items[0], bool))
+        require("[VALUE-10]", name != "ints" or min(items) >= 0 or max(items) < 1 << 63)
+        return items
+    require("[VALUE-2] to [VALUE-7]", re.fullmatch(SPELLED[name], json.dumps(payload)))
+    if name == "float" and isinstance(payload, str) and len(payload) == 16:
+        (found,) = struct.unpack(">d", bytes.fromhex(payload))
+        require("[VALUE-5]", math.isnan(found), payload != "7ff8000000000000")
+    elif name == "float":
+        found = float(payload)
+    elif name == "int":
+        found = int(payload)
+        require(
+            "[VALUE-3]", -(1 << 63) <= found < 1 << 64, (abs(found) < 1 << 53) == isinstance(payload, int)
+        )
+    else:
+        found = base64.b64decode(payload) if name == "bytes" else payload
+        require("[VALUE-7]", name != "bytes" or base64.b64encode(found).decode() == payload)
+    return found
+
+
 class SpecReader:
     def __init__(self, file):
         self.file, size, last = file, len(file), bytes(file[-256:])
-        marks = (last[:8] == MAGIC) + (last[-8:] == END)
-        cut = file[:8] == HDF5 and int.from_bytes(file[28:36], "little") > size
-        require("[FOOTER-1]", marks > 0, kind="Truncated" if cut else "NotAnArchive")
+        marks = ((last[:8] == MAGIC) + (last[-8:] == END)) * (size >= 4352)
+        cut = file[:11] == HDF5 and int.from_bytes(file[28:36], "little") > size
+        require("[FOOTER-1]", marks, kind="Truncated" if cut else "NotAnArchive")
         require("[FOOTER-1]", marks == 2, digest(last[:232]) == last[232:248], kind="Damaged")
-        _, major, _, *fixed, total, data_at, meta_at, meta, at, length = FOOTER.unpack(last)[:11]
-        superblock, meta_digest, index_digest, zeros = FOOTER.unpack(last)[11:15]
+        _, major, minor, length, flags, total, data_at, meta_at, meta, at, index, *rest = FOOTER.unpack(last)
+        superblock, meta_digest, index_digest, reserved = rest[:4]
+        self.unknown, self.digest, self.index_at = "Version" if minor else "Hostile", digest(last), at
         require("[VERSION-2]", major == 1, kind="Version")
         require("[FOOTER-2]", total == size, kind="Truncated")
-        require("[FOOTER-3]", fixed == [256, 0], data_at == 4096, not any(zeros))
+        require("[VERSION-4]", flags == 0, not any(reserved), kind=self.unknown)
+        require("[FOOTER-3]", length == 256, data_at == 4096)
+        stated, root = struct.unpack_from("<QQ", superblock, 28)
+        require("[FOOTER-5]", superblock[:11] == HDF5, stated == size, meta_at <= root < at)
         require("[FOOTER-4]", meta_at >= 4096, meta_at % 64 == meta % 64 == 0, meta_at + meta == at)
-        require("[FOOTER-4]", length >= 96, at + length + 256 == size)
-        require("[FOOTER-5]", superblock[:9] == HDF5 + b"\2")
+        require("[FOOTER-4]", index >= 96, at + index + 256 == size)
         require("[FOOTER-5]", superblock == file[:48], kind="Damaged")
-        require("[FOOTER-6] [FOOTER-7]", digest(file[meta_at:at]) == meta_digest, kind="Damaged")
-        require("[FOOTER-6] [FOOTER-7]", digest(file[at : at + length]) == index_digest, kind="Damaged")
-        try:
-            self.read_sections(bytes(file[at : at + length]))
+        require("[FOOTER-7]", digest(file[meta_at:at]) == meta_digest, kind="Damaged")
+        require("[FOOTER-6]", digest(file[at : at + index]) == index_digest, kind="Damaged")
+        with rules("[INDEX-17] [INDEX-18]"):
+            self.read_sections(file[at : at + index])
+            self.read_tables()
             self.read_rows(meta_at)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise SpecError("Hostile", "[DTYPE-3] [INDEX-17] [INDEX-18]") from error
 
     def read_sections(self, index):
-        magic, version, size, self.segment, *counts, zeros = HEADER.unpack_from(index)
+        magic, version, size, self.segment, *counts, reserved = HEADER.unpack_from(index)
         require("[INDEX-1]", version == 1, kind="Version")
-        require("[INDEX-1]", magic == INDEX, size == 96, not any(zeros))
+        require("[INDEX-1]", magic == INDEX, size == 96)
+        require("[INDEX-1]", not any(reserved), kind=self.unknown)
         require("[INDEX-2]", self.segment % 64 == 0, 64 <= self.segment <= 1 << 30)
         require("[INDEX-4]", counts[2] < 0xFFFFFFFF, counts[0] <= 1 << 24)
-        counted = dict(zip("records types arrays dims digests pool json".split(), counts, strict=True))  # noqa: SIM905
-        at, self.columns = 96, {}
+        names = ("records", "types", "arrays", "dims", "digests", "pool", "json")
+        counted, at, self.columns = dict(zip(names, counts, strict=True)), 96, {}
         for name, code in re.findall(r"(\w+) (\w+)", SECTIONS):
             end = at + struct.calcsize(code) * counted.get(name, counts[2])
             part, at = index[at:end], end + -end % 8
             require("[INDEX-3] [INDEX-5]", at <= len(index), not any(index[end:at]))
             self.columns[name] = part if code == "c" else [x for (x,) in struct.iter_unpack(f"<{code}", part)]
         require("[INDEX-3]", at == len(index))
-        self.document = json.loads(self.columns["json"].decode(), object_pairs_hook=distinct)
-        texts = [self.document[name] for name in ("container", "created", "writer")]
-        require("[INDEX-18]", all(isinstance(text, str) for text in texts))
-        require("[VERSION-4]", texts[0] in ("recordset", "recorddict"))
+        self.document = parse(self.columns["json"])
+        require(
+            "[INDEX-18]",
+            *(isinstance(self.document[name], str) for name in ("container", "created", "writer")),
+        )
 
     def pool(self, at, length):
         require("[INDEX-17]", at + length <= len(self.columns["pool"]))
         return self.columns["pool"][at : at + length]
 
-    def read_rows(self, meta_at):
-        columns, self.rows, self.records, kinds = self.columns, [], [], []
-        tables = [RECORD.unpack(record) for record in columns["records"]]
-        spans = [(at, at + length) for at, length, *_ in tables if length]
-        for at, length, kind, _, zero in tables:
-            require("[INDEX-15]", kind < 3, zero == 0)
+    def read_tables(self):
+        self.records, self.kinds, spans = [], [], []
+        for at, length, kind, _, reserved in map(RECORD.unpack, self.columns["records"]):
+            require("[INDEX-15]", kind < 3, reserved == 0, kind=self.unknown)
             self.records.append((kind, self.pool(at, length).decode()))
-        scope = slice(1 if self.document["container"] == "recorddict" else 0, 2)
-        require("[INDEX-11]", len({record[scope] for record in self.records}) == len(tables))
-        for row in columns["types"]:
-            *places, itemsize, mode, zero = TYPE.unpack(row)
-            spans += [(at, at + n) for at, n in zip(places[:4], places[4:], strict=True) if n]
-            strings = [self.pool(*place) for place in zip(places[:4], places[4:], strict=True)]
-            kind = Kind(*map(bytes.decode, strings[:3]), strings[3], mode, itemsize)
-            size = element_size(kind.description) if mode < 2 else 1
-            require("[INDEX-15]", mode < 3, zero == 0)
-            require("[INDEX-16]", itemsize == size if mode != 1 else 1 <= itemsize <= size <= 256 * itemsize)
-            require("[INDEX-16]", mode != 1 or kind.description[1] == "U", mode != 2 or not strings[3])
-            kinds.append(kind)
-        spans = sorted(set(spans))
+            spans.append((at, length))
+        require("[INDEX-11]", len(set(self.records)) == len(self.records))
+        for *places, itemsize, mode, reserved in map(TYPE.unpack, self.columns["types"]):
+            require("[INDEX-15]", mode < 3, reserved == 0, kind=self.unknown)
+            places = list(zip(places[:4], places[4:], strict=True))
+            *texts, header = (self.pool(*place) for place in places)
+            kind, size = Kind(*map(bytes.decode, texts), header, mode, itemsize), 1
+            if mode < 2:
+                with rules("[DTYPE-3]", self.unknown):
+                    size = element_size(kind.description)
+            fits = 1 <= itemsize <= size <= 256 * itemsize if mode == 1 else itemsize == size
+            require("[INDEX-16]", fits, mode != 1 or kind.description[1] == "U", mode != 2 or not header)
+            spans, self.kinds = spans + places, [*self.kinds, kind]
+        spans = sorted({(at, at + length) for at, length in spans if length})
         require("[INDEX-21]", *(one[1] <= two[0] for one, two in pairwise(spans)))
-        key, axis, owned, places, counts = 0, 0, 0, [(0, 48)], [0] * len(tables)
-        names = "record type key_end dims_end flags offset nbytes segment_at alias_of"
-        for row in zip(*map(columns.get, names.split()), strict=True):
+
+    def read_rows(self, meta_at):
+        columns, self.rows, places, counts = self.columns, [], [(0, 48)], [0] * len(self.records)
+        key, axis, owned = 0, 0, 0
+        for row in zip(*map(columns.get, PER_ROW), strict=True):
             record, number, key_end, dims_end, flags, offset, nbytes, first, alias = row
-            require("[INDEX-7]", record < len(tables), number < len(kinds), flags < 2)
+            require("[INDEX-7]", record < len(counts), number < len(self.kinds))
+            require("[INDEX-7]", flags < 2, kind=self.unknown)
             require("[INDEX-6]", key <= key_end, axis <= dims_end <= min(axis + 64, len(columns["dims"])))
-            kind, shape = kinds[number], tuple(columns["dims"][axis:dims_end])
-            count = -(-nbytes // self.segment)
-            require("[INDEX-8]", max(kind.itemsize, 1) * math.prod(n or 1 for n in shape) <= 1 << 62)
+            kind, shape = self.kinds[number], tuple(columns["dims"][axis:dims_end])
+            require("[DTYPE-8]", not flags or (kind.mode < 2 and sum(n > 1 for n in shape) > 1))
+            wide = max(kind.itemsize, 1) * (256 if kind.mode == 1 else 1)
+            require("[INDEX-8]", wide * math.prod(n or 1 for n in shape) <= 1 << 62)
             require("[INDEX-8]", kind.mode == 2 or math.prod(shape) * kind.itemsize == nbytes)
-            digests, name = columns["digests"][first : first + count], self.pool(key, key_end - key)
-            self.rows.append(Row(record, name, shape, flags, offset, nbytes, digests, first, kind, alias))
+            name, count = self.pool(key, key_end - key), -(-nbytes // self.segment)
+            found = columns["digests"][first : first + count]
+            self.rows.append(Row(record, name, shape, flags == 1, offset, nbytes, found, first, kind, alias))
             require("[LAYOUT-7] [LAYOUT-2]", nbytes or not offset, offset % 64 == 0)
             if alias == 0xFFFFFFFF:
                 require("[INDEX-12]", first == owned)
@@ -122,80 +258,121 @@ class SpecReader:
             else:
                 require("[TIE-1]", alias < len(self.rows) - 1 and self.rows[alias].alias == 0xFFFFFFFF)
                 require("[TIE-2]", self.rows[alias][2:9] == self.rows[-1][2:9])
+                require(
+                    "[TIE-4]", nbytes, not any(self.records[n][0] for n in (record, self.rows[alias].record))
+                )
             key, axis, counts[record] = key_end, dims_end, counts[record] + 1
+        self.gaps = [(one[1], two[0]) for one, two in pairwise([*places, (meta_at, 0)])]
         require("[LAYOUT-1]", places[-1][1] <= meta_at)
-        self.gaps = [(end, at) for (_, end), (at, _) in zip(places, [*places[1:], (meta_at, 0)], strict=True)]
         require("[INDEX-12] [INDEX-6]", owned == len(columns["digests"]), axis == len(columns["dims"]))
-        require("[INDEX-13]", counts == [record[3] for record in tables])
+        require("[INDEX-13]", counts == [RECORD.unpack(record)[3] for record in columns["records"]])
+        self.places = {(*self.records[row.record], row.key.decode()): row for row in self.rows}
         require("[INDEX-11]", len({row[:2] for row in self.rows}) == len(self.rows))
         require("[INDEX-10]", sorted(columns["name_row"]) == list(range(len(self.rows))))
         require("[INDEX-10]", sorted(columns["name_hash"]) == columns["name_hash"])
 
     def find(self, record, key):
-        hashed = key_hash(key.encode())
-        for at in range(bisect_left(self.columns["name_hash"], hashed), len(self.rows)):
-            row = self.rows[self.columns["name_row"][at]]
-            if (row.key, self.records[row.record]) == (key.encode(), (0, record)):
-                return row
-            if self.columns["name_hash"][at] != hashed:
-                break
-        raise KeyError((record, key))
+        return self.places[0, record, key]
+
+    def failed(self, row):
+        """Return the offsets of segments that do not match their digests."""
+        places = [(row.offset + n * self.segment, wanted) for n, wanted in enumerate(row.digests)]
+        stop = row.offset + row.nbytes
+        return [at for at, wanted in places if digest(self.file[at : min(at + self.segment, stop)]) != wanted]
 
     def stored(self, row):
-        data = bytes(self.file[row.offset : row.offset + row.nbytes])
-        found = [digest(data[at : at + self.segment]) for at in range(0, len(data), self.segment)]
-        require("[READ-2]", found == row.digests, kind="Digest")
-        return data
+        failed = self.failed(row)
+        place = self.records[row.record][1], row.key.decode(), *failed[:1]
+        require(f"[READ-2] {place}", not failed, kind="Digest")
+        return self.file[row.offset : row.offset + row.nbytes]
 
+    def array_digest(self, row):
+        texts = [*map(str.encode, row.kind[:3]), row.kind.header]
+        numbers = [self.segment, row.kind.itemsize, row.kind.mode, row.fortran, *map(len, texts)]
+        numbers += [len(row.shape), *row.shape]
+        return digest(struct.pack(f"<{len(numbers)}Q", *numbers) + b"".join(texts + row.digests))
+
+    @rules("[DTYPE-6] [DTYPE-12]")
     def data(self, row):
-        stored, (_, _, description, header, mode, size) = self.stored(row), row.kind
-        if mode == 2:
+        stored, kind, size = self.stored(row), row.kind, row.kind.itemsize
+        if kind.mode == 2:
             return stored
-        if mode == 1:
-            codec, n = {"<": "utf-32-le", ">": "utf-32-be"}[description[0]], int(description[2:])
-            raw = [stored[at : at + size].rstrip(b"\0") for at in range(0, len(stored), size)]
-            texts = [element.decode(errors="ignore") for element in raw]
-            require("[DTYPE-6]", [element.encode() for element in texts] == raw, max(map(len, texts)) <= n)
-            size, stored = 4 * n, b"".join(element.encode(codec).ljust(4 * n, b"\0") for element in texts)
+        if kind.mode == 1:
+            codec, n = {"<": "utf-32-le", ">": "utf-32-be"}[kind.description[0]], int(kind.description[2:])
+            texts = [stored[at : at + size].rstrip(b"\0").decode() for at in range(0, len(stored), size)]
+            require("[DTYPE-6]", max(map(len, texts), default=0) <= n)
+            size, stored = 4 * n, b"".join(text.encode(codec).ljust(4 * n, b"\0") for text in texts)
         if row.fortran:
             stride, order = math.prod(row.shape), [0]
             for length in row.shape:
                 stride //= length or 1
                 order = [at + i * stride for i in range(length) for at in order]
             stored = b"".join(stored[at * size : (at + 1) * size] for at in order)
-        return (header or npy_header(descr(description), row.shape, row.fortran == 1)) + stored
+        return npy_header(kind, row.shape, row.fortran) + stored
 
-    def values(self):
-        found = {}
-        try:
-            for number, entries in self.document.get("values", []):
-                require("[INDEX-19]", number not in found, self.records[number][0] > 0)
-                found[number] = {key: self.value(number, key, *value) for key, value in entries}
-                require("[INDEX-19]", len(found[number]) == len(entries))
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-            raise SpecError("Hostile", "[VALUE-1] to [VALUE-14]") from error
+    @rules("[VALUE-1] to [VALUE-15]")
+    def values(self, member="values"):
+        """Return the values of each record by number and key (10), or its attributes."""
+        found, self.referred, listed = {}, [], self.document.get(member, [])
+        require("[INDEX-19]", isinstance(listed, list))
+        for number, entries in listed:
+            holds = (self.records[number][0] > 0) == (member == "values")
+            require("[INDEX-19]", type(number) is int, number >= 0, number not in found, holds)
+            found[number] = self.entries(entries, number)
+        rows = [at for at, row in enumerate(self.rows) if self.records[row.record][0]]
+        require("[INDEX-20]", member != "values" or sorted(self.referred) == rows)
+        self.context()
+        return found
+
+    def context(self):
+        """Return the fields of a Context (7.7), None where there is none."""
+        container, context = self.document["container"], None
+        if container == "context":
+            fields = self.document["context"]
+            numbers = [[name, fields[name]] for name in ("run_id", "node_id", "series_id") if name in fields]
+            context, container = self.entries(numbers), fields["state"]
+            require(
+                "[INDEX-22]", {"run_id", "node_id"} <= {*context}, *(type(n) is int for n in context.values())
+            )
+            context |= {name: self.entries(fields[name]) for name in ("node_config", "run_config")}
+        require("[INDEX-22]", isinstance(container, str))
+        require("[VERSION-4]", container in ("recordset", "recorddict"), kind=self.unknown)
+        names = {record[container == "recorddict" :] for record in self.records}
+        require("[INDEX-11]", len(names) == len(self.records))
+        return context
+
+    def entries(self, entries, record=None):
+        found = {key: self.value(record, key, *value) for key, value in entries}
+        require("[INDEX-19]", *(isinstance(key, str) for key in found), len(found) == len(entries))
         return found
 
     def value(self, record, key, name, payload):
-        single = name if name in DECODE else name[:-1] if name.endswith("s") else ""
-        held = ("int", "float") if self.records[record][0] == 1 else DECODE
-        require("[VALUE-11]", name == "list" or single in held)
-        if isinstance(payload, dict):
-            row = self.rows[payload["row"]]
-            require("[INDEX-20]", (row.record, row.key) == (record, key.encode()))
-            stored, letter = self.stored(row), LETTERS.get(row.kind.description, "B")
-            require("[VALUE-14]", row.kind.mode == 2, row.shape == (len(stored) / struct.calcsize(letter),))
-            if name in ("str", "bytes"):
-                return stored.decode() if name == "str" else stored
-            if letter != "B":
-                return list(struct.unpack(f"<{row.shape[0]}{letter}", stored))
-            found, payload = json.loads(stored.decode())
-            require("[VALUE-13]", found == name)
-        return DECODE[single](payload) if name == single else [DECODE[single](item) for item in payload]
+        kind = 2 if record is None else self.records[record][0]
+        require("[VERSION-4]", name in TYPES, kind=self.unknown)
+        require("[VALUE-11]", kind != 1 or name in ("int", "float", "ints", "floats", "list"))
+        if not isinstance(payload, dict):
+            return decode(name, payload)
+        row = self.rows[payload["row"]]
+        require("[INDEX-20]", (row.record, row.key) == (record, key.encode()), kind > 0)
+        self.referred.append(payload["row"])
+        stored, letter = self.stored(row), STORED[name, row.kind.description]
+        require("[VALUE-14]", row.kind.mode == 2, row.shape == (len(stored) / struct.calcsize(letter),))
+        if name in ("str", "bytes"):
+            return stored.decode() if name == "str" else stored
+        if letter != "B":
+            require("[VALUE-15]", stored, letter != "?" or max(stored) < 2)
+            return list(struct.unpack(f"<{row.shape[0]}{letter}", stored))
+        found, payload = parse(stored)
+        require("[VALUE-15]", found == name)
+        return decode(name, payload)
 
     def verify(self):
-        require("[LAYOUT-5]", not any(any(self.file[at:end]) for at, end in self.gaps), kind="Damaged")
-        stored = [self.stored(row) for row in self.rows]
-        hashes = [key_hash(self.rows[number].key) for number in self.columns["name_row"]]
-        require("[VERIFY-1]", hashes == self.columns["name_hash"])
-        return stored
+        """Return every failure (13.4): its SpecError and its offset."""
+        gaps = ((end, self.file[at:end].lstrip(b"\0")) for at, end in self.gaps)
+        failures = [(SpecError("Damaged", "[LAYOUT-5]"), end - len(rest)) for end, rest in gaps if rest]
+        for row in self.rows:
+            failures += [(SpecError("Digest", "[READ-2]"), at) for at in self.failed(row)]
+        hashes = [xxh3_64_intdigest(self.rows[number].key) for number in self.columns["name_row"]]
+        if hashes != self.columns["name_hash"]:
+            failures.append((SpecError("Hostile", "[VERIFY-1] [INDEX-9]"), self.index_at))
+        return failures
