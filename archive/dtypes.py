@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,11 +20,21 @@ import numpy as np
 
 from archive.errors import UnsupportedDtypeError
 
-__all__ = ["NpyLayout", "dtype_name", "is_ml_dtype", "npy_dtype", "npy_header", "parse_dtype", "split_npy"]
+__all__ = [
+    "NpyLayout",
+    "dtype_name",
+    "from_descr",
+    "is_ml_dtype",
+    "npy_dtype",
+    "npy_header",
+    "parse_dtype",
+    "split_npy",
+]
 
 DType = np.dtype[Any]
 
 NPY_MAGIC = b"\x93NUMPY"
+_NPY_VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 MAX_NPY_HEADER = 1 << 17
 """Longest .npy header or dtype that is taken apart: ast.literal_eval takes 460 bytes of memory and 3 us for
 one of ``"[0,0,..."``."""
@@ -56,6 +67,7 @@ ML_DTYPES = frozenset(
 # (numpy/lib/format.py, GROWTH_AXIS_MAX_DIGITS since 1.23); np.save's bytes depend on it.
 _GROWTH_DIGITS = 21
 _ALIGN = 64
+_UNSOUND_UNIT = re.compile(r"\[(?!(?:[1-9][0-9]*)?[A-Za-z]+\])")
 
 
 def dtype_name(dtype: DType) -> str:
@@ -65,8 +77,18 @@ def dtype_name(dtype: DType) -> str:
     --------
     >>> dtype_name(np.dtype("<f4")), dtype_name(np.dtype(">f4"))
     ('float32', '>f4')
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        Structured types in one another by the hundreds.
     """
-    return str(dtype)
+    try:
+        return str(dtype)
+    except RecursionError as error:
+        raise UnsupportedDtypeError(
+            "the members of a dtype nest too deep", remedy="copy it to a flatter dtype"
+        ) from error
 
 
 def is_ml_dtype(dtype: DType) -> bool:
@@ -105,6 +127,7 @@ def parse_dtype(text: str) -> DType:
         raise UnsupportedDtypeError(f"{text[:80]!r} names no dtype")
     try:
         spelled: Any = ast.literal_eval(text) if text[0] in "[{(" else text
+        _require_sound_units(spelled)
         dtype: DType = np.dtype(spelled)
     except (
         TypeError,
@@ -119,6 +142,39 @@ def parse_dtype(text: str) -> DType:
     if dtype.hasobject:
         raise UnsupportedDtypeError(f"dtype {text[:80]!r} holds Python objects, which are never stored")
     return dtype
+
+
+def from_descr(descr: Any) -> DType:
+    """Return the type that a ``.npy`` header's descr spells, taken apart by `ast.literal_eval`.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError
+        Whatever numpy makes of one that it does not know.
+    """
+    _require_sound_units(descr)
+    return np.lib.format.descr_to_dtype(descr)
+
+
+def _require_sound_units(spelled: Any) -> None:
+    """Raise ValueError for a multiple of 0, or any fraction, of a unit of time.
+
+    numpy divides by them, in np.dtype("M8[s/0]") or when np.dtype("M8[0s]") is compared: SIGFPE.
+    """
+    if isinstance(spelled, str):
+        if _UNSOUND_UNIT.search(spelled):
+            raise ValueError(f"{spelled[:80]!r} has no unit of time")
+    elif isinstance(spelled, dict):
+        for key, part in spelled.items():
+            if key not in ("names", "titles"):
+                _require_sound_units(part)
+    elif isinstance(spelled, list):
+        for part in spelled:
+            # the first of a member's tuple is its name
+            _require_sound_units(part[1:] if isinstance(part, tuple) else part)
+    elif isinstance(spelled, tuple):
+        for part in spelled:
+            _require_sound_units(part)
 
 
 def npy_dtype(dtype: DType) -> DType:
@@ -178,8 +234,14 @@ class NpyLayout:
     """Where the elements begin."""
 
 
-def split_npy(data: bytes | memoryview) -> NpyLayout:
+def split_npy(data: bytes | memoryview, *, exact: bool = True) -> NpyLayout:
     """Take the header of a ``.npy`` apart without loading, and without pickle.
+
+    Parameters
+    ----------
+    data : bytes or memoryview
+    exact : bool, default True
+        False allows something behind the ``.npy``, as `numpy.load` does.
 
     Raises
     ------
@@ -188,7 +250,7 @@ def split_npy(data: bytes | memoryview) -> NpyLayout:
         or more or fewer bytes than dtype and shape need.
     """
     head = bytes(data[:12])
-    if len(head) < 12 or head[:6] != NPY_MAGIC or head[6] not in (1, 2, 3):
+    if len(head) < 12 or head[:6] != NPY_MAGIC or head[6:8] not in _NPY_VERSIONS:
         raise ValueError("not a .npy")
     width = 2 if head[6] == 1 else 4
     length = int.from_bytes(head[8 : 8 + width], "little")
@@ -199,15 +261,16 @@ def split_npy(data: bytes | memoryview) -> NpyLayout:
         text = bytes(data[8 + width : start]).decode("utf-8" if head[6] == 3 else "latin1")
         fields = ast.literal_eval(text.strip())
         shape, fortran = fields["shape"], fields["fortran_order"]
-        dtype = np.lib.format.descr_to_dtype(fields["descr"])
+        dtype = from_descr(fields["descr"])
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError, KeyError, IndexError) as error:
         raise ValueError("the .npy header cannot be read") from error
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
         raise ValueError("the .npy shape is not a tuple of lengths")
     if not isinstance(fortran, bool) or len(fields) != 3:
         raise ValueError("the .npy header has unknown fields")
     if dtype.hasobject:
-        raise ValueError("the .npy holds pickled objects")
-    if len(data) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError("the .npy holds pickled objects, and allow_pickle is False")
+    needed = math.prod(shape) * dtype.itemsize
+    if len(data) - start < needed or (exact and len(data) - start > needed):
         raise ValueError("the .npy has more or fewer bytes than its shape")
     return NpyLayout(dtype, shape, fortran, start)

@@ -20,6 +20,7 @@ from archive.errors import ArchiveError, DamagedError, HostileFileError, ValueRa
 from archive.format.constants import FORMAT_NAME
 from archive.format.values import decode_value, encode_value, validate_value
 from archive.hdf5.guards import (
+    MAX_ATTRIBUTE_BYTES,
     MAX_DATASET_ATTRIBUTES,
     MAX_DEPTH,
     MAX_GROUP_ATTRIBUTES,
@@ -38,8 +39,8 @@ __all__ = ["main"]
 
 LIBRARY_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError)
 """What h5py makes of libhdf5's errors."""
-SLAB = 65_536
-"""Variable-length strings held in memory at once."""
+SLAB, SLAB_BYTES, MIN_SLAB = 65_536, 256 << 20, 256
+"""Variable-length strings held in memory at once: fewer where each may be as long as a large file."""
 DATASET_ATTRIBUTES = frozenset((b"stype", b"dtype", b"shape", b"key", b"order", b"encoding", b"npy_header"))
 _BFLOAT16 = (15, 7, 8, 0, 7), 127
 """Bit fields and exponent bias of bfloat16, which h5py knows as no type of numpy's."""
@@ -175,7 +176,11 @@ class Walk:
             return [] if ours and kind.get_class() == h5t.FLOAT else _NONE
         elements = np.empty(shape, kind.dtype)
         if elements.size:
-            attribute.read(elements, mtype=h5t.py_create(elements.dtype))
+            # strings may share their bytes: nothing says how long they are before they are read
+            self._limits.within(
+                4 * MAX_ATTRIBUTE_BYTES,
+                lambda: attribute.read(elements, mtype=h5t.py_create(elements.dtype)),
+            )
         value: Any = elements.tolist()
         if ours and shape and elements.dtype == np.uint8:
             return _json_value(elements)
@@ -257,7 +262,12 @@ class Walk:
         shape = dataset.get_space().get_simple_extent_dims()
         count = dataset.get_space().get_simple_extent_npoints()
         width = characters = 1
-        for slab in _slabs(dataset, shape, count):
+        stored = 0
+        slabs = max(MIN_SLAB, min(SLAB, SLAB_BYTES // self._budget.file_bytes))
+        for slab in _slabs(dataset, shape, count, slabs):
+            stored += sum(map(len, slab))
+            if stored > max(self._budget.file_bytes, MAX_ATTRIBUTE_BYTES):
+                raise refuse("strings that share their bytes: there are more than the file has", self.path)
             try:
                 characters = max(characters, *(len(text.decode()) for text in slab))
             except UnicodeDecodeError as error:
@@ -267,7 +277,7 @@ class Walk:
         self._budget.add_decoded(nbytes, nbytes, self.path)
         self._limits.allow(self._budget.decoded_bytes)
         offset = None
-        for slab in _slabs(dataset, shape, count):
+        for slab in _slabs(dataset, shape, count, slabs):
             # one after the other without a gap: a slab starts where the last one ended
             at = self._spool.append(np.array(slab, f"S{width}").tobytes(), aligned=offset is None)
             offset = at if offset is None else offset
@@ -342,12 +352,12 @@ def _same_bytes(kind: Any, dtype: np.dtype[Any]) -> bool:
     return any(kind.equal(h5t.py_create(dtype, logical=logical)) for logical in (False, True))
 
 
-def _slabs(dataset: Any, shape: tuple[int, ...], count: int) -> Any:
-    """Yield lists of the strings of a dataset, in C order."""
+def _slabs(dataset: Any, shape: tuple[int, ...], count: int, most: int) -> Any:
+    """Yield lists of the strings of a dataset, in C order; about ``most`` at once."""
     if not count:
         return
     rows = shape[0] if shape else 1
-    step = max(1, SLAB // max(1, count // rows))
+    step = max(1, most // max(1, count // rows))
     for start in range(0, rows, step):
         part = (min(step, rows - start), *shape[1:]) if shape else ()
         elements = np.empty(part, object)

@@ -72,7 +72,7 @@ def encode_links(address: int, names: Sequence[bytes], targets: npt.NDArray[np.u
     name_tree = encode_btree(LINK_NAMES, np.hstack((hashes, heap.ids))[sorted_rows], by_name)
     by_order = by_name + sum(map(len, name_tree))
     order_tree = encode_btree(LINK_ORDER, np.hstack((order, heap.ids)), by_order)
-    parts = [*heap.parts, *name_tree, *order_tree]
+    parts: list[bytes | memoryview] = [*heap.parts, *name_tree, *order_tree]
     end = by_order + sum(map(len, order_tree))
     return LinkStorage(parts, messages.link_info(n, address, by_name, by_order), end)
 

@@ -29,7 +29,7 @@ MAX_DEPTH = 64
 """Nested groups. Keras nests about 10 deep; libhdf5 takes 19 s to visit 5,000 nested groups, and walks
 them by recursion."""
 MAX_GROUP_ATTRIBUTES = 70_000
-"""An archive keeps up to 60,000 values as attributes; h5py may have added some since."""
+"""An archive keeps up to 4,096 values of a record as attributes; other writers keep up to 65,535."""
 MAX_DATASET_ATTRIBUTES = 4_096
 """An archive writes 7, and netCDF files some dozens; libhdf5 lists 65,000 in half a second, a dataset."""
 MAX_ATTRIBUTE_BYTES = 64 << 20

@@ -7,13 +7,12 @@ so that one which hands out its own memory can copy it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from archive.dtypes import ML_DTYPES, npy_header, parse_dtype, split_npy
+from archive.dtypes import ML_DTYPES, NPY_MAGIC, npy_header, parse_dtype, split_npy
 
 __all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release_of"]
 
@@ -100,21 +99,23 @@ class BytesPayload:
         try:
             layout = split_npy(self._data)
         except ValueError:
-            # Upstream hands any bytes to np.load, which also takes a .npy with something behind it
-            # and otherwise raises the error (EOFError, ValueError) that callers know.
-            loaded = np.load(io.BytesIO(self._data), allow_pickle=False)
-            if not isinstance(loaded, np.ndarray):
-                raise ValueError("the data is an .npz, not the .npy of one array") from None
-            elements = loaded
-            elements.flags.writeable = False
-        else:
-            elements = np.ndarray(
-                layout.shape,
-                layout.dtype,
-                self._data,
-                layout.header_bytes,
-                order="F" if layout.fortran_order else "C",
-            )
+            # Upstream hands any bytes to np.load, which also takes a .npy with something behind it and
+            # otherwise raises EOFError or ValueError. But it allocates what a header claims before it
+            # looks for the elements, and opens what begins like a zip.
+            if not self._data:
+                raise EOFError("no data where a .npy should be") from None
+            if self._data[: len(NPY_MAGIC)] != NPY_MAGIC:
+                raise ValueError(
+                    "the data is no .npy; a pickle is never loaded (allow_pickle=False)"
+                ) from None
+            layout = split_npy(self._data, exact=False)
+        elements: NDArray = np.ndarray(
+            layout.shape,
+            layout.dtype,
+            self._data,
+            layout.header_bytes,
+            order="F" if layout.fortran_order else "C",
+        )
         if elements.dtype.kind == "V" and elements.dtype.names is None and self._dtype in ML_DTYPES:
             named = parse_dtype(self._dtype)
             if named.itemsize == elements.dtype.itemsize:

@@ -1,11 +1,13 @@
-"""Archives taken apart and put together again with one rule broken and every digest fixed up."""
+"""Archives taken apart and put together again, every digest fixed up: what validation has to find out.
+
+A flipped byte is found by a digest. Somebody who writes digests anew is stopped by the rules of the format
+alone; `Crafted` is how a test breaks one of them.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
-import time
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +15,107 @@ import ml_dtypes
 import numpy as np
 
 import archive
-from archive.errors import ArchiveError
-from archive.format.constants import FOOTER_BYTES, INDEX_HEADER_BYTES
+from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
 from archive.format.index import read_index
 from archive.format.sections import HEADER, SECTIONS
 from archive.hdf5.checksum import lookup3
 
-MAX_SECONDS = 1.0
-MAX_EXTRA_BYTES = 64 << 20
+__all__ = ["CREATED", "Crafted", "sample_records", "write_sample"]
+
+NDArray = np.ndarray[Any, Any]
 CREATED = "2026-01-02T03:04:05Z"
-FORTRAN = np.asfortranarray(np.arange(12, dtype="f8").reshape(3, 4))
-SHARED = np.arange(12, dtype="f4").reshape(3, 4)
-STRUCTURED = np.array([(1, 2.5), (3, -1.0)], [("a", "<i4"), ("b", "<f8")])
-
-
-def write_sample(path: Path) -> Path:
-    """Save a small archive that has a row of every sort."""
-    raw = archive.Array("float32", (2,), "raw.bytes", b"any bytes")
-    records = archive.RecordSet(
-        {
-            "model": archive.ArrayRecord(
-                {
-                    "w": archive.Array(SHARED),
-                    "text": archive.Array(np.array(["a", "\u00e9\u4e2d", ""])),
-                    "fortran": archive.Array(FORTRAN),
-                    "structured": archive.Array(STRUCTURED),
-                    "empty": archive.Array(np.empty((0, 3), "f8")),
-                    "scalar": archive.Array(np.array(7, "i8")),
-                    "raw": raw,
-                    "raw tied": raw,
-                    "bfloat16": archive.Array(np.arange(5).astype(ml_dtypes.bfloat16)),
-                    "large": archive.Array(np.arange(20_000, dtype="f4")),
-                }
-            ),
-            "other": archive.ArrayRecord({"w": archive.Array(SHARED + 1)}),
-        },
-        {"model": archive.MetricRecord({"loss": 0.5, "history": [float(n) for n in range(9000)]})},
-        {"run": archive.ConfigRecord({"name": "x", "blob": b"\0\1", "on": True})},
-    )
-    archive.save(records, path, created=CREATED, durable=False)
-    return path
+FILE_BYTES, INDEX_BYTES = slice(24, 32), slice(64, 72)
+SUPERBLOCK, META_DIGEST, INDEX_DIGEST, FOOTER_DIGEST = (
+    slice(72, 120),
+    slice(120, 136),
+    slice(136, 152),
+    slice(232, 248),
+)
+"""Where the footer has them."""
 
 
 class Crafted:
-    """One archive in parts; `write` puts them together."""
+    """One archive in parts, each of which may be changed; `assemble` puts them together.
 
-    def __init__(self, path: Path) -> None:
-        whole = path.read_bytes()
-        self.before_index, index, self.last = _split(whole)
-        self.header = index[:INDEX_HEADER_BYTES].copy().view(HEADER)
+    Parameters
+    ----------
+    source : Path or bytes
+        A whole archive.
+
+    Attributes
+    ----------
+    data : bytearray
+        Everything before the index.
+    sections : dict of str to ndarray
+        Sections of the index by name; assign another length and the counts of the header follow.
+    keys : list of (str, str)
+        Record and key of every row, as they were.
+    counts : dict of str to int
+        Fields of the index header that are not to follow the sections.
+    padding : dict of str to bytes
+        What stands in the padding behind a section.
+    document : dict
+        The JSON of the index.
+    json : bytes or None
+        Written instead of ``document`` where it is given.
+    index_tail : bytes
+        Written behind the last section.
+    footer : bytearray
+        Sizes, superblock and digests in it follow the rest, unless they were changed.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
+    >>> crafted = Crafted(Path("/tmp/fedarchive-doctest.h5"))
+    >>> crafted.sections["offset"][crafted.row("model", "w")] = 1
+    >>> archive.open(crafted.write(Path("/tmp/fedarchive-doctest.h5")))
+    Traceback (most recent call last):
+    archive.errors.HostileFileError: ...: arrays overlap, leave the data, or are not aligned (at byte ...)
+    """
+
+    def __init__(self, source: Path | bytes) -> None:
+        whole = source if isinstance(source, bytes) else source.read_bytes()
+        self._last = whole[-FOOTER_BYTES:]
+        footer = parse_footer(self._last, len(whole))
+        self.data = bytearray(whole[: footer.index_at])
+        index = np.frombuffer(whole, np.uint8, footer.index_bytes, footer.index_at)
         parsed = read_index(index)
+        self.header = index[:INDEX_HEADER_BYTES].copy().view(HEADER)
         self.keys = [
             (parsed.records[int(record)].name, key)
             for record, key in zip(parsed.record, parsed.keys(range(parsed.arrays)), strict=True)
         ]
-        self.sections: dict[str, np.ndarray[Any, Any]] = {}
+        self.sections: dict[str, NDArray] = {}
         at = INDEX_HEADER_BYTES
         for name, dtype, counted_by in SECTIONS:
             count = int(self.header[0][counted_by])
             self.sections[name] = index[at : at + count * dtype.itemsize].copy().view(dtype)
             at += -(-count * dtype.itemsize // 8) * 8
         self.document: Any = json.loads(self.sections["json"].tobytes())
-        self.counts: dict[str, int] = {}
         self.json: bytes | None = None
-        self.footer = bytearray(self.last)
+        self.counts: dict[str, int] = {}
+        self.padding: dict[str, bytes] = {}
         self.index_tail = b""
+        self.footer = bytearray(self._last)
+
+    def copy(self) -> Crafted:
+        """Return an independent copy: 0.1 ms, where taking the file apart again takes 0.5."""
+        clone = copy.copy(self)
+        clone.data, clone.footer, clone.header = (
+            bytearray(self.data),
+            bytearray(self.footer),
+            self.header.copy(),
+        )
+        clone.sections = {name: section.copy() for name, section in self.sections.items()}
+        clone.counts, clone.padding = dict(self.counts), dict(self.padding)
+        clone.document = copy.deepcopy(self.document)
+        return clone
 
     def row(self, record: str, key: str) -> int:
+        """Return the row of an array."""
         return self.keys.index((record, key))
 
     def type_of(self, record: str, key: str) -> Any:
@@ -89,13 +123,13 @@ class Crafted:
         return self.sections["types"][int(self.sections["type"][self.row(record, key)])]
 
     def add_text(self, text: bytes) -> tuple[int, int]:
-        """Append to the string pool."""
+        """Append to the string pool, and return place and length."""
         at = len(self.sections["pool"])
         self.sections["pool"] = np.append(self.sections["pool"], np.frombuffer(text, np.uint8))
         return at, len(text)
 
     def describe(self, record: str, key: str, text: str | bytes) -> None:
-        """Give a type row another element type."""
+        """Give the type row of an array another element type."""
         row = self.type_of(record, key)
         data = text if isinstance(text, bytes) else text.encode()
         row["description_at"], row["description_bytes"] = self.add_text(data)
@@ -108,68 +142,81 @@ class Crafted:
         self.sections["dims"] = np.concatenate([dims[:start], np.array(shape, "<u8"), dims[end:]])
         ends[row:] = (ends[row:].astype(np.int64) + len(shape) - (end - start)).astype("<u8")
 
-    def write(self, path: Path) -> Path:
-        document = json.dumps(self.document, ensure_ascii=False).encode() if self.json is None else self.json
+    def write_elements(self, record: str, key: str, data: bytes, at: int = 0) -> None:
+        """Overwrite stored bytes of an array from its byte ``at`` on, and digest its segments anew."""
+        row = self.row(record, key)
+        offset, nbytes, first = (int(self.sections[name][row]) for name in ("offset", "nbytes", "segment_at"))
+        self.data[offset + at : offset + at + len(data)] = data
+        size = int(self.header[0]["segment_bytes"])
+        for number, low in enumerate(range(0, nbytes, size)):
+            part = bytes(self.data[offset + low : offset + min(low + size, nbytes)])
+            self.sections["digests"][first + number] = np.void(digest(part))
+
+    def assemble(self) -> bytes:
+        """Return the whole file."""
+        document = json.dumps(self.document).encode() if self.json is None else self.json
         self.sections["json"] = np.frombuffer(document, np.uint8)
+        header = self.header.copy()
         parts = [b""]
         for name, dtype, counted_by in SECTIONS:
-            data = np.ascontiguousarray(self.sections[name]).tobytes()
-            self.header[0][counted_by] = len(data) // dtype.itemsize
-            parts.append(data + bytes(-len(data) % 8))
+            section = np.ascontiguousarray(self.sections[name]).tobytes()
+            header[0][counted_by] = len(section) // dtype.itemsize
+            padding = self.padding.get(name, b"")[: -len(section) % 8]
+            parts += [section, padding.ljust(-len(section) % 8, b"\0")]
         for name, count in self.counts.items():
-            self.header[0][name] = count
-        parts[0] = self.header.tobytes()
+            header[0][name] = count
+        parts[0] = header.tobytes()
         index = b"".join(parts) + self.index_tail
-        footer = self.footer
-        changed = [bytes(footer[24:32]) != self.last[24:32], bytes(footer[64:72]) != self.last[64:72]]
-        if not changed[1]:
-            footer[64:72] = len(index).to_bytes(8, "little")
-        before = bytearray(self.before_index)
-        if not changed[0]:
-            total = (len(before) + len(index) + FOOTER_BYTES).to_bytes(8, "little")
-            footer[24:32] = before[28:36] = total
-            before[44:48] = lookup3(bytes(before[:44])).to_bytes(4, "little")
-            if bytes(footer[72:120]) == self.last[72:120]:
-                footer[72:120] = before[:48]
-        footer[136:152] = digest(index)
-        footer[232:248] = digest(bytes(footer[:232]))
-        path.write_bytes(before + index + footer)
+        footer, data = bytearray(self.footer), bytearray(self.data)
+        if footer[INDEX_BYTES] == self._last[INDEX_BYTES]:
+            footer[INDEX_BYTES] = len(index).to_bytes(8, "little")
+        if footer[FILE_BYTES] == self._last[FILE_BYTES]:
+            footer[FILE_BYTES] = data[28:36] = (len(data) + len(index) + FOOTER_BYTES).to_bytes(8, "little")
+            data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
+            if footer[SUPERBLOCK] == self._last[SUPERBLOCK]:
+                footer[SUPERBLOCK] = data[:48]
+        footer[INDEX_DIGEST] = digest(index)
+        footer[FOOTER_DIGEST] = digest(bytes(footer[:232]))
+        return bytes(data + index + footer)
+
+    def write(self, path: Path) -> Path:
+        """Write the whole file."""
+        path.write_bytes(self.assemble())
         return path
 
-
-def _split(whole: bytes) -> tuple[bytes, np.ndarray[Any, Any], bytes]:
-    last = whole[-FOOTER_BYTES:]
-    footer = parse_footer(last, len(whole))
-    end = footer.index_at + footer.index_bytes
-    return whole[: footer.index_at], np.frombuffer(whole[footer.index_at : end], np.uint8), last
-
-
-def use(path: Path) -> None:
-    """Do with an archive all that a program can."""
-    with archive.open(path) as handle:
-        _ = handle.info
-        for record in handle.records.values() if hasattr(handle.records, "values") else ():
-            _ = len(record)
-        for pair in handle:
-            array = handle[pair]
-            _ = array.data
-            if array.stype == "numpy.ndarray":
-                _ = array.numpy(), array[...], array.numpy(copy=True)
-        handle.verify()
-    archive.load(path)
+    @property
+    def owners(self) -> list[tuple[str, str]]:
+        """Record and key of every row that has bytes of its own."""
+        own = (self.sections["nbytes"] > 0) & (self.sections["alias_of"] == NO_ALIAS)
+        own &= self.sections["offset"] >= DATA_AT
+        return [self.keys[row] for row in np.flatnonzero(own).tolist()]
 
 
-def bounded(action: Callable[[], object]) -> ArchiveError | None:
-    """Run something within the limits of time and memory, and return the error of ours it ended with."""
-    tracemalloc.start()
-    begun = time.perf_counter()
-    try:
-        action()
-    except ArchiveError as error:
-        return error
-    finally:
-        seconds, peak = time.perf_counter() - begun, tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert seconds < MAX_SECONDS, f"{seconds:.2f} s"
-        assert peak < MAX_EXTRA_BYTES, f"{peak} bytes"
-    return None
+def sample_records() -> archive.RecordSet:
+    """Return records that have an array of every sort: text, column-major, empty, tied, opaque, ..."""
+    raw = archive.Array("float32", (2,), "raw.bytes", b"any bytes")
+    shared = np.arange(12, dtype="f4").reshape(3, 4)
+    structured = np.array([(1, 2.5), (3, -1.0)], [("a", "<i4"), ("b", "<f8")])
+    arrays = {
+        "w": shared,
+        "text": np.array(["a", "\u00e9\u4e2d", ""]),
+        "fortran": np.asfortranarray(np.arange(12, dtype="f8").reshape(3, 4)),
+        "structured": structured,
+        "empty": np.empty((0, 3), "f8"),
+        "scalar": np.array(7, "i8"),
+    }
+    record = archive.ArrayRecord({key: archive.Array(array) for key, array in arrays.items()})
+    record["raw"] = record["raw tied"] = raw
+    record["bfloat16"] = archive.Array(np.arange(5).astype(ml_dtypes.bfloat16))
+    record["large"] = archive.Array(np.arange(20_000, dtype="f4"))
+    return archive.RecordSet(
+        {"model": record, "other": archive.ArrayRecord({"w": archive.Array(shared + 1)})},
+        {"model": archive.MetricRecord({"loss": 0.5, "history": [float(n) for n in range(9000)]})},
+        {"run": archive.ConfigRecord({"name": "x", "blob": b"\0\1", "on": True})},
+    )
+
+
+def write_sample(path: Path) -> Path:
+    """Save `sample_records`; the bytes are the same each time."""
+    archive.save(sample_records(), path, created=CREATED, durable=False)
+    return path

@@ -1,11 +1,18 @@
 """Three small archives that hold every kind of array and value, and what becomes of damaged copies.
 
+Plans of damage: one byte flipped, every length, blocks (zeroed, swapped, copied, removed, inserted), two
+archives spliced, and ``crafted``: fields edited and every digest fixed up. What is crafted may be a legal
+archive that says something else; then all ways of reading it must agree, and no array contradict itself.
+
 ``python -m tests.faults.mutants FOLDER ARCHIVE PLAN BEGIN END`` judges mutations BEGIN to END of a plan in
 a process that may crash: its progress and counts lie in shared memory, so that the test sees where.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
 import mmap
 import os
 import random
@@ -21,6 +28,8 @@ import ml_dtypes
 import numpy as np
 
 import archive
+from archive.testing.crafting import Crafted
+from archive.testing.reading import hand_out
 from tests.faults.scenes import CREATED
 
 NAMES = ("numbers", "texts", "values")
@@ -33,10 +42,14 @@ OUTCOMES = (
     "silent",
     "foreign error",
     "unverified",
+    "read",
+    "memory",
 )
 CPU_SECONDS, WALL_SECONDS = 2, 30
 """Nothing may take longer; the wall clock is generous because a busy machine is not our fault."""
 MEMORY_BYTES = 2 << 30
+EXTRA_BYTES = 64 << 20
+"""What one case may add to the most memory that the process ever had, above the file it reads."""
 Plan = Callable[[bytes, int], bytes]
 
 
@@ -88,28 +101,6 @@ def build(folder: Path) -> None:
     )  # fmt: skip
 
 
-def hand_out(handle: Any) -> list[Any]:
-    """Return everything that an archive hands out, in a form that compares bit for bit."""
-    records = handle.records if isinstance(handle, archive.Archive) else handle
-    if isinstance(records, archive.RecordDict):
-        spaces: tuple[Any, ...] = (records,)
-    else:
-        spaces = (records.parameters_records, records.metrics_records, records.configs_records)
-    found: list[Any] = []
-    for space in spaces:
-        for name, record in space.items():
-            found.append(name)
-            for key, value in record.items():
-                if isinstance(value, archive.Array):
-                    found.append((key, value.dtype, tuple(value.shape), value.stype, value.data))
-                    if value.stype == "numpy.ndarray":
-                        elements = value.numpy()
-                        found.append((str(elements.dtype), elements.shape, elements.tobytes()))
-                else:
-                    found.append((key, repr(value)))
-    return found
-
-
 def flip(data: bytes, number: int) -> bytes:
     """Flip bits of one byte."""
     at, pattern = divmod(number, len(PATTERNS))
@@ -157,10 +148,117 @@ def splice(data: bytes, number: int, folder: Path) -> bytes:
     return data + other
 
 
+NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    63,
+    64,
+    255,
+    4095,
+    4096,
+    65535,
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 62,
+    1 << 63,
+)
+JUNK: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1, 1 << 70, 0.5, "", "x", "nan", "\ud800", [], {}, [[]], ["int", 1], {"row": 0}),
+    *("recorddict", "context", "recordset", ["floats", {"row": 1}], ["bytes", "AA=="], [0, []]),
+)
+
+
+def crafted(parts: Crafted, number: int) -> bytes:
+    """Edit one field, or several, of an archive in parts, and fix all digests up."""
+    chance = random.Random(number)
+    made = parts.copy()
+    _edit(made, chance, chance.randrange(12))
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+        _edit(made, chance, chance.randrange(11))
+    return made.assemble()
+
+
+def _edit(made: Crafted, chance: random.Random, kind: int) -> None:
+    names = [
+        name for name, section in made.sections.items() if len(section) and name not in ("json", "digests")
+    ]
+    if kind < 5:  # a number of a column or table
+        section = made.sections[chance.choice(names)]
+        row = chance.randrange(len(section))
+        if section.dtype.names is None:
+            section[row] = _number(int(section[row]), section.dtype, chance)
+        else:
+            field = chance.choice(section.dtype.names)
+            section[field][row] = _number(int(section[field][row]), section.dtype[field], chance)
+    elif kind == 5:  # two rows change places
+        section = made.sections[chance.choice(names)]
+        one, two = chance.randrange(len(section)), chance.randrange(len(section))
+        section[one], section[two] = section[two].copy(), section[one].copy()
+    elif kind == 6:  # a count of the header
+        field = chance.choice(HEADER_FIELDS)
+        made.counts[field] = int(_number(int(made.header[0][field]), made.header.dtype[field], chance))
+    elif kind == 7:  # a byte of the JSON
+        document = bytearray(json.dumps(made.document).encode())
+        for _ in range(chance.randint(1, 3)):
+            document[chance.randrange(len(document))] = chance.choice(b'{}[]":,0123456789.-eE \\utfalsn')
+        made.json = bytes(document)
+    elif kind == 8:  # a member of the JSON
+        made.json = None
+        _replace(made.document, chance)
+    elif kind == 9:  # a number of the footer
+        at = 8 * chance.randrange(1, 9)
+        right = int.from_bytes(made.footer[at : at + 8], "little")
+        made.footer[at : at + 8] = int(_number(right, np.dtype("<u8"), chance)).to_bytes(8, "little")
+    elif kind == 10:  # an element type of another
+        types = made.sections["types"]
+        one, two = chance.randrange(len(types)), chance.randrange(len(types))
+        field = chance.choice(("dtype", "stype", "description", "npy_header"))
+        for part in ("at", "bytes"):
+            types[f"{field}_{part}"][one] = types[f"{field}_{part}"][two]
+    else:  # elements, as long as their place is right: legal, they say something else
+        record, key = chance.choice(made.owners)
+        nbytes = int(made.sections["nbytes"][made.row(record, key)])
+        made.write_elements(record, key, bytes([chance.randrange(256)]), chance.randrange(nbytes))
+
+
+HEADER_FIELDS = (
+    *("version", "header_bytes", "segment_bytes", "records", "types", "arrays", "dims", "segments"),
+    *("pool_bytes", "json_bytes"),
+)
+
+
+def _number(right: int, dtype: np.dtype[Any], chance: random.Random) -> int:
+    found = chance.choice(
+        (
+            right ^ (1 << chance.randrange(8 * dtype.itemsize)),
+            right + chance.randint(-64, 64),
+            chance.choice(NUMBERS),
+        )
+    )
+    return found % (1 << 8 * dtype.itemsize)
+
+
+def _replace(value: Any, chance: random.Random) -> None:
+    """Put something else somewhere into a tree of JSON."""
+    while isinstance(value, (dict, list)) and value:
+        at = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
+        if not isinstance(value[at], (dict, list)) or not value[at] or chance.random() < 0.3:
+            value[at] = copy.deepcopy(chance.choice(JUNK))  # it may be edited next
+            return
+        value = value[at]
+
+
 def plan_of(name: str, folder: Path) -> Plan:
     """Return what makes mutation k of an archive."""
     if name == "splice":
         return lambda data, number: splice(data, number, folder)
+    if name == "crafted":
+        whole = functools.cache(Crafted)
+        return lambda data, number: crafted(whole(data), number)
     return {"flip": flip, "truncate": truncate, "scatter": scatter}[name]
 
 
@@ -194,6 +292,43 @@ def judge(path: Path, data: bytes, original: bytes, wanted: list[Any], access: i
     return outcome, text
 
 
+def judge_crafted(path: Path, data: bytes) -> tuple[str, str]:
+    """Return what became of an archive whose digests hold: an error of ours, or reads that all agree."""
+    path.write_bytes(data)
+    found: dict[str, Any] = {}
+    outcome = "error at open"
+    try:
+        for access in ("mmap", "pread"):
+            try:
+                with archive.open(path, access=access) as handle:
+                    outcome = "error at hand-out"
+                    found[access] = [hand_out(handle), repr(handle.info.records)]
+            except archive.ArchiveError as error:
+                found[access] = _said(error)
+        try:
+            found["load"] = [hand_out(archive.load(path)), found["mmap"][1]]
+        except archive.ArchiveError as error:
+            found["load"] = _said(error)
+        try:
+            archive.verify(path)
+        except archive.ArchiveError as error:
+            found["verify"] = _said(error)
+    except AssertionError as error:
+        return "silent", f"contradicts itself: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is none of ours
+        return "foreign error", f"{type(error).__name__}: {error}"
+    read = {way: isinstance(found[way], list) for way in ("mmap", "pread", "load")}
+    if read["mmap"] != read["pread"] or (read["mmap"] and read["load"] and found["mmap"] != found["load"]):
+        return "silent", f"read in several ways, it differs: {read}"
+    if not read["mmap"]:
+        return outcome, ""
+    return ("read", "") if found["mmap"] == found["pread"] else ("silent", "read twice, it differs")
+
+
+def _said(error: archive.ArchiveError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def main(folder: Path, name: str, plan: str, begin: int, end: int, step: int) -> None:
     """Judge mutations and count outcomes in shared memory."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -207,17 +342,28 @@ def main(folder: Path, name: str, plan: str, begin: int, end: int, step: int) ->
     for number in range(begin, end, step):
         struct.pack_into("<q", counts, 0, number)
         data = mutate(original, number)
+        resident = _most_resident()
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         signal.alarm(WALL_SECONDS)
-        outcome, text = judge(path, data, original, wanted, (number + number // 3) % 3)
+        if plan == "crafted":
+            outcome, text = judge_crafted(path, data)
+        else:
+            outcome, text = judge(path, data, original, wanted, (number + number // 3) % 3)
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
+        if _most_resident() - resident > EXTRA_BYTES + len(data):
+            outcome, text = "memory", f"{(_most_resident() - resident) >> 20} MB"
         at = 8 * OUTCOMES.index(outcome)
         struct.pack_into("<q", counts, at, struct.unpack_from("<q", counts, at)[0] + 1)
-        if outcome in ("silent", "foreign error", "unverified"):
+        if outcome in ("silent", "foreign error", "unverified", "memory"):
             sys.stdout.write(f"{plan} {number} of {name}: {outcome}: {text}\n")
             sys.stdout.flush()
     path.unlink(missing_ok=True)
+
+
+def _most_resident() -> int:
+    """Return the most memory that this process ever had, in bytes: it only grows."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 if __name__ == "__main__":

@@ -188,24 +188,128 @@ def empty_file(path: Path, secret: Path) -> None:
     path.write_bytes(b"")
 
 
-def slash_in_name(path: Path, secret: Path) -> None:
-    """A link named ``a/w`` would be opened through ``a``, whose own link nobody judged."""
+def renamed(path: Path, name: bytes) -> None:
+    """Give the only dataset of a file a name that h5py would not write, and fix the checksum up."""
+    spelled = b"X" * len(name)
     with h5py.File(path, "w", libver="latest") as file:
-        file.create_dataset("aXw", data=np.arange(3))
+        file.create_dataset(spelled, data=np.arange(3))
     data = path.read_bytes()
-    at = data.index(b"aXw")
+    at = data.index(spelled)
     start = data.rindex(b"OHDR", 0, at)
-    end = data.index(b"a/w".replace(b"/", b"X"), at)
-    assert start < end
-    patched = bytearray(data.replace(b"aXw", b"a/w"))
+    patched = bytearray(data.replace(spelled, name))
     # the header's own checksum is its last four bytes: found by trying
-    checksum = h5_lookup3
-    for stop in range(at + 3, len(patched) - 3):
-        if checksum(data[start:stop]) == int.from_bytes(data[stop : stop + 4], "little"):
-            patched[stop : stop + 4] = checksum(bytes(patched[start:stop])).to_bytes(4, "little")
+    for stop in range(at + len(name), len(patched) - 3):
+        if h5_lookup3(data[start:stop]) == int.from_bytes(data[stop : stop + 4], "little"):
+            patched[stop : stop + 4] = h5_lookup3(bytes(patched[start:stop])).to_bytes(4, "little")
             path.write_bytes(patched)
             return
     raise AssertionError("no checksum found")
+
+
+def slash_in_name(path: Path, secret: Path) -> None:
+    """A link named ``a/w`` would be opened through ``a``, whose own link nobody judged."""
+    renamed(path, b"a/w")
+
+
+def parent_in_name(path: Path, secret: Path) -> None:
+    renamed(path, b"../secret")
+
+
+def absolute_name(path: Path, secret: Path) -> None:
+    renamed(path, b"/etc/passwd")
+
+
+def dot_name(path: Path, secret: Path) -> None:
+    renamed(path, b".")
+
+
+def name_that_is_no_text(path: Path, secret: Path) -> None:
+    renamed(path, b"\xff\xfe\xfd")
+
+
+def soft_cycle(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["a"], file["b"] = h5py.SoftLink("/b"), h5py.SoftLink("/a")
+
+
+def external_cycle(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["w"] = h5py.ExternalLink(path.name, "/w")
+
+
+def virtual_cycle(path: Path, secret: Path) -> None:
+    layout = h5py.VirtualLayout((4,), "u1")
+    layout[:] = h5py.VirtualSource(".", "w", (4,))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("w", layout)
+
+
+def array_bomb(path: Path, secret: Path) -> None:
+    """One element, of an array type of half a terabyte."""
+    with h5py.File(path, "w") as file:
+        kind = h5py.h5t.array_create(h5py.h5t.NATIVE_DOUBLE, (1 << 18, 1 << 18))
+        h5py.h5d.create(file.id, b"w", kind, h5py.h5s.create_simple((1,)))
+
+
+def nested_compounds(path: Path, secret: Path) -> None:
+    """Types inside one another: deeper than Python recurses, were nobody to count."""
+    kind = h5py.h5t.NATIVE_INT32
+    for _ in range(300):
+        outer = h5py.h5t.create(h5py.h5t.COMPOUND, kind.get_size())
+        outer.insert(b"a", 0, kind)
+        kind = outer
+    with h5py.File(path, "w", libver="latest") as file:
+        h5py.h5d.create(file.id, b"w", kind, h5py.h5s.create_simple((1,)))
+
+
+def shared_strings(path: Path, secret: Path) -> None:
+    """65,536 strings that are all the same 100 KB of the heap: 6.5 GB, once read."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("w", (65_536,), h5py.string_dtype(), chunks=(65_536,))
+        data[0] = "x" * 100_000
+        _, chunk = data.id.read_direct_chunk((0,))
+        data.id.write_direct_chunk((0,), chunk[:16] * 65_536)
+
+
+def shared_strings_of_an_attribute(path: Path, secret: Path) -> None:
+    """3,000 strings of an attribute that are all the same megabyte."""
+    text = "x" * 1_000_000
+    with h5py.File(path, "w") as file:
+        file.create_group("g").attrs["texts"] = [text] + [f"{n:05}" for n in range(2999)]
+    data = path.read_bytes()
+    at = data.index(len(text).to_bytes(4, "little"))
+    while int.from_bytes(data[at + 16 : at + 20], "little") != 5:
+        at = data.index(len(text).to_bytes(4, "little"), at + 1)
+    path.write_bytes(data[:at] + data[at : at + 16] * 3000 + data[at + 16 * 3000 :])
+
+
+def vlen_of_references(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("w", (2,), h5py.vlen_dtype(h5py.ref_dtype))
+
+
+def filters_in_a_row(path: Path, secret: Path) -> None:
+    """gzip of gzip of gzip: 4 TB from some KB."""
+    with h5py.File(path, "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((1 << 26,))
+        for _ in range(3):
+            plist.set_filter(h5py.h5z.FILTER_DEFLATE, 0, (9,))
+        space = h5py.h5s.create_simple((1 << 42,))
+        data = h5py.h5d.create(file.id, b"w", h5py.h5t.NATIVE_UINT8, space, plist)
+        blob = bytes(1 << 26)
+        for _ in range(3):
+            blob = zlib.compress(blob, 1)
+        for at in range(3):
+            data.write_direct_chunk((at << 26,), blob)
+
+
+def dataset_attributes(path: Path, secret: Path) -> None:
+    """A dataset with 5,000 attributes, where an archive writes 7."""
+    with h5py.File(path, "w", libver="latest") as file:
+        data = file.create_dataset("g/w", data=np.arange(3))
+        for at in range(5000):
+            h5py.h5a.create(data.id, b"%d" % at, h5py.h5t.NATIVE_INT8, h5py.h5s.create(h5py.h5s.SCALAR))
 
 
 def h5_lookup3(data: bytes) -> int:
@@ -244,11 +348,25 @@ HOSTILE: dict[Craft, type[ArchiveError]] = {
             unknown_filter,
             random_bytes,
             slash_in_name,
+            parent_in_name,
+            absolute_name,
+            dot_name,
+            name_that_is_no_text,
+            soft_cycle,
+            external_cycle,
+            virtual_cycle,
+            nested_compounds,
+            shared_strings,
+            vlen_of_references,
+            filters_in_a_row,
+            dataset_attributes,
         ),
         HostileFileError,
     ),
     truncated: TruncatedError,
     random_body: DamagedError,
+    array_bomb: DamagedError,
+    shared_strings_of_an_attribute: DamagedError,
     no_hdf5: NotAnArchiveError,
     empty_file: NotAnArchiveError,
 }

@@ -1,0 +1,74 @@
+"""Any records come back equal; any broken rule is a typed error that names it (fault H1)."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import archive
+from archive.testing.breakages import BREAKAGES
+from archive.testing.crafting import Crafted, write_sample
+from archive.testing.reading import hand_out, read_everything
+from archive.testing.strategies import BrokenArchive, broken_archives, records
+from tests.bounds import bounded
+
+SPEC = Path(__file__).parents[2] / "spec" / "v1" / "format.md"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@given(wanted=records())
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_any_records_come_back(folder: Path, wanted: archive.RecordSet | archive.RecordDict) -> None:
+    path = folder / "any.h5"
+    archive.save(wanted, path, durable=False)
+    # bit for bit, because NaN is not equal to itself
+    assert hand_out(archive.load(path)) == hand_out(wanted)
+    with archive.open(path) as handle:
+        assert hand_out(handle) == hand_out(wanted)
+        assert handle.verify().ok
+
+
+@given(broken=broken_archives())
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+def test_any_broken_rule_is_named(folder: Path, broken: BrokenArchive) -> None:
+    require_named(folder, broken)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@given(broken=broken_archives())
+@settings(max_examples=20_000, suppress_health_check=[HealthCheck.too_slow])
+def test_any_broken_rule_is_named_at_length(folder: Path, broken: BrokenArchive) -> None:
+    require_named(folder, broken)
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
+def test_each_rule_once(folder: Path, breakage: object) -> None:
+    crafted = Crafted(write_sample(folder / "sample.h5"))
+    breakage.change(crafted, lambda low, high: low)
+    require_named(folder, BrokenArchive(breakage, crafted.assemble()))
+
+
+def require_named(folder: Path, broken: BrokenArchive) -> None:
+    path = folder / "broken.h5"
+    path.write_bytes(broken.data)
+    error = bounded(lambda: read_everything(path))
+    assert isinstance(error, broken.breakage.error), f"{broken.breakage.name}: {error!r}"
+    assert re.search(broken.breakage.problem, str(error)), f"{broken.breakage.name}: {error}"
+    assert error.path == str(path)
+
+
+def test_rules_are_sentences_of_the_specification() -> None:
+    sentences = set(re.findall(r"\*\*\[([A-Z]+-\d+)\]\*\*", SPEC.read_text()))
+    assert {breakage.rule for breakage in BREAKAGES} <= sentences
+    names = [breakage.name for breakage in BREAKAGES]
+    assert len(set(names)) == len(names)
