@@ -25,6 +25,8 @@ class ObjectVersion:
     """Length."""
     tag: str = ""
     """What the store calls this version (an ETag); empty where it does not say."""
+    modified: str = ""
+    """Where it has no tag, when it was written, as the store says it: two versions may share that."""
 
 
 @dataclass(frozen=True, slots=True)

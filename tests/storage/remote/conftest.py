@@ -1,0 +1,36 @@
+"""Servers of the tests: one S3 server for all of them, a folder of its own for each."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.proxy import Proxy
+from tests.servers.s3 import S3Server, s3_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[S3Server]:
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is always there, whatever else is installed."""
+    monkeypatch.setenv("FEDARCHIVE_CLIENT", "s3fs")
+
+
+@pytest.fixture
+def folder() -> str:
+    """A prefix that nothing else uses."""
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[Proxy]:
+    with Proxy(server.endpoint) as proxy:
+        yield proxy

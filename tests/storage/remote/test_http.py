@@ -1,0 +1,116 @@
+"""The reading part of the storage suite over HTTP, and servers with other habits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import MissingError, ReplacedError, StorageError, UnsupportedURLError
+from archive.storage.location import locate_store
+from archive.storage.remote import replies
+from archive.testing.storage import DATA, Root, SourceTests
+from tests.servers import nginx
+from tests.servers.web import WebServer, web_server
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    with web_server() as web:
+        yield web
+
+
+@pytest.fixture(params=["plain", "noetag", "nosuffix", "noranges+nolength"])
+def habits(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class TestHttp(SourceTests):
+    @pytest.fixture
+    def root(self, web: WebServer, habits: str) -> Root:
+        self.web = web
+        return Root(f"{web.endpoint}/{habits}")
+
+    def place(self, root: Root, name: str, data: bytes) -> None:
+        self.web.place(name, data)
+
+
+@pytest.mark.skipif(not nginx.is_installed(), reason="nginx is not installed")
+class TestNginx(SourceTests):
+    """By http, and as the bucket of an anonymous S3 client."""
+
+    @pytest.fixture(params=["http", "s3"])
+    def root(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
+        self.data = tmp_path / "data" / "bucket"
+        self.data.mkdir(parents=True)
+        with nginx.running(tmp_path) as endpoint:
+            options = {"anon": True, "endpoint_url": endpoint}
+            yield Root(f"{endpoint}/bucket") if request.param == "http" else Root("s3://bucket", options)
+
+    def place(self, root: Root, name: str, data: bytes) -> None:
+        (self.data / f"{name}.new").write_bytes(data)
+        (self.data / f"{name}.new").replace(self.data / name)
+
+
+@pytest.mark.parametrize(
+    "habits", ["plain", "noetag", "weak", "nomatch", "nosuffix", "noranges"], indirect=True
+)
+def test_another_version_is_not_read(web: WebServer, habits: str) -> None:
+    web.place("object", DATA)
+    store, path = locate_store(Root(f"{web.endpoint}/{habits}").location("object"))
+    version = store.head(path)
+    web.place("object", DATA[::-1])
+    with pytest.raises(ReplacedError):
+        store.fetch(path, 10, 20, version)
+    del web.objects["object"]
+    with pytest.raises(ReplacedError):
+        store.fetch(path, 10, 20, version)
+    with pytest.raises(MissingError):
+        store.tail(path, 20)
+
+
+@pytest.mark.parametrize("habits", ["nohead", "noranges+nohead", "noranges+nolength"], indirect=False)
+def test_head_where_head_says_nothing(web: WebServer, habits: str) -> None:
+    web.place("object", DATA)
+    store, path = locate_store(Root(f"{web.endpoint}/{habits}").location("object"))
+    assert store.head(path).nbytes == len(DATA)
+
+
+def test_open_is_one_request(web: WebServer, tmp_path: object) -> None:
+    archive.save({"w": np.ones(1)}, f"{tmp_path}/m.h5")
+    with open(f"{tmp_path}/m.h5", "rb") as file:
+        web.place("m.h5", file.read())
+    web.requests.clear()
+    with archive.open(f"{web.endpoint}/plain/m.h5") as handle:
+        assert handle["w"].numpy().tolist() == [1.0]
+    assert web.requests == [("GET", "m.h5", "bytes=-524288")]
+
+
+@pytest.mark.parametrize("habits", ["noranges", "noranges+nolength"])
+def test_a_large_object_without_ranges(web: WebServer, habits: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "WHOLE_BYTES", 100_000)
+    web.place("object", DATA)
+    store, path = locate_store(Root(f"{web.endpoint}/{habits}").location("object"))
+    with pytest.raises(StorageError, match="ignores ranges"):
+        store.tail(path, 10)
+
+
+def test_it_is_not_written(web: WebServer) -> None:
+    url = f"{web.endpoint}/plain/m.h5?signature=SECRET"
+    with pytest.raises(UnsupportedURLError, match="not written") as caught:
+        archive.save({"w": np.ones(1)}, url)
+    assert "SECRET" not in str(caught.value)
+    store, path = locate_store(Root(f"{web.endpoint}/plain").location("m.h5"))
+    for call in (store.begin, store.delete, store.list):
+        with pytest.raises(UnsupportedURLError):
+            call(path)
+
+
+def test_headers_of_the_user_are_sent(web: WebServer) -> None:
+    web.place("object", DATA)
+    options = {"headers": {"X-Ours": "1"}, "client_kwargs": {"trust_env": False}}
+    store, path = locate_store(Root(f"{web.endpoint}/plain", options).location("object"))
+    assert store.tail(path, 5)[0] == DATA[-5:]

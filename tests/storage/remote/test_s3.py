@@ -1,0 +1,169 @@
+"""The storage suite over S3, and what is S3's alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import ExistsError, MissingError
+from archive.storage.location import locate_store
+from archive.storage.remote import open_store
+from archive.storage.url import parse_url
+from archive.testing.storage import DATA, Root, StorageTests
+from tests.servers.proxy import Proxy
+from tests.servers.s3 import BUCKET, S3Server
+
+
+class TestS3(StorageTests):
+    multipart = True
+    exclusive_put = True
+
+    @pytest.fixture
+    def root(self, server: S3Server, folder: str, monkeypatch: pytest.MonkeyPatch) -> Root:
+        monkeypatch.setattr(type(self), "exclusive_multipart", server.conditional_multipart)
+        return Root(f"s3://{BUCKET}/{folder}", server.options())
+
+
+@pytest.fixture
+def root(proxy: Proxy, server: S3Server, folder: str) -> Root:
+    """A folder behind the proxy."""
+    return Root(f"s3://{BUCKET}/{folder}", server.options(proxy.endpoint, read_timeout=1))
+
+
+def test_requests_are_what_they_must_be(root: Root, proxy: Proxy) -> None:
+    store, path = locate_store(root.location("object"))
+    proxy.reset()
+    store.put(path, DATA)
+    _, version = store.tail(path, 1000)
+    store.fetch(path, 100, 200, version)
+    assert [(request.method, request.range) for request in proxy.seen] == [
+        ("PUT", ""),
+        ("GET", "bytes=-1000"),
+        ("GET", "bytes=100-199"),
+    ]
+    assert [request.sent for request in proxy.seen[1:]] == [1000, 100]
+
+
+def test_a_precondition_that_is_ignored_is_found_out(root: Root, proxy: Proxy) -> None:
+    """A store that answers every conditional request with success promises nothing."""
+    store, path = locate_store(root.location("object"))
+    proxy.reset()
+    assert store.is_exclusive(path, multipart=False)
+    asked = len(proxy.seen)
+    assert asked == 3  # put, put again, delete
+    assert store.is_exclusive(path, multipart=False)
+    assert len(proxy.seen) == asked
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_lost_answer_is_no_failure(root: Root, proxy: Proxy, exclusive: bool) -> None:
+    store, path = locate_store(root.location("object"))
+    proxy.reset(lambda request: "lost" if request.method == "PUT" else None)
+    store.put(path, DATA, exclusive=exclusive)
+    proxy.reset()
+    assert bytes(store.tail(path, 10)[0]) == DATA[-10:]
+    with pytest.raises(ExistsError):
+        store.put(path, b"second", exclusive=True)
+
+
+def test_an_upload_begun_unheard_is_swept_up(root: Root, proxy: Proxy, server: S3Server, folder: str) -> None:
+    if server.name == "moto":
+        pytest.skip("moto says of every upload that it began in 2010")
+    store, path = locate_store(root.location("object"))
+    proxy.reset(lambda request: "lost" if request.number == 0 else None)
+    upload = store.begin(path)
+    assert len(server.uploads(folder)) == 1
+    upload.part(1, b"kept")
+    upload.complete(exclusive=False)
+    assert server.uploads(folder) == []
+
+
+def test_the_upload_of_another_writer_is_left_alone(
+    root: Root, proxy: Proxy, server: S3Server, folder: str
+) -> None:
+    store, path = locate_store(root.location("object"))
+    others = store.begin(path)
+    others.part(1, b"theirs")
+    proxy.reset(lambda request: "lost" if request.number == 0 else None)
+    store.begin(path).abort()
+    others.complete(exclusive=False)
+    assert bytes(store.tail(path, 10)[0]) == b"theirs"
+
+
+def test_a_fork_does_not_abort_its_parents_upload(root: Root, server: S3Server, folder: str) -> None:
+    store, path = locate_store(root.location("object"))
+    upload = store.begin(path)
+    upload.part(1, b"ours")
+    child = os.fork()
+    if not child:
+        del upload
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+    upload.complete(exclusive=False)
+    assert bytes(store.tail(path, 10)[0]) == b"ours"
+
+
+def test_an_interpreter_that_ends_within_an_upload(server: S3Server, folder: str) -> None:
+    script = (
+        "from archive.storage.location import locate_store\n"
+        "from archive.storage.url import parse_url\n"
+        f"store, path = locate_store(parse_url('s3://{BUCKET}/{folder}/x', {server.options()!r}))\n"
+        "upload = store.begin(path)\n"
+        "upload.part(1, b'some bytes')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, check=True, timeout=60
+    )
+    assert done.stderr == b""
+    assert server.uploads(folder) == []
+
+
+def test_many_pages(server: S3Server, folder: str) -> None:
+    store, _ = locate_store(parse_url(f"s3://{BUCKET}/x", {**server.options(), "max_concurrency": 1}))
+    store.client.filesystem().s3_additional_kwargs["MaxKeys"] = 3  # type: ignore[attr-defined]
+    names = [f"{number:02}" for number in range(10)]
+    for name in names:
+        store.put(f"{BUCKET}/{folder}/{name}", b"")
+    assert [entry.path for entry in store.list(f"{BUCKET}/{folder}")] == names
+
+
+def test_clients_are_shared_but_not_across_settings(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def client(**options: object) -> object:
+        return open_store(parse_url(f"s3://{BUCKET}/x", {**server.options(), **options}))[0]
+
+    assert client() is client()
+    assert client(requester_pays=True) is not client()
+    assert client(session=object()) is not client(session=object())
+    before = client()
+    monkeypatch.setenv("AWS_PROFILE", "another")
+    assert client() is not before
+
+
+def test_metadata_of_the_user_is_kept(server: S3Server, folder: str) -> None:
+    options = {**server.options(), "s3_additional_kwargs": {"Metadata": {"round": "7"}}}
+    archive.save({"w": np.ones(3)}, f"s3://{BUCKET}/{folder}/m.h5", storage_options=options)
+    found = server.client.head_object(Bucket=BUCKET, Key=f"{folder}/m.h5")["Metadata"]
+    assert found["round"] == "7"
+    assert len(found["fedarchive-write"]) == 32
+
+
+@pytest.mark.parametrize("chain", ["simplecache", "filecache"])
+def test_a_chain_of_file_systems(server: S3Server, folder: str, tmp_path: Path, chain: str) -> None:
+    plain = f"s3://{BUCKET}/{folder}/m.h5"
+    archive.save({"w": np.arange(5.0)}, plain, storage_options=server.options())
+    options = {"s3": server.options(), chain: {"cache_storage": str(tmp_path)}}
+    with archive.open(f"{chain}::{plain}", storage_options=options) as handle:
+        assert handle["w"].numpy().tolist() == [0, 1, 2, 3, 4]
+    assert list(tmp_path.iterdir())
+    with pytest.raises(MissingError):
+        archive.open(f"{chain}::s3://no-such-bucket/m.h5", storage_options=options)
