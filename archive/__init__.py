@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 # Eager, because they are small and because handlers name them before any archive was opened.
 from archive import errors as errors
 from archive.errors import ArchiveError
-from archive.version import __version__
+from archive.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from archive.api import create, load, mean, open, recover, reindex, save, verify
+    from archive.api import create, load, open, save
+    from archive.checkpoints import CheckpointStore, table
     from archive.engine.archive import Archive
     from archive.records import (
         GC_THRESHOLD,
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
         RecordDict,
         RecordSet,
         SType,
-        TypedDict,
         array_from_numpy,
     )
+    from archive.upkeep import mean, recover, reindex, verify
 
 __all__ = [
     "GC_THRESHOLD",
@@ -54,6 +55,7 @@ __all__ = [
     "ArchiveError",
     "Array",
     "ArrayRecord",
+    "CheckpointStore",
     "ConfigRecord",
     "ConfigsRecord",
     "Context",
@@ -63,8 +65,6 @@ __all__ = [
     "RecordDict",
     "RecordSet",
     "SType",
-    "TypedDict",
-    "__version__",
     "array_from_numpy",
     "create",
     "load",
@@ -73,14 +73,16 @@ __all__ = [
     "recover",
     "reindex",
     "save",
+    "table",
     "verify",
 ]
 
 _HOMES = {
     "Archive": "archive.engine.archive",
-    **dict.fromkeys(
-        ("create", "load", "mean", "open", "recover", "reindex", "save", "verify"), "archive.api"
-    ),
+    "CheckpointStore": "archive.checkpoints",
+    "table": "archive.checkpoints",
+    **dict.fromkeys(("create", "load", "open", "save"), "archive.api"),
+    **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.upkeep"),
 }
 """Where a name is found that is not in ``archive.records``."""
 

@@ -1,9 +1,8 @@
-"""The front door: functions that check their arguments and call the engine."""
+"""The front door: save, create, open and load check their arguments and call the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -13,16 +12,16 @@ from archive.engine.create import ArchiveWriter
 from archive.engine.foreign import open_foreign
 from archive.engine.inputs import gather
 from archive.engine.load import load_records
-from archive.engine.mean import average
 from archive.engine.plan import timestamp
 from archive.engine.progress import Bar, Progress
 from archive.engine.reader import open_reader
-from archive.engine.report import SaveReport, VerifyReport
-from archive.engine.saving import SaveOptions, save_inputs, seal_partial
+from archive.engine.report import SaveReport
+from archive.engine.saving import SaveOptions, save_inputs
 from archive.records import GC_THRESHOLD
-from archive.storage.url import URL, Location, local_path, parse_url
+from archive.storage.spool import Spool
+from archive.storage.url import URL, Cache, local_path, parse_url
 
-__all__ = ["create", "load", "mean", "open", "recover", "reindex", "save", "verify"]
+__all__ = ["create", "load", "open", "save"]
 
 
 def save(
@@ -38,6 +37,7 @@ def save(
     created: datetime | str | None = None,
     gc_threshold: int = GC_THRESHOLD,
     progress: Progress = None,
+    spool: Spool = True,
     storage_options: Mapping[str, Any] | None = None,
 ) -> SaveReport:
     """Save records as one archive, which appears complete or not at all.
@@ -57,7 +57,7 @@ def save(
     keep_input : bool, default True
         False takes every array out of its record, dict or list when it is written, so that memory falls
         as the file grows; iterators are written as they come. What a failed save consumed is in
-        ``NAME.partial``, which the error names and `recover` opens.
+        ``NAME.partial`` (of a URL: in ``spool``), which the error names and `recover` opens.
     overwrite : bool, default True
         False raises ExistsError where a file is already there, also one that appears meanwhile.
     durable : bool, default True
@@ -69,6 +69,10 @@ def save(
         Bytes consumed between two garbage collections with ``keep_input=False``.
     progress : True or callable, optional
         True draws a bar (needs tqdm); a callable gets (bytes written, bytes in all).
+    spool : bool or folder, default True
+        For remote URLs. Where the store takes no uploads in parts, and with ``keep_input=False``, the archive
+        is written to a local file first, in this folder or that for temporary files. False declines: the
+        first then takes memory for the whole archive, and the second **loses** what a failed save consumed.
     storage_options : mapping, optional
         Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
 
@@ -100,7 +104,7 @@ def save(
     inputs = gather(records, name, metrics, configs)
     with Bar(progress, f"saving {location.name}") as report:
         options = SaveOptions(
-            location, timestamp(created), overwrite, durable, keep_input, gc_threshold, report
+            location, timestamp(created), overwrite, durable, keep_input, spool, gc_threshold, report
         )
         return save_inputs(inputs, options)
 
@@ -111,13 +115,14 @@ def create(
     overwrite: bool = True,
     durable: bool = True,
     created: datetime | str | None = None,
+    spool: Spool = True,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ArchiveWriter:
     """Write an archive array by array, or an array piece by piece.
 
     Parameters
     ----------
-    url, overwrite, durable, created, storage_options
+    url, overwrite, durable, created, spool, storage_options
         As for `save`.
 
     Returns
@@ -135,100 +140,8 @@ def create(
     >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["layer2"].numpy().tolist()
     [2, 2, 2, 2]
     """
-    return ArchiveWriter(
-        parse_url(url, storage_options), overwrite=overwrite, durable=durable, created=created
-    )
-
-
-def mean(
-    urls: Iterable[URL],
-    weights: Iterable[float] | None = None,
-    *,
-    out: URL,
-    overwrite: bool = True,
-    durable: bool = True,
-    created: datetime | str | None = None,
-    progress: Progress = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> SaveReport:
-    """Average archives of equal schema into a new one, in a few megabytes of memory.
-
-    Parameters
-    ----------
-    urls : iterable of str or path-like
-        Archives whose arrays have the same names, dtypes and shapes.
-    weights : iterable of float, optional
-        One for each, not negative; equal weights if not given.
-    out : str or path-like
-        Where the mean goes. Metrics and configs are not averaged and not taken over.
-    overwrite, durable, created, progress, storage_options
-        As for `save`.
-
-    Returns
-    -------
-    SaveReport
-
-    Raises
-    ------
-    ValueError
-        The archives differ in schema, or the weights make no mean.
-    DigestError
-        An input is damaged; nothing is published.
-
-    Notes
-    -----
-    Products and sums are float64 (complex128, or longdouble for longdouble), rounded once to the input's
-    dtype. Integers are rounded half to even. Arrays that are no numbers must be equal everywhere.
-
-    Examples
-    --------
-    >>> import archive, numpy as np
-    >>> for client in (1, 3):
-    ...     _ = archive.save({"w": np.full(2, client, "f4")}, f"/tmp/fedarchive-doctest-{client}.h5")
-    >>> urls = ["/tmp/fedarchive-doctest-1.h5", "/tmp/fedarchive-doctest-3.h5"]
-    >>> _ = archive.mean(urls, [1, 3], out="/tmp/fedarchive-doctest.h5")
-    >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["w"].numpy().tolist()
-    [2.5, 2.5]
-    """
-    with ExitStack() as stack:
-        locations = [parse_url(url, storage_options) for url in urls]
-        handles = [
-            stack.enter_context(Archive(open_reader(location, access="auto", verify="first")))
-            for location in locations
-        ]
-        shares = [1.0] * len(handles) if weights is None else [float(weight) for weight in weights]
-        report = stack.enter_context(Bar(progress, "averaging"))
-        writer = ArchiveWriter(
-            parse_url(out, storage_options), overwrite=overwrite, durable=durable, created=created
-        )
-        with writer:
-            average(handles, shares, writer, report)
-    return writer.report
-
-
-def recover(partial: URL) -> Records:
-    """Open what a failed or killed ``save(..., keep_input=False)`` left behind.
-
-    Parameters
-    ----------
-    partial : str or path-like
-        The ``NAME.partial`` that the error named. It is completed in place, and stays until you remove it.
-
-    Returns
-    -------
-    RecordSet or RecordDict
-        Every array that had arrived, verified; they are read when they are asked for.
-
-    Raises
-    ------
-    MissingError, StorageError, DamagedError
-        There is no such file, or it holds nothing that can be brought back.
-    """
-    path = local_path(partial)
-    seal_partial(path)
-    handle = Archive(open_reader(Location(path), access="auto", verify="first"))
-    handle.require_whole()
-    return handle.records
+    location = parse_url(url, storage_options)
+    return ArchiveWriter(location, overwrite=overwrite, durable=durable, created=created, spool=spool)
 
 
 def open(
@@ -238,6 +151,7 @@ def open(
     verify: str = "first",
     access: str = "auto",
     foreign: bool = False,
+    cache: Cache = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Archive:
     """Open an archive without reading its arrays.
@@ -257,8 +171,15 @@ def open(
         system.
     foreign : bool, default False
         Read the HDF5 tree of a file that is no archive (any more) through h5py: unverified.
+    cache : folder or True, optional
+        Of a remote URL: keep what is fetched in a sparse file of this local folder (True: FEDARCHIVE_CACHE,
+        or ``fedarchive`` in the user's cache folder), and map it. What any process fetched of this version
+        is not fetched again; it is checked when first handed out, also with ``verify="off"``, and fetched
+        again where it does not match. Only ``fedarchive cache clear`` removes any. Nothing is kept, and
+        bytes are memory, where the store has no ETag for the version or the disk is full; ``info.access``
+        then says ``remote``.
     storage_options : mapping, optional
-        Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
+        As for `save`.
 
     Returns
     -------
@@ -285,7 +206,7 @@ def open(
         )
     _one_of("verify", verify, ("first", "open", "off"))
     _one_of("access", access, ("auto", "mmap", "pread"))
-    location = parse_url(url, storage_options)
+    location = parse_url(url, storage_options, cache)
     if foreign:
         return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
@@ -299,6 +220,7 @@ def load(
     *,
     keys: Iterable[str | tuple[str, str]] | None = None,
     progress: Progress = None,
+    cache: Cache = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Records:
     """Read an archive into private writable memory: verified, in parallel, the file is closed afterwards.
@@ -308,10 +230,10 @@ def load(
     url : str or path-like
     keys : iterable of str or (record, key), optional
         Only these arrays; metrics and configs always come along.
-    progress : True or callable, optional
+    cache
+        As for `open`.
+    progress, storage_options
         As for `save`.
-    storage_options : mapping, optional
-        Keyword arguments of the remote file system, such as ``endpoint_url`` or ``anon``.
 
     Returns
     -------
@@ -333,7 +255,7 @@ def load(
     >>> records["model"]["w"].numpy().sum(), records["metrics"]["loss"]
     (np.float64(15.0), 0.5)
     """
-    location = parse_url(url, storage_options)
+    location = parse_url(url, storage_options, cache)
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one str")
     reader = open_reader(location, access="pread", verify="first")
@@ -342,58 +264,6 @@ def load(
             return load_records(reader, keys, report)
     finally:
         reader.close()
-
-
-def verify(
-    url: URL, *, progress: Progress = None, storage_options: Mapping[str, Any] | None = None
-) -> VerifyReport:
-    """Read every byte of an archive and compare it with its digest.
-
-    Returns
-    -------
-    VerifyReport
-        Damaged arrays are listed, not raised.
-
-    Raises
-    ------
-    NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
-        The file cannot even be opened.
-
-    Examples
-    --------
-    >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> bool(archive.verify("/tmp/fedarchive-doctest.h5"))
-    True
-    """
-    location = parse_url(url, storage_options)
-    with (
-        Archive(open_reader(location, access="auto", verify="first")) as handle,
-        Bar(progress, f"verifying {location.name}") as report,
-    ):
-        return handle.verify(progress=report)
-
-
-def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> SaveReport:
-    """Make an archive of an HDF5 file that another tool repacked, grew or wrote.
-
-    Parameters
-    ----------
-    url : str or path-like
-        The HDF5 file, read as ``open(url, foreign=True)`` reads it.
-    out : str or path-like, optional
-        Where the archive goes; ``url`` itself if not given, replaced at once.
-    progress : True or callable, optional
-        As for `save`.
-
-    Returns
-    -------
-    SaveReport
-    """
-    with open(url, foreign=True) as handle:
-        created = handle.info.created or None
-        records = handle.context if handle.info.container == "context" else handle.records
-        return save(records, url if out is None else out, created=created, progress=progress)
 
 
 def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -112,6 +112,7 @@ def test_storage_options_are_for_remote_urls(path: Path) -> None:
 # --- open
 
 
+@pytest.mark.must("FILE-6")
 @pytest.mark.parametrize("mode", ["a", "w", "r+", "x", "", None])
 def test_archives_are_immutable(path: Path, mode: Any) -> None:
     with pytest.raises(TypeError, match=r'archives are immutable, open them with "r" or "c"'):
@@ -303,6 +304,7 @@ def test_threads_share_a_handle(large: Path) -> None:
 # --- slices
 
 
+@pytest.mark.must("READ-1")
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 def test_slices_touch_only_their_segments(large: Path, tmp_path: Path, access: str) -> None:
     with archive.open(large) as handle:
@@ -366,6 +368,7 @@ def test_indexes_that_numpy_refuses(path: Path, index: Any) -> None:
 # --- verify
 
 
+@pytest.mark.must("VERIFY-2")
 def test_damage_is_reported_with_its_place(large: Path, tmp_path: Path) -> None:
     with archive.open(large) as handle:
         _, x, _ = handle["x"].payload.where
@@ -423,6 +426,7 @@ def test_loaded_memory_is_private_and_writable(path: Path) -> None:
 # --- save
 
 
+@pytest.mark.must("FILE-4")
 def test_equal_input_equal_bytes(tmp_path: Path) -> None:
     times = [CREATED, datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)]
     times += [
@@ -511,6 +515,7 @@ def test_progress_as_a_bar(large: Path, tmp_path: Path, capsys: pytest.CaptureFi
         assert text in told
 
 
+@pytest.mark.must("FILE-6")
 def test_a_progress_that_raises_leaves_the_old_archive(path: Path) -> None:
     before = path.read_bytes()
 

@@ -14,6 +14,7 @@ NAMES = [
     "ArchiveError",
     "Array",
     "ArrayRecord",
+    "CheckpointStore",
     "ConfigRecord",
     "ConfigsRecord",
     "Context",
@@ -23,8 +24,6 @@ NAMES = [
     "RecordDict",
     "RecordSet",
     "SType",
-    "TypedDict",
-    "__version__",
     "array_from_numpy",
     "create",
     "load",
@@ -33,6 +32,7 @@ NAMES = [
     "recover",
     "reindex",
     "save",
+    "table",
     "verify",
 ]
 

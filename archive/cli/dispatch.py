@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from archive.cli import demo, info, listing, mean, recover, reindex, verify
+from archive.cli import cache, copy, demo, gc, info, listing, mean, recover, reindex, verify
 from archive.cli.exits import BROKEN_PIPE, INTERRUPTED, USAGE, exit_code
 from archive.cli.text import printable
 from archive.errors import ArchiveError
@@ -25,6 +25,9 @@ _COMMANDS = {
     "reindex": reindex,
     "recover": recover,
     "mean": mean,
+    "cp": copy,
+    "gc": gc,
+    "cache": cache,
 }
 
 _EXIT_CODES = """\

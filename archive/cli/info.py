@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import archive
 from archive.cli.exits import OK
+from archive.cli.options import define_options, options_for
 from archive.cli.text import columns, print_json, printable, size
 
 if TYPE_CHECKING:
@@ -25,15 +26,20 @@ metrics or configs; context, null or {run_id, node_id} (null under --foreign).""
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("path", metavar="PATH", help="the archive")
+    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
     parser.add_argument(
         "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
     )
+    define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is known of one archive."""
-    with archive.open(arguments.path, foreign=arguments.foreign) as handle:
+    with archive.open(
+        arguments.path,
+        foreign=arguments.foreign,
+        storage_options=options_for(arguments.options, arguments.path),
+    ) as handle:
         info = handle.info
         # a foreign file has no index, where the fields of a context are
         known = info.container == "context" and not arguments.foreign

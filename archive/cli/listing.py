@@ -8,6 +8,7 @@ from typing import Any
 
 import archive
 from archive.cli.exits import OK
+from archive.cli.options import define_options, options_for
 from archive.cli.text import columns, elided, json_value, name, print_json, printable, shape, type_name
 from archive.errors import ArchiveError
 
@@ -29,7 +30,7 @@ _KINDS = {"attributes": "attribute", "metrics": "metric", "configs": "config"}
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("path", metavar="PATH", help="the archive")
+    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
     parser.add_argument("--record", metavar="NAME", help="only the records of this name")
     parser.add_argument(
         "--long", action="store_true", help="values in full, and the file offset of every array"
@@ -37,11 +38,16 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
     )
+    define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List one archive."""
-    with archive.open(arguments.path, foreign=arguments.foreign) as handle:
+    with archive.open(
+        arguments.path,
+        foreign=arguments.foreign,
+        storage_options=options_for(arguments.options, arguments.path),
+    ) as handle:
         path = handle.info.path
         listed: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("arrays", *_KINDS)}
         found = arguments.record is None

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import archive
 from archive.cli.exits import OK
+from archive.cli.options import define_options, options_for
 from archive.cli.text import print_json, printable, size
 from archive.errors import ArchiveError
 
@@ -27,12 +28,18 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="W1,W2,...", type=_weights, help="one number for each IN; default: equal"
     )
+    define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Average files."""
     try:
-        report = archive.mean(arguments.paths, arguments.weights, out=arguments.out)
+        report = archive.mean(
+            arguments.paths,
+            arguments.weights,
+            out=arguments.out,
+            storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
+        )
     except (ValueError, OverflowError) as error:
         if isinstance(error, ArchiveError):
             raise

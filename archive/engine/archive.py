@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.engine.ahead import bring_rows
 from archive.engine.containers import Records, build_context, build_records, document_text, record_values
 from archive.engine.payload import StoredPayload
 from archive.engine.reader import Reader, reopen
@@ -18,9 +19,11 @@ from archive.engine.report import VerifyReport
 from archive.engine.verify import verify_reader
 from archive.errors import DamagedError, HostileFileError
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
+from archive.format.footer import Footer
 from archive.format.index import RecordName
 from archive.format.values import Value
 from archive.records import Array, Context
+from archive.storage.remotesource import RemoteSource
 
 __all__ = ["Archive", "Info", "select_rows"]
 
@@ -48,7 +51,8 @@ class Info:
     file_bytes: int
     """Length of the file."""
     access: str
-    """``mmap``, ``pread`` or ``h5py`` (foreign files)."""
+    """``mmap``, ``pread``, ``remote``, ``cache`` or ``h5py`` (foreign files). ``remote`` in spite of
+    ``cache=``: nothing is kept, as the store does not name versions, or the disk is full."""
     verified: str
     """What was checked at open, and what is checked when bytes are handed out."""
 
@@ -104,10 +108,10 @@ class Archive:
             arrays=index.arrays,
             array_bytes=int(index.stored_nbytes[owners].sum()),
             file_bytes=reader.source.nbytes,
-            access="h5py" if footer is None else "mmap" if reader.source.mapped else "pread",
+            access="h5py" if footer is None else _access(reader),
             verified="nothing: a foreign file has no digests"
             if footer is None
-            else f"metadata and index at open; {first[reader.verify]}",
+            else f"{_checked_at_open(reader, footer)} at open; {first[reader.verify]}",
         )
 
     @property
@@ -142,13 +146,16 @@ class Archive:
         """Yield ``((record, key), Array)`` of every array; its pages go back to the system at the next step.
 
         The file keeps everything, and views that the caller keeps stay valid: their pages are read again
-        when they are touched.
+        when they are touched. Of a remote archive the next arrays are fetched meanwhile; what was fetched
+        is let go of at the next step, and belongs to the views that the caller keeps.
         """
-        index = self._reader.index
-        for row in np.flatnonzero(self._kinds == KIND_ARRAYS).tolist():
-            payload = StoredPayload(self._reader, row)
-            yield (self._record(row).name, index.key(row)), self._array(row)
-            payload.release()
+        index, reader = self._reader.index, self._reader
+        rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
+        for row in bring_rows(reader, rows) if reader.network else rows:
+            try:
+                yield (self._record(row).name, index.key(row)), self._array(row)
+            finally:
+                reader.release(row)
 
     def require_whole(self) -> None:
         """Verify all bytes now, and take them as checked.
@@ -265,6 +272,19 @@ class Archive:
             kind = types[type_of[row]]
             made.append(Array.from_payload(kind.dtype, shapes[row], kind.stype, StoredPayload(reader, row)))
         return made
+
+
+def _access(reader: Reader) -> str:
+    if isinstance(reader.source, RemoteSource):
+        return "cache" if reader.source.keeps else "remote"
+    return "mmap" if reader.source.mapped else "pread"
+
+
+def _checked_at_open(reader: Reader, footer: Footer) -> str:
+    """Return which regions were checked ([FOOTER-7])."""
+    if reader.meta_checked:
+        return "metadata and index"
+    return f"the index alone, not the {footer.meta_bytes} bytes of metadata,"
 
 
 def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,19 +28,45 @@ Segment = tuple[int, NDArray, bytes]
 """Position, bytes and expected digest."""
 
 
-def run_parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def run_parallel(
+    function: Callable[[T], R], items: Iterable[T], *, network: int = 0, ahead: int = 0
+) -> Iterator[R]:
     """Yield the result of a function for every item, in order, computed in threads.
 
     The first exception is raised after the calls that were under way have ended; the rest is dropped.
+
+    Parameters
+    ----------
+    function : callable
+        Must not call this function with the same ``network``: all threads could wait for one more.
+    items : iterable
+        Asked for as they are begun.
+    network : int
+        Threads that wait for a server, in a pool of their own; 0: those that hash and read files.
+    ahead : int
+        Results begun and not yet taken, at most: what bounds the memory they hold. If not given, enough
+        to keep all threads busy while one is slow.
     """
-    if len(items) < 2 or THREADS < 2:
-        yield from map(function, items)
+    threads = network or THREADS
+    waiting = iter(items)
+    begun = list(itertools.islice(waiting, 2))
+    if len(begun) < 2 or threads < 2:
+        yield from map(function, itertools.chain(begun, waiting))
         return
-    futures = deque(_pool.get().submit(function, item) for item in items)
+    ahead = ahead or 4 * threads
+    pool = _pool.get(network)
+    futures: deque[Future[R]] = deque()
     try:
+        for item in itertools.chain(begun, waiting):
+            futures.append(pool.submit(function, item))
+            if len(futures) >= ahead:
+                futures[
+                    0
+                ].result()  # waited for where it stands, so that an interrupt leaves it to be awaited
+                yield futures.popleft().result()
         while futures:
-            yield futures[0].result()
-            futures.popleft()
+            futures[0].result()
+            yield futures.popleft().result()
     finally:
         for future in futures:
             future.cancel()
@@ -68,21 +95,23 @@ def failed_segments(segments: Iterable[Segment], nbytes: int) -> list[int]:
 
 
 class _Pool:
-    """One pool of threads for the process, made when first needed: handles come and go by the thousand."""
+    """Pools of threads for the process, made when first needed: handles come and go by the thousand."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._executors: dict[int, ThreadPoolExecutor] = {}
 
-    def get(self) -> ThreadPoolExecutor:
+    def get(self, network: int) -> ThreadPoolExecutor:
+        """Return the pool of that many threads for a server, or for 0 the one that hashes."""
         with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="fedarchive")
-            return self._executor
+            if network not in self._executors:
+                label = "fedarchive-fetch" if network else "fedarchive"
+                self._executors[network] = ThreadPoolExecutor(network or THREADS, thread_name_prefix=label)
+            return self._executors[network]
 
     def forget(self) -> None:
         """Start afresh: the child of a fork has none of its parent's threads."""
-        self._lock, self._executor = threading.Lock(), None
+        self._lock, self._executors = threading.Lock(), {}
 
 
 _pool = _Pool()

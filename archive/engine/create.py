@@ -22,6 +22,7 @@ from archive.format.elements import opaque_view
 from archive.format.index import RecordName
 from archive.records import ConfigRecord, MetricRecord
 from archive.storage.location import locate_sink
+from archive.storage.spool import Spool
 from archive.storage.url import Location
 
 __all__ = ["ArchiveWriter"]
@@ -62,7 +63,9 @@ class ArchiveWriter:
     2
     """
 
-    def __init__(self, location: Location, *, overwrite: bool, durable: bool, created: Any) -> None:
+    def __init__(
+        self, location: Location, *, overwrite: bool, durable: bool, created: Any, spool: Spool = True
+    ) -> None:
         self.metrics: dict[str, Any] = _Values(MetricRecord)
         """Metrics by record name: ``writer.metrics["fit"] = {...}``."""
         self.configs: dict[str, Any] = _Values(ConfigRecord)
@@ -71,10 +74,10 @@ class ArchiveWriter:
         """What is said of array records as a whole, by record name (`ArrayRecord.attributes`)."""
         self._report: SaveReport | None = None
         text = timestamp(created)
-        self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True)
+        self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True, spool=spool)
         self._stream = ArchiveStream(self._sink, {"container": "recordset", "created": text})
         self._broken = False
-        self._clock = report_of(self._sink)
+        self._clock = report_of(self._sink.path)
 
     def add(
         self,

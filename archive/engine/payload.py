@@ -12,7 +12,7 @@ from archive.engine.reader import Reader
 from archive.errors import HostileFileError
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.format.digests import array_digest
-from archive.format.elements import ArrayType, opaque_view, parse_description, unpack_text
+from archive.format.elements import ArrayType, column_major, opaque_view, parse_description, unpack_text
 from archive.records.payload import BytesPayload
 
 __all__ = ["StoredPayload", "elements_of"]
@@ -95,20 +95,17 @@ class StoredPayload:
 
     def release(self) -> None:
         """Give the pages of the stored bytes back."""
-        _, offset, nbytes = self.where
-        self._reader.source.release(offset, nbytes)
+        self._reader.release(self._row)
 
     def data(self) -> bytes:
         """Return ``Array.data``, byte for byte as it was saved."""
         kind = self.type
         if kind.mode == MODE_DATA:
             return self.stored().tobytes()
-        elements = elements_of(kind, self.shape, self.stored())
         try:
-            return npy_data(kind, elements, self._fortran)
+            return npy_data(kind, elements_of(kind, self.shape, self.stored()), self._fortran)
         except HostileFileError as error:
-            error.path = self._reader.path
-            raise
+            raise self._placed(error) from None
 
     def numpy(self, copy: bool) -> NDArray:
         """Return the elements: a read-only view of the map, or private memory (``copy``, mode ``"c"``)."""
@@ -117,10 +114,8 @@ class StoredPayload:
         if copy or self._reader.writable:
             elements = self.writable()
             # np.load of Array.data gives column-major arrays as such, and so does a copy
-            return (
-                np.asfortranarray(opaque_view(elements)).view(elements.dtype) if self._fortran else elements
-            )
-        elements = elements_of(self.type, self.shape, self.stored())
+            return column_major(elements) if self._fortran else elements
+        elements = self._elements()
         elements.flags.writeable = False
         return elements
 
@@ -130,11 +125,17 @@ class StoredPayload:
         if kind.mode == MODE_DATA:
             return self._opaque().writable()
         if kind.mode == MODE_TEXT:
-            return elements_of(kind, self.shape, self.stored())
+            return self._elements()
         return elements_of(kind, self.shape, self._reader.private(self._row))
 
     def getitem(self, index: Any) -> Any:
         """Return ``elements[index]``; an integer or slice of the first axis reads only its segments."""
+        try:
+            return self._select(index)
+        except SystemError as error:  # what numpy makes of a code point beyond Unicode
+            raise self._placed(HostileFileError(f"an element that is no text: {error}")) from error
+
+    def _select(self, index: Any) -> Any:
         kind, shape = self.type, self.shape
         if kind.mode == MODE_DATA:
             return self._opaque().getitem(index)
@@ -154,6 +155,19 @@ class StoredPayload:
     @property
     def _fortran(self) -> bool:
         return bool(int(self._reader.index.flags[self._row]) & FLAG_FORTRAN)
+
+    def _elements(self) -> NDArray:
+        try:
+            return elements_of(self.type, self.shape, self.stored())
+        except HostileFileError as error:
+            raise self._placed(error) from None
+
+    def _placed(self, error: HostileFileError) -> HostileFileError:
+        """Return an error that says where."""
+        index = self._reader.index
+        record = index.records[int(index.record[self._row])]
+        error.path, error.key = self._reader.path, f"{record.name}/{index.key(self._row)}"
+        return error
 
     def _opaque(self) -> BytesPayload:
         """Return data that is not exactly one .npy of dtype and shape: what it means is up to np.load."""
@@ -192,7 +206,9 @@ def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
         That header is not of these elements.
     """
     header = kind.npy_header or npy_header(elements.dtype, elements.shape, fortran)
-    data = header + opaque_view(elements).tobytes("F" if fortran else "C")
+    # numpy widens elements of no bytes when it turns them around: 4 bytes each of "<U0"
+    body = opaque_view(elements).tobytes("F" if fortran else "C") if elements.nbytes else b""
+    data = header + body
     if kind.npy_header:
         try:
             layout = split_npy(data)

@@ -7,32 +7,40 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from archive.engine.check import failed_segments
+from archive.engine.check import failed_segments, run_parallel
+from archive.engine.regions import judge_footer, judge_index, judge_region
 from archive.errors import (
     ClosedError,
     DamagedError,
     DigestError,
-    HostileFileError,
     NotAnArchiveError,
-    TruncatedError,
-    VersionError,
 )
-from archive.format.constants import DATA_AT, FOOTER_BYTES, SUPERBLOCK_BYTES, VERSION_MINOR
 from archive.format.digests import digest
-from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
-from archive.format.index import Index, read_index
-from archive.format.validation import validate_index
+from archive.format.footer import Footer
+from archive.format.index import Index
 from archive.storage.location import locate_source
+from archive.storage.ranges import Piece, Request, plan_requests
 from archive.storage.source import Source
 from archive.storage.url import Location
 
-__all__ = ["Reader", "open_reader", "reopen"]
+__all__ = ["NETWORK", "Reader", "Segment", "open_reader", "reopen"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
+Segment = tuple[int, int]
+"""Row and number of one of its segments."""
+
+NETWORK = 8
+"""Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
+ONE_REQUEST = 64 << 20
+"""Ranges up to this size are one request; larger ones are 16 MiB requests side by side into one buffer, as
+one connection is slower than the network."""
+CHECK_META_UP_TO = 16 << 20
+"""Metadata of a remote archive that is longer is not fetched to be checked ([FOOTER-7])."""
 
 
 class Reader:
@@ -61,6 +69,7 @@ class Reader:
         footer: Footer | None = None,
         access: str = "auto",
         location: Location | None = None,
+        meta_checked: bool = True,
     ) -> None:
         self.source = source
         self.index = index
@@ -70,7 +79,10 @@ class Reader:
         self.footer = footer
         self.access = access
         self.location = location if location is not None else Location(source.path)
+        self.meta_checked = meta_checked
         self.closed = False
+        self.held: dict[int, NDArray] = {}
+        """Stored bytes of rows that were brought, checked, before anybody asked for them."""
         # one byte a segment; setting one to 1 twice is harmless, so threads need no lock
         self._checked = bytearray(len(index.digests))
 
@@ -78,6 +90,16 @@ class Reader:
     def path(self) -> str:
         """Absolute path of the file."""
         return self.source.path
+
+    @property
+    def remote(self) -> bool:
+        """Whether bytes come by requests: each costs a round trip, and may be changed on the way."""
+        return self.source.pinned and not self.source.mapped
+
+    @property
+    def network(self) -> int:
+        """Requests to have under way at once, 0 for a file."""
+        return min(self.source.parallel, NETWORK) if self.source.pinned else 0
 
     def stored(self, row: int) -> NDArray:
         """Return the stored bytes of a row, uint8, not to be written to; verified unless told otherwise."""
@@ -89,16 +111,26 @@ class Reader:
         offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
         if stop <= start:
             return np.empty(0, np.uint8)
-        if self.verify == "off":
-            return self.source.read(offset + start, stop - start)
+        held = self.held.get(row)
+        if held is not None:
+            return held[start:stop]
         size = self.index.segment_bytes
+        if self.verify == "off" and not self.remote:
+            return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
-        low, high = first * size, min(last * size, nbytes)
+        low, high = (start, stop) if self.verify == "off" else (first * size, min(last * size, nbytes))
+        if self.remote:
+            data = self._fetch(row, low, high)
+            part = data[start - low : stop - low]
+            return part if 2 * len(part) >= len(data) else part.copy()
+        checked = memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]
+        checks = not self.source.mapped or 0 in checked
+        if checks and self.network and high - low > ONE_REQUEST:
+            self._bring(row, low, high)
         data = self.source.read(offset + low, high - low)
-        if not self.source.mapped:
-            self._check(row, data, first, last, remember=False)
-        elif 0 in memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]:
-            self._check(row, data, first, last, remember=True)
+        # asked again: a cache that is full hands out memory from then on
+        if checks or not self.source.mapped:
+            data = self._check(row, data, first, last)
         part = data[start - low : stop - low]
         # a row of a segment that was read for it alone must not keep all of it alive
         return part if self.source.mapped or 2 * len(part) >= len(data) else part.copy()
@@ -107,11 +139,49 @@ class Reader:
         """Return the stored bytes of a row as writable memory that nobody else sees."""
         self._require_open()
         offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
-        if not self.source.mapped:
-            return self.stored(row)
-        if self.verify != "off":
-            self.stored(row)
+        if not self.source.mapped or self.verify != "off":
+            data = self.stored(row)
+            if not self.source.mapped:
+                return data if data.flags.writeable else data.copy()
         return self.source.private(offset, nbytes)
+
+    def release(self, row: int) -> None:
+        """Say that the stored bytes of a row are not needed for now."""
+        self.held.pop(row, None)
+        self.source.release(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
+
+    def segments(self, row: int, start: int = 0, stop: int | None = None) -> Iterator[Piece[Segment]]:
+        """Yield the segments of a row, or of a range of it; where one begins within a segment, so do all."""
+        offset, size = int(self.index.offset[row]), self.index.segment_bytes
+        end = int(self.index.stored_nbytes[row]) if stop is None else stop
+        for low in range(start, end, size):
+            yield offset + low, min(size, end - low), (row, low // size)
+
+    def failed(self, data: NDArray, start: int, pieces: Iterable[Piece[Segment]]) -> list[Segment]:
+        """Return the segments whose bytes, in ``data`` that begins at file offset ``start``, do not match."""
+        wanted = self.index.segment_digests
+        return [
+            (row, number)
+            for offset, nbytes, (row, number) in pieces
+            if digest(data[offset - start : offset - start + nbytes]) != wanted(row)[number].tobytes()
+        ]
+
+    def fetch(self, request: Request[Segment]) -> NDArray:
+        """Return the bytes of one request, its segments checked unless told otherwise.
+
+        Raises
+        ------
+        DigestError
+            They do not match, and neither do they when they are fetched once more.
+        """
+        data = self.source.read(request.start, request.nbytes)
+        if self.verify == "off" or not self.failed(data, request.start, request.pieces):
+            return data
+        again = self.source.reread(request.start, request.nbytes)
+        failed = self.failed(data if again is None else again, request.start, request.pieces)
+        if again is None or failed:
+            raise self.digest_error(*failed[0])
+        return again
 
     def digest_error(self, row: int, segment: int) -> DigestError:
         """Return the error that names a segment of a row."""
@@ -145,6 +215,22 @@ class Reader:
         # arrays of one archive share a reader in the process they come to, which nobody closes
         return _reopen_shared, self.reference
 
+    def _fetch(self, row: int, low: int, high: int) -> NDArray:
+        """Return bytes of a row that begin and end with segments, by one request unless they are many."""
+        offset = int(self.index.offset[row])
+        pieces = list(self.segments(row, low, high))
+        if high - low <= ONE_REQUEST:
+            return self.fetch(Request(offset + low, offset + high, pieces))
+        out = np.empty(high - low, np.uint8)
+
+        def fill(request: Request[Segment]) -> None:
+            at = request.start - offset - low
+            out[at : at + request.nbytes] = self.fetch(request)
+
+        for _ in run_parallel(fill, plan_requests(pieces), network=self.network):
+            pass
+        return out
+
     def _require_open(self) -> None:
         if self.closed:
             raise ClosedError(
@@ -156,12 +242,44 @@ class Reader:
     def _segment(self, row: int, number: int) -> int:
         return int(self.index.segment_at[row]) + number
 
-    def _check(self, row: int, data: NDArray, first: int, last: int, *, remember: bool) -> None:
-        failed = self._failed(row, data, first, last)
-        if failed:
-            raise self.digest_error(row, failed[0])
-        if remember:
+    def _bring(self, row: int, low: int, high: int) -> None:
+        """Have bytes of a row fetched into their cache, by many requests side by side."""
+
+        def bring(request: Request[Segment]) -> None:
+            self.source.read(request.start, request.nbytes)
+
+        for _ in run_parallel(bring, plan_requests(self.segments(row, low, high)), network=self.network):
+            pass
+
+    def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:
+        """Return the bytes of segments: themselves, or what came in place of those that do not match."""
+        mapped = self.source.mapped
+        for number in self._failed(row, data, first, last):
+            data = self._heal(row, data, first, number)
+            mapped = mapped and not data.flags.owndata
+        if mapped and self.source.mapped:
             self._checked[self._segment(row, first) : self._segment(row, last)] = b"\x01" * (last - first)
+        return data
+
+    def _heal(self, row: int, data: NDArray, first: int, number: int) -> NDArray:
+        """Return bytes in which one segment was read again: a map of its cache, else a copy.
+
+        Raises
+        ------
+        DigestError
+            It cannot be read again, or does not match then either.
+        """
+        low, nbytes = number * self.index.segment_bytes, int(self.index.stored_nbytes[row])
+        length = min(self.index.segment_bytes, nbytes - low)
+        wanted = self.index.segment_digests(row)[number].tobytes()
+        again = self.source.reread(int(self.index.offset[row]) + low, length)
+        if again is None or digest(again) != wanted:
+            raise self.digest_error(row, number)
+        begin = low - first * self.index.segment_bytes
+        if digest(data[begin : begin + length]) != wanted:  # what we have is no view of what was read again
+            data = data if data.flags.owndata else data.copy()
+            data[begin : begin + length] = again
+        return data
 
     def _failed(self, row: int, data: NDArray, first: int, last: int) -> list[int]:
         size = self.index.segment_bytes
@@ -182,6 +300,8 @@ class Reader:
 def open_reader(location: Location, *, access: str, verify: str, writable: bool = False) -> Reader:
     """Open an archive: footer, superblock, metadata and index are checked, array bytes are not read.
 
+    A remote one takes one request, two where metadata and index are larger than what it asks for.
+
     Raises
     ------
     NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
@@ -189,92 +309,50 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
     MissingError, StorageError
         The file cannot be read.
     """
+    try:
+        return _open_once(location, access, verify, writable)
+    except (DamagedError, NotAnArchiveError):
+        if not location.remote:
+            raise
+    # what is damaged may have been changed on the way: asked for once more
+    return _open_once(location, access, verify, writable)
+
+
+def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
     source = locate_source(location, access)
+    if location.cache and verify == "off":
+        verify = "first"  # what a power cut left of a cache file, only digests tell
     reader = None
     try:
-        footer = _read_footer(source)
-        source.extend_tail(footer.meta_at)
-        _check_region(source, footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
-        index_bytes = _check_region(
+        footer = judge_footer(source)
+        # what is checked, and not kept, is not fetched by the hundred megabytes either
+        meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
+        if meta_checked:
+            source.extend_tail(footer.meta_at)
+            judge_region(source, footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
+        source.extend_tail(footer.index_at)
+        index_bytes = judge_region(
             source, footer.index_at, footer.index_bytes, footer.index_digest, "the index"
         )
-        try:
-            index = read_index(index_bytes, source.path)
-            validate_index(index, footer.meta_at)
-        except (HostileFileError, VersionError) as error:
-            error.path, error.offset = source.path, footer.index_at
-            if footer.minor > VERSION_MINOR:
-                # what a newer format added is no attack
-                raise VersionError(
-                    f"format version 1.{footer.minor} uses what this reader does not know: {error.problem}",
-                    path=source.path,
-                    offset=footer.index_at,
-                    remedy="upgrade fedarchive",
-                ) from error
-            raise
-        identity = digest(footer.pack())
+        if index_bytes.ctypes.data % 8:
+            index_bytes = index_bytes.copy()  # else every search in a column would copy it
+        index = judge_index(index_bytes, source.path, footer)
         reader = Reader(
             source,
             index,
             verify=verify,
             writable=writable,
-            identity=identity,
+            identity=digest(footer.pack()),
             footer=footer,
             access=access,
             # a relative path would be another file after a change of folder
             location=location if location.remote else None,
+            meta_checked=meta_checked,
         )
     finally:
         if reader is None:
             source.close()
     return reader
-
-
-def _read_footer(source: Source) -> Footer:
-    if source.nbytes < DATA_AT + FOOTER_BYTES:
-        head = source.read(0, min(source.nbytes, SUPERBLOCK_BYTES)).tobytes()
-        _refuse_truncated(source, head)
-        raise NotAnArchiveError(f"{source.nbytes} bytes are too few for an archive", path=source.path)
-    # a request of its own, for a comparison that one version of an object does not need
-    head = b"" if source.pinned else source.read(0, SUPERBLOCK_BYTES).tobytes()
-    last = source.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES).tobytes()
-    try:
-        footer = parse_footer(last, source.nbytes, source.path)
-    except NotAnArchiveError:
-        _refuse_truncated(source, head or source.read(0, SUPERBLOCK_BYTES).tobytes())
-        raise
-    if not source.pinned and footer.superblock != head:
-        raise DamagedError(
-            "the superblock is not the one the footer was written with",
-            path=source.path,
-            offset=0,
-            remedy=f"take another copy, or: {REINDEX}",
-        )
-    return footer
-
-
-def _refuse_truncated(source: Source, head: bytes) -> None:
-    """Raise where the HDF5 superblock says that the file was longer."""
-    stated = parse_superblock_eof(head)
-    if stated is not None and stated > source.nbytes:
-        raise TruncatedError(
-            f"the file has {source.nbytes} of {stated} bytes",
-            path=source.path,
-            offset=source.nbytes,
-            remedy="fetch it again, or take an earlier round",
-        )
-
-
-def _check_region(source: Source, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
-    data = source.read(offset, nbytes)
-    if digest(data) != wanted:
-        raise DamagedError(
-            f"{what} does not match its digest: edited in place by another tool, or damaged",
-            path=source.path,
-            offset=offset,
-            remedy=f"take another copy; if you edited it: {REINDEX}",
-        )
-    return data
 
 
 # Handles that were pickled, by path, version and settings: 289 arrays of one archive that cross to

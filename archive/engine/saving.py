@@ -22,9 +22,10 @@ from archive.format.constants import KIND_ARRAYS
 from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import RecordName
-from archive.storage.journal import Journal, has_journal, read_journal, remove_journal
-from archive.storage.location import Sink, locate_sink
-from archive.storage.partial import CompletedFile, PartialFile
+from archive.storage.journal import ForgetfulJournal, Journal, has_journal, read_journal, remove_journal
+from archive.storage.location import Sink, locate_partial, locate_sink
+from archive.storage.partial import CompletedFile
+from archive.storage.spool import Spool, parse_spool
 from archive.storage.url import Location
 
 __all__ = ["SaveOptions", "report_of", "save_inputs", "seal_partial"]
@@ -44,6 +45,8 @@ class SaveOptions:
     """Sync file and folder."""
     keep_input: bool
     """Leave the caller's containers as they are."""
+    spool: Spool
+    """Where what cannot be sent as it comes, or must outlive a failure, is collected."""
     gc_threshold: int
     """Bytes consumed between two garbage collections."""
     progress: Progress | None
@@ -58,24 +61,33 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
             record.arrays = list(record.arrays)
     streamed = any(isinstance(record.arrays, Iterator) for record in inputs.records)
     plan = None if streamed else make_plan(inputs, options.created)
-    if options.keep_input:
-        sink = locate_sink(
-            options.location, overwrite=options.overwrite, durable=options.durable, push=plan is None
-        )
-        clock = report_of(sink)
-        try:
-            if plan is None:
-                plan, footer = _write_stream(inputs, options, sink)
-            else:
-                sink.reserve(plan.file_bytes)
-                footer = write_plan(plan, sink, options.progress)
-            sink.publish()
-        finally:
-            sink.discard()
-        return clock(plan, footer)
-    if plan is None:
-        return _consume_stream(inputs, options)
-    return _consume_plan(plan, inputs, options)
+    if not options.keep_input:
+        if plan is None:
+            return _consume_stream(inputs, options)
+        return _consume_plan(plan, inputs, options)
+    sink = _sink_of(options, plan)
+    clock = report_of(sink.path)
+    try:
+        if plan is None:
+            plan, footer = _write_stream(inputs, options, sink)
+        else:
+            sink.reserve(plan.file_bytes)
+            footer = write_plan(plan, sink, options.progress)
+        sink.publish()
+    finally:
+        sink.discard()
+    return clock(plan, footer)
+
+
+def _sink_of(options: SaveOptions, plan: Plan | None) -> Sink:
+    return locate_sink(
+        options.location,
+        overwrite=options.overwrite,
+        durable=options.durable,
+        push=plan is None,
+        nbytes=0 if plan is None else plan.file_bytes,
+        spool=options.spool,
+    )
 
 
 def seal_partial(path: str) -> None:
@@ -111,13 +123,13 @@ def seal_partial(path: str) -> None:
         sink.leave()
 
 
-def report_of(sink: Sink) -> Callable[[Plan, Footer], SaveReport]:
+def report_of(url: str) -> Callable[[Plan, Footer], SaveReport]:
     """Start a clock; what is returned stops it and tells what was written."""
     started = time.perf_counter()
 
     def report(plan: Plan, footer: Footer) -> SaveReport:
         return SaveReport(
-            url=sink.path,
+            url=url,
             arrays=plan.arrays,
             array_bytes=plan.array_bytes,
             file_bytes=plan.file_bytes,
@@ -177,7 +189,7 @@ def _leave(row: int) -> None:
 
 
 def _consume_stream(inputs: Inputs, options: SaveOptions) -> SaveReport:
-    with _Consuming(options) as consuming:
+    with _consuming(options, None) as consuming:
         plan, footer = _write_stream(inputs, options, consuming.sink, consuming.journal)
         return consuming.publish(plan, footer)
 
@@ -203,7 +215,7 @@ def _consume_plan(plan: Plan, inputs: Inputs, options: SaveOptions) -> SaveRepor
             owner.pop(table.keys[row])
 
     names = [RecordName(record.kind, record.name) for record in inputs.records]
-    with _Consuming(options) as consuming:
+    with _consuming(options, plan) as consuming:
         consuming.sink.reserve(plan.file_bytes)
         consumption = Consumption(consuming.journal, table, names, take, options.gc_threshold)
         consumption.begin(head_of(inputs, options.created), _values_of(inputs))
@@ -233,14 +245,41 @@ def _owner(record: RecordInput) -> MutableMapping[str, Any] | list[Any] | None:
     )
 
 
+def _consuming(options: SaveOptions, plan: Plan | None) -> _Consuming | _Losing:
+    folder = parse_spool(options.spool)
+    if folder is None and options.location.remote:
+        return _Losing(options, plan)
+    return _Consuming(options, folder or "")
+
+
+class _Losing:
+    """An object that takes what it is given along with it when it fails: ``spool=False`` asked for that."""
+
+    def __init__(self, options: SaveOptions, plan: Plan | None) -> None:
+        self.sink = _sink_of(options, plan)
+        self.journal = ForgetfulJournal()
+        self._clock = report_of(self.sink.path)
+
+    def publish(self, plan: Plan, footer: Footer) -> SaveReport:
+        """Make the object appear."""
+        self.sink.publish()
+        return self._clock(plan, footer)
+
+    def __enter__(self) -> _Losing:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.sink.discard()
+
+
 class _Consuming:
     """A partial file and its journal; after an error they stay if anything arrived, and the error says so."""
 
-    def __init__(self, options: SaveOptions) -> None:
-        self.sink = PartialFile(
-            options.location.path, overwrite=options.overwrite, durable=options.durable, push=True
+    def __init__(self, options: SaveOptions, folder: str) -> None:
+        self.sink = locate_partial(
+            options.location, overwrite=options.overwrite, durable=options.durable, folder=folder
         )
-        self._clock = report_of(self.sink)
+        self._clock = report_of(self.sink.url)
         try:
             self.journal = Journal(self.sink.partial)
         except StorageError:
@@ -285,7 +324,7 @@ class _Consuming:
             error.partial = partial
             error.remedy = remedy
         elif isinstance(error, Exception):
-            wrapped = PartialSaveError(f"the save failed: {error}", path=self.sink.path, remedy=remedy)
+            wrapped = PartialSaveError(f"the save failed: {error}", path=self.sink.url, remedy=remedy)
             wrapped.partial = partial
             raise wrapped from error
         elif hasattr(error, "add_note"):  # Ctrl-C stays what it is; Python 3.10 has no notes

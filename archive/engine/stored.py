@@ -13,6 +13,7 @@ from archive.engine.forms import NUMPY_STYPE, Form, data_form, elements_form, te
 from archive.errors import ArchiveError, HostileFileError
 from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
 from archive.format.elements import ArrayType, describe_dtype
+from archive.format.values import STORED_AS
 
 __all__ = ["Stored", "array_form", "parse_stored", "value_type"]
 
@@ -105,12 +106,14 @@ def array_form(stored: Stored, ours: bool, read: Any) -> Form:
 
 
 def value_type(stored: Stored) -> ArrayType | None:
-    """Return the type of a metric or config that is a dataset; None where nothing says which type it is."""
+    """Return the type of a metric or config that is a dataset; None where nothing says which value it is."""
     name = stored.attributes.get("dtype")
     if not isinstance(name, str) or stored.attributes.get("stype") != "":
         return None
     # text is looked at as bytes: its dataset is one string as long as the value
     description = "|u1" if stored.mode == "text" else describe_dtype(parse_dtype(stored.dtype))
+    if description not in STORED_AS.get(name, ()) or (stored.mode != "text" and len(stored.shape) != 1):
+        return None
     return ArrayType(name, "", description, MODE_DATA, 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from archive.errors import DamagedError, StorageError
 
-__all__ = ["SUFFIX", "Journal", "has_journal", "read_journal", "remove_journal"]
+__all__ = ["SUFFIX", "ForgetfulJournal", "Journal", "has_journal", "read_journal", "remove_journal"]
 
 SUFFIX = ".journal"
 
@@ -60,6 +60,16 @@ class Journal:
         """Remove the file: what it lists is published, or nothing arrived."""
         self.close()
         _remove(self.path)
+
+
+class ForgetfulJournal(Journal):
+    """A journal of nothing: for a save that loses what it consumed when it fails."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Forget them."""
 
 
 def remove_journal(partial: str) -> None:

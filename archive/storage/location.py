@@ -6,14 +6,16 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
+from archive.storage.partial import PartialFile
 from archive.storage.remotesource import RemoteSource
 from archive.storage.sink import AtomicFile
 from archive.storage.source import Source, open_source
+from archive.storage.spool import Spool, SpooledPartialFile, SpooledSink, parse_spool
 from archive.storage.store import ObjectStore
-from archive.storage.upload import RemoteSink
+from archive.storage.upload import PART_BYTES, RemoteSink
 from archive.storage.url import Location
 
-__all__ = ["Sink", "locate_sink", "locate_source", "locate_store"]
+__all__ = ["Sink", "locate_partial", "locate_sink", "locate_source", "locate_store"]
 
 
 class Sink(Protocol):
@@ -57,20 +59,52 @@ def locate_source(location: Location, access: str) -> Source:
     if not location.remote:
         return open_source(location.path, access)
     store, path = locate_store(location)
+    if location.cache:
+        cache = importlib.import_module("archive.storage.cache")  # hashlib costs 4 ms
+        return cast("Source", cache.CachedSource(store, path, location.cache, access))
     return RemoteSource(store, path)
 
 
-def locate_sink(location: Location, *, overwrite: bool, durable: bool, push: bool) -> Sink:
-    """Begin a file or object; parameters are those of `AtomicFile`.
+def locate_sink(
+    location: Location, *, overwrite: bool, durable: bool, push: bool, nbytes: int = 0, spool: Spool = True
+) -> Sink:
+    """Begin a file or object.
+
+    Parameters
+    ----------
+    location : Location
+    overwrite, durable, push : bool
+        As for `AtomicFile`; an object is durable when it appears.
+    nbytes : int
+        Length of the whole, 0 where it is not known yet.
+    spool : bool or str
+        Where an object that cannot be sent in parts is collected; False: in memory.
+
+    Raises
+    ------
+    ExistsError, MissingError, StorageError, UnsupportedURLError
+    """
+    folder = parse_spool(spool)
+    if not location.remote:
+        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
+    store, path = locate_store(location)
+    small = 0 < nbytes <= PART_BYTES
+    if store.multipart or small or folder is None:
+        return RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
+    return SpooledSink(store, path, overwrite=overwrite, folder=folder)
+
+
+def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder: str) -> PartialFile:
+    """Begin a file of a save that consumes its input; what is to be an object is in ``folder`` until then.
 
     Raises
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
     if not location.remote:
-        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
+        return PartialFile(location.path, overwrite=overwrite, durable=durable, push=True)
     store, path = locate_store(location)
-    return RemoteSink(store, path, overwrite=overwrite)
+    return SpooledPartialFile(store, path, overwrite=overwrite, folder=folder)
 
 
 def locate_store(location: Location) -> tuple[ObjectStore, str]:

@@ -26,6 +26,11 @@ class PartialFile(AtomicFile):
         """Path of the temporary file."""
         return self._temporary
 
+    @property
+    def url(self) -> str:
+        """Where it will appear."""
+        return self.path
+
     def __del__(self) -> None:
         # what arrived is the only copy: nothing but success removes it
         if getattr(self, "_fd", -1) >= 0:

@@ -18,40 +18,60 @@ TAIL_BYTES = 512 << 10
 
 
 class RemoteSource:
-    """Ranges of one version of an object.
+    """Ranges of one version of an object, each by one request.
 
     Parameters
     ----------
     store : ObjectStore
     path : str
         Path of the object in its store.
+    tail_bytes : int
+        How much the first request asks for.
     """
 
     mapped = False
     pinned = True
 
-    def __init__(self, store: ObjectStore, path: str) -> None:
+    def __init__(self, store: ObjectStore, path: str, tail_bytes: int = TAIL_BYTES) -> None:
         self.path = store.url(path)
         self._store: ObjectStore | None = store
         self._object = path
-        tail, self.version = store.tail(path, TAIL_BYTES)
+        tail, self.version = store.tail(path, tail_bytes)
         self.nbytes = self.version.nbytes
         self.parallel = store.parallel
-        self._tail = np.frombuffer(tail, np.uint8)
+        self._tail = _read_only(tail)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is fetched is kept in a local file."""
+        return False
 
     def extend_tail(self, offset: int) -> None:
-        """Keep everything from ``offset`` on: one request for what is not there yet."""
-        begin = self.nbytes - len(self._tail)
+        """Keep what lies from ``offset`` on, fetching by one request what is not there yet.
+
+        Asked a second time for less, it lets go of the rest, but for what the first request brought.
+        """
+        kept = self._tail  # asked once: whoever reads meanwhile has the one or the other
+        begin = self.nbytes - len(kept)
         if offset < begin:
-            self._tail = np.concatenate([self._fetch(offset, begin), self._tail])
+            fetched = self._fetch(offset, begin)
+            self._tail = _read_only(np.concatenate([fetched, kept]))
+        elif len(kept) > TAIL_BYTES:
+            start = min(offset, self.nbytes - TAIL_BYTES)
+            self._tail = _read_only(kept[start - begin :].copy())
 
     def read(self, offset: int, nbytes: int) -> NDArray:
-        """Return a range; memory of its own, or of what was kept."""
-        begin = self.nbytes - len(self._tail)
+        """Return a range; memory of its own, or a read-only view of what was kept."""
+        kept = self._tail
+        begin = self.nbytes - len(kept)
         if offset >= begin:
             self._require_open()
-            kept: NDArray = self._tail[offset - begin : offset - begin + nbytes]
-            return kept
+            view: NDArray = kept[offset - begin : offset - begin + nbytes]
+            return view
+        return self._fetch(offset, offset + nbytes)
+
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Fetch a range whose bytes fail their digest: they may have been changed on the way."""
         return self._fetch(offset, offset + nbytes)
 
     def read_into(self, offset: int, out: NDArray) -> None:
@@ -60,8 +80,8 @@ class RemoteSource:
 
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""
-        copied: NDArray = self.read(offset, nbytes).copy()
-        return copied
+        data = self.read(offset, nbytes)
+        return data if data.flags.writeable else data.copy()
 
     def release(self, offset: int, nbytes: int) -> None:
         """Nothing to give back: what was read belongs to the caller."""
@@ -79,3 +99,10 @@ class RemoteSource:
         if store is None:
             raise ClosedError("the archive is closed", path=self.path, remedy="open it again")
         return store
+
+
+def _read_only(data: Any) -> NDArray:
+    """Return a view that nobody writes to: many callers may be handed parts of it."""
+    view: NDArray = np.frombuffer(data, np.uint8)
+    view.flags.writeable = False
+    return view

@@ -126,7 +126,7 @@ class AtomicFile:
         """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
         if len(buffers) > MAX_VECTORS:
             buffers = [b"".join(buffers)]
-        while nbytes:
+        while nbytes > 0:  # a count above what was asked for ends it too
             try:
                 count = os.pwritev(self._fd, buffers, offset)
             except OSError as error:

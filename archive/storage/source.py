@@ -37,7 +37,11 @@ class Source(Protocol):
     """Reads worth having under way at once."""
 
     def extend_tail(self, offset: int) -> None:
-        """Say that everything from ``offset`` to the end is going to be read."""
+        """Say that everything from ``offset`` to the end is read next, and what is before it is not."""
+        ...
+
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Return a range that failed its digest, read again; None where that gives the same bytes."""
         ...
 
     def read(self, offset: int, nbytes: int) -> NDArray:
@@ -92,6 +96,10 @@ class FileSource:
 
     def extend_tail(self, offset: int) -> None:
         """Nothing to prepare: the system reads ahead."""
+
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Return None: a disk gives the same bytes again."""
+        return None
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""

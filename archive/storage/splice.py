@@ -39,6 +39,10 @@ class SplicedSource:
     def extend_tail(self, offset: int) -> None:
         """Nothing to prepare: the system reads ahead."""
 
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Return None: a disk gives the same bytes again."""
+        return None
+
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range as uint8, not to be written to."""
         source, at = self._route(offset)

@@ -110,7 +110,7 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
         ("notes.txt", "too few for an archive"),
         ("long.txt", "no archive footer"),
         ("empty.h5", "too few for an archive"),
-        ("s3://bucket/model.h5", "not supported yet"),
+        ("nosuch://bucket/model.h5", "fsspec does not open it"),
         ("", "no path"),
         ("no\x1b[31mwhere\n.h5", r"no\x1b[31mwhere\n.h5"),
     ],

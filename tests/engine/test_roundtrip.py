@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import archive
+from archive.testing.reading import measure
 from tests.engine.samples import ARRAYS, CREATED, NDArray, same
 
 PLAIN = sorted(ARRAYS)
@@ -249,3 +250,23 @@ def outcome(array: archive.Array) -> Any:
         return array.numpy().tolist()
     except Exception as error:  # noqa: BLE001 - the type is what is compared
         return type(error)
+
+
+@pytest.mark.parametrize("form", ["data", "text", "columns", "header"])
+def test_tied_arrays_are_loaded_once(tmp_path: Path, form: str) -> None:
+    elements = np.zeros((256, 1024), "<f4")
+    header = b"{'shape': (256, 1024), 'descr': '<f4', 'fortran_order': False}\n"
+    npy = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + elements.tobytes()
+    array = {
+        "data": archive.Array("float32", (256, 1024), "raw", elements.tobytes()),
+        "text": archive.Array(np.full(1 << 18, "a")),
+        "columns": archive.Array(np.asfortranarray(elements)),
+        "header": archive.Array("float32", (256, 1024), "numpy.ndarray", npy),
+    }[form]
+    path = tmp_path / "a.h5"
+    archive.save({str(number): array for number in range(50)}, path)
+    outcome = measure(lambda: archive.load(path))
+    assert outcome.error is None
+    assert outcome.peak_bytes < 8 << 20, "50 arrays of 1 MiB that are one"
+    for found in archive.load(path)["model"].values():
+        assert found.data == array.data

@@ -1,0 +1,98 @@
+"""``fedarchive cache``: what was kept of remote archives, listed or removed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from archive.cli.exits import OK
+from archive.cli.options import age
+from archive.cli.text import columns, print_json, printable, size
+
+if TYPE_CHECKING:
+    from archive.storage.cachefolder import CacheEntry
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"
+DESCRIPTION = """\
+ls: one line for each version of an object that something was kept of: url, length, how much of it is kept,
+age, last use.
+clear: remove them. Nothing is cut: a process that has one open goes on with it, and its space comes back
+when that one is done. What is no file of this cache is left alone.
+
+JSON: dir, and entries (clear: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url and tag
+are "" where the file that names them is gone."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("action", choices=("ls", "clear"), help="list what is kept, or remove it")
+    parser.add_argument(
+        "--dir",
+        metavar="DIR",
+        help="the folder; default: $FEDARCHIVE_CACHE, or the user's own",
+    )
+    parser.add_argument(
+        "--older-than",
+        metavar="AGE",
+        type=age,
+        default=0.0,
+        help="only what was last used longer ago: a number and s, m, h or d",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List or remove."""
+    from archive.storage.cachefolder import clear_cache, list_cache
+    from archive.storage.url import parse_cache
+
+    folder = parse_cache(True if arguments.dir is None else arguments.dir)
+    if arguments.action == "clear":
+        entries = clear_cache(folder, arguments.older_than)
+    else:
+        latest = time.time() - arguments.older_than
+        entries = [entry for entry in list_cache(folder) if entry.used <= latest or not arguments.older_than]
+    if arguments.json:
+        name = "entries" if arguments.action == "ls" else "removed"
+        print_json({"dir": folder, name: [_facts(entry) for entry in entries]})
+        return OK
+    now = time.time()
+    if arguments.action == "ls" and entries:
+        header = ["cached", "of", "age", "last use", "url"]
+        print("\n".join(columns([header, *(_fields(entry, now) for entry in entries)])))
+    kept = size(sum(entry.cached_bytes for entry in entries))
+    done = "keeps" if arguments.action == "ls" else "removed"
+    print(f"{printable(folder)}: {done} {len(entries)} versions, {kept}")
+    return OK
+
+
+def _facts(entry: CacheEntry) -> dict[str, object]:
+    facts = asdict(entry)
+    times = {
+        name: datetime.fromtimestamp(facts.pop(name), timezone.utc).isoformat(timespec="seconds")
+        for name in ("created", "used")
+    }
+    del facts["name"]
+    return {"url": facts.pop("url"), "tag": facts.pop("tag"), "bytes": facts.pop("nbytes"), **facts, **times}
+
+
+def _fields(entry: CacheEntry, now: float) -> list[str]:
+    return [
+        size(entry.cached_bytes),
+        size(entry.nbytes),
+        _ago(now - entry.created),
+        _ago(now - entry.used),
+        printable(entry.url) or "unknown",
+    ]
+
+
+def _ago(seconds: float) -> str:
+    """Return an age for people, in its largest unit."""
+    for unit, nseconds in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= nseconds:
+            return f"{int(seconds // nseconds)}{unit}"
+    return f"{max(int(seconds), 0)}s"

@@ -1,0 +1,61 @@
+"""``fedarchive cp``: an archive copied between any two places, verified on the way."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from archive.cli.exits import OK
+from archive.cli.options import add_option, define_options, options_for
+from archive.cli.text import print_json, printable, size
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "copy an archive between any two paths or URLs, verified on the way"
+DESCRIPTION = """\
+Copy an archive byte for byte. Every array, the padding between, metadata, index and footer are compared
+with their digests on the way. The copy appears at once, complete, or not at all: not where a byte does not
+match, nor where the copying fails or is interrupted.
+
+-o is for both URLs, --out-option for DST alone. A store without uploads in parts is sent a local file,
+written first under $TMPDIR, or in the folder that --spool names.
+
+JSON: path, source, arrays, array_bytes, file_bytes, seconds, digest."""
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("source", metavar="SRC", help="the archive: a path or URL")
+    parser.add_argument("out", metavar="DST", help="where the copy goes: a path or URL")
+    parser.add_argument(
+        "--overwrite",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replace what is at DST (the default), or refuse to",
+    )
+    parser.add_argument("--spool", metavar="DIR", help="folder for a local file, where one is needed")
+    define_options(parser)
+    add_option(parser, "--out-option", dest="out_options", text="of DST alone: as -o")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Copy one archive."""
+    from archive.upkeep import copy
+
+    report = copy(
+        arguments.source,
+        arguments.out,
+        overwrite=arguments.overwrite,
+        spool=arguments.spool or True,
+        storage_options=options_for(arguments.options, arguments.source),
+        out_options=options_for([*arguments.options, *arguments.out_options], arguments.out),
+    )
+    if arguments.json:
+        facts = asdict(report)
+        print_json({"path": facts.pop("url"), "source": arguments.source, **facts})
+    else:
+        print(
+            f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
+            f"copied and verified in {report.seconds * 1000:.1f} ms"
+        )
+    return OK

@@ -1,0 +1,63 @@
+"""``fedarchive gc``: what killed writers left behind, removed."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from datetime import datetime, timezone
+
+from archive.cli.exits import OK
+from archive.cli.options import age, define_options, options_for
+from archive.cli.text import print_json, printable
+
+__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+
+HELP = "remove what killed writers left behind: unfinished uploads, temporary files"
+DESCRIPTION = """\
+Of a remote URL: end every upload in parts, of this object or below this folder, that was begun longer ago
+than --older-than. A store does not say who began one: those of other programs are ended too, and so is a
+save that takes longer than that. Objects are never touched.
+
+Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more.
+A NAME.partial is never touched: `fedarchive recover` opens it.
+
+JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file)."""
+
+_DAY = 86400
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("path", metavar="URL", help="a folder, local or remote, or one remote object")
+    parser.add_argument(
+        "--older-than",
+        metavar="AGE",
+        type=age,
+        default=_DAY,
+        help="a number and s, m, h or d; default: 1d",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
+    define_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sweep one folder."""
+    from archive.engine.sweep import sweep
+
+    removed = sweep(
+        arguments.path,
+        older_than=arguments.older_than,
+        dry_run=arguments.dry_run,
+        storage_options=options_for(arguments.options, arguments.path),
+    )
+    if arguments.json:
+        found = [asdict(left) for left in removed]
+        print_json({"path": arguments.path, "dry_run": arguments.dry_run, "removed": found})
+        return OK
+    done = "would remove" if arguments.dry_run else "removed"
+    for left in removed:
+        began = datetime.fromtimestamp(left.started, timezone.utc).isoformat(timespec="seconds")
+        what = f"an upload begun {began}" if left.upload else f"a temporary file of {began}"
+        print(f"{done} {what}: {printable(left.path)}")
+    print(f"{printable(arguments.path)}: {done} {len(removed)}")
+    return OK

@@ -1,0 +1,58 @@
+"""Arguments that several commands take: ``-o key=value`` for the client of a remote URL, and ages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import Any
+
+from archive.storage.url import parse_url
+
+__all__ = ["add_option", "age", "define_options", "options_for"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_HELP = """\
+of remote URLs: an option of the client, such as -o anon=true or -o endpoint_url=http://...; may be repeated.
+Other users of the machine see it: secrets belong into the environment"""
+
+
+def define_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``-o``, repeated as often as needed."""
+    add_option(parser, "-o", "--option", dest="options", text=_HELP)
+
+
+def add_option(parser: argparse.ArgumentParser, *names: str, dest: str, text: str) -> None:
+    """Add an argument of ``KEY=VALUE``; values are JSON where they can be, else text."""
+    parser.add_argument(
+        *names, metavar="KEY=VALUE", dest=dest, type=_option, action="append", default=[], help=text
+    )
+
+
+def age(text: str) -> float:
+    """Return the seconds of a number and a unit.
+
+    Examples
+    --------
+    >>> age("90s"), age("1.5h")
+    (90.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"a number and s, m, h or d, not {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:
+    """Return the options where one of the paths is remote; for local ones there are none."""
+    return dict(pairs) if pairs and any(parse_url(path).remote for path in paths) else None
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"KEY=VALUE, not {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -1,0 +1,108 @@
+"""``fedarchive cache``: what is listed, and what is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import archive
+from archive.storage.cache import CachedSource
+from tests.cli.conftest import Run
+from tests.storage.folderstore import FolderStore, reach
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of two objects, the first last used two days ago, with an odd name in its sidecar."""
+    store = FolderStore(tmp_path / "store")
+    reach(store, monkeypatch)
+    folder = tmp_path / "cache"
+    for name in ("a", "b"):
+        archive.save(
+            {"w": np.zeros(1 << 20, np.uint8), "v": np.ones(1 << 20, np.uint8)}, f"folder://{name}.h5"
+        )
+        source = CachedSource(store, f"{name}.h5", str(folder), "auto")
+        if name == "b":
+            source.read(0, 1 << 20)
+        source.close()
+        if name == "a":
+            (sidecar,) = folder.glob("*.json")
+            facts = json.loads(sidecar.read_text())
+            sidecar.write_text(json.dumps(facts | {"url": "folder://a\x1b[2J.h5"}))
+            old = time.time() - 2 * 86400
+            os.utime(sidecar, (old, old))
+    return folder
+
+
+def test_list(fedarchive: Run, cache: Path) -> None:
+    done = fedarchive("cache", "ls", "--dir", cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    header, first, second, total = done.stdout.splitlines()
+    assert header.split() == ["cached", "of", "age", "last", "use", "url"]
+    assert first.endswith("folder://b.h5")
+    assert "2.0 MiB" in first
+    assert second.endswith("2d        folder://a\\x1b[2J.h5")
+    assert "512.0 KiB" in second
+    assert total.startswith(f"{cache}: keeps 2 versions, ")
+    told = json.loads(fedarchive("cache", "ls", "--dir", cache, "--json").stdout)
+    assert told["dir"] == str(cache)
+    assert [set(entry) for entry in told["entries"]] == [
+        {"url", "tag", "bytes", "cached_bytes", "created", "used"}
+    ] * 2
+    assert told["entries"][0]["cached_bytes"] <= told["entries"][0]["bytes"]
+
+
+def test_clear_what_is_old(fedarchive: Run, cache: Path) -> None:
+    assert (
+        len(
+            json.loads(fedarchive("cache", "ls", "--dir", cache, "--older-than", "1d", "--json").stdout)[
+                "entries"
+            ]
+        )
+        == 1
+    )
+    done = fedarchive("cache", "clear", "--dir", cache, "--older-than", "1d")
+    assert done.stdout.startswith(f"{cache}: removed 1 versions, 512.0 KiB")
+    (entry,) = json.loads(fedarchive("cache", "ls", "--dir", cache, "--json").stdout)["entries"]
+    assert entry["url"] == "folder://b.h5"
+
+
+def test_clear_leaves_what_is_not_ours(fedarchive: Run, cache: Path) -> None:
+    (cache / "notes.txt").write_text("mine")
+    (cache / "0123.json").write_text("mine")
+    (name,) = {path.stem for path in cache.glob("*.bytes")} - {next(iter(cache.glob("*.bytes"))).stem}
+    (cache / f"{name}.0123456789abcdef.new").touch()
+    (cache / f"{name}.bytes").unlink()  # leaves a sidecar without a file
+    told = json.loads(fedarchive("cache", "clear", "--dir", cache, "--json").stdout)
+    assert len(told["removed"]) == 1
+    assert sorted(path.name for path in cache.iterdir()) == ["0123.json", "notes.txt"]
+
+
+def test_default_folder(fedarchive: Run, cache: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    done = fedarchive("cache", "ls", env=environment | {"FEDARCHIVE_CACHE": str(cache)})
+    assert "keeps 2 versions" in done.stdout
+    home = {**environment, "XDG_CACHE_HOME": str(tmp_path / "xdg")}
+    home.pop("FEDARCHIVE_CACHE", None)
+    done = fedarchive("cache", "clear", env=home)
+    assert done.stdout == f"{tmp_path}/xdg/fedarchive: removed 0 versions, 0 bytes\n"
+    assert not (tmp_path / "xdg").exists()
+
+
+@pytest.mark.parametrize("arguments", [["cache"], ["cache", "drop"], ["cache", "ls", "--older-than", "1y"]])
+def test_usage(fedarchive: Run, arguments: list[str]) -> None:
+    done = fedarchive(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_folder_of_others(fedarchive: Run, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    done = fedarchive("cache", "clear", "--dir", tmp_path / "open")
+    assert done.returncode == 2
+    assert "chmod 700" in done.stderr

@@ -1,0 +1,72 @@
+"""``fedarchive gc``: what killed writers left, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from archive.cli.dispatch import main
+from tests.storage.folderstore import FolderStore, reach
+
+
+def test_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    store = FolderStore(tmp_path)
+    reach(store, monkeypatch)
+    for number, path in enumerate(("runs/a.h5", "runs/b/c.h5", "others/d.h5", "runs/young.h5")):
+        store.begin(path).part(1, b"some")
+        old = time.time() - 90_000 * (number < 3)
+        os.utime(tmp_path / ".uploads" / str(number), (old, old))
+    assert main(["gc", "folder://runs", "--dry-run"]) == 0
+    assert "would remove 2" in capsys.readouterr().out
+    assert len(store.uploads()) == 4
+    assert main(["gc", "folder://runs", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [left["path"] for left in told["removed"]] == ["folder://runs/a.h5", "folder://runs/b/c.h5"]
+    assert store.uploads() == ["2", "3"]
+    assert main(["gc", "folder://runs/young.h5", "--older-than", "0s"]) == 0
+    assert store.uploads() == ["2"]
+
+
+def test_temporary_files(tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "runs"
+    (folder / "deep").mkdir(parents=True)
+    content = saved.read_bytes()[:9000]
+    litter = [folder / ".model.h5.0.tmp", folder / "deep" / f".x.{'a' * 16}.tmp", folder / ".empty.3.tmp"]
+    kept = [
+        folder / ".model.h5.1.tmp",  # held by a writer
+        folder / ".young.0.tmp",
+        folder / ".model.h5.9.tmp",  # no name of ours
+        folder / ".notes.0.tmp",  # not our content
+        folder / "model.h5.partial",
+        folder / "model.h5",
+    ]
+    for path in (*litter, *kept):
+        path.write_bytes(content)
+        if "young" not in path.name:
+            os.utime(path, (1e9, 1e9))
+    litter[2].write_bytes(b"")
+    kept[3].write_bytes(b"notes of somebody else")
+    for path in (litter[2], kept[3]):
+        os.utime(path, (1e9, 1e9))
+    (folder / ".link.0.tmp").symlink_to(saved)
+    with kept[0].open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main(["gc", str(folder), "--older-than", "1h"]) == 0
+    out = capsys.readouterr().out
+    assert f"{folder}: removed 3" in out
+    assert not any(path.exists() for path in litter)
+    assert all(path.exists() for path in kept)
+    assert saved.exists()
+
+
+def test_wrong_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gc", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    for age in ("1", "d", "1w", "-1d"):
+        assert main(["gc", str(tmp_path), f"--older-than={age}"]) == 2
+        assert "s, m, h or d" in capsys.readouterr().err
