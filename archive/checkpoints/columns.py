@@ -1,0 +1,144 @@
+"""Metrics and configs of many archives as columns: one row an archive, read from its index alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from archive.engine.reader import Reader, open_reader
+from archive.errors import HostileFileError, ReplacedError
+from archive.format.constants import KIND_ARRAYS, KINDS
+from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value, decode_value
+from archive.storage.url import parse_url
+
+__all__ = ["Name", "Row", "make_columns", "read_reader", "read_row"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+Name: TypeAlias = tuple[str, str, str]
+"""``metrics`` or ``configs``, record, key."""
+Row: TypeAlias = dict[Name, Value]
+"""The values of one archive."""
+
+
+def read_row(url: str, storage_options: Mapping[str, Any] | None) -> Row:
+    """Return the values in the index of an archive; those too large for an attribute are left out.
+
+    Raises
+    ------
+    ArchiveError
+        It is missing or damaged. Array bytes are not read, and may be damaged all the same.
+    """
+    # pread: a map of a file of which only the end is read costs more than it saves
+    location = parse_url(url, storage_options)
+    try:
+        reader = open_reader(location, access="pread", verify="first")
+    except ReplacedError:
+        reader = open_reader(location, access="pread", verify="first")
+    try:
+        return read_reader(reader)
+    finally:
+        reader.close()
+
+
+def read_reader(reader: Reader) -> Row:
+    """Return the values in the index of an open archive."""
+    records = reader.index.records
+    row: Row = {}
+    try:
+        for number, entries in reader.index.document.get("values", []):
+            record = records[number]
+            if record.kind == KIND_ARRAYS or number < 0:
+                raise HostileFileError("values of a record of arrays", path=reader.path)
+            for key, encoded in entries:
+                if not isinstance(encoded[1], dict):  # a dataset: it may have gigabytes
+                    row[KINDS[record.kind], record.name, str(key)] = decode_value(encoded)
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        if isinstance(error, HostileFileError):
+            raise
+        raise HostileFileError("the values in the index are malformed", path=reader.path) from error
+    return row
+
+
+def make_columns(
+    rows: Sequence[Row], reserved: Iterable[str] = ()
+) -> tuple[dict[str, NDArray], dict[str, str]]:
+    """Return columns by name, and the short names of full ones.
+
+    A column is called by its key where only one record has that key, else ``record/key``; where records
+    of both kinds have it, ``metrics/record/key``.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    reserved : iterable of str
+        Names that are taken.
+
+    Examples
+    --------
+    >>> columns, aliases = make_columns(
+    ...     [{("metrics", "fit", "loss"): 0.5}, {("metrics", "fit", "loss"): 0.0}]
+    ... )
+    >>> columns, aliases
+    ({'loss': array([0.5, 0. ])}, {'fit/loss': 'loss', 'metrics/fit/loss': 'loss'})
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    short = _short_names(names, set(reserved))
+    aliases: dict[str, str] = {}
+    for spelled in (lambda n: f"{n[1]}/{n[2]}", "/".join):
+        known: dict[str, list[Name]] = {}
+        for name in names:
+            known.setdefault(spelled(name), []).append(name)
+        for alias, meant in known.items():
+            if len(meant) == 1 and alias not in short.values():
+                aliases[alias] = short[meant[0]]
+    return {short[name]: make_column([row.get(name) for row in rows]) for name in names}, aliases
+
+
+def make_column(values: Sequence[Value | None]) -> NDArray:
+    """Return one value a row as an array; None where there is none.
+
+    Integers stay integers where none is missing, numbers become float64 with NaN for what is missing,
+    and anything else is kept as objects.
+
+    Examples
+    --------
+    >>> make_column([1, 2]), make_column([1, None]), make_column(["a", None])
+    (array([1, 2]), array([ 1., nan]), array(['a', None], dtype=object))
+    """
+    kinds = {type(value) for value in values}
+    if kinds == {bool}:
+        return np.array(values, bool)
+    dtype = _integer_type(values) if kinds == {int} else None
+    if dtype is not None:
+        return np.array(values, dtype)
+    if kinds <= {int, float, type(None)} and kinds & {int, float} and kinds != {int}:
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+    column: NDArray = np.empty(len(values), object)
+    for place, value in enumerate(values):  # one by one: lists of one length would become a second axis
+        column[place] = value
+    return column
+
+
+def _integer_type(values: Sequence[Any]) -> type[np.integer[Any]] | None:
+    low, high = min(values), max(values)
+    if low >= INT64_MIN and high <= INT64_MAX:
+        return np.int64
+    return np.uint64 if low >= 0 and high <= UINT64_MAX else None
+
+
+def _short_names(names: Sequence[Name], taken: set[str]) -> dict[Name, str]:
+    """Return a name for each column: the shortest that means no other."""
+    short: dict[Name, str] = {}
+    left = list(names)
+    for spelled in (lambda n: n[2], lambda n: f"{n[1]}/{n[2]}", "/".join, repr):
+        meant: dict[str, int] = {}
+        for name in left:
+            meant[spelled(name)] = meant.get(spelled(name), 0) + 1
+        for name in left:
+            if meant[spelled(name)] == 1 and spelled(name) not in taken:
+                short[name] = spelled(name)
+        taken = taken | set(short.values())
+        left = [name for name in left if name not in short]
+    return short

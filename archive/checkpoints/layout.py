@@ -1,0 +1,144 @@
+"""Names of files in a store, and what a round file says of itself.
+
+``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. Names of clients and nodes are
+spelled so that every file system keeps them apart: case-insensitive ones, those that normalise
+Unicode, and object stores that give ``%`` and ``~`` a meaning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+import re
+
+from archive.errors import ValueRangeError
+
+__all__ = [
+    "CHECKPOINT",
+    "client_path",
+    "context_path",
+    "parse_client",
+    "parse_round",
+    "require_name",
+    "require_round",
+    "round_path",
+    "spell",
+    "unspell",
+]
+
+CHECKPOINT = "fedarchive.checkpoint"
+"""Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them) and
+``digests``, of a client ``client``."""
+MAX_ROUND = 99_999_999
+MAX_STEM = 128
+"""Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
+
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
+_SPELLED = re.compile(r"(?:[a-z0-9_.-]|=[0-9a-f]{2})+")
+_ROUND = re.compile(r"([0-9]{8})\.h5")
+_CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
+
+
+def spell(name: str) -> str:
+    """Return a name in lower-case letters, digits, ``_``, ``-``, ``.`` and ``=`` with two hex digits.
+
+    Two names are never spelled alike, none begins with a dot, and the empty one is ``=``.
+
+    Examples
+    --------
+    >>> spell("client-7"), spell("Müller/A"), spell("..")
+    ('client-7', '=4d=c3=bcller=2f=41', '=2e.')
+    """
+    encoded = name.encode("utf-8", "surrogatepass")
+    spelled = "".join(chr(byte) if byte in _PLAIN else f"={byte:02x}" for byte in encoded)
+    if not spelled:
+        return "="
+    return f"=2e{spelled[1:]}" if spelled[0] == "." else spelled
+
+
+def unspell(spelled: str) -> str:
+    """Return the name behind what `spell` made.
+
+    Raises
+    ------
+    ValueRangeError
+        `spell` makes no such thing.
+
+    Examples
+    --------
+    >>> unspell("=4d=c3=bcller=2f=41")
+    'Müller/A'
+    """
+    if spelled == "=":
+        return ""
+    if not _SPELLED.fullmatch(spelled):
+        raise ValueRangeError("no name of a client", key=spelled[:80])
+    parts = re.split(r"=([0-9a-f]{2})", spelled)
+    encoded = b"".join(
+        bytes.fromhex(part) if place % 2 else part.encode() for place, part in enumerate(parts)
+    )
+    try:
+        return encoded.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise ValueRangeError("no name of a client", key=spelled[:80]) from error
+
+
+def round_path(number: int) -> str:
+    """Return the path of a round file in its store."""
+    return f"rounds/{number:08d}.h5"
+
+
+def client_path(number: int, spelled: str) -> str:
+    """Return the path of a client's file in its store."""
+    return f"rounds/{number:08d}/{_stem(spelled)}.h5"
+
+
+def context_path(node: str) -> str:
+    """Return the path of a node's context in its store."""
+    return f"contexts/{_stem(spell(node))}.h5"
+
+
+def parse_round(path: str) -> int | None:
+    """Return the number of a round by its path below ``rounds``; None for any other file."""
+    match = _ROUND.fullmatch(path)
+    return int(match[1]) if match else None
+
+
+def parse_client(path: str) -> tuple[int, str] | None:
+    """Return round and stem of a client's file by its path below ``rounds``; None for any other."""
+    match = _CLIENT.fullmatch(path)
+    return (int(match[1]), match[2]) if match and not match[2].startswith(".") else None
+
+
+def require_round(number: object) -> int:
+    """Return the number of a round.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no integer from 0 to 99,999,999.
+    """
+    if isinstance(number, bool):
+        raise TypeError("a round is an int, not bool")
+    try:
+        found = operator.index(number)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(f"a round is an int, not {type(number).__name__}") from error
+    if not 0 <= found <= MAX_ROUND:
+        raise ValueError(f"a round is from 0 to {MAX_ROUND}, not {found}")
+    return found
+
+
+def require_name(what: str, name: object) -> str:
+    """Return the name of a client or node; TypeError for anything but a str."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a str, not {type(name).__name__}")
+    return name
+
+
+def _stem(spelled: str) -> str:
+    """Return a spelled name as long as a file name may be; ``==`` is in no spelled name."""
+    if len(spelled) <= MAX_STEM:
+        return spelled
+    digest = hashlib.blake2b(spelled.encode(), digest_size=16).hexdigest()
+    return f"{spelled[: MAX_STEM - len(digest) - 2]}=={digest}"

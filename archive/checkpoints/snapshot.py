@@ -1,0 +1,109 @@
+"""Copies of records, so that a caller may go on training while they are saved."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from archive.engine.inputs import Inputs, RecordInput, gather, plain_array, source_of
+from archive.format.constants import KIND_ARRAYS, KIND_METRICS
+from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
+from archive.records.payload import BytesPayload
+from archive.records.tensors import is_tensor, tensor_to_elements
+
+__all__ = ["take_snapshot"]
+
+
+def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
+    """Return a copy of anything that `archive.save` takes, which no later change shows through.
+
+    Arrays that are still in an archive stay there, and bytes are shared: neither changes. Tied arrays
+    stay tied. An iterable is read to its end.
+
+    Parameters
+    ----------
+    records : RecordSet, RecordDict, Context, ArrayRecord, mapping, list or iterable
+
+    Returns
+    -------
+    RecordSet, RecordDict or Context
+        What would be read back if it were saved.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Something no archive holds.
+
+    Examples
+    --------
+    >>> layers = {"w": np.zeros(2)}
+    >>> kept = take_snapshot(layers)
+    >>> layers["w"] += 1
+    >>> kept["model"]["w"].numpy().tolist()
+    [0.0, 0.0]
+    """
+    inputs = gather(records, "model", None, None)
+    copies = _Copies()
+    made = [(record, _record(record, copies)) for record in inputs.records]
+    if inputs.container == "recorddict" or (inputs.context or {}).get("state") == "recorddict":
+        container: RecordSet | RecordDict = RecordDict({record.name: found for record, found in made})
+    else:
+        container = RecordSet()
+        for record, found in made:
+            container[record.name] = found
+    return container if inputs.context is None else _context(inputs, container)
+
+
+def _record(record: RecordInput, copies: _Copies) -> ArrayRecord | MetricRecord | ConfigRecord:
+    if record.kind == KIND_ARRAYS:
+        made = ArrayRecord({key: copies.of(array) for key, array in record.arrays})
+        made.attributes.update(_values(record.attributes))
+        return made
+    kind = MetricRecord if record.kind == KIND_METRICS else ConfigRecord
+    return kind(_values(record.values))
+
+
+def _values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _context(inputs: Inputs, state: RecordSet | RecordDict) -> Context:
+    fields = {key: value for key, value in (inputs.context or {}).items() if key != "state"}
+    return Context(**fields, state=state)
+
+
+class _Copies:
+    """Copies by what they were made of, so that what was one array is one again."""
+
+    def __init__(self) -> None:
+        self._made: dict[object, Array] = {}
+        # what was copied has to stay: an id or address is used again by the next object otherwise
+        self._alive: list[Any] = []
+        self._memo: dict[int, Any] = {}
+
+    def of(self, array: Any) -> Array:
+        """Return an Array of its own for an ndarray, a tensor, or an Array of ours or Flower's."""
+        if isinstance(array, Array):
+            return copy.deepcopy(array, self._memo)
+        source_of(array)  # what no archive holds is found now, and not in a thread later
+        if isinstance(array, np.ndarray):
+            return self._once(id(array), array, lambda: Array.from_numpy_ndarray(plain_array(array)))
+        if is_tensor(array):
+            elements, _ = tensor_to_elements(array)
+            where = elements.__array_interface__["data"][0], elements.strides, elements.shape, elements.dtype
+            return self._once(where, elements, lambda: Array.from_torch_tensor(array))
+        data = array.data  # Flower's, as `gather` has seen
+        if not isinstance(data, bytes):
+            data = bytes(data)
+        dtype, shape, stype = str(array.dtype), tuple(array.shape), str(array.stype)
+        payload = BytesPayload(data, dtype)
+        return self._once(id(data), data, lambda: Array.from_payload(dtype, shape, stype, payload))
+
+    def _once(self, identity: object, source: Any, make: Callable[[], Array]) -> Array:
+        if identity not in self._made:
+            self._made[identity] = make()
+            self._alive.append(source)
+        return self._made[identity]

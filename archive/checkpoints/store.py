@@ -1,0 +1,388 @@
+"""Rounds of a run in a folder: each appears complete or not at all, and is found again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from archive import api
+from archive.checkpoints.background import Background, side_by_side
+from archive.checkpoints.layout import (
+    client_path,
+    context_path,
+    require_name,
+    require_round,
+    round_path,
+    spell,
+    unspell,
+)
+from archive.checkpoints.litter import collect
+from archive.checkpoints.retention import BestBy, parse_goal, parse_policy, removable
+from archive.checkpoints.roundfile import DAMAGE, RoundReport
+from archive.checkpoints.rounds import Rounds
+from archive.checkpoints.snapshot import take_snapshot
+from archive.checkpoints.tables import Table, history_of
+from archive.engine.archive import Archive
+from archive.engine.report import SaveReport
+from archive.errors import ArchiveError, MissingError
+from archive.records import Context
+from archive.storage.folder import make_folder
+from archive.storage.url import URL, parse_url
+
+__all__ = ["CheckpointStore"]
+
+DAY = 86_400.0
+
+
+class CheckpointStore:
+    """Rounds of a run, what its clients sent, and the contexts of its nodes, as archives in a folder.
+
+    A round exists if and only if its file ``rounds/00000003.h5`` does, and that file appears complete or
+    not at all, after the files of its clients. There is no other state: any number of processes may
+    read, and of two that save one round, one gets ExistsError.
+
+    Parameters
+    ----------
+    url : str or path-like
+        The folder, local or any URL of fsspec. It is made with the first save; a relative path is taken
+        from where the process stands now.
+    keep_last : int, optional
+        Keep so many of the newest rounds.
+    keep_every : int, optional
+        Keep the rounds whose number it divides. Each save of a round removes those that neither keeps;
+        where neither is given, all are kept. The newest round, the newest that verifies and the
+        best always stay.
+    best_by : str or (str, "min" or "max"), optional
+        The metric that makes a round the best: ``"loss"`` the smallest, ``"-accuracy"`` or
+        ``("accuracy", "max")`` the largest. 0.0 is a value like any other, NaN is none; of equal ones the
+        newest round is the best. ``record/key`` where several records have that key.
+    background : bool, default False
+        Save a copy in a thread, and return at once. An error is raised by the next call, and by `close`.
+        One save runs at a time: the next waits for it.
+    storage_options : mapping, optional
+        Keyword arguments of the remote file system.
+
+    Examples
+    --------
+    >>> import archive, numpy as np, shutil
+    >>> shutil.rmtree("/tmp/fedarchive-doctest-run", ignore_errors=True)
+    >>> store = archive.CheckpointStore("/tmp/fedarchive-doctest-run", keep_last=2, best_by="loss")
+    >>> for number, loss in enumerate([0.5, 0.0, 0.3, 0.2], start=1):
+    ...     _ = store.save({"drift": np.full(2, number)}, number, client="client-7")
+    ...     _ = store.save({"w": np.full(3, number)}, number, metrics={"loss": loss})
+    >>> store.rounds(), store.clients(4)
+    ([2, 3, 4], ['client-7'])
+    >>> store.open("latest")["w"].numpy(), store.open("best", client="client-7")["drift"].numpy()
+    (array([4, 4, 4]), array([2, 2]))
+    >>> store.history()["loss"].tolist()
+    [0.0, 0.3, 0.2]
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        keep_last: int | None = None,
+        keep_every: int | None = None,
+        best_by: BestBy | None = None,
+        background: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._files = Rounds(url, storage_options)
+        self._options = storage_options
+        self._policy = parse_policy(keep_last, keep_every)
+        self._goal = parse_goal(best_by)
+        self._in_background = background
+        self._background = Background()
+
+    @property
+    def url(self) -> str:
+        """The folder, absolute."""
+        return self._files.url
+
+    def save(
+        self,
+        records: Any,
+        round: int,  # noqa: A002 the word of the field
+        *,
+        client: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        background: bool | None = None,
+    ) -> SaveReport | None:
+        """Save a round, or what one client contributes to a round that is to come.
+
+        Parameters
+        ----------
+        records : RecordSet, RecordDict, Context, ArrayRecord, mapping, list or iterable
+            As for `archive.save`.
+        round : int
+            From 0 to 99,999,999.
+        client : str, optional
+            Save a client's file of this round; before the round itself, whose file names it with its digest.
+            A file that a killed run left is replaced.
+        metrics : mapping, optional
+            As for `archive.save`.
+        background : bool, optional
+            For this save only.
+
+        Returns
+        -------
+        SaveReport or None
+            None in the background.
+
+        Raises
+        ------
+        ExistsError
+            The round is there already, also where another process saved it meanwhile.
+        ReplacedError
+            Another process replaced the file of a client that this store saved.
+        ArchiveError
+            As for `archive.save`; other rounds are untouched.
+
+        Notes
+        -----
+        A round has the clients that this store saved for it; where it saved none, it has those whose
+        files are in the round's folder (clients that save by themselves). Other files there are left-overs
+        of a run that was killed: call ``gc(0)`` before such a run goes on.
+        """
+        number = require_round(round)
+        self._background.settle()
+        if client is None:
+            job = partial(self._save_round, number)
+        else:
+            job = partial(self._files.save_client, number, spell(require_name("client", client)))
+        return self._run(job, records, metrics, background)
+
+    def open(
+        self,
+        round: int | str,  # noqa: A002 the word of the field
+        client: str | None = None,
+        *,
+        mode: str = "r",
+        verify: str | None = None,
+    ) -> Archive:
+        """Open a round, or what a client contributed to it.
+
+        Parameters
+        ----------
+        round : int, "latest" or "best"
+        client : str, optional
+        mode : {"r", "c"}, default "r"
+            As for `archive.open`.
+        verify : {"first", "open", "off"}, optional
+            As for `archive.open`. ``"open"`` for ``"latest"`` and ``"best"``, which a run goes on from: every
+            byte is read before anything is handed out. ``"first"`` for a number.
+
+        Raises
+        ------
+        DamagedError, TruncatedError, NotAnArchiveError, HostileFileError
+            It is damaged. No other round is taken instead; of ``"latest"`` the message names the newest
+            that verifies. Or the client's file is not the one that the round was saved with.
+        MissingError
+            There is no such round, or the client has no part in it.
+        """
+        self._background.settle()
+        if client is not None:
+            require_name("client", client)
+        how = verify if verify is not None else "open" if isinstance(round, str) else "first"
+        if round == "latest":
+            return self._open_latest(client, mode, how)
+        number = self._best() if round == "best" else require_round(round)
+        return self._files.open(number, client, mode, how)
+
+    def rounds(self) -> list[int]:
+        """Return the numbers of all rounds, oldest first; damaged ones are among them."""
+        self._background.settle()
+        return self._files.numbers()
+
+    def clients(self, round: int) -> list[str]:  # noqa: A002 the word of the field
+        """Return the names of the clients that have a part in a round, sorted."""
+        self._background.settle()
+        return sorted(map(unspell, self._files.clients(self._files.require(require_round(round)))))
+
+    def save_context(self, node: str, context: Any) -> SaveReport | None:
+        """Save the Context of a node in place of the one before."""
+        self._background.settle()
+        path = context_path(require_name("node", node))
+        if not hasattr(context, "state") or not hasattr(context, "run_config"):
+            raise TypeError(f"a context must be a Context, not {type(context).__name__}")
+        return self._run(partial(self._save_context, path), context, None, None)
+
+    def context(self, node: str) -> Context:
+        """Return the Context of a node, as it was saved last; its arrays are read when they are asked for.
+
+        Raises
+        ------
+        MissingError
+            None was saved.
+        """
+        self._background.settle()
+        url = self._files.path(context_path(require_name("node", node)))
+        context = api.open(url, storage_options=self._options).context
+        if self._files.remote:
+            # the next save replaces the object, and arrays that are still there with it
+            context.state = api.load(url, storage_options=self._options)
+        return context
+
+    def history(self, *, clients: bool = False) -> Table:
+        """Return metrics and configs of all rounds as columns; no array byte is read.
+
+        Parameters
+        ----------
+        clients : bool, default False
+            A row for each client of each round too, with its name in the column ``client``.
+
+        Returns
+        -------
+        Table
+            As `archive.table`, with one row a round, oldest first.
+
+        Raises
+        ------
+        ArchiveError
+            A round is damaged.
+        """
+        self._background.settle()
+        files = self._files
+        rounds = files.numbers()
+        rows = [(number, "", files.path(round_path(number))) for number in rounds]
+        if clients:
+            found = side_by_side(files.clients, rounds, remote=files.remote)
+            for number, names in zip(rounds, found, strict=True):
+                rows += [(number, unspell(name), files.path(client_path(number, name))) for name in names]
+        return history_of(sorted(rows), self._options, clients=clients)
+
+    def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
+        """Read every byte of a round and of its client files, and compare it with its digest.
+
+        Returns
+        -------
+        RoundReport
+            Damage is reported, not raised.
+        """
+        self._background.settle()
+        return self._files.verify(self._files.require(require_round(round)))
+
+    def remove(self, round: int) -> None:  # noqa: A002 the word of the field
+        """Remove a round and its client files, as one that is damaged and in the way of a new one."""
+        self._background.settle()
+        self._files.remove(self._files.require(require_round(round)))
+
+    def prune(self) -> list[int]:
+        """Remove the rounds that are not kept, and return their numbers.
+
+        The newest round is read and verified first, and the ones before it until one verifies: that one
+        stays. Where none does, nothing is removed.
+        """
+        self._background.settle()
+        return self._prune()
+
+    def gc(self, older_than: float = DAY) -> list[str]:
+        """Remove what killed runs left, and return the paths.
+
+        Client files that no round names, temporary and partial files whose writer is gone, and uploads that
+        were never ended; never a round, a context, or a file of anybody else.
+
+        Parameters
+        ----------
+        older_than : float
+            Seconds since it was last written. 0 only where nobody else saves into this store.
+        """
+        self._background.settle()
+        return collect(self._files, older_than)
+
+    def close(self) -> None:
+        """Wait for the save in the background and raise its error. The store may be used again."""
+        self._background.close()
+
+    def __enter__(self) -> CheckpointStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except (ArchiveError, OSError, TypeError, ValueError) as failed:
+            if hasattr(error, "add_note"):  # what ended the block stays what it is; Python 3.10 has no notes
+                error.add_note(f"and a save in the background failed: {failed}")
+
+    def __repr__(self) -> str:
+        return f"CheckpointStore({parse_url(self.url, self._options).display!r})"
+
+    def _run(
+        self,
+        job: Callable[[Any, Any], SaveReport],
+        records: Any,
+        metrics: Mapping[str, Any] | None,
+        background: bool | None,
+    ) -> SaveReport | None:
+        """Save now, or a copy in the background."""
+        if not (self._in_background if background is None else background):
+            return job(records, metrics)
+        self._background.start(partial(job, take_snapshot(records), copy.deepcopy(metrics)))
+        return None
+
+    def _save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
+        report = self._files.save_round(number, records, metrics)
+        if self._policy.removes:
+            try:
+                self._prune()
+            except ArchiveError as error:
+                error.problem = f"round {number} was saved, but older ones were not removed: {error.problem}"
+                raise
+        return report
+
+    def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
+        make_folder(self._files.path("contexts"), self._options)
+        return api.save(context, self._files.path(path), storage_options=self._options)
+
+    def _open_latest(self, client: str | None, mode: str, verify: str) -> Archive:
+        number = self._files.newest()
+        try:
+            return self._files.open(number, client, mode, verify)
+        except DAMAGE as error:
+            whole = self._files.newest_whole()
+            error.remedy = (
+                "no round verifies"
+                if whole is None
+                else f"round {whole} is the newest that verifies: open({whole})"
+            )
+            raise
+
+    def _best(self) -> int:
+        if self._goal is None:
+            raise ValueError('open("best") needs a store with best_by')
+        best, damaged = self._files.best(self._goal)
+        if damaged:
+            number, error = damaged[-1]
+            error.remedy = f"it may be the best: remove({number}), or open a round by its number" + (
+                f"; of the others {best} is the best" if best is not None else ""
+            )
+            raise error
+        if best is None:
+            raise MissingError(
+                f"no round has the metric {self._goal.metric!r}",
+                path=parse_url(self.url, self._options).display,
+                remedy="pass metrics= to save()",
+            )
+        return best
+
+    def _prune(self) -> list[int]:
+        files = self._files
+        going = set(removable(files.numbers(), self._policy))
+        if going and self._goal is not None:
+            going.discard(-1 if (best := files.best(self._goal)[0]) is None else best)
+        whole = files.newest_whole() if going else None
+        if whole is None:
+            return []
+        removed = sorted(going - {whole})
+        for number in removed:
+            files.remove(number)
+        return removed

@@ -1,0 +1,155 @@
+"""`archive.table`: metrics and configs of many archives as columns, without a store."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from archive.checkpoints.background import side_by_side
+from archive.checkpoints.columns import NDArray, Row, make_column, make_columns, read_row
+from archive.checkpoints.layout import CHECKPOINT, unspell
+from archive.errors import MissingError
+from archive.storage.folder import list_files
+from archive.storage.url import URL, parse_url
+
+__all__ = ["Table", "history_of", "table"]
+
+_MAGIC = re.compile(r"[*?[]")
+Options = Mapping[str, Any] | None
+
+
+class Table(dict[str, NDArray]):
+    """A dict of columns of one length; a column is also found by its full name, ``record/key``."""
+
+    def __init__(self, columns: Mapping[str, NDArray], aliases: Mapping[str, str]) -> None:
+        super().__init__(columns)
+        self._aliases = dict(aliases)
+
+    def __missing__(self, name: str) -> NDArray:
+        if name in self._aliases:
+            return self[self._aliases[name]]
+        raise KeyError(f"no column {name!r}; there are {', '.join(map(repr, self))}")
+
+
+def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Table:
+    """Return metrics and configs of many archives as columns; no array byte is read.
+
+    Parameters
+    ----------
+    urls : str, path-like or iterable of them
+        A pattern (``*``, ``?``, ``[...]``, ``**`` for any folders), local or of any URL of fsspec; or the
+        archives one by one, which are then taken in that order.
+    storage_options : mapping, optional
+        Keyword arguments of the remote file system.
+
+    Returns
+    -------
+    Table
+        A dict of arrays of one length, which pandas takes as it is. ``path``; ``round`` and ``client`` where
+        the archives are of a `CheckpointStore`; and one column for each metric and config, called by
+        its key where only one record has that key, else ``record/key``. Integers and floats are numbers,
+        NaN where an archive has none; str, lists and bytes are objects, None where it has none. Values of
+        more than 60,000 bytes are left out: they are datasets, and not in the index.
+
+    Raises
+    ------
+    ArchiveError
+        An archive is damaged, or is none.
+
+    Examples
+    --------
+    >>> import archive, os
+    >>> os.makedirs("/tmp/fedarchive-doctest", exist_ok=True)
+    >>> for client, loss in enumerate([0.5, 0.0]):
+    ...     url = f"/tmp/fedarchive-doctest/{client}.h5"
+    ...     _ = archive.save({}, url, metrics={"loss": loss}, configs={"lr": 0.1})
+    >>> found = archive.table("/tmp/fedarchive-doctest/*.h5")
+    >>> list(found), found["loss"].tolist(), found["metrics/loss"].tolist()
+    (['path', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
+    """
+    paths = _matching(urls, storage_options)
+    rows = [row for row in _read_rows(paths, storage_options, missing_ok=False) if row is not None]
+    columns = {"path": _texts(paths)}
+    rounds = [row.get(("configs", CHECKPOINT, "round")) for row in rows]
+    if any(number is not None for number in rounds):
+        columns["round"] = make_column(rounds)
+    clients = [row.get(("configs", CHECKPOINT, "client")) for row in rows]
+    if any(name is not None for name in clients):
+        columns["client"] = _texts([unspell(name) if isinstance(name, str) else None for name in clients])
+    return _tabulate(columns, rows)
+
+
+def history_of(
+    files: Sequence[tuple[int, str, str]], storage_options: Options, *, clients: bool = False
+) -> Table:
+    """Return the columns of (round, client, URL); what was removed meanwhile is left out."""
+    urls = [url for _, _, url in files]
+    rows = _read_rows(urls, storage_options, missing_ok=True)
+    kept = [(*file, row) for file, row in zip(files, rows, strict=True) if row is not None]
+    columns = {
+        "path": _texts([url for _, _, url, _ in kept]),
+        "round": make_column([file[0] for file in kept]),
+    }
+    if clients:
+        columns["client"] = _texts([client for _, client, _, _ in kept])
+    return _tabulate(columns, [row for *_, row in kept])
+
+
+def _read_rows(paths: Sequence[str], storage_options: Options, *, missing_ok: bool) -> list[Row | None]:
+    def read(path: str) -> Row | None:
+        try:
+            return read_row(path, storage_options)
+        except MissingError:
+            if missing_ok:
+                return None
+            raise
+
+    remote = any(parse_url(path, storage_options).remote for path in paths[:1])
+    return side_by_side(read, paths, remote=remote)
+
+
+def _tabulate(columns: dict[str, NDArray], rows: Sequence[Row]) -> Table:
+    told = [{name: value for name, value in row.items() if name[1] != CHECKPOINT} for row in rows]
+    named, aliases = make_columns(told, columns)
+    return Table(columns | named, aliases)
+
+
+def _texts(values: Sequence[str | None]) -> NDArray:
+    column: NDArray = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _matching(urls: URL | Iterable[URL], storage_options: Options) -> list[str]:
+    """Return what a pattern matches, sorted, or the archives that were named."""
+    if not isinstance(urls, (str, os.PathLike)):
+        return [os.fspath(url) for url in urls]
+    location = parse_url(urls, storage_options)
+    if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
+        return [location.path]
+    if not location.remote:
+        return sorted(glob.glob(location.path, recursive=True))  # noqa: PTH207 of strings, and faster
+    start = _MAGIC.search(location.path)
+    folder = location.path[: start.start() if start else None].rpartition("/")[0]
+    pattern = location.path[len(folder) + 1 :].split("/")
+    found = (entry.path for entry in list_files(folder, storage_options))
+    return [f"{folder}/{path}" for path in sorted(found) if _matches(path.split("/"), pattern)]
+
+
+def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether the parts of a path match those of a pattern, as `glob.glob` has it."""
+    if not pattern:
+        return not path
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        here = _matches(path, rest) if rest else len(path) <= 1
+        return here or (bool(path) and path[0][:1] != "." and _matches(path[1:], pattern))
+    if not path or (path[0].startswith(".") and not first.startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(path[0], first) and _matches(path[1:], rest)

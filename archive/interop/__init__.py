@@ -1,0 +1,1 @@
+"""Other libraries' objects: each module imports its library when it is used."""

@@ -1,0 +1,101 @@
+"""A store behind an S3 server: the same rounds, the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import ExistsError, MissingError, TruncatedError, UnsupportedURLError
+from tests.servers.s3 import BUCKET, S3Server, s3_server
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: S3Server, request: pytest.FixtureRequest) -> str:
+    return f"s3://{BUCKET}/{request.node.name}/run"
+
+
+def fill(store: archive.CheckpointStore, *numbers: int) -> archive.CheckpointStore:
+    for number in numbers:
+        for client in ("a", "B"):
+            store.save({"c": np.full(3, number)}, number, client=client, metrics={"n": number})
+        store.save({"w": np.full(5, number)}, number, metrics={"loss": abs(number - 2)})
+    return store
+
+
+def test_rounds_of_a_bucket(server: S3Server, url: str) -> None:
+    options: dict[str, Any] = server.options()
+    store = fill(
+        archive.CheckpointStore(url, keep_last=1, best_by="loss", storage_options=options), 1, 2, 3, 4
+    )
+    assert store.rounds() == [2, 4]
+    assert store.clients(4) == ["B", "a"]
+    assert store.open("latest")["w"].numpy().tolist() == [4] * 5
+    assert store.open("best", client="B")["c"].numpy().tolist() == [2] * 3
+    assert store.history(clients=True)["client"].tolist() == ["", "B", "a"] * 2
+    table = archive.table(f"{url}/rounds/*/*.h5", storage_options=options)
+    assert table["n"].tolist() == [2, 2, 4, 4]
+    assert store.verify(4).files == 3
+    with pytest.raises(ExistsError):
+        store.save({}, 4)
+    with pytest.raises(MissingError):
+        store.open(3)
+    context = archive.Context(1, 2, {}, archive.RecordDict({"m": archive.ArrayRecord([np.ones(3)])}), {})
+    store.save_context("node", context)
+    old = store.context("node")
+    store.save_context("node", archive.Context(1, 2, {}, archive.RecordDict(), {}))
+    assert old == context, "what was read of a context that was replaced stays"
+
+
+def test_damage_and_left_overs_in_a_bucket(server: S3Server, url: str) -> None:
+    store = fill(archive.CheckpointStore(url, storage_options=server.options()), 1, 2)
+    key = f"{url.removeprefix(f's3://{BUCKET}/')}/rounds/00000002.h5"
+    body = server.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    server.client.put_object(Bucket=BUCKET, Key=key, Body=body[:-1])
+    with pytest.raises(TruncatedError, match="round 1 is the newest that verifies"):
+        store.open("latest")
+    store.save({"c": np.zeros(2)}, 3, client="orphan")
+    assert store.gc() == []
+    assert store.gc(0) == ["rounds/00000003/orphan.h5"]
+    store.remove(2)
+    assert fill(store, 2).rounds() == [1, 2]
+
+
+def test_of_two_writers_one_wins(server: S3Server, url: str) -> None:
+    def race(writer: int) -> list[int]:
+        store = archive.CheckpointStore(url, storage_options=server.options())
+        won = []
+        for number in range(5):
+            try:
+                store.save({"w": np.full(5, writer)}, number)
+                won.append(number)
+            except ExistsError:
+                pass
+        return won
+
+    with ThreadPoolExecutor(2) as pool:
+        wins = list(pool.map(race, range(2)))
+    assert sorted(wins[0] + wins[1]) == list(range(5))
+    store = archive.CheckpointStore(url, storage_options=server.options())
+    for writer, won in enumerate(wins):
+        for number in won:
+            assert store.open(number)["w"].numpy().tolist() == [writer] * 5
+
+
+def test_a_store_that_cannot_promise_exclusive_creation_says_so() -> None:
+    store = archive.CheckpointStore("memory://no-promise")
+    with pytest.raises(UnsupportedURLError, match="overwrite=False cannot be promised"):
+        store.save({}, 1)

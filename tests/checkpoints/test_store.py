@@ -1,0 +1,615 @@
+"""CheckpointStore: rounds that exist or do not, what is kept, what is found again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import (
+    ArchiveError,
+    DamagedError,
+    ExistsError,
+    MissingError,
+    ReplacedError,
+    StorageError,
+    TruncatedError,
+    UnsupportedDtypeError,
+)
+
+ROOT = Path(__file__).parents[2]
+Store = archive.CheckpointStore
+
+
+def arrays(number: int) -> dict[str, np.ndarray[Any, Any]]:
+    return {"w": np.full(1000, number, "f8"), "b": np.full(3, number, "i4")}
+
+
+def fill(store: Store, *numbers: int, clients: int = 0, **metrics: Any) -> Store:
+    for number in numbers:
+        for client in range(clients):
+            store.save({"c": np.full(5, number * 100 + client)}, number, client=f"client-{client}")
+        store.save(arrays(number), number, metrics=metrics or {"loss": 1 / number})
+    return store
+
+
+def flip(path: Path, content: bytes) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(content)] ^= 1
+    path.write_bytes(data)
+
+
+def damage(folder: Path, number: int) -> None:
+    flip(folder / f"rounds/{number:08d}.h5", np.full(1000, number, "f8").tobytes())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_layout_and_reading_back(tmp_path: Path) -> None:
+    fill(Store(tmp_path / "run"), 1, 2, clients=2)
+    assert files(tmp_path / "run") == [
+        "rounds/00000001.h5",
+        "rounds/00000001/client-0.h5",
+        "rounds/00000001/client-1.h5",
+        "rounds/00000002.h5",
+        "rounds/00000002/client-0.h5",
+        "rounds/00000002/client-1.h5",
+    ]
+    again = Store(tmp_path / "run")
+    assert again.rounds() == [1, 2]
+    assert again.clients(2) == ["client-0", "client-1"]
+    with again.open(1) as opened:
+        assert opened["w"].numpy().tolist() == [1] * 1000
+        assert opened.records.metrics_records["metrics"] == {"loss": 1.0}
+        assert not opened.records.configs_records, "what the store adds is not handed out"
+    assert again.open(2, client="client-1")["c"].numpy().tolist() == [201] * 5
+    assert again.open("latest")["b"].numpy().tolist() == [2, 2, 2]
+    assert again.verify(2).files == 3
+    assert again.verify(2)
+    assert repr(again) == f"CheckpointStore({str(tmp_path / 'run')!r})"
+
+
+def test_how_a_round_is_opened(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1)
+    with store.open("latest", mode="c") as opened:
+        opened["w"].numpy()[0] = 7
+        assert opened["w"].numpy()[0] in (1, 7)
+    assert store.verify(1)
+    with pytest.raises(TypeError, match="archives are immutable"):
+        store.open(1, mode="w")
+    with pytest.raises(ValueError, match="verify must be one of"):
+        store.open(1, verify="never")
+    with pytest.raises(TypeError, match="a round is an int, not str"):
+        store.open("newest")
+    with pytest.raises(TypeError, match="client must be a str"):
+        store.open(1, client=7)  # type: ignore[arg-type]
+
+
+def test_nothing_is_made_by_reading(tmp_path: Path) -> None:
+    store = Store(tmp_path / "run", best_by="loss")
+    assert store.rounds() == []
+    assert {name: len(column) for name, column in store.history().items()} == {"path": 0, "round": 0}
+    assert store.prune() == store.gc(0) == []
+    for number in ("latest", "best", 3):
+        with pytest.raises(MissingError):
+            store.open(number)
+    with pytest.raises(MissingError):
+        store.clients(3)
+    with pytest.raises(MissingError):
+        store.context("7")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_folder_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store("run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    fill(store, 1)
+    assert files(tmp_path) == ["run/rounds/00000001.h5"]
+
+
+@pytest.mark.parametrize("container", ["recorddict", "recordset", "context"])
+def test_what_is_handed_out_is_what_was_saved(tmp_path: Path, container: str) -> None:
+    records = archive.RecordDict(
+        {
+            "model": archive.ArrayRecord([np.ones(3)]),
+            "fit": archive.MetricRecord({"loss": [0.5, 0.0]}),
+            "run": archive.ConfigRecord({"lr": 0.1}),
+        }
+    )
+    saved: Any = records
+    if container == "recordset":
+        saved = archive.RecordSet(
+            {"model": records["model"]}, {"fit": records["fit"]}, {"run": records["run"]}
+        )
+    if container == "context":
+        saved = archive.Context(1, 2, {"partition-id": 0}, records, {"lr": 0.1})
+    for background in (False, True):
+        with Store(tmp_path / str(background), background=background) as store:
+            store.save(saved, 1)
+            store.save(saved, 2, client="a")
+            store.save(saved, 2)
+        for opened in (store.open(1), store.open(2, client="a")):
+            assert (opened.context if container == "context" else opened.records) == saved
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "",
+            ".",
+            "..",
+            "../../escape",
+            "/etc/passwd",
+            "a/b",
+            "Client",
+            "client",
+            "CLIENT",
+            "nul\0",
+            "a b\n",
+        ),
+        *("%41", "=41", "\udc80", "é", "e\u0301", "中" * 200, "x" * 1000, "x" * 1001, ".h5", "a.h5"),
+        *(".a.h5.0.tmp", "~"),
+    ],
+)
+def test_any_name_of_a_client_or_node(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path / "run")
+    store.save({"c": np.arange(3)}, 1, client=name)
+    store.save(arrays(1), 1)
+    context = archive.Context(1, 2, {}, archive.RecordDict(), {})
+    store.save_context(name, context)
+    again = Store(tmp_path / "run")
+    assert again.clients(1) == [name]
+    assert again.open(1, client=name)["c"].numpy().tolist() == [0, 1, 2]
+    assert again.context(name) == context
+    assert again.history(clients=True)["client"].tolist() == ["", name]
+    written = [Path(path) for path in files(tmp_path)]
+    assert sorted(str(path.parent) for path in written) == [
+        "run/contexts",
+        "run/rounds",
+        "run/rounds/00000001",
+    ]
+    assert all(path.name == path.name.lower() and len(path.name) < 140 for path in written)
+    assert again.gc(0) == []
+
+
+def test_names_that_some_file_systems_confuse_stay_apart(tmp_path: Path) -> None:
+    names = ["a", "A", "é", "e\u0301", "É", "x" * 1000, "x" * 1001, "", "=", ".", "..", "a/b", "a\\b"]
+    store = Store(tmp_path)
+    for place, name in enumerate(names):
+        store.save({"c": np.array([place])}, 1, client=name)
+    store.save({}, 1)
+    assert store.clients(1) == sorted(names)
+    assert [store.open(1, client=name)["c"].numpy()[0] for name in names] == list(range(len(names)))
+    found = [path.name for path in (tmp_path / "rounds/00000001").iterdir()]
+    assert len({name.lower() for name in found}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(-1, ValueError), (10**8, ValueError), (True, TypeError), (1.0, TypeError), ("1", TypeError)],
+)
+def test_rounds_that_are_none(tmp_path: Path, number: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="round"):
+        Store(tmp_path).save(arrays(1), number)
+
+
+def test_odd_numbers_of_rounds(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in (10**8 - 1, np.int64(5), 0):
+        store.save(arrays(1), number)
+    assert store.rounds() == [0, 5, 99_999_999]
+
+
+# Existing
+
+
+def test_a_round_is_saved_once(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1)
+    with pytest.raises(ExistsError, match="round 1"):
+        store.save(arrays(9), 1)
+    with pytest.raises(ExistsError, match="round 1"):
+        store.save(arrays(9), 1, client="late")
+    assert store.open(1)["w"].numpy()[0] == 1
+    store.remove(1)
+    assert fill(store, 1).rounds() == [1]
+
+
+RACER = """
+import sys
+import numpy as np
+import archive
+store = archive.CheckpointStore(sys.argv[1])
+sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
+for number in range(1, 31):
+    try:
+        store.save({"w": np.full(2000, int(sys.argv[2]))}, number)
+        print("won", flush=True)
+    except archive.errors.ExistsError:
+        print("lost", flush=True)
+"""
+
+
+def test_of_two_processes_one_wins_each_round(tmp_path: Path) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, tmp_path, str(number)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        racer.stdout.readline()
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    told = [racer.communicate()[0].split() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    store = Store(tmp_path)
+    assert store.rounds() == list(range(1, 31))
+    for place, (first, second) in enumerate(zip(*told, strict=True)):
+        assert {first, second} == {"won", "lost"}
+        winner = 0 if first == "won" else 1
+        assert store.open(place + 1)["w"].numpy().tolist() == [winner] * 2000
+    assert store.gc(0) == []
+
+
+# Clients
+
+
+def test_clients_that_save_by_themselves(tmp_path: Path) -> None:
+    server = Store(tmp_path)
+    for name in "ab":
+        Store(tmp_path).save({"c": np.ones(2)}, 1, client=name)
+    server.save(arrays(1), 1)
+    assert server.clients(1) == ["a", "b"]
+
+
+def test_what_a_killed_run_left_is_no_part_of_a_round(tmp_path: Path) -> None:
+    killed = Store(tmp_path)
+    killed.save({"c": np.zeros(2)}, 1, client="a")
+    killed.save({"c": np.zeros(2)}, 1, client="gone")
+    store = Store(tmp_path)
+    store.save({"c": np.ones(2)}, 1, client="a")
+    store.save(arrays(1), 1)
+    assert store.clients(1) == ["a"]
+    with pytest.raises(MissingError, match="'gone' has no part in round 1"):
+        store.open(1, client="gone")
+    assert store.gc() == []
+    assert store.gc(0) == ["rounds/00000001/gone.h5"]
+    assert store.open(1, client="a")["c"].numpy().tolist() == [1, 1]
+
+
+def test_a_client_file_that_was_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save({"c": np.zeros(2)}, 1, client="a")
+    Store(tmp_path).save({"c": np.ones(2)}, 1, client="a")
+    with pytest.raises(ReplacedError, match="client 'a'"):
+        store.save(arrays(1), 1)
+    assert store.rounds() == []
+    Store(tmp_path).save(arrays(1), 1)
+    archive.save({"c": np.full(2, 7)}, tmp_path / "rounds/00000001/a.h5")
+    with pytest.raises(DamagedError, match="not the file that its round was saved with"):
+        store.open(1, client="a")
+    report = store.verify(1)
+    assert not report
+    assert report.failures[0].startswith("rounds/00000001/a.h5: not the file")
+    (tmp_path / "rounds/00000001/a.h5").unlink()
+    with pytest.raises(MissingError):
+        store.open(1, client="a")
+    assert not store.verify(1).ok
+
+
+def test_a_damaged_client_file_is_not_taken_into_a_round(tmp_path: Path) -> None:
+    Store(tmp_path).save({"c": np.zeros(2)}, 1, client="a")
+    path = tmp_path / "rounds/00000001/a.h5"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(TruncatedError):
+        Store(tmp_path).save(arrays(1), 1)
+    path.unlink()
+    archive.save({"c": np.zeros(2)}, path)
+    with pytest.raises(DamagedError, match="no file of a client of round 1"):
+        Store(tmp_path).save(arrays(1), 1)
+    assert Store(tmp_path).rounds() == []
+
+
+def test_thousands_of_clients(tmp_path: Path) -> None:
+    """Names and digests of 2,500 clients are too large for attributes, and are datasets."""
+    store = Store(tmp_path)
+    names = {f"client-{number}": f"{number:032x}" for number in range(2500)}
+    from archive.checkpoints.roundfile import read_clients, round_marks
+
+    (tmp_path / "rounds").mkdir()
+    archive.save(arrays(1), tmp_path / "rounds/00000001.h5", configs=round_marks(1, names))
+    assert read_clients(str(tmp_path / "rounds/00000001.h5"), None) == names
+    assert store.clients(1) == sorted(names)
+    assert store.history()["round"].tolist() == [1]
+
+
+# Damage
+
+
+def test_latest_says_which_round_verifies(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1, 2, 3, 4)
+    damage(tmp_path, 4)
+    damage(tmp_path, 3)
+    with pytest.raises(DamagedError, match=r"round 2 is the newest that verifies: open\(2\)"):
+        store.open("latest")
+    assert store.rounds() == [1, 2, 3, 4]
+    assert store.open("latest", verify="first").info.arrays == 2
+    path = tmp_path / "rounds/00000004.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(TruncatedError, match="round 2 is the newest"):
+        store.open("latest")
+    for number in (1, 2):
+        damage(tmp_path, number)
+    with pytest.raises(ArchiveError, match="no round verifies"):
+        store.open("latest")
+
+
+def test_a_damaged_round_gives_way_when_it_is_removed(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1, 2, clients=1)
+    damage(tmp_path, 2)
+    store.remove(2)
+    assert files(tmp_path) == ["rounds/00000001.h5", "rounds/00000001/client-0.h5"]
+    with pytest.raises(MissingError):
+        store.remove(2)
+    assert fill(store, 2).rounds() == [1, 2]
+
+
+# Keeping
+
+
+def test_keep_last_and_every(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path, keep_last=2, keep_every=5), *range(1, 13), clients=1)
+    assert store.rounds() == [5, 10, 11, 12]
+    assert sorted(path.name for path in (tmp_path / "rounds").iterdir() if path.is_dir()) == [
+        f"{number:08d}" for number in (5, 10, 11, 12)
+    ]
+
+
+def test_the_best_stays_and_zero_is_a_value(tmp_path: Path) -> None:
+    store = Store(tmp_path, keep_last=1, best_by="loss")
+    for number, loss in enumerate([0.5, 0.0, 0.0, float("nan"), 0.25, -0.0 + 1], start=1):
+        fill(store, number, loss=loss)
+    assert store.rounds() == [3, 6]
+    assert store.open("best")["w"].numpy()[0] == 3
+
+
+def test_the_largest_is_the_best(tmp_path: Path) -> None:
+    fill(Store(tmp_path), 1, accuracy=0.1)
+    fill(Store(tmp_path), 2, accuracy=0.9)
+    fill(Store(tmp_path), 3, loss=5)
+    for best_by in ("-accuracy", ("accuracy", "max"), ("metrics/accuracy", "max")):
+        assert Store(tmp_path, best_by=best_by).open("best")["w"].numpy()[0] == 2
+    assert Store(tmp_path, best_by=("accuracy", "min")).open("best")["w"].numpy()[0] == 1
+    with pytest.raises(ValueError, match="say which is better"):
+        Store(tmp_path, best_by="accuracy")
+    with pytest.raises(MissingError, match="'perplexity'"):
+        Store(tmp_path, best_by="perplexity").open("best")
+    with pytest.raises(ValueError, match="best_by"):
+        Store(tmp_path).open("best")
+
+
+def test_a_metric_of_several_records(tmp_path: Path) -> None:
+    store = Store(tmp_path, best_by="loss", keep_last=1)
+    store.save(arrays(1), 1, metrics={"fit": {"loss": 0.1}, "test": {"loss": 0.3}})
+    with pytest.raises(ValueError, match="name one: fit/loss, test/loss"):
+        store.open("best")
+    store = Store(tmp_path, best_by="test/loss")
+    store.save(arrays(2), 2, metrics={"fit": {"loss": 0.2}, "test": {"loss": 0.2}})
+    assert store.open("best")["w"].numpy()[0] == 2
+
+
+def test_the_newest_round_that_verifies_is_never_removed(tmp_path: Path) -> None:
+    fill(Store(tmp_path), 1, 2, 3, 4)
+    for number in (3, 4):
+        damage(tmp_path, number)
+    assert Store(tmp_path, keep_last=1).prune() == [1, 3]
+    assert Store(tmp_path).rounds() == [2, 4]
+    damage(tmp_path, 2)
+    assert Store(tmp_path, keep_last=1).prune() == []
+
+
+def test_a_round_whose_client_is_damaged_does_not_verify(tmp_path: Path) -> None:
+    fill(Store(tmp_path), 1, 2, clients=1)
+    flip(tmp_path / "rounds/00000002/client-0.h5", np.full(5, 200).tobytes())
+    assert Store(tmp_path, keep_last=1).prune() == []
+
+
+def test_the_best_is_not_known_where_a_round_is_damaged(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path, best_by="loss"), 1, 2, 3)
+    path = tmp_path / "rounds/00000002.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(TruncatedError, match=r"it may be the best: remove\(2\).*3 is the best"):
+        store.open("best")
+    store.remove(2)
+    assert store.open("best")["w"].numpy()[0] == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"keep_last": 0}, {"keep_every": -1}, {"best_by": ("loss", "least")}, {"best_by": ("loss",)}],
+)
+def test_options_that_mean_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"keep_|best_by"):
+        Store(tmp_path, **options)
+
+
+# Left-overs
+
+
+def test_gc_removes_left_overs_and_nothing_else(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1, clients=1)
+    store.save_context("7", archive.Context(1, 7, {}, archive.RecordDict(), {}))
+    store.save({"c": np.zeros(2)}, 2, client="orphan")
+    kept = [
+        "rounds/00000001/notes.txt",
+        "rounds/README",
+        "rounds/00000002/sub/deep.h5",
+        "rounds/3.h5",
+        "rounds/00000001.h5.bak",
+        "contexts/.hidden",
+    ]
+    gone = [
+        "rounds/.00000001.h5.0.tmp",
+        "rounds/00000001/.client-0.h5.0123456789abcdef.tmp",
+        "rounds/00000003.h5.partial",
+        "rounds/00000003.h5.partial.journal",
+        "contexts/.7.h5.7.tmp",
+    ]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    before = set(files(tmp_path))
+    assert store.gc() == []
+    assert set(store.gc(0)) == {*gone, "rounds/00000002/orphan.h5"}
+    assert before - set(files(tmp_path)) == {*gone, "rounds/00000002/orphan.h5"}
+    assert store.verify(1)
+    assert store.context("7").node_id == 7
+
+
+def test_gc_leaves_alone_what_is_being_written(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1)
+    with archive.create(tmp_path / "rounds/00000002.h5") as writer:
+        writer.add("model", "w", np.zeros(3))
+        assert store.gc(0) == []
+    assert store.rounds() == [1, 2]
+
+
+def test_gc_of_a_round_that_cannot_be_read_keeps_its_clients(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1, clients=2)
+    (tmp_path / "rounds/00000001.h5").write_bytes(b"damaged")
+    assert store.gc(0) == []
+
+
+# In the background
+
+
+def test_a_snapshot_is_saved_while_training_goes_on(tmp_path: Path) -> None:
+    layers, metrics = arrays(1), {"loss": 1.0, "losses": [1.0]}
+    with Store(tmp_path, background=True) as store:
+        for number in range(1, 6):
+            assert store.save(layers, number, metrics=metrics) is None
+            layers["w"] += 1
+            metrics["losses"].append(0.0)  # type: ignore[attr-defined]
+        assert store.rounds() == [1, 2, 3, 4, 5], "what was saved is found"
+        for number in store.rounds():
+            with store.open(number) as opened:
+                assert set(opened["w"].numpy()) == {number}
+                assert len(opened.records["metrics"]["losses"]) == number
+    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if "fedarchive" in t.name]
+
+
+def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path, background=True), 1)
+    store.save(arrays(1), 1)
+    with pytest.raises(ExistsError, match="round 1"):
+        store.save(arrays(2), 2)
+    assert store.rounds() == [1], "raised once, and what was asked for then was not done"
+    store.save(arrays(1), 1)
+    with pytest.raises(ExistsError):
+        store.close()
+    store.close()
+
+
+def test_an_error_in_the_background_is_raised_when_the_block_ends(tmp_path: Path) -> None:
+    fill(Store(tmp_path), 1)
+    with pytest.raises(ExistsError), Store(tmp_path) as store:
+        store.save(arrays(1), 1, background=True)
+
+    def interrupted() -> None:
+        with Store(tmp_path) as store:
+            store.save(arrays(1), 1, background=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interrupted()
+    if sys.version_info >= (3, 11):
+        assert "in the background failed" in caught.value.__notes__[0]
+
+
+def test_a_snapshot_refuses_at_once_what_no_archive_holds(tmp_path: Path) -> None:
+    store = Store(tmp_path, background=True)
+    with pytest.raises(UnsupportedDtypeError):
+        store.save({"w": np.array([object()])}, 1)
+    with pytest.raises(TypeError):
+        store.save({"w": "text"}, 1)
+    store.close()
+
+
+def test_a_save_in_the_background_outlives_the_script(tmp_path: Path) -> None:
+    code = (
+        "import archive, sys, numpy as np\n"
+        "archive.CheckpointStore(sys.argv[1], background=True).save({'w': np.ones(1 << 20)}, 1)"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, cwd=ROOT)
+    assert Store(tmp_path).verify(1)
+    again = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert "ExistsError" in again.stderr
+
+
+# Contexts
+
+
+def test_a_context_is_replaced_and_views_of_the_old_one_stay(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for version in (1, 2):
+        state = archive.RecordDict({"m": archive.ArrayRecord([np.full(100_000, version)])})
+        store.save_context("node", archive.Context(1, 2, {"partition-id": 3}, state, {}))
+        if version == 1:
+            old = store.context("node")
+    assert old.state["m"]["0"].numpy()[0] == 1
+    new = store.context("node")
+    assert new.state["m"]["0"].numpy()[0] == 2
+    new.state["extra"] = archive.ConfigRecord({"round": 5})
+    store.save_context("node", new)  # over the file it is read from
+    assert store.context("node") == new
+    with pytest.raises(TypeError, match="must be a Context"):
+        store.save_context("node", archive.RecordDict())
+    with pytest.raises(TypeError, match="node must be a str"):
+        store.context(7)  # type: ignore[arg-type]
+
+
+# The disk
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("no folder")
+    with pytest.raises(StorageError):
+        fill(Store(tmp_path / "run"), 1)
+    with pytest.raises(StorageError):
+        Store(tmp_path / "run").rounds()
+
+
+def test_what_is_read_is_the_index_alone(tmp_path: Path) -> None:
+    """History reads metrics of rounds whose every array byte is damaged."""
+    fill(Store(tmp_path), 1, 2, 3, clients=2)
+    for number in (1, 2, 3):
+        damage(tmp_path, number)
+    for path in tmp_path.rglob("client-*.h5"):
+        data = bytearray(path.read_bytes())
+        data[4096:4136] = b"\xff" * 40  # five int64, the first and only array
+        path.write_bytes(data)
+    assert Store(tmp_path).history()["loss"].tolist() == [1, 1 / 2, 1 / 3]
+    assert len(Store(tmp_path).history(clients=True)["round"]) == 9
+    assert not Store(tmp_path).verify(1)
+    assert os.listdir(tmp_path) == ["rounds"]

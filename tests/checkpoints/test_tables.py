@@ -1,0 +1,161 @@
+"""Columns of many archives: names, types, what is missing; pandas takes them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.checkpoints.columns import make_column, make_columns
+from archive.errors import DamagedError, MissingError, NotAnArchiveError
+
+
+def save(path: Path, metrics: Any = None, configs: Any = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    archive.save({"w": np.zeros(3)}, path, metrics=metrics, configs=configs, durable=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([1, 2], "int64"),
+        ([1, 2**63], "uint64"),
+        ([-1, 2**63], "object"),
+        ([1, None], "float64"),
+        ([1, 0.5], "float64"),
+        ([True, False], "bool"),
+        ([True, None], "object"),
+        ([True, 1], "object"),
+        (["a", None], "object"),
+        ([[1, 2], [3, 4]], "object"),
+        ([b"a", b""], "object"),
+    ],
+)
+def test_types_of_columns(values: list[Any], dtype: str) -> None:
+    column = make_column(values)
+    assert column.dtype == dtype
+    assert column.shape == (2,)
+    for found, value in zip(column.tolist(), values, strict=True):
+        assert found == value or (value is None and (found is None or math.isnan(found)))
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    row: Any = {
+        ("metrics", "fit", "loss"): 1,
+        ("metrics", "test", "loss"): 2,
+        ("metrics", "fit", "n"): 3,
+        ("configs", "fit", "n"): 4,
+        ("configs", "run", "lr"): 5,
+        ("configs", "run", "path"): 6,
+        ("configs", "a/b", "c"): 7,
+        ("configs", "a", "b/c"): 8,
+    }
+    columns, aliases = make_columns([row], {"path"})
+    assert {name: int(column[0]) for name, column in columns.items()} == {
+        "fit/loss": 1,
+        "test/loss": 2,
+        "metrics/fit/n": 3,
+        "configs/fit/n": 4,
+        "lr": 5,
+        "run/path": 6,
+        "c": 7,
+        "b/c": 8,
+    }
+    assert aliases["run/lr"] == aliases["configs/run/lr"] == "lr"
+    assert "a/b/c" not in aliases
+
+
+def test_a_table_of_clients(tmp_path: Path) -> None:
+    for client in range(3):
+        metrics = {"loss": client / 2, "n": client} if client else {"loss": 0.0}
+        save(tmp_path / f"clients/{client}.h5", metrics, {"name": f"c{client}", "tags": ["x", "y"]})
+    found = archive.table(f"{tmp_path}/clients/*.h5")
+    assert list(found) == ["path", "loss", "name", "tags", "n"]
+    assert found["path"].tolist() == [f"{tmp_path}/clients/{client}.h5" for client in range(3)]
+    assert found["loss"].tolist() == [0.0, 0.5, 1.0]
+    assert np.array_equal(found["n"], [np.nan, 1, 2], equal_nan=True)
+    assert found["metrics/loss"] is found["loss"]
+    assert found["tags"].tolist() == [["x", "y"]] * 3
+    with pytest.raises(KeyError, match="no column 'accuracy'; there are 'path', 'loss'"):
+        _ = found["accuracy"]
+
+
+def test_pandas_takes_it(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for client in range(3):
+        save(tmp_path / f"{client}.h5", {"loss": client / 2, "n": client}, {"tags": ["x"]})
+    frame = pandas.DataFrame(archive.table(f"{tmp_path}/*.h5"))
+    assert frame.groupby("n")["loss"].sum().tolist() == [0.0, 0.5, 1.0]
+    assert len(frame.columns) == 4
+
+
+def test_patterns_and_lists(tmp_path: Path) -> None:
+    for name in ("a.h5", "x/b.h5", "x/y/c.h5", "x/.hidden.h5", "odd[1].h5"):
+        save(tmp_path / name, {"loss": 1})
+    assert len(archive.table(f"{tmp_path}/*.h5")["loss"]) == 2
+    assert len(archive.table(f"{tmp_path}/**/*.h5")["loss"]) == 4
+    assert len(archive.table(tmp_path / "odd[1].h5")["loss"]) == 1
+    two = [tmp_path / "x/b.h5", str(tmp_path / "a.h5")]
+    assert archive.table(two)["path"].tolist() == [str(path) for path in two]
+    assert len(archive.table(f"{tmp_path}/none*.h5")["path"]) == 0
+    with pytest.raises(MissingError):
+        archive.table(tmp_path / "none.h5")
+
+
+def test_patterns_of_remote_files(tmp_path: Path) -> None:
+    """By fsspec's own file system in memory: a listing, and requests for what matches."""
+    fsspec = pytest.importorskip("fsspec")
+    save(tmp_path / "one.h5", {"loss": 0.5})
+    data = (tmp_path / "one.h5").read_bytes()
+    memory = fsspec.filesystem("memory")
+    for name in ("run/clients/a.h5", "run/clients/b.h5", "run/clients/deep/c.h5", "run/clients/.d.h5"):
+        memory.pipe_file(f"/tables/{name}", data)
+    try:
+        found = archive.table("memory://tables/run/clients/*.h5")
+        assert found["path"].tolist() == [f"memory://tables/run/clients/{name}.h5" for name in "ab"]
+        assert found["loss"].tolist() == [0.5, 0.5]
+        assert len(archive.table("memory://tables/run/**/*.h5")["loss"]) == 3
+        assert len(archive.table("memory://tables/*/clients/[ac].h5")["loss"]) == 1
+    finally:
+        memory.rm("/tables", recursive=True)
+
+
+def test_columns_of_a_store(tmp_path: Path) -> None:
+    store = archive.CheckpointStore(tmp_path)
+    for number in (1, 2, 10):
+        for client in "BA":
+            store.save({}, number, client=client, metrics={"n": ord(client)})
+        store.save({}, number, metrics={"loss": 1 / number, "round": 7}, background=number == 10)
+    found = store.history()
+    assert list(found) == ["path", "round", "loss", "metrics/round"]
+    assert found["round"].tolist() == [1, 2, 10]
+    whole = store.history(clients=True)
+    assert whole["round"].tolist() == [1, 1, 1, 2, 2, 2, 10, 10, 10]
+    assert whole["client"].tolist() == ["", "A", "B"] * 3
+    assert np.isnan(whole["n"][::3]).all()
+    assert whole["n"][1::3].tolist() == [65.0] * 3
+    table = archive.table(f"{tmp_path}/rounds/*/*.h5")
+    assert sorted(table["client"]) == ["A", "A", "A", "B", "B", "B"]
+    assert table["n"].dtype == np.int64
+
+
+def test_values_of_many_kilobytes_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path / "a.h5", {"loss": 1.0, "long": [0.5] * 10_000}, {"text": "x" * 100_000})
+    assert list(archive.table(tmp_path / "a.h5")) == ["path", "loss"]
+
+
+def test_files_that_are_no_archives(tmp_path: Path) -> None:
+    save(tmp_path / "a.h5", {"loss": 1.0})
+    (tmp_path / "b.h5").write_bytes(b"x" * 5000)
+    with pytest.raises(NotAnArchiveError):
+        archive.table(f"{tmp_path}/*.h5")
+    (tmp_path / "b.h5").unlink()
+    data = bytearray((tmp_path / "a.h5").read_bytes())
+    data[data.rindex(b'"loss"')] ^= 1
+    (tmp_path / "a.h5").write_bytes(data)
+    with pytest.raises(DamagedError):
+        archive.table(f"{tmp_path}/*.h5")
