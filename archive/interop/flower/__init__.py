@@ -1,0 +1,23 @@
+"""Flower: strategies that resume, clients whose state survives, and records that Flower takes as its own.
+
+===============  ====================================================================
+``resumable``    `Resumable`: a strategy that saves every round and goes on after a crash
+``nodestate``    `persist_state`: the mod that keeps a client's ``Context.state``
+``records``      `to_flower` and its reverse
+===============  ====================================================================
+
+Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (what a run recalls),
+``snapshot`` (what a round file holds), ``rounds``, ``contexts`` and ``folder`` (where it lies),
+``attributes``, ``values`` and ``randomness`` (a strategy's state as JSON and named arrays), ``arrays`` and
+``names`` (Flower's own classes). flwr is imported when the first of them needs it.
+
+Needs flwr 1.17 or newer: ``pip install 'fedarchive[flower]'``.
+"""
+
+from __future__ import annotations
+
+from archive.interop.flower.nodestate import persist_state
+from archive.interop.flower.records import to_flower
+from archive.interop.flower.resumable import Resumable
+
+__all__ = ["Resumable", "persist_state", "to_flower"]

@@ -1,0 +1,171 @@
+"""Flower's Array over bytes that are still in an archive, and chunks of it for Flower's message path.
+
+Flower serialises an array through ``Array.data`` (until 1.19, by way of ``vars``) or through chunks of
+it. Both are answered here piece by piece from the mapped file; what Flower itself makes of a piece (a
+protobuf field, or two copies of a 20 MB chunk) it lets go again before the next.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from archive.dtypes import npy_header
+from archive.engine.payload import StoredPayload
+from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
+from archive.interop.flower.names import flower
+from archive.records import Array, SType
+from archive.records.payload import Payload
+
+__all__ = ["lazy_array", "payload_of"]
+
+_FIELDS = ("dtype", "shape", "stype", "data")
+
+
+def lazy_array(array: Array) -> Any:
+    """Return Flower's Array over the same bytes, none of which is read now.
+
+    Parameters
+    ----------
+    array : archive.Array
+
+    Returns
+    -------
+    flwr.common.Array
+        Of a subclass. Item assignment into an ArrayRecord keeps it; ``ArrayRecord(dict)`` reads it.
+    """
+    return object.__new__(_lazy_class()).over(array)
+
+
+def payload_of(array: Any) -> Payload | None:
+    """Return where a lazy array's bytes lie; None of any other, and of one that was assigned data."""
+    return array.payload if isinstance(array, _LazyArray) else None
+
+
+class _LazyArray:
+    """What is put before Flower's Array: its data is read from an archive when it is asked for."""
+
+    dtype: str
+    shape: Any
+    stype: str
+    payload: Payload | None
+    """Where the bytes lie; None once data was assigned."""
+    _assigned: bytes
+
+    def over(self, array: Array) -> Any:
+        """Take over an Array's description and its bytes."""
+        self.payload = array.payload
+        self.dtype, self.stype = array.dtype, array.stype
+        self.shape = tuple(array.shape) if flower().ArrayChunk is not None else list(array.shape)
+        return self
+
+    @property
+    def data(self) -> bytes:
+        """The serialised array, read anew each time."""
+        return self._assigned if self.payload is None else self.payload.data()
+
+    @data.setter
+    def data(self, data: bytes) -> None:
+        self._assigned, self.payload = data, None
+
+    def numpy(self) -> Any:
+        """Return the elements, writable: mapped pages are copied when they are written to."""
+        inner: Any = super()
+        if self.payload is None or self.stype != SType.NUMPY:
+            return inner.numpy()
+        return self.payload.writable()
+
+    def slice_array(self) -> Any:
+        """Return ids and chunks of the data: views of the mapped file but for the first."""
+        inner: Any = super()
+        parts = None if self.payload is None else _parts(self.payload)
+        if self.payload is None or parts is None or "_chunks" in self.__dict__:
+            return inner.slice_array()
+        step = flower().chunk_bytes
+        made = [_chunk_class()(*parts, start) for start in range(0, self.payload.data_nbytes, step)]
+        self.__dict__["_chunks"] = [(chunk.object_id, chunk) for chunk in made]
+        return self.__dict__["_chunks"]
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any of Flower's Arrays, reading data only when all else is equal."""
+        if not isinstance(other, flower().Array):
+            return NotImplemented
+        return all(getattr(self, field) == getattr(other, field) for field in _FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        nbytes = len(self._assigned) if self.payload is None else self.payload.data_nbytes
+        return (
+            f"Array(dtype={self.dtype!r}, shape={self.shape!r}, stype={self.stype!r}, data=<{nbytes} bytes>)"
+        )
+
+    def __copy__(self) -> Any:
+        if self.payload is None:
+            return flower().Array(*(getattr(self, field) for field in _FIELDS))
+        return lazy_array(Array.from_payload(self.dtype, tuple(self.shape), self.stype, self.payload))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.__copy__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # by value, as Flower's own: who reads a pickle may not see this file
+        return flower().Array, tuple(getattr(self, field) for field in _FIELDS)
+
+
+class _LazyChunk:
+    """What is put before Flower's ArrayChunk: header and elements are joined when they are asked for."""
+
+    def __init__(self, header: bytes, elements: Any, start: int) -> None:
+        self._header, self._elements, self._start = header, elements, start
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes of this chunk; a view of the mapped file where no header is among them."""
+        header, stop = self._header, self._start + flower().chunk_bytes
+        first, last = max(0, self._start - len(header)), max(0, stop - len(header))
+        view = memoryview(self._elements)[first:last]
+        ahead = header[self._start : stop]
+        return memoryview(b"".join((ahead, view))) if ahead else view
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return flower().ArrayChunk, (bytes(self.data),)
+
+
+def _fields(array: Any) -> dict[str, Any]:
+    """Return the four fields: Flower before 1.20 serialises ``vars(array)``."""
+    return {field: getattr(array, field) for field in _FIELDS}
+
+
+@cache
+def _lazy_class() -> Any:
+    names = flower()
+    own = {} if names.ArrayChunk is not None else {"__dict__": property(_fields)}
+    return _before(_LazyArray, names.Array, own)
+
+
+@cache
+def _chunk_class() -> Any:
+    return _before(_LazyChunk, flower().ArrayChunk, {})
+
+
+def _before(kind: type, base: Any, own: dict[str, Any]) -> Any:
+    """Return a subclass of both under the name of Flower's: a receiver looks for that name."""
+    return type(base.__name__, (kind, base), own | {"__qualname__": base.__qualname__})
+
+
+def _parts(payload: Payload) -> tuple[bytes, Any] | None:
+    """Return ``.npy`` header and element bytes without copying them; None where the bytes are made."""
+    if not isinstance(payload, StoredPayload) or payload.type.mode in (MODE_DATA, MODE_TEXT):
+        return None
+    if payload.form.flags & FLAG_FORTRAN:
+        return None  # the file has C order, the .npy has not
+    elements = payload.numpy(False)
+    if not elements.flags.c_contiguous or not elements.size:
+        return None
+    header = payload.type.npy_header or npy_header(elements.dtype, elements.shape, False)
+    if len(header) + elements.nbytes != payload.data_nbytes:
+        return None
+    return header, elements.reshape(-1).view(np.uint8)

@@ -1,0 +1,160 @@
+"""Strategies of ``flwr.server.strategy``, which FL4Health uses, made resumable.
+
+The server asks its strategy for everything, so that it need not know. In a round that is done it is
+given one client that answers at once, and the results that are recalled.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from archive.interop.flower.attributes import OURS, subclass
+from archive.interop.flower.names import flower
+from archive.interop.flower.resumption import MISSING, Resumption
+from archive.interop.flower.values import parameter_array
+from archive.records import ArrayRecord
+
+__all__ = ["resumable_legacy"]
+
+
+def resumable_legacy(base: Any) -> Any:
+    """Return a subclass of a strategy of the old API that saves its rounds and recalls them."""
+    return subclass(_Resumed, base)
+
+
+class _Resumed:
+    """What is put before a strategy's class."""
+
+    def initialize_parameters(self, client_manager: Any) -> Any:
+        """Return the parameters of the newest saved round, or the strategy's own."""
+        ours = _ours(self)
+        inner: Any = super()
+        restored = ours.load(self)
+        initial = inner.initialize_parameters(client_manager)
+        if initial is not None:
+            ours.given(_to_model(initial))
+        if restored is None:
+            return initial
+        ours.restore(self)
+        ours.restored = _to_parameters(restored)
+        return ours.restored
+
+    def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
+        """Configure a round; of one that is done, ask nobody."""
+        ours = _ours(self)
+        inner: Any = super()
+        if server_round <= ours.done:
+            return _nobody("fit", ours, server_round)
+        ours.end(self, server_round - 1, _to_model)  # where the server ended the round otherwise
+        ours.begin(server_round)
+        ours.model(parameters)
+        return inner.configure_fit(server_round, parameters, client_manager)
+
+    def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
+        """Aggregate a round, or recall what it came to."""
+        ours = _ours(self)
+        inner: Any = super()
+        if server_round <= ours.done:
+            found = ours.recall("fit", server_round)
+            parameters = ours.restored if server_round == ours.done else None
+            return parameters, {} if found is MISSING else found
+        parameters, metrics = inner.aggregate_fit(server_round, results, failures)
+        if parameters is not None:
+            ours.model(parameters)
+        ours.note("fit", server_round, metrics)
+        return parameters, metrics
+
+    def evaluate(self, server_round: int, parameters: Any) -> Any:
+        """Evaluate on the server, or recall what it came to."""
+        ours = _ours(self)
+        inner: Any = super()
+        if server_round <= ours.done and ours.resumed:
+            found = ours.recall("server", server_round)
+            return None if found is MISSING else found
+        result = inner.evaluate(server_round, parameters)
+        if result is not None:
+            ours.note("server", server_round, result)
+        return result
+
+    def configure_evaluate(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
+        """Configure the evaluation of a round; of one that is done, ask nobody."""
+        ours = _ours(self)
+        inner: Any = super()
+        if server_round <= ours.done:
+            return _nobody("evaluate", ours, server_round)
+        ours.model(parameters)
+        instructions = inner.configure_evaluate(server_round, parameters, client_manager)
+        if not instructions:  # the server ends the round here
+            ours.end(self, server_round, _to_model)
+        return instructions
+
+    def aggregate_evaluate(self, server_round: int, results: Any, failures: Any) -> Any:
+        """Aggregate the evaluation of a round, or recall what it came to."""
+        ours = _ours(self)
+        inner: Any = super()
+        if server_round <= ours.done:
+            found = ours.recall("evaluate", server_round)
+            return (None, {}) if found is MISSING else found
+        result = inner.aggregate_evaluate(server_round, results, failures)
+        ours.note("evaluate", server_round, result)
+        ours.end(self, server_round, _to_model)
+        return result
+
+
+def _ours(strategy: Any) -> Resumption:
+    found: Resumption = vars(strategy)[OURS]
+    return found
+
+
+def _to_model(parameters: Any) -> ArrayRecord:
+    """Return Flower's Parameters as a record with Flower's own keys, over the same bytes."""
+    kind = parameters.tensor_type
+    arrays = {str(place): parameter_array(tensor, kind) for place, tensor in enumerate(parameters.tensors)}
+    record = ArrayRecord.from_checked(arrays)
+    record.attributes["tensor_type"] = kind
+    return record
+
+
+def _to_parameters(record: ArrayRecord) -> Any:
+    tensors = [array.data for array in record.values()]
+    return flower().Parameters(tensors=tensors, tensor_type=record.attributes["tensor_type"])
+
+
+def _nobody(kind: str, ours: Resumption, server_round: int) -> list[Any]:
+    """Return what makes the server ask for results: one client that trains nothing, if there are any."""
+    if ours.recall(kind, server_round) is MISSING:
+        return []
+    common = importlib.import_module("flwr.common")
+    empty = flower().Parameters(tensors=[], tensor_type="numpy.ndarray")
+    instructions = common.FitIns if kind == "fit" else common.EvaluateIns
+    return [(_replay_class()("recalled"), instructions(empty, {}))]
+
+
+@cache
+def _replay_class() -> type[Any]:
+    common = importlib.import_module("flwr.common")
+    base: Any = importlib.import_module("flwr.server.client_proxy").ClientProxy
+    done = common.Status(code=common.Code.OK, message="")
+    empty = flower().Parameters(tensors=[], tensor_type="numpy.ndarray")
+
+    class RecalledClient(base):  # type: ignore[misc] # as above
+        """Answers at once, with nothing."""
+
+        def get_properties(self, ins: Any, timeout: Any, group_id: Any) -> Any:
+            return common.GetPropertiesRes(done, {})
+
+        def get_parameters(self, ins: Any, timeout: Any, group_id: Any) -> Any:
+            return common.GetParametersRes(done, empty)
+
+        def fit(self, ins: Any, timeout: Any, group_id: Any) -> Any:
+            return common.FitRes(done, empty, 0, {})
+
+        def evaluate(self, ins: Any, timeout: Any, group_id: Any) -> Any:
+            return common.EvaluateRes(done, 0.0, 0, {})
+
+        def reconnect(self, ins: Any, timeout: Any, group_id: Any) -> Any:
+            return common.DisconnectRes("")
+
+    return RecalledClient

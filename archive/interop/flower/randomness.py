@@ -1,0 +1,56 @@
+"""The random numbers that a run draws from: Python's, numpy's and torch's, as JSON and named arrays."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from archive.interop.flower.values import JSON, Arrays, decode, encode
+from archive.records import Array
+
+__all__ = ["random_state", "restore_random_state"]
+
+
+def random_state(arrays: Arrays) -> JSON:
+    """Return the states of the global generators, their words put into ``arrays``.
+
+    torch's only where torch is loaded, those of its CUDA devices only where CUDA was used.
+
+    Examples
+    --------
+    >>> arrays = {}
+    >>> state = random_state(arrays)
+    >>> first = random.random(), np.random.random()
+    >>> restore_random_state(state, arrays)
+    >>> (random.random(), np.random.random()) == first
+    True
+    """
+    version, words, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "python": [version, np.array(words, np.uint32), gauss],
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 strategies draw from it
+    }
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        state["torch"] = torch.get_rng_state()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+    return {name: encode(value, name, arrays) for name, value in state.items()}
+
+
+def restore_random_state(state: JSON, arrays: Mapping[str, Array]) -> None:
+    """Bring the global generators to a saved state; imports torch where its state was saved."""
+    found = {name: decode(tree, arrays) for name, tree in state.items()}
+    version, words, gauss = found["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    np.random.set_state(found["numpy"])  # noqa: NPY002
+    if "torch" in found:
+        torch: Any = importlib.import_module("torch")
+        torch.set_rng_state(found["torch"])
+        if "cuda" in found and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(found["cuda"])

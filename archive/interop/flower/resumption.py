@@ -1,0 +1,237 @@
+"""One resumable run: what it has done, what it recalls of it, and when a round is saved."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from archive.interop.flower.attributes import SchemaError, capture, class_name, is_plain, restore
+from archive.interop.flower.names import LOGGER
+from archive.interop.flower.randomness import random_state, restore_random_state
+from archive.interop.flower.rounds import Rounds
+from archive.interop.flower.snapshot import Snapshot, describe, require_schema
+from archive.interop.flower.values import JSON, Arrays, NotStateError, decode, encode
+from archive.records import ArrayRecord
+
+__all__ = ["MISSING", "Resumption"]
+
+_log = logging.getLogger(LOGGER)
+
+MISSING = object()
+"""What `Resumption.recall` returns where nothing was noted."""
+
+
+class Resumption:
+    """Bookkeeping of a wrapped strategy, whichever of Flower's two APIs it is of.
+
+    Parameters
+    ----------
+    rounds : Rounds
+        Where rounds are saved.
+    every : int
+        Save each round whose number this divides, and the last.
+    """
+
+    def __init__(self, rounds: Rounds, every: int) -> None:
+        self.rounds = rounds
+        self.every = every
+        self._warned: set[str] = set()
+        self._fresh: JSON = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget a run: a strategy may be started again."""
+        self.running = False
+        """Whether it was looked for saved rounds."""
+        self.done = 0
+        """Rounds that were saved before this process; they are recalled and not run."""
+        self.current = 0
+        """The round that was begun last."""
+        self.total: int | None = None
+        """Rounds in all, where that is known."""
+        self.evaluates = False
+        """Whether the server evaluates at the end of a round."""
+        self.restored: Any = None
+        """The global arrays of the round that was loaded, as Flower has them."""
+        self._saved: Snapshot | None = None
+        self._started: JSON = None
+        self._schema: JSON = None
+        self._history: dict[str, dict[str, JSON]] = {}
+        self._history_arrays: Arrays = {}
+        self._given: dict[str, JSON] = {}
+        self._configs: dict[str, Any] = {}
+        self._model: Any = None
+        self._written = 0
+
+    @property
+    def resumed(self) -> bool:
+        """Whether a saved round was loaded."""
+        return self._saved is not None
+
+    # Starting
+
+    def load(self, strategy: Any) -> ArrayRecord | None:
+        """Find the newest round that verifies; return its model, or None where nothing was saved.
+
+        Raises
+        ------
+        SchemaError
+            It was saved with another class of strategy.
+        DamagedError
+            Rounds were saved and none verifies.
+        """
+        self._reset()
+        self._started = capture(strategy).tree
+        if self._fresh is None:
+            self._fresh = self._started  # as the script made it, also when it is started again
+        found = self.rounds.newest()
+        self.running = True
+        if found is None:
+            _log.info("fedarchive: no round saved yet, starting anew; rounds go to %s", self.rounds.shown)
+            return None
+        if found.strategy != class_name(strategy):
+            raise SchemaError(
+                f"{self.rounds.shown} was saved with {found.strategy}, not with {class_name(strategy)}",
+                remedy="resume with the strategy it was saved with, or give another url or experiment",
+            )
+        self._saved = found
+        self.done = self.current = self._written = found.round
+        self._history = found.history
+        self._history_arrays = {k: v for k, v in found.arrays.items() if k.startswith("history/")}
+        _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
+        return found.model
+
+    def given(self, initial: ArrayRecord) -> None:
+        """Note the arrays that the script starts with."""
+        self._schema = describe(initial)
+
+    def restore(self, strategy: Any) -> None:
+        """Bring a strategy to the state of the round that was loaded.
+
+        Raises
+        ------
+        SchemaError
+            The script starts with arrays of another model than the run did; or an object in the strategy
+            is of another class.
+        """
+        saved = self._saved
+        if saved is None:
+            return
+        require_schema(saved.schema, self._schema)
+        for note in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh):
+            _log.warning("fedarchive: %s", note)
+        self._started, self._schema = saved.started, saved.schema
+
+    # Rounds
+
+    def begin(self, round: int) -> None:  # noqa: A002 Flower's word
+        """Say that a round begins that is really run; the first restores the random numbers."""
+        if self._saved is not None and self.current == self.done:
+            restore_random_state(self._saved.random, self._saved.random_arrays)
+        self.current = round
+
+    def config(self, kind: str, config: Any) -> None:
+        """Bring the config of train or evaluate messages to where it was; Flower and users change it."""
+        if kind in self._configs and self._configs[kind] is config:
+            return
+        self._configs[kind] = config
+        now = self._given[kind] = _plain_items(config)
+        before = (self._saved.configs or {}).get(kind) if self._saved is not None else None
+        if before is None:
+            return
+        given, last = before["given"], before["last"]
+        self._given[kind] = given
+        for key in {**given, **last, **now}:
+            if now.get(key) != given.get(key):
+                continue  # the script changed it: it stays as the script says
+            if key in last:
+                config[key] = decode(last[key], {})
+            else:
+                config.pop(key, None)
+
+    def model(self, arrays: Any) -> None:
+        """Note the global arrays as they are now."""
+        self._model = arrays
+
+    def note(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
+        """Keep a result of a round."""
+        try:
+            self._history.setdefault(kind, {})[str(round)] = encode(
+                value, f"history/{kind}/{round}", self._history_arrays
+            )
+        except NotStateError as error:
+            self._warn(f"{kind} results of round {round} are not saved: {error}")
+
+    def recall(self, kind: str, round: int) -> Any:  # noqa: A002 Flower's word
+        """Return a result of a round, `MISSING` where there was none."""
+        tree = self._history.get(kind, {}).get(str(round), MISSING)
+        return tree if tree is MISSING else decode(tree, self._history_arrays)
+
+    # Saving
+
+    def end(self, strategy: Any, round: int, to_model: Any) -> None:  # noqa: A002 Flower's word
+        """Save a round that is over, unless it is none of those to be saved or saved already."""
+        if round <= max(self._written, self.done) or self._model is None:
+            return
+        if round % self.every and round != self.total:
+            return
+        captured = capture(strategy)
+        for name in captured.left_out:
+            self._warn(f"{name} of the strategy cannot be saved and starts anew when the run is resumed")
+        arrays = captured.arrays | self._history_arrays
+        random_arrays: Arrays = {}
+        configs = {
+            kind: {
+                "given": self._given[kind],
+                "last": _plain_items(config),
+            }
+            for kind, config in self._configs.items()
+        }
+        snapshot = Snapshot(
+            round=round,
+            strategy=class_name(strategy),
+            model=to_model(self._model),
+            arrays=arrays,
+            random_arrays=random_arrays,
+            state=captured.tree,
+            started=self._started,
+            schema=self._schema,
+            configs=configs,
+            random=random_state(random_arrays),
+            history=self._history,
+        )
+        self.rounds.save(snapshot, self._metrics(round))
+        self._written = round
+
+    def _metrics(self, round: int) -> dict[str, dict[str, Any]]:  # noqa: A002 Flower's word
+        """Return the numbers of a round as metric records by kind."""
+        records: dict[str, dict[str, Any]] = {}
+        for kind in self._history:
+            found = self.recall(kind, round)
+            parts = found if isinstance(found, tuple) else (found,)
+            values: dict[str, Any] = {}
+            for part in parts:
+                values |= {"loss": part} if isinstance(part, (int, float)) else _numbers(part)
+            if values:
+                records[kind] = values
+        return records
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("fedarchive: %s", text)
+
+
+def _plain_items(config: Any) -> dict[str, JSON]:
+    """Return the values of a config that JSON holds; long bytes stay what the script gives."""
+    trees = {key: encode(value, "", {}) for key, value in config.items()}
+    return {key: tree for key, tree in trees.items() if is_plain(tree)}
+
+
+def _numbers(found: Any) -> dict[str, Any]:
+    items = found.items() if hasattr(found, "items") else ()
+    return {key: value for key, value in items if type(value) in (int, float) or _is_numbers(value)}
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) in (int, float) for item in value)

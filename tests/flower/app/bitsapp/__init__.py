@@ -1,0 +1,1 @@
+"""Federated least squares whose every bit is compared."""

@@ -1,0 +1,1 @@
+collect_ignore_glob = ["app/*"]  # Flower loads it, where flwr is

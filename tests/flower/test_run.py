@@ -1,0 +1,95 @@
+"""`flwr run` itself, with the simulation extra: killed by SIGKILL in round 3 of 5, run again, compared.
+
+Needs an environment with flwr's newest release, its simulation extra and fedarchive: one of those that
+FEDARCHIVE_FLWR names (``/tmp/flwr-1.17:/tmp/flwr-new``), or one that is made where pip has a registry.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archive
+from tests.flower.simulation import NODES, Simulation
+
+ROOT = Path(__file__).parents[2]
+GIVEN = [Path(place) for place in os.environ.get("FEDARCHIVE_FLWR", "").split(os.pathsep) if place]
+NEEDED = "import archive, flwr.serverapp.strategy, ray"
+ROUNDS = 5
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a Python that has all that a simulation needs."""
+    for place in GIVEN:
+        found = place / "bin" / "python"
+        if not subprocess.run([found, "-c", NEEDED], capture_output=True, check=False).returncode:
+            return found
+    if GIVEN:
+        pytest.skip("no environment of FEDARCHIVE_FLWR has flwr[simulation] and fedarchive")
+    folder = tmp_path_factory.mktemp("flwr")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    found = folder / "bin" / "python"
+    pip = [found, "-m", "pip", "install", "-q", "flwr[simulation]", "-e", ROOT]
+    made = subprocess.run(pip, capture_output=True, text=True, timeout=1500, check=False)
+    if made.returncode:
+        pytest.skip(f"pip could not install flwr[simulation]: {made.stderr.strip()[-300:]}")
+    return found
+
+
+def uninterrupted(python: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    with Simulation(python, folder).running() as simulation:
+        simulation.submit(ROUNDS)
+        return simulation.result() | {"states": states(simulation)}
+
+
+def states(simulation: Simulation) -> dict[str, Any]:
+    """Return the last state that every client kept."""
+    found = {}
+    for node in sorted((simulation.url / "default/contexts").iterdir()):
+        newest = max(node.iterdir())
+        with archive.open(newest) as saved:
+            state = saved.context.state
+            history = {key: list(values) for key, values in state["history"].items()}
+            found[node.name] = {"history": history, "momentum": state["momentum"]["v"].data.hex()}
+    return found
+
+
+def test_killed_in_round_3_and_run_again(python: Path, tmp_path: Path) -> None:
+    first, second = (uninterrupted(python, tmp_path / name) for name in ("first", "second"))
+    assert first == second, f"the controls differ: {spread(first, second)}"
+    (tmp_path / "killed").mkdir()
+    simulation = Simulation(python, tmp_path / "killed")
+    rounds, contexts = (simulation.url / "default" / name for name in ("rounds", "contexts"))
+    with simulation.running():
+        simulation.submit(ROUNDS)
+        # some clients, not all, have trained in round 3
+        simulation.wait(lambda: any(contexts.glob("*/00000003-1.h5")))
+        processes = simulation.kill()
+    assert not simulation.out.exists()
+    assert max(path.name for path in rounds.iterdir()) == "00000002.h5"
+    ahead = len(list(contexts.glob("*/00000003-1.h5")))
+    assert 0 < ahead <= NODES
+    with simulation.running():
+        simulation.submit(ROUNDS)
+        resumed = simulation.result() | {"states": states(simulation)}
+    assert "resuming after round 2" in simulation.tail(200_000)
+    assert resumed == first
+    for state in resumed["states"].values():
+        assert state["history"]["rounds"] == [1, 2, 3, 4, 5]
+    sys.stdout.write(
+        f"two controls and the resumed run agree bit for bit: {first['arrays'][:16]}; {processes} processes "
+        f"killed, {ahead} of {NODES} clients were a round ahead\n"
+    )
+
+
+def spread(first: dict[str, Any], second: dict[str, Any]) -> str:
+    return f"arrays begin {first['first']} and {second['first']}; train {first['train']} {second['train']}"
