@@ -82,7 +82,9 @@ def test_the_blocks_run_in_order(ran: tuple[Path, str]) -> None:
     saved = {name for _, block in blocks("python") for name in re.findall(r'"([\w-]+\.h5)"', block)}
     left = {path.name for path in folder.iterdir()} - {"README.md.py", "repacked.h5"}
     clients = {f"client-{number}.h5" for number in (1, 2, 3)}
-    assert left == saved - {"half.h5"} | {"half.h5.partial"} | clients
+    assert left == saved - {"half.h5"} | {"half.h5.partial", "run-1"} | clients
+    assert "[3, 4, 5]\n[5 5]\n" in told, "the newest three rounds, and the last of them"
+    assert "\n3600\n" in told
 
 
 def test_the_first_block_is_ten_lines() -> None:
@@ -128,8 +130,11 @@ def test_every_error_is_in_the_table() -> None:
 
 
 def test_limits_are_as_it_says(tmp_path: Path) -> None:
+    for call in (archive.recover, archive.reindex):
+        with pytest.raises(errors.UnsupportedURLError, match="fedarchive cp"):
+            call("memory://bucket/limits.h5")
     with pytest.raises(errors.UnsupportedURLError):
-        archive.open("s3://bucket/model.h5")
+        archive.save({"w": np.zeros(1)}, "http://127.0.0.1:9/model.h5")
     pair = ("w", np.zeros(1))
     with pytest.raises(TypeError, match="keep_input=False"):
         archive.save((pair[1],), tmp_path / "a.h5", keep_input=False)
@@ -233,6 +238,7 @@ class Canary:
         return (os.mkdir, ("unpickled",))
 
 
+@pytest.mark.must("FILE-3")
 def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pickled = pickle.dumps(Canary())

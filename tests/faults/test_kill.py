@@ -112,6 +112,7 @@ def kill_everywhere(forge: Forge, workload: Workload, folder: Path) -> Counter[s
     return outcomes
 
 
+@pytest.mark.must("FILE-6")
 @pytest.mark.tools
 @pytest.mark.parametrize(
     "workload",
