@@ -513,7 +513,7 @@ def kill(forge: Forge, path: Path, told: Path, how: str, durable: bool, sample: 
 
 
 @pytest.mark.tools
-@pytest.mark.parametrize("how", ["dict", "generator"])
+@pytest.mark.parametrize("how", ["dict", pytest.param("generator", marks=pytest.mark.slow)])
 def test_kill_at_some_calls(forge: Forge, path: Path, told: Path, how: str) -> None:
     assert kill(forge, path, told, how, True, 10).total() == 10
 
@@ -579,7 +579,7 @@ def refuse(
 
 
 @pytest.mark.tools
-@pytest.mark.parametrize("how", ["dict", "generator"])
+@pytest.mark.parametrize("how", [pytest.param("dict", marks=pytest.mark.slow), "generator"])
 def test_refuse_some_calls(forge: Forge, path: Path, told: Path, how: str) -> None:
     assert refuse(forge, path, told, how, ("ENOSPC", "EIO"), 8).total() == 8
 

@@ -98,7 +98,10 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("optimizer", "scheduler", "dtype"), CASES)
+@pytest.mark.parametrize(
+    ("optimizer", "scheduler", "dtype"),
+    [CASES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:])],
+)
 def test_training_goes_on_bit_for_bit(tmp_path: Path, optimizer: str, scheduler: str, dtype: Any) -> None:
     whole = make_training(optimizer, scheduler, dtype=dtype)
     train(*whole, range(14))

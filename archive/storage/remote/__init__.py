@@ -71,13 +71,12 @@ def open_store(location: Location) -> tuple[ObjectStore, str]:
 
 
 def _client(scheme: str, location: Location) -> Any:
-    kind = _kind(scheme)
     identity = _identity(scheme, location)
     if scheme not in _CLIENTS or identity is None:
-        return kind(location)
+        return _kind(scheme)(location)
     made, store = _kept.get(identity, (0.0, None))
     if store is None or time.monotonic() - made > KEEP_SECONDS or store.denied:
-        store = kind(location)
+        store = _kind(scheme)(location)
         while len(_kept) >= KEEP:
             _kept.pop(next(iter(_kept), ""), None)
         _kept[identity] = time.monotonic(), store
