@@ -67,6 +67,26 @@ def drain(folder: Path, total: int, each: int) -> dict[str, Any]:
     return {}
 
 
+def drain_remote(folder: Path, total: int, each: int, cache: Path | None = None) -> dict[str, Any]:
+    """Read every array of an object once, from an anonymous S3 server."""
+    import s3fs  # the client that is part of a plain install; its imports are not what is measured
+
+    assert s3fs
+    start = rss_anon()
+    options = {"anon": True, "endpoint_url": (folder / "endpoint").read_text()}
+    with archive.open("s3://bucket/source.h5", storage_options=options, cache=cache) as handle:
+        for number, (_, array) in enumerate(handle.drain()):
+            view = array.numpy()
+            assert view[0, 0] == view[-1, -1] == number
+        access = handle.info.access
+    return {"start": start, "access": access}
+
+
+def drain_cached(folder: Path, total: int, each: int) -> dict[str, Any]:
+    """Do the same, keeping what was read in a folder."""
+    return drain_remote(folder, total, each, folder / "cache")
+
+
 def verify(folder: Path, total: int, each: int) -> dict[str, Any]:
     """Verify every byte."""
     assert archive.verify(folder / "source.h5").ok
@@ -139,7 +159,7 @@ def state_dict(folder: Path, total: int, each: int) -> dict[str, Any]:
 JOBS = {
     job.__name__: job
     for job in (
-        *(generator, lazy, checkpoint, drain, verify, mean, state_dict),
+        *(generator, lazy, checkpoint, drain, drain_remote, drain_cached, verify, mean, state_dict),
         *(prepare, prepare_clients, prepare_checkpoint),
     )
 }
