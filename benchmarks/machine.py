@@ -29,10 +29,10 @@ def machine_facts(folder: Path) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
+def versions(*others: str) -> dict[str, str]:
     """Return versions of Python and of every library that is here, and the commit of this tree."""
     found = {"python": platform.python_version(), "archive": __version__}
-    for name in _DISTRIBUTIONS:
+    for name in (*_DISTRIBUTIONS, *others):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

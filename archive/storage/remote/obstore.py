@@ -78,9 +78,10 @@ class UntranslatedError(UnsupportedURLError):
 class _Unclear(Exception):  # noqa: N818 - it is caught in this module
     """A request that s3fs is to make as well."""
 
-    def __init__(self, *, refused: bool) -> None:
+    def __init__(self, status: int | None) -> None:
         super().__init__()
-        self.refused = refused
+        self.status = status
+        """Of the refusal; None where there was none."""
 
 
 class ObstoreStore(S3Store):
@@ -179,9 +180,11 @@ class _Client(s3client.S3Client):
         try:
             return self._run(one, "", seconds, arguments)
         except _Unclear as unclear:
-            refused = unclear.refused
+            status = unclear.status
+        if status in (301, 307, 400):
+            self._declined.add(name)  # the settings are at fault, not this request
         answer = instead()
-        if refused:
+        if status is not None:
             self._declined.add(name)  # s3fs was let in: it knows something that we did not translate
         return answer
 
@@ -277,6 +280,8 @@ def fault_of(error: Exception) -> Fault | None:
             status=206,
             remedy="a server or proxy on the way answers ranges wrongly",
         )
+    if "redirect" in said:
+        return Fault(Kind.REFUSED, "the bucket is elsewhere", status=301)
     if "HTTP error" not in said:
         return None
     if re.search(r"(?i)certificate|\btls\b", details):
@@ -294,7 +299,7 @@ def fault_of(error: Exception) -> Fault | None:
 def _settled(fault: Fault | None) -> Exception:
     if fault is not None and fault.kind in _SETTLED:
         return fault
-    return _Unclear(refused=fault is not None)
+    return _Unclear(None if fault is None else fault.status)
 
 
 def settings_of(filesystem: Any, environment: Mapping[str, str]) -> dict[str, Any]:
