@@ -361,10 +361,13 @@ class TestAll:
         assert found == [array.nbytes for array in large().values()]
 
 
+SAMPLED_WAYS = [WAYS[0], *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS[1:])]
+
+
 class TestDamage:
     """Changed on the way: fetched once more. Changed at rest: a typed error that says where."""
 
-    @pytest.mark.parametrize("ask", WAYS)
+    @pytest.mark.parametrize("ask", SAMPLED_WAYS)
     def test_on_the_way(self, saved: FolderStore, ask: Callable[[], None]) -> None:
         ask()
         requests = saved.counted("tail", "fetch")
@@ -389,7 +392,7 @@ class TestDamage:
         assert not saved.file("models/copy.h5").exists()
         assert saved.uploads() == []
 
-    @pytest.mark.parametrize("ask", WAYS)
+    @pytest.mark.parametrize("ask", SAMPLED_WAYS)
     def test_replaced_at_every_request(self, saved: FolderStore, ask: Callable[[], None]) -> None:
         ask()
         other = saved.file("other")
@@ -438,7 +441,7 @@ class TestHandles:
 
 class TestSaving:
     @pytest.mark.parametrize("how", ["planned", "streamed", "create", "consumed", "consumed stream"])
-    @pytest.mark.parametrize("multipart", [True, False])
+    @pytest.mark.parametrize("multipart", [True, pytest.param(False, marks=pytest.mark.slow)])
     def test_equal_bytes_whichever_way(
         self, store: FolderStore, tmp_path: Path, how: str, multipart: bool
     ) -> None:

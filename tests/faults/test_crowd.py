@@ -60,7 +60,11 @@ def results(crowd: Players) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("writers", "rounds"),
-    [(2, 300), (4, 40), pytest.param(4, 3000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [
+        pytest.param(2, 300, marks=pytest.mark.slow),
+        (4, 40),
+        pytest.param(4, 3000, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
 )
 def test_writers_and_readers(
     tmp_path: Path, writers: int, rounds: int, figures: Callable[[str], None]
@@ -84,7 +88,8 @@ def test_writers_and_readers(
 
 
 @pytest.mark.parametrize(
-    ("writers", "paths"), [(2, 200), (4, 60), pytest.param(4, 3000, marks=[pytest.mark.slow])]
+    ("writers", "paths"),
+    [pytest.param(2, 200, marks=pytest.mark.slow), (4, 60), pytest.param(4, 3000, marks=[pytest.mark.slow])],
 )
 def test_exactly_one_creates(
     tmp_path: Path, writers: int, paths: int, figures: Callable[[str], None]

@@ -191,6 +191,7 @@ def test_budgets_end() -> None:
     Budget(1 << 40).add_decoded(FREE_BYTES + 1, FREE_BYTES // 999, "/w")
 
 
+@pytest.mark.slow
 def test_files_without_holes_in_their_answer(tmp_path: Path) -> None:
     """Every truncation and a sample of flipped bytes: an answer or a death, never a hang or a traceback."""
     path = tmp_path / "f.h5"
