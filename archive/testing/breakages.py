@@ -526,9 +526,9 @@ def _plural(choose: Choose, name: str, *wrong: Any) -> list[Any]:
 @_breaks("FOOTER-2", "belongs to a file of", TruncatedError)
 def file_bytes(crafted: Crafted, choose: Choose) -> None:
     """Have another length than the file has."""
-    crafted.footer[24:32] = _other(choose, int.from_bytes(crafted.footer[24:32], "little"), U64).to_bytes(
-        8, "little"
-    )
+    length = len(crafted.copy().assemble())  # parts that were put together anew may have another than before
+    found = _other(choose, int.from_bytes(crafted.footer[24:32], "little"), U64)
+    crafted.footer[24:32] = (found + (found == length)).to_bytes(8, "little")
 
 
 @_breaks("FOOTER-3", "footer's fields contradict|flag or reserved field")
