@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from archive.engine.check import failed_segments, run_parallel
-from archive.engine.regions import judge_footer, judge_index, judge_region
+from archive.engine.regions import Regions
 from archive.errors import (
     ClosedError,
     DamagedError,
@@ -324,19 +324,15 @@ def _open_once(location: Location, access: str, verify: str, writable: bool) -> 
         verify = "first"  # what a power cut left of a cache file, only digests tell
     reader = None
     try:
-        footer = judge_footer(source)
+        regions = Regions(source)
+        footer = regions.footer()
         # what is checked, and not kept, is not fetched by the hundred megabytes either
         meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
         if meta_checked:
             source.extend_tail(footer.meta_at)
-            judge_region(source, footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
+            regions.check(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
         source.extend_tail(footer.index_at)
-        index_bytes = judge_region(
-            source, footer.index_at, footer.index_bytes, footer.index_digest, "the index"
-        )
-        if index_bytes.ctypes.data % 8:
-            index_bytes = index_bytes.copy()  # else every search in a column would copy it
-        index = judge_index(index_bytes, source.path, footer)
+        index = regions.index(footer)
         reader = Reader(
             source,
             index,

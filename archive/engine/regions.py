@@ -10,67 +10,92 @@ from archive.errors import DamagedError, HostileFileError, NotAnArchiveError, Tr
 from archive.format.constants import DATA_AT, FOOTER_BYTES, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
-from archive.format.index import Index, read_index
-from archive.format.validation import validate_index
+from archive.format.index import Index
+from archive.format.recent import judge_index
 from archive.storage.remotesource import RemoteSource
 from archive.storage.source import Source
 
-__all__ = ["judge_footer", "judge_index", "judge_region"]
+__all__ = ["Regions"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
-
-def judge_footer(source: Source) -> Footer:
-    """Return the footer, compared with the superblock where the storage may show another version."""
-    if source.nbytes < DATA_AT + FOOTER_BYTES:
-        head = source.read(0, min(source.nbytes, SUPERBLOCK_BYTES)).tobytes()
-        _refuse_truncated(source, head)
-        raise NotAnArchiveError(f"{source.nbytes} bytes are too few for an archive", path=source.path)
-    # a request of its own, for a comparison that one version of an object does not need
-    head = b"" if source.pinned else source.read(0, SUPERBLOCK_BYTES).tobytes()
-    last = source.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES).tobytes()
-    try:
-        footer = parse_footer(last, source.nbytes, source.path)
-    except NotAnArchiveError:
-        _refuse_truncated(source, head or source.read(0, SUPERBLOCK_BYTES).tobytes())
-        raise
-    if not source.pinned and footer.superblock != head:
-        raise DamagedError(
-            "the superblock is not the one the footer was written with",
-            path=source.path,
-            offset=0,
-            remedy=f"take another copy, or: {REINDEX}",
-        )
-    return footer
+END_BYTES = 64 << 10
+"""What is read of a file's end by one call: 2 us, where each first touch of a map costs 3 to 5."""
 
 
-def judge_region(source: Source, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
-    """Return a region, compared with its digest."""
-    data = source.read(offset, nbytes)
-    matches = digest(data) == wanted
-    if not matches and isinstance(source, RemoteSource) and source.keeps:
-        again = source.reread(offset, nbytes)
-        if again is not None:
-            data, matches = again, digest(again) == wanted
-    if not matches:
-        raise DamagedError(
-            f"{what} does not match its digest: edited in place by another tool, or damaged",
-            path=source.path,
-            offset=offset,
-            remedy=f"take another copy; if you edited it: {REINDEX}",
-        )
-    return data
+class Regions:
+    """What must hold before an array is looked for: each region, read and compared with its digest."""
 
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        # remote sources keep their end themselves
+        self._end = np.empty(0 if source.pinned else min(END_BYTES, source.nbytes), np.uint8)
+        self._end_at = source.nbytes - len(self._end)
+        if len(self._end):
+            source.read_into(self._end_at, self._end)
 
-def judge_index(data: NDArray, path: str, footer: Footer) -> Index:
-    """Return an index whose digest holds, laid out and validated."""
-    try:
-        index = read_index(data, path, footer.minor)
-        validate_index(index, footer.meta_at)
-    except (HostileFileError, VersionError) as error:
-        error.path, error.offset = path, footer.index_at
-        raise
-    return index
+    def footer(self) -> Footer:
+        """Return the footer, compared with the superblock where the storage may show another version."""
+        source = self._source
+        if source.nbytes < DATA_AT + FOOTER_BYTES:
+            _refuse_truncated(source, self._superblock())
+            raise NotAnArchiveError(f"{source.nbytes} bytes are too few for an archive", path=source.path)
+        # a request of its own, for a comparison that one version of an object does not need
+        head = b"" if source.pinned else self._superblock()
+        last = self._read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES).tobytes()
+        try:
+            footer = parse_footer(last, source.nbytes, source.path)
+        except NotAnArchiveError:
+            _refuse_truncated(source, head or self._superblock())
+            raise
+        if not source.pinned and footer.superblock != head:
+            raise DamagedError(
+                "the superblock is not the one the footer was written with",
+                path=source.path,
+                offset=0,
+                remedy=f"take another copy, or: {REINDEX}",
+            )
+        return footer
+
+    def check(self, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
+        """Return a region, compared with its digest."""
+        source = self._source
+        data = self._read(offset, nbytes)
+        matches = digest(data) == wanted
+        if not matches and isinstance(source, RemoteSource) and source.keeps:
+            again = source.reread(offset, nbytes)
+            if again is not None:
+                data, matches = again, digest(again) == wanted
+        if not matches:
+            raise DamagedError(
+                f"{what} does not match its digest: edited in place by another tool, or damaged",
+                path=source.path,
+                offset=offset,
+                remedy=f"take another copy; if you edited it: {REINDEX}",
+            )
+        return data
+
+    def index(self, footer: Footer) -> Index:
+        """Return the index, laid out and validated."""
+        data = self.check(footer.index_at, footer.index_bytes, footer.index_digest, "the index")
+        try:
+            return judge_index(data, footer.meta_at, self._source.path, footer.minor)
+        except (HostileFileError, VersionError) as error:
+            error.path, error.offset = self._source.path, footer.index_at
+            raise
+
+    def _superblock(self) -> bytes:
+        source = self._source
+        head = np.empty(min(source.nbytes, SUPERBLOCK_BYTES), np.uint8)
+        if self._end_at:
+            source.read_into(0, head)
+        else:
+            head = self._read(0, len(head))
+        return head.tobytes()
+
+    def _read(self, offset: int, nbytes: int) -> NDArray:
+        at = offset - self._end_at
+        return self._end[at : at + nbytes] if at >= 0 else self._source.read(offset, nbytes)
 
 
 def _refuse_truncated(source: Source, head: bytes) -> None:

@@ -6,7 +6,7 @@ Section order and meaning: ``spec/v1/format.md``, section "Index".
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from archive.format.constants import (
 from archive.format.digests import name_hash
 from archive.format.document import parse_json
 from archive.format.elements import ArrayType
-from archive.format.sections import HEADER, Places, place_sections
+from archive.format.sections import Places, parse_header, place_sections
 from archive.format.versions import unknown_feature
 
 __all__ = ["Index", "RecordName", "read_index"]
@@ -50,21 +50,21 @@ class Index:
     def __init__(
         self,
         buffer: NDArray,
-        header: Any,
+        header: Mapping[str, int],
         places: Places,
         path: str | None = None,
         minor: int = 0,
     ) -> None:
         def section(name: str) -> NDArray:
             at, dtype, count = places[name]
-            view: NDArray = buffer[at : at + count * dtype.itemsize].view(dtype)
-            return view
+            return np.frombuffer(buffer, dtype, count, at)
 
         self.path = path
         self.minor = minor
         self.nbytes = len(buffer)
-        self.segment_bytes = int(header["segment_bytes"])
-        self.arrays = int(header["arrays"])
+        self.places = places
+        self.segment_bytes = header["segment_bytes"]
+        self.arrays = header["arrays"]
         self.offset = section("offset")
         self.stored_nbytes = section("nbytes")
         self.key_end = section("key_end")
@@ -82,6 +82,17 @@ class Index:
         self.type_rows = section("types")
         self.pool = section("pool")
         self._json = section("json")
+
+    def with_contents(self, buffer: NDArray, json_bytes: int, path: str | None, minor: int) -> Index:
+        """Return the index in a buffer that differs from this one in digests and document alone."""
+        at, dtype, count = self.places["digests"]
+        other = Index.__new__(Index)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("document", None)
+        other.path, other.minor, other.nbytes = path, minor, len(buffer)
+        other.digests = np.frombuffer(buffer, dtype, count, at)
+        other._json = np.frombuffer(buffer, np.uint8, json_bytes, self.places["json"][0])
+        return other
 
     @cached_property
     def types(self) -> list[ArrayType]:
@@ -207,21 +218,21 @@ def read_index(buffer: NDArray, path: str | None = None, minor: int = 0) -> Inde
     """
     if len(buffer) < INDEX_HEADER_BYTES:
         raise HostileFileError("the index is shorter than its header")
-    header = buffer[:INDEX_HEADER_BYTES].view(HEADER)[0]
-    if bytes(header["magic"]) != INDEX_MAGIC:
+    # Python integers: no count can overflow into a plausible total
+    header = parse_header(buffer)
+    if header["magic"] != INDEX_MAGIC:
         raise HostileFileError("the index does not start with its magic")
     if header["version"] != VERSION_MAJOR:
         raise VersionError(f"index version {header['version']}", remedy="upgrade fedarchive")
-    if any(bytes(buffer[INDEX_HEADER_BYTES - 16 : INDEX_HEADER_BYTES])):
+    if any(header["reserved"]):
         raise unknown_feature("a reserved field of the index header is not zero", minor)
     if header["header_bytes"] != INDEX_HEADER_BYTES:
         raise HostileFileError(f"an index header of {header['header_bytes']} bytes")
-    # Python integers: no count can overflow into a plausible total
     places, total = place_sections(header)
     if total != len(buffer):
         raise HostileFileError(f"the sections of the index take {total} bytes, it has {len(buffer)}")
     for at, dtype, count in places.values():
         end = at + count * dtype.itemsize
-        if buffer[end : -(-end // 8) * 8].any():
+        if end % 8 and any(buffer[end : -(-end // 8) * 8]):
             raise HostileFileError("padding between the sections of the index is not zero")
     return Index(buffer, header, places, path, minor)

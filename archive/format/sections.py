@@ -18,7 +18,7 @@ from archive.format.constants import (
     TYPE_ROW_BYTES,
 )
 
-__all__ = ["HEADER", "RECORD_ROW", "SECTIONS", "TYPE_ROW", "Places", "place_sections"]
+__all__ = ["HEADER", "RECORD_ROW", "SECTIONS", "TYPE_ROW", "Places", "parse_header", "place_sections"]
 
 Places = dict[str, tuple[int, np.dtype[Any], int]]
 """Of each section: offset in the index, element type, number of elements."""
@@ -82,6 +82,11 @@ SECTIONS: tuple[tuple[str, np.dtype[Any], str], ...] = (
     ("json", np.dtype(np.uint8), "json_bytes"),
 )
 assert np.iinfo(np.uint32).max == NO_ALIAS
+
+
+def parse_header(index: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return the fields of the header that an index begins with."""
+    return dict(zip(HEADER.names or (), np.frombuffer(index, HEADER, 1).item(), strict=True))
 
 
 def place_sections(header: Any) -> tuple[Places, int]:

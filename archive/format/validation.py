@@ -1,6 +1,9 @@
 """Judging an index whose digests hold: every rule that a hostile one could break, before use.
 
 One numpy operation a rule over all arrays; nothing is allocated from a field that was not checked.
+``np.count_nonzero`` asks whether a rule is broken anywhere: 0.2 us where ``.any()`` takes 0.8, which of the
+20 arrays of a small model was half of opening it. The tables of records and types are walked in Python: they
+are short, and their rows become objects anyway.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from archive.format.index import Index
 __all__ = ["validate_index"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
+_broken = np.count_nonzero
 
 
 def validate_index(index: Index, data_end: int) -> None:
@@ -62,37 +66,33 @@ def validate_index(index: Index, data_end: int) -> None:
         _validate_names(index)
     elif len(index.dims) or len(index.digests):
         raise HostileFileError("axes or digests without arrays")
-    elif index.record_rows["arrays"].any():
+    elif _broken(index.record_rows["arrays"]):
         raise HostileFileError("the records' array counts do not add up")
 
 
 def _refuse(broken: NDArray, rule: str) -> None:
     """Raise for the first row where a rule is broken."""
-    if broken.any():
+    if _broken(broken):
         raise HostileFileError(f"array row {int(np.argmax(broken))}: {rule}")
 
 
 def _validate_tables(index: Index) -> None:
-    pool = len(index.pool)
-    spans = []
-    for rows, fields in (
-        (index.record_rows, ("name",)),
-        (index.type_rows, ("dtype", "stype", "description", "npy_header")),
-    ):
-        for field in fields:
-            at, size = rows[f"{field}_at"], rows[f"{field}_bytes"]
-            if (at > pool).any() or (at + size > pool).any():
-                raise HostileFileError(f"a {field} lies outside the string pool")
-            spans.append((at[size > 0], size[size > 0]))
-        if rows["reserved"].any():
+    spans: set[tuple[int, int]] = set()
+    for at, size, kind, _, reserved in index.record_rows.tolist():
+        spans.add((at, size))
+        if reserved:
             raise index.unknown("a reserved field is not zero")
-    _validate_spans(spans)
-    if (index.record_rows["kind"] > KIND_CONFIGS).any():
-        raise index.unknown("a record of unknown kind")
+        if kind > KIND_CONFIGS:
+            raise index.unknown("a record of unknown kind")
+    for *texts, _, mode, reserved in index.type_rows.tolist():
+        spans.update(zip(texts[:4], texts[4:], strict=True))
+        if reserved:
+            raise index.unknown("a reserved field is not zero")
+        if mode > MODE_DATA:
+            raise index.unknown("an unknown storage mode")
+    _validate_strings(spans, len(index.pool))
     if len(set(index.records)) != len(index.records):
         raise HostileFileError("two records of one kind share a name")
-    if (index.type_rows["mode"] > MODE_DATA).any():
-        raise index.unknown("an unknown storage mode")
     for kind in index.types:
         if kind.mode != MODE_DATA and not is_description(kind.description):
             raise index.unknown(f"the element type {kind.description[:80]!r} is unknown")
@@ -103,34 +103,34 @@ def _validate_tables(index: Index) -> None:
         stored_dtype(kind)
 
 
-def _validate_spans(spans: list[tuple[NDArray, NDArray]]) -> None:
+def _validate_strings(spans: set[tuple[int, int]], pool_bytes: int) -> None:
     """Strings of the pool are the same or apart: what they take in memory is what they take in the file."""
-    at = np.concatenate([at for at, _ in spans])
-    size = np.concatenate([size for _, size in spans])
-    order = np.lexsort((size, at))
-    at, size = at[order], size[order]
-    same = (at[1:] == at[:-1]) & (size[1:] == size[:-1])
-    if (~same & (at[1:] < at[:-1] + size[:-1])).any():
-        raise HostileFileError("strings overlap in the string pool")
+    end = 0
+    for at, size in sorted(spans):
+        if at + size > pool_bytes:
+            raise HostileFileError(f"a string at {at} lies outside the string pool of {pool_bytes} bytes")
+        if size and at < end:
+            raise HostileFileError("strings overlap in the string pool")
+        end = max(end, at + size)
 
 
 def _validate_columns(index: Index) -> None:
     # before the count, which takes memory for the largest number it meets
     _refuse(index.record >= len(index.record_rows), "its record is not in the table of records")
     counts = np.bincount(index.record, minlength=len(index.record_rows))
-    if (counts != index.record_rows["arrays"]).any():
+    if _broken(counts != index.record_rows["arrays"]):
         raise HostileFileError("the records' array counts do not add up")
     _refuse(index.type >= len(index.type_rows), "its type is not in the type table")
-    if (index.flags > FLAG_FORTRAN).any():
+    if _broken(index.flags > FLAG_FORTRAN):
         raise index.unknown("an unknown flag of an array is set")
-    if index.flags.any():
+    if _broken(index.flags):
         data = index.type_rows["mode"][index.type] == MODE_DATA
         _refuse((index.flags != 0) & data, "an order of elements in mode DATA")
     for ends, total, what in (
         (index.key_end, len(index.pool), "keys"),
         (index.dims_end, len(index.dims), "axes"),
     ):
-        if ends[-1] > total or (ends[1:] < ends[:-1]).any():
+        if ends[-1] > total or _broken(ends[1:] < ends[:-1]):
             raise HostileFileError(f"the {what} of the arrays overlap or leave their section")
     if index.dims_end[-1] != len(index.dims):
         raise HostileFileError("axes that belong to no array")
@@ -140,20 +140,21 @@ def _validate_sizes(index: Index) -> None:
     starts = np.zeros(index.arrays, np.intp)
     starts[1:] = index.dims_end[:-1]
     ranks = index.dims_end.view(np.int64) - starts
-    largest_rank = int(ranks.max())
+    largest_rank = int(np.maximum.reduce(ranks))
     if largest_rank > MAX_RANK:
         _refuse(ranks > MAX_RANK, f"more than {MAX_RANK} axes")
-    if index.flags.any():
+    if _broken(index.flags):
         long = np.zeros(len(index.dims) + 1, np.int64)
         np.cumsum(index.dims > 1, out=long[1:])
         few = long[starts + ranks] - long[starts] < 2
         _refuse((index.flags != 0) & few, "column-major order with fewer than two axes longer than 1")
-    itemsize = index.type_rows["itemsize"][index.type]
-    text = index.type_rows["mode"][index.type] == MODE_TEXT
-    widest = np.where(text, itemsize * MAX_TEXT_EXPANSION, itemsize) if text.any() else itemsize
+    itemsize = index.type_rows["itemsize"].take(index.type)
+    mode = index.type_rows["mode"].take(index.type)
+    text = mode == MODE_TEXT
+    widest = np.where(text, itemsize * MAX_TEXT_EXPANSION, itemsize) if _broken(text) else itemsize
     # Axes of length 0 count as 1 in the bound: numpy refuses shapes whose other axes overflow.
-    axis, item = int(index.dims.max(initial=1)), int(widest.max())
-    if max(axis, 1) ** largest_rank * max(item, 1) > MAX_FILE_BYTES:
+    axis, item = int(np.maximum.reduce(index.dims, initial=1)), int(np.maximum.reduce(widest))
+    if axis**largest_rank * max(item, 1) > MAX_FILE_BYTES:
         # Not plain from the largest axis alone. Doubles cannot wrap around, so this bound is safe, and
         # below it the integer product is exact.
         axes = np.maximum(index.dims, 1).astype(np.float64)
@@ -163,14 +164,14 @@ def _validate_sizes(index: Index) -> None:
         # that close to the limit a double is rounded, and an integer does not wrap around yet
         exact = _products(np.maximum(index.dims, 1), starts, ranks) * np.maximum(widest, 1)
         _refuse(exact > MAX_FILE_BYTES, "more bytes than a file may hold")
-    nbytes = _products(index.dims, starts, ranks) * itemsize
-    data = index.type_rows["mode"][index.type] == MODE_DATA
-    _refuse((nbytes != index.stored_nbytes) & ~data, "its bytes are not those of its shape")
+    differ = _products(index.dims, starts, ranks) * itemsize != index.stored_nbytes
+    if _broken(differ):
+        _refuse(differ & (mode != MODE_DATA), "its bytes are not those of its shape")
 
 
 def _products(dims: NDArray, starts: NDArray, ranks: NDArray) -> NDArray:
     """Return the product of each array's axes; 1 where it has none."""
-    if ranks.all():
+    if np.count_nonzero(ranks) == len(ranks):
         return np.multiply.reduceat(dims, starts)
     products = np.ones(len(ranks), dims.dtype)
     filled = np.flatnonzero(ranks)
@@ -181,26 +182,28 @@ def _products(dims: NDArray, starts: NDArray, ranks: NDArray) -> NDArray:
 
 def _validate_places(index: Index, data_end: int) -> None:
     offset, nbytes = index.offset, index.stored_nbytes
-    if int(nbytes.max()) > MAX_FILE_BYTES:
+    if int(np.maximum.reduce(nbytes)) > MAX_FILE_BYTES:
         raise HostileFileError("an array of more bytes than a file may hold")
-    empty = nbytes == 0
-    _refuse(empty & (offset != 0), "an offset without bytes")
     shared = index.alias_of != NO_ALIAS
-    aliases = np.flatnonzero(shared)
-    stored = np.flatnonzero(~(empty | shared)) if len(aliases) or empty.any() else slice(None)
-    offsets = offset[stored]
-    ends = offsets + nbytes[stored]
+    apart, full = not _broken(shared), np.count_nonzero(nbytes) == len(nbytes)
+    offsets, ends = offset, offset + nbytes
+    if not (apart and full):
+        empty = nbytes == 0
+        _refuse(empty & (offset != 0), "an offset without bytes")
+        stored = np.flatnonzero(~(empty | shared))
+        offsets, ends = offset[stored], ends[stored]
     if len(offsets) and (
         offsets[0] < DATA_AT
-        or (offsets & (ALIGN - 1)).any()
-        or (ends < offsets).any()
-        or (offsets[1:] < ends[:-1]).any()
+        or np.bitwise_or.reduce(offsets) & (ALIGN - 1)
+        or _broken(ends < offsets)
+        or _broken(offsets[1:] < ends[:-1])
         or ends[-1] > data_end
     ):
         raise HostileFileError("arrays overlap, leave the data, or are not aligned")
     counts = (nbytes + np.uint64(index.segment_bytes - 1)) // index.segment_bytes
+    aliases = np.flatnonzero(shared)
     counts[aliases] = 0
-    last = np.cumsum(counts)
+    last = np.add.accumulate(counts)
     if last[-1] != len(index.digests):
         raise HostileFileError("the digests are not as many as the segments")
     wrong = index.segment_at != last - counts
@@ -229,14 +232,20 @@ def _validate_aliases(index: Index, aliases: NDArray) -> None:
 
 def _validate_names(index: Index) -> None:
     hashes, rows = index.name_hash, index.name_row
-    if (hashes[1:] < hashes[:-1]).any():
+    before, after = hashes[:-1], hashes[1:]
+    if _broken(after < before):
         raise HostileFileError("the name table is not sorted")
-    if (rows >= index.arrays).any() or (np.bincount(rows, minlength=index.arrays) != 1).any():
+    if _broken(rows >= index.arrays) or _broken(np.bincount(rows, minlength=index.arrays) != 1):
         raise HostileFileError("the name table does not name every array once")
-    # Twins have one hash and one record. Names that are equal in many records are legal, and many.
-    records = index.record[rows]
-    order = np.lexsort((records, hashes)) if (hashes[1:] == hashes[:-1]).any() else np.empty(0, np.intp)
-    hashes, records, rows = hashes[order], records[order], rows[order]
+    if _broken(after == before):
+        _validate_twins(index)
+
+
+def _validate_twins(index: Index) -> None:
+    """Twins have one hash and one record. Names that are equal in many records are legal, and many."""
+    records = index.record[index.name_row]
+    order = np.lexsort((records, index.name_hash))
+    hashes, records, rows = index.name_hash[order], records[order], index.name_row[order]
     alike = (hashes[1:] == hashes[:-1]) & (records[1:] == records[:-1])
     seen: set[tuple[int, str]] = set()
     twins = np.flatnonzero(alike)

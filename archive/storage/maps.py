@@ -11,7 +11,7 @@ import ctypes
 import errno
 import mmap
 import os
-import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,16 +43,19 @@ PAGE = mmap.ALLOCATIONGRANULARITY
 class _Map:
     """Owner of one system map; numpy arrays over it hold it as their base."""
 
-    __slots__ = ("__array_interface__", "__weakref__")
+    __slots__ = ("__array_interface__", "_address", "_nbytes")
 
     def __init__(self, address: int, nbytes: int, read_only: bool) -> None:
+        self._address, self._nbytes = address, nbytes
         self.__array_interface__ = {
             "data": (address, read_only),
             "shape": (nbytes,),
             "typestr": "|u1",
             "version": 3,
         }
-        weakref.finalize(self, _libc.munmap, address, nbytes).atexit = False
+
+    def __del__(self, munmap: Callable[[int, int], int] = _libc.munmap) -> None:
+        munmap(self._address, self._nbytes)
 
 
 def map_private(fd: int, offset: int, nbytes: int, path: str, *, read_only: bool = False) -> NDArray:

@@ -21,7 +21,12 @@ KEYS = st.lists(
 )
 
 
-def build(keys: list[str], records: list[int] | None = None, names: int = 1) -> tuple[IndexWriter, int]:
+def build(
+    keys: list[str],
+    records: list[int] | None = None,
+    names: int = 1,
+    document: dict[str, str] | None = None,
+) -> tuple[IndexWriter, int]:
     """Return an index of one-float arrays, and where their bytes end."""
     n = len(keys)
     offset, end = place_arrays(np.full(n, 4, np.uint64))
@@ -39,7 +44,7 @@ def build(keys: list[str], records: list[int] | None = None, names: int = 1) -> 
     )
     named = [RecordName(KIND_ARRAYS, f"r{number}") for number in range(names)]
     template = IndexTemplate(columns, [TYPE], [*named, RecordName(KIND_METRICS, "r0")], n)
-    return template.write({"a": "\u00e9"}), end
+    return template.write(document or {"a": "\u00e9"}), end
 
 
 def read(writer: IndexWriter, end: int) -> Index:
