@@ -17,7 +17,7 @@ from archive.engine.forms import Form
 from archive.engine.rows import Rows
 from archive.engine.tree import encode_arrays
 from archive.errors import ValueRangeError
-from archive.format.constants import MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
 from archive.format.elements import ArrayType
 from archive.format.index import RecordName
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
@@ -25,14 +25,36 @@ from archive.format.layout import place_arrays, segment_counts
 from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
-__all__ = ["Schema", "schema_of"]
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "schema_of"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
+BATCH_BYTES = 16 << 20
+"""Bytes handed to the writing thread at once: 4 segments, hashed while the previous batch is written."""
+BATCH_ROWS = 1000
+"""Buffers in a batch: one system call takes 1,024."""
 KEPT = 4
 """Schemas that are kept: a server saves a model, its clients' states, an optimizer's."""
 KEPT_BYTES = 64 << 20
 """Larger ones are encoded each time: 150,000 arrays have about so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows that are written together: one larger than a segment, or as many small ones as fit a batch."""
+
+    rows: list[int]
+    """In file order, also those without bytes of their own."""
+    stored: list[int]
+    """Those that have bytes of their own."""
+    forms: list[Form]
+    """Their forms."""
+    gaps: list[int] | None
+    """Bytes of padding before each of them; None where there are none."""
+    end: int
+    """File offset behind the last of them."""
+    large: bool
+    """Whether it is one row of more than a segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +79,8 @@ class Schema:
     """The HDF5 datasets."""
     links: list[int | None]
     """For each record, which group of ``datasets`` is its own."""
+    runs: list[Run]
+    """All rows, as they are written."""
 
 
 _kept: dict[tuple[Any, ...], Schema] = {}
@@ -138,8 +162,48 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
     except ValueRangeError as error:
         error.key = _bad_name(rows, records) or error.key
         raise
-    owned = np.flatnonzero(owners & (nbytes > 0))
-    return Schema(forms, form_of, owned, offset, data_end, segment_at, index, datasets, links)
+    stored = owners & (nbytes > 0)
+    runs = _runs(forms, form_of, stored, offset, nbytes)
+    owned = np.flatnonzero(stored)
+    return Schema(forms, form_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
+
+
+def _runs(
+    forms: list[Form], form_of: NDArray, stored: NDArray, offset: NDArray, nbytes: NDArray
+) -> list[Run]:
+    """Return rows as they are written: a call for each small one would cost as much as its hash."""
+    n = len(stored)
+    size = np.where(stored, nbytes, 0).astype(np.int64)
+    large = np.flatnonzero(size > SEGMENT_BYTES).tolist()
+    total = np.cumsum(size)
+    runs: list[Run] = []
+    begin, position = 0, DATA_AT
+    while begin < n:
+        if large and large[0] == begin:
+            end = large.pop(0) + 1
+        else:
+            # about a batch of bytes, and no more buffers than one system call takes
+            before = int(total[begin] - size[begin])
+            full = int(np.searchsorted(total, before + BATCH_BYTES)) + 1
+            end = min(full, begin + BATCH_ROWS, large[0] if large else n, n)
+        own = np.arange(begin, end)[stored[begin:end]]
+        ends = offset[own].astype(np.int64) + size[own]
+        gaps = offset[own].astype(np.int64)
+        gaps[1:] -= ends[:-1]
+        gaps[:1] -= position
+        position = int(ends[-1]) if len(own) else position
+        runs.append(
+            Run(
+                rows=list(range(begin, end)),
+                stored=own.tolist(),
+                forms=[forms[number] for number in form_of[own].tolist()],
+                gaps=gaps.tolist() if gaps.any() else None,
+                end=position,
+                large=bool(size[begin] > SEGMENT_BYTES),
+            )
+        )
+        begin = end
+    return runs
 
 
 def _by_form(values: list[int], dtype: Any, form_of: NDArray) -> NDArray:

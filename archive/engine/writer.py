@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from archive.engine.forms import Form
 from archive.engine.inputs import Source
 from archive.engine.payload import StoredPayload
 from archive.engine.plan import Plan
+from archive.engine.schema import BATCH_BYTES, BATCH_ROWS, Run
 from archive.errors import StorageError
 from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE, SEGMENT_BYTES
 from archive.format.digests import digest
@@ -39,9 +39,6 @@ Landed = Callable[[list[int]], object]
 Consumed = Callable[[list[int], list[bytes]], object]
 """Called with the rows that have been written, and the digests of all segments so far."""
 
-BATCH_BYTES = 16 << 20
-"""Bytes handed to the writing thread at once: 4 segments, hashed while the previous batch is written."""
-BATCH_ROWS = 1000
 IN_FLIGHT = 2
 """Batches written or waiting while the next is hashed; none is a copy, so memory does not grow."""
 _ZEROS = bytes(PAGE)
@@ -66,7 +63,8 @@ class Batches:
     ----------
     sink : Sink
     threaded : bool
-        Write in a thread while the caller hashes.
+        Write in a thread while the caller hashes. Else batches that follow one another are written as one
+        when they must `settle`: for files of a few megabytes.
     total : int
         Bytes in all, for ``progress``; 0 where that is not known.
     progress : callable, optional
@@ -91,12 +89,18 @@ class Batches:
         self._done = 0
         self._pool = ThreadPoolExecutor(1, "fedarchive-write") if threaded else None
         self._flying: deque[tuple[Future[None], int, list[int]]] = deque()
+        self._gathered: list[Any] = []
+        self._gathered_bytes = self._end = 0
+        self._gathered_rows: list[int] = []
 
     def write(self, buffers: list[Any], offset: int, nbytes: int, rows: list[int]) -> None:
         """Write a batch, or hand it to the thread; buffers must stay as they are until it has landed."""
         if self._pool is None:
-            self._sink.write(buffers, offset, nbytes)
-            self._report(nbytes, rows)
+            # a small file is one call of the system: its parts follow one another
+            self._gathered += buffers
+            self._gathered_bytes += nbytes
+            self._gathered_rows += rows
+            self._end = offset + nbytes
             return
         while len(self._flying) >= IN_FLIGHT:
             self._land()
@@ -106,6 +110,11 @@ class Batches:
         """Wait until everything handed over is written."""
         while self._flying:
             self._land()
+        if self._gathered_bytes:
+            buffers, nbytes, rows = self._gathered, self._gathered_bytes, self._gathered_rows
+            self._gathered, self._gathered_bytes, self._gathered_rows = [], 0, []
+            self._sink.write(buffers, self._end - nbytes, nbytes)
+            self._report(nbytes, rows)
 
     def __enter__(self) -> Batches:
         return self
@@ -164,33 +173,26 @@ class ArrayStream:
         if self._position - self._begin >= BATCH_BYTES or len(self._batch) >= BATCH_ROWS:
             self.flush()
 
-    def put_run(self, rows: list[int], offset: NDArray, nbytes: NDArray, buffers: list[Any]) -> None:
+    def put_run(self, run: Run, buffers: list[Any]) -> None:
         """Write rows none of which is larger than a segment.
 
         Parameters
         ----------
-        rows : list of int
-            Also rows without bytes of their own.
-        offset, nbytes : ndarray of int64
-            Of those that have bytes, shape (n,).
+        run : Run
         buffers : list
-            Their bytes, which must stay as they are until they have landed.
+            The bytes of its ``stored`` rows, which must stay as they are until they have landed.
         """
-        self._rows += rows
+        self._rows += run.rows
         if buffers:
-            ends = offset + nbytes
-            gaps = offset.copy()
-            gaps[1:] -= ends[:-1]
-            gaps[0] -= self._position
             self.digests += map(digest, buffers)
-            if gaps.any():
-                for gap, buffer in zip(gaps.tolist(), buffers, strict=True):
+            if run.gaps is None:
+                self._batch += buffers
+            else:
+                for gap, buffer in zip(run.gaps, buffers, strict=True):
                     if gap:
                         self._batch.append(_ZEROS[:gap])
                     self._batch.append(buffer)
-            else:
-                self._batch += buffers
-            self._position = int(ends[-1])
+            self._position = run.end
         self.flush()
 
     def seek(self, position: int) -> None:
@@ -260,70 +262,24 @@ def write_plan(
     ) as batches:
         write_head(plan, batches)
         stream.batches = batches
-        for run in _runs(plan, everything=consumed is not None):
+        for run in plan.schema.runs:
             buffers = [
                 stored_buffer(form, plan.sources[row], row, plan.name)
                 for row, form in zip(run.stored, run.forms, strict=True)
             ]
             if run.large:
-                stream.put(run.rows[0], int(run.offset[0]), buffers[0], int(run.nbytes[0]))
+                nbytes = run.forms[0].nbytes
+                stream.put(run.rows[0], run.end - nbytes, buffers[0], nbytes)
             else:
-                stream.put_run(run.rows, run.offset, run.nbytes, buffers)
+                stream.put_run(run, buffers)
             del buffers
             if consumed is not None:
                 for row in run.rows:
                     plan.sources[row] = None
         stream.flush(plan.data_end)
-        batches.settle()
+        if consumed is not None:
+            batches.settle()  # what arrived is known before the tail can fail
         return write_tail(plan, stream.digests, batches)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Rows that are written together."""
-
-    rows: list[int]
-    """In file order."""
-    stored: list[int]
-    """Those that have bytes of their own."""
-    forms: list[Form]
-    """Their forms."""
-    offset: NDArray
-    """Their file offsets."""
-    nbytes: NDArray
-    """Their sizes."""
-    large: bool
-    """Whether it is one row of more than a segment."""
-
-
-def _runs(plan: Plan, *, everything: bool) -> Iterator[_Run]:
-    """Yield rows in file order, small ones many at a time: a call a row would cost as much as its hash.
-
-    ``everything``: also rows without bytes of their own, of which a consuming save must hear.
-    """
-    schema = plan.schema
-    stored = np.zeros(len(plan.sources), bool)
-    stored[schema.rows] = True
-    rows = np.arange(len(stored)) if everything else schema.rows
-    nbytes = np.where(stored, plan.nbytes[schema.form_of] if len(stored) else 0, 0)[rows]
-    large = np.flatnonzero(nbytes > SEGMENT_BYTES).tolist()
-    total = np.cumsum(nbytes)
-    begin = 0
-    while begin < len(rows):
-        if large and large[0] == begin:
-            end = large.pop(0) + 1
-        else:
-            # about a batch of bytes, and no more buffers than one system call takes
-            before = int(total[begin] - nbytes[begin])
-            full = int(np.searchsorted(total, before + BATCH_BYTES)) + 1
-            end = min(full, begin + BATCH_ROWS, large[0] if large else len(rows), len(rows))
-        run = rows[begin:end]
-        own = run[stored[run]]
-        forms = [schema.forms[number] for number in schema.form_of[own].tolist()]
-        offset = schema.offset[own].astype(np.int64)
-        size = nbytes[begin:end][stored[run]]
-        yield _Run(run.tolist(), own.tolist(), forms, offset, size, bool(nbytes[begin] > SEGMENT_BYTES))
-        begin = end
 
 
 def write_tail(plan: Plan, digests: list[bytes], batches: Batches) -> Footer:

@@ -16,6 +16,7 @@ rounds of a federation repeat one schema: only groups and their values are encod
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -305,6 +306,7 @@ def _encode_children(
     return addresses, position
 
 
+@functools.lru_cache(maxsize=64)
 def _index_header(address: int, nbytes: int) -> bytes:
     """Return the object header of the ``/index`` dataset."""
     return messages.header(
@@ -317,6 +319,7 @@ def _index_header(address: int, nbytes: int) -> bytes:
     )
 
 
+@functools.lru_cache(maxsize=64)
 def _superblock(root: int, end_of_file: int) -> bytes:
     """Return the superblock (section II.A, version 2): version 3 would lock a file killed under r+."""
     block = struct.pack("<8s4B4Q", b"\x89HDF\r\n\x1a\n", 2, 8, 8, 0, 0, UNDEFINED, end_of_file, root)

@@ -6,6 +6,7 @@ written. HDF5 File Format Specification, section IV.A.2.c ("The Link Info Messag
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,25 +104,39 @@ def encode_group(
     -------
     EncodedGroup
     """
-    n = len(names)
     parts: list[bytes | memoryview] = []
-    links: list[Message] = []
-    if n > COMPACT_LINKS:
-        if storage is None:
-            storage = encode_links(address, names, targets)
-            parts += storage.parts
-            address = storage.end
-        info = storage.info
-    else:
-        info = messages.link_info(n)
-        links = [
-            Message(0x06, messages.link(name, i, target))
-            for i, (name, target) in enumerate(zip(names, targets.tolist(), strict=True))
-        ]
-    everything = [info, messages.group_info(), messages.attribute_info(len(attributes)), *links, *attributes]
-    block = messages.header(everything, attributes=len(attributes))
+    links: tuple[tuple[bytes, int], ...] = ()
+    if len(names) <= COMPACT_LINKS:
+        links = tuple(zip(names, targets.tolist(), strict=True))
+    elif storage is None:
+        storage = encode_links(address, names, targets)
+        parts += storage.parts
+        address = storage.end
+    info = None if storage is None else storage.info
+    encode = _encode_header if len(attributes) <= _FEW_ATTRIBUTES else _encode_header.__wrapped__
+    block = encode(tuple(attributes), links, info)
     parts.append(block)
     return EncodedGroup(parts, address, address + len(block))
+
+
+_FEW_ATTRIBUTES = 16
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_header(
+    attributes: tuple[Message, ...], links: tuple[tuple[bytes, int], ...], info: Message | None
+) -> bytes:
+    """Encode a group's header; of a round most are those of the round before, at the same places."""
+    return messages.header(
+        [
+            info or messages.link_info(len(links)),
+            messages.group_info(),
+            messages.attribute_info(len(attributes)),
+            *(Message(0x06, messages.link(name, i, target)) for i, (name, target) in enumerate(links)),
+            *attributes,
+        ],
+        attributes=len(attributes),
+    )
 
 
 def _name_order(hashes: npt.NDArray[np.uint32], names: Sequence[bytes]) -> npt.NDArray[np.intp]:

@@ -87,6 +87,15 @@ def contiguous_layout(address: int, nbytes: int) -> Message:
 
 def attribute(name: str, datatype_body: bytes, dims: tuple[int, ...] | None, value: bytes) -> Message:
     """Attach a value (section IV.A.2.m, version 3); its bytes end the message."""
+    encode = _attribute if len(value) <= _SMALL_VALUE else _attribute.__wrapped__
+    return encode(name, datatype_body, dims, value)
+
+
+_SMALL_VALUE = 64
+
+
+@functools.lru_cache(maxsize=1024)
+def _attribute(name: str, datatype_body: bytes, dims: tuple[int, ...] | None, value: bytes) -> Message:
     raw = name.encode() + b"\0"
     if len(raw) == 1 or b"\0" in raw[:-1]:
         raise ValueRangeError(f"HDF5 cannot hold the attribute name {name!r}")

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,8 +60,12 @@ class AtomicFile:
     def __init__(
         self, path: str, *, overwrite: bool = True, durable: bool = True, push: bool = False
     ) -> None:
+        mode = _mode(path)
+        linked = stat.S_ISLNK(mode)
         # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
-        self.path = os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path)
+        self.path = os.path.realpath(path) if linked else os.path.abspath(path)
+        if linked:
+            mode = _mode(self.path)
         self._overwrite = overwrite
         self._durable = durable
         self._folder, self._name = os.path.split(self.path)
@@ -68,9 +73,9 @@ class AtomicFile:
         self._reserved = 0
         self._push = push
         self._pushed = 0
-        if os.path.isdir(self.path):
+        if stat.S_ISDIR(mode):
             raise StorageError("is a folder", path=path, errno=errno.EISDIR, remedy="name a file")
-        if not overwrite and os.path.lexists(self.path):
+        if mode and not overwrite:
             raise self._exists()
         try:
             self._temporary, self._fd = self._take_slot()
@@ -213,24 +218,22 @@ class AtomicFile:
     def _take_slot(self) -> tuple[str, int]:
         """Return the path of a temporary file that is ours alone, and its descriptor."""
         taken: tuple[str, int] | None = None
+        # 255 bytes are all a file name may have; what is cut off is only our own prefix
+        stem = os.fsdecode(os.fsencode(self._name)[:200])
+        prefix = os.path.join(self._folder, f".{stem}.")
         for slot in range(SLOTS):
-            path = self._slot_path(str(slot))
+            path = f"{prefix}{slot}.tmp"
             if taken is None:
                 fd = lock_slot(path, create=True)
                 if fd is not None:
                     taken = path, fd
-            elif os.path.lexists(path):
+            elif _mode(path):
                 with contextlib.suppress(OSError):  # cleaning up is no reason not to save
                     remove_stale(path)
         if taken is not None:
             return taken
-        path = self._slot_path(os.urandom(8).hex())
+        path = f"{prefix}{os.urandom(8).hex()}.tmp"
         return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-    def _slot_path(self, slot: str) -> str:
-        # 255 bytes are all a file name may have; what is cut off is only our own prefix
-        stem = os.fsencode(self._name)[:200]
-        return os.path.join(self._folder, f".{os.fsdecode(stem)}.{slot}.tmp")
 
     def _exists(self) -> ExistsError:
         return ExistsError(
@@ -249,6 +252,14 @@ class AtomicFile:
             errno=number,
             remedy=_REMEDIES.get(number or 0, "nothing was published"),
         )
+
+
+def _mode(path: str) -> int:
+    """Return the mode of what a name is, a link's own; 0 where it is nothing, or not to be seen."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _skip(buffers: Sequence[Any], count: int) -> list[Any]:
