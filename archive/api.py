@@ -165,7 +165,8 @@ def open(
         pages are copied when written; the file never changes.
     verify : {"first", "open", "off"}, default "first"
         Check an array's bytes when they are first handed out, all of them now, or never. Metadata and
-        index are always checked.
+        index are always checked; array bytes too where a store does not name versions (``memory://``,
+        FTP): nothing else tells that the object was replaced meanwhile.
     access : {"auto", "mmap", "pread"}, default "auto"
         Map the file, or read it into memory of our own; ``auto`` maps unless it lies on a network file
         system.

@@ -131,7 +131,7 @@ def test_every_error_is_in_the_table() -> None:
 
 def test_limits_are_as_it_says(tmp_path: Path) -> None:
     for call in (archive.recover, archive.reindex):
-        with pytest.raises(errors.UnsupportedURLError, match="fedarchive cp"):
+        with pytest.raises(errors.UnsupportedURLError, match="download it first"):
             call("memory://bucket/limits.h5")
     with pytest.raises(errors.UnsupportedURLError):
         archive.save({"w": np.zeros(1)}, "http://127.0.0.1:9/model.h5")

@@ -34,6 +34,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir",
         metavar="DIR",
+        type=_folder,
         help="the folder; default: $FEDARCHIVE_CACHE, or the user's own",
     )
     parser.add_argument(
@@ -68,6 +69,15 @@ def run(arguments: argparse.Namespace) -> int:
     done = "keeps" if arguments.action == "ls" else "removed"
     print(f"{printable(folder)}: {done} {len(entries)} versions, {kept}")
     return OK
+
+
+def _folder(text: str) -> str:
+    from archive.storage.url import parse_cache
+
+    try:
+        return parse_cache(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a local folder, not {text!r}") from None
 
 
 def _facts(entry: CacheEntry) -> dict[str, object]:

@@ -27,8 +27,10 @@ from archive.errors import (
     MissingError,
     NotAnArchiveError,
     TruncatedError,
+    UnsupportedURLError,
     VersionError,
 )
+from archive.storage.url import parse_url
 
 if TYPE_CHECKING:
     from archive.cli.training import Round
@@ -99,7 +101,13 @@ def _say_nothing(line: str) -> None:
 
 
 def _refuse_other_files(out: str) -> None:
-    """Raise ExistsError where a file is in the way that no demo wrote: it may be somebody's round 80."""
+    """Raise where a file is in the way that no demo wrote, as it may be somebody's round 80; or for a URL."""
+    if parse_url(out).remote:
+        raise UnsupportedURLError(
+            "the demo damages a copy of a local file",
+            path=parse_url(out).display,
+            remedy="name a path with --out",
+        )
     try:
         with archive.open(out) as handle:
             ours = _MARK in handle.records

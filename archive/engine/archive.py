@@ -170,9 +170,10 @@ class Archive:
             self._reader.trust()
             return
         self.close()
-        failure = report.failures[0]
+        failure, others = report.failures[0], len(report.failures) - 1
+        more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
         raise DamagedError(
-            f"{failure.key}: {failure.problem}, and {len(report.failures) - 1} more places",
+            f"{failure.key}: {failure.problem}{more}",
             path=self._reader.path,
             offset=failure.offset,
             key=f"{failure.record}/{failure.key}" if failure.record else None,

@@ -25,6 +25,7 @@ from archive.format.footer import Footer
 from archive.format.index import Index
 from archive.storage.location import locate_source
 from archive.storage.ranges import Piece, Request, plan_requests
+from archive.storage.remotesource import RemoteSource
 from archive.storage.source import Source
 from archive.storage.url import Location
 
@@ -320,8 +321,10 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
 
 def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
     source = locate_source(location, access)
-    if location.cache and verify == "off":
-        verify = "first"  # what a power cut left of a cache file, only digests tell
+    unpinned = isinstance(source, RemoteSource) and not source.pins
+    if verify == "off" and (location.cache or unpinned):
+        # what a power cut left of a cache file, and that an object was replaced, only digests tell
+        verify = "first"
     reader = None
     try:
         regions = Regions(source)

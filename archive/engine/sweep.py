@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from archive.errors import MissingError, StorageError
 from archive.format.constants import SUPERBLOCK_BYTES
 from archive.format.footer import parse_superblock_eof
 from archive.storage.location import locate_store
-from archive.storage.slots import remove_stale
+from archive.storage.slots import is_held, remove_stale
 from archive.storage.url import URL, parse_url
 
 __all__ = ["Leftover", "sweep"]
@@ -99,15 +100,18 @@ def _slots(folder: Path) -> Iterator[Leftover]:
     for path in sorted(folder.rglob(".*.tmp")):
         if not _SLOT.fullmatch(path.name) or path.is_symlink() or not path.is_file():
             continue
-        with path.open("rb") as file:
-            head = file.read(SUPERBLOCK_BYTES)
+        try:
+            with path.open("rb") as file:
+                head, written = file.read(SUPERBLOCK_BYTES), os.fstat(file.fileno()).st_mtime
+        except (FileNotFoundError, PermissionError):
+            continue  # published meanwhile; or of another user, who alone can remove it
         # a stream writes its head last
         if parse_superblock_eof(head) is not None or not any(head):
-            yield Leftover(str(path), "", path.stat().st_mtime)
+            yield Leftover(str(path), "", written)
 
 
 def _remove(found: Leftover, dry_run: bool) -> bool:
     if dry_run:
-        return True
+        return not is_held(found.path)
     remove_stale(found.path)  # not where a writer holds it
     return not Path(found.path).exists()

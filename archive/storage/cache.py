@@ -158,6 +158,7 @@ class CachedSource(RemoteSource):
         """Fetch a range whose bytes fail their digest, and keep it in place of those."""
         start = offset // BLOCK_BYTES * BLOCK_BYTES
         stop = min(-(-(offset + nbytes) // BLOCK_BYTES) * BLOCK_BYTES, self.nbytes)
+        self._require_version()
         data = self._fetch(start, stop)
         file = self._file
         if file is not None:

@@ -45,10 +45,13 @@ def join(url: str, *parts: str) -> str:
 
     Examples
     --------
-    >>> join("/data/run", "rounds", "1.h5"), join("s3://bucket/run/", "rounds")
-    ('/data/run/rounds/1.h5', 's3://bucket/run/rounds')
+    >>> join("/data/run", "rounds", "1.h5"), join("s3://bucket/run/", "rounds"), join("memory://", "rounds")
+    ('/data/run/rounds/1.h5', 's3://bucket/run/rounds', 'memory://rounds')
     """
-    return "/".join([url.rstrip("/") or "/", *parts]).replace("//", "/", 1 if url == "/" else 0)
+    folder = url.rstrip("/")
+    if url.endswith("/") and (not folder or folder.endswith(":")):  # slashes that belong to it: memory://
+        return url + "/".join(parts)
+    return "/".join([folder, *parts])
 
 
 def absolute_url(url: URL, storage_options: Options = None) -> str:

@@ -36,7 +36,8 @@ class Journal:
         self.path = partial + SUFFIX
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(self.path, flags, 0o666)
+            # it has values in it: no more open than the file beside it
+            self._fd = os.open(self.path, flags, os.stat(partial).st_mode & 0o666)
         except OSError as error:
             raise _failure(self.path, error) from error
 

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
+from archive.errors import UnsupportedURLError
 from archive.storage.partial import PartialFile
 from archive.storage.remotesource import RemoteSource
 from archive.storage.sink import AtomicFile
@@ -87,7 +88,7 @@ def locate_sink(
     folder = parse_spool(spool)
     if not location.remote:
         return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
-    store, path = locate_store(location)
+    store, path = _writable_store(location)
     small = 0 < nbytes <= PART_BYTES
     if store.multipart or small or folder is None:
         return RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
@@ -103,7 +104,7 @@ def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder
     """
     if not location.remote:
         return PartialFile(location.path, overwrite=overwrite, durable=durable, push=True)
-    store, path = locate_store(location)
+    store, path = _writable_store(location)
     return SpooledPartialFile(store, path, overwrite=overwrite, folder=folder)
 
 
@@ -111,3 +112,15 @@ def locate_store(location: Location) -> tuple[ObjectStore, str]:
     """Return the client of a remote location and the path there; its package is imported now."""
     remote = importlib.import_module("archive.storage.remote")
     return cast("tuple[ObjectStore, str]", remote.open_store(location))
+
+
+def _writable_store(location: Location) -> tuple[ObjectStore, str]:
+    """Return the client and the path of what is to be written: refused before any input is consumed."""
+    store, path = locate_store(location)
+    if not store.writable:
+        raise UnsupportedURLError(
+            "this store is read, not written",
+            path=store.url(path),
+            remedy="save to a local path or to object storage",
+        )
+    return store, path

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 from typing import Any
 
 import numpy as np
 
-from archive.errors import ClosedError
+from archive.errors import ClosedError, MissingError, ReplacedError
 from archive.storage.store import ObjectStore
 
 __all__ = ["TAIL_BYTES", "RemoteSource"]
@@ -39,6 +41,7 @@ class RemoteSource:
         tail, self.version = store.tail(path, tail_bytes)
         self.nbytes = self.version.nbytes
         self.parallel = store.parallel
+        self.pins = store.pins
         self._tail = _read_only(tail)
 
     @property
@@ -71,7 +74,14 @@ class RemoteSource:
         return self._fetch(offset, offset + nbytes)
 
     def reread(self, offset: int, nbytes: int) -> NDArray | None:
-        """Fetch a range whose bytes fail their digest: they may have been changed on the way."""
+        """Fetch a range whose bytes fail their digest: they may have been changed on the way.
+
+        Raises
+        ------
+        ReplacedError
+            They are of another version, which the store did not tell.
+        """
+        self._require_version()
         return self._fetch(offset, offset + nbytes)
 
     def read_into(self, offset: int, out: NDArray) -> None:
@@ -93,6 +103,20 @@ class RemoteSource:
     def _fetch(self, start: int, stop: int) -> NDArray:
         data = self._require_open().fetch(self._object, start, stop, self.version)
         return np.frombuffer(data, np.uint8)
+
+    def _require_version(self) -> None:
+        if self.pins:
+            return
+        found = None
+        with contextlib.suppress(MissingError):
+            found = self._require_open().head(self._object)
+        if found != self.version:
+            raise ReplacedError(
+                "the object was replaced while it was open",
+                path=self.path,
+                errno=errno.ESTALE,
+                remedy="open it again",
+            )
 
     def _require_open(self) -> ObjectStore:
         store = self._store

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 
-__all__ = ["NO_LOCKS", "SLOTS", "lock_slot", "remove_stale"]
+__all__ = ["NO_LOCKS", "SLOTS", "is_held", "lock_slot", "remove_stale"]
 
 SLOTS = 8
 """Writers of one name that may run side by side under predictable names."""
@@ -31,7 +31,8 @@ def lock_slot(path: str, *, create: bool) -> int | None:
     try:
         # without locks (Lustre mounted noflock) only a file that did not exist is ours alone
         if _is_ours(fd, path, unlocked=created):
-            os.ftruncate(fd, 0)
+            if not created or os.lseek(fd, 0, os.SEEK_END):
+                os.ftruncate(fd, 0)
             locked, fd = fd, -1
             return locked
     except OSError:
@@ -59,6 +60,22 @@ def _open_slot(path: str, create: bool) -> tuple[int, bool] | None:
         if error.errno in _NOT_OURS:
             return None
         raise
+
+
+def is_held(path: str) -> bool:
+    """Tell whether a writer holds a slot, or might: `remove_stale` would leave it there. Changes nothing."""
+    opened = _open_slot(path, create=False)
+    if opened is None:
+        return True
+    try:
+        fcntl.flock(opened[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if not isinstance(error, BlockingIOError) and error.errno not in NO_LOCKS:
+            raise
+        return True
+    finally:
+        os.close(opened[0])
+    return False
 
 
 def remove_stale(path: str) -> None:

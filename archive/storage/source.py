@@ -219,12 +219,15 @@ def open_source(path: str, access: str) -> FileSource:
 
 def read_error(path: str, offset: int | None, error: OSError) -> StorageError:
     """Return the StorageError of a failed read."""
+    full = error.errno in (errno.EMFILE, errno.ENFILE)
     return StorageError(
         f"reading failed: {error.strerror}",
         path=path,
         offset=offset,
         errno=error.errno,
-        remedy="check permissions, the disk and its cables",
+        remedy="close some, or raise the limit (ulimit -n)"
+        if full
+        else "check permissions, the disk and its cables",
     )
 
 

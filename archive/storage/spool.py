@@ -6,6 +6,8 @@ outlives a failure of the network.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -66,6 +68,7 @@ class SpooledSink:
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
         self._file = AtomicFile(_local_name(folder, path), durable=False)
+        _hide(self._file.fileno())
 
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes`` on the local disk."""
@@ -109,6 +112,7 @@ class SpooledPartialFile(PartialFile):
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
         super().__init__(_local_name(folder, path), push=True)
+        _hide(self._fd)
 
     @property
     def url(self) -> str:
@@ -139,4 +143,16 @@ def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool
 
 
 def _local_name(folder: str, path: str) -> str:
-    return os.path.join(folder, path.rstrip("/").rpartition("/")[2] or "archive")
+    """Return a path in a folder that is no folder itself, and no link that would lead elsewhere."""
+    name = first = os.path.join(folder, path.rstrip("/").rpartition("/")[2] or "archive")
+    for number in itertools.count(2):
+        if not os.path.islink(name) and not os.path.isdir(name):
+            break
+        name = f"{first}-{number}"
+    return name
+
+
+def _hide(descriptor: int) -> None:
+    """Leave a local file to its owner: others may list the folder for temporary files."""
+    with contextlib.suppress(OSError):  # file systems without modes
+        os.fchmod(descriptor, 0o600)

@@ -84,6 +84,10 @@ class ObjectStore(Protocol):
     """Whether `begin` works; where not, objects are put whole."""
     min_part_bytes: int
     """Smallest part but the last."""
+    pins: bool
+    """Whether `fetch` itself finds out that another version is there; where not, digests and `head` do."""
+    writable: bool
+    """Whether there is any way to make an object appear."""
 
     def url(self, path: str) -> str:
         """Return what messages call an object."""

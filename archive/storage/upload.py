@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -125,7 +126,7 @@ class RemoteSink:
             small = not store.multipart or 0 < nbytes <= len(self._buffer)
             require_creatable(store, path, multipart=not small)
         # at exit too: a program that ends within a save leaves no upload behind
-        self._ending = weakref.finalize(self, self._parts.abort)
+        self._ending = weakref.finalize(self, _abandon, self._parts)
 
     def reserve(self, nbytes: int) -> None:
         """Nothing to reserve: a store tells that it is full when it is."""
@@ -181,7 +182,8 @@ class RemoteSink:
     def discard(self) -> None:
         """Drop what is not published and let go; harmless after `publish`."""
         self._let_go()
-        self._ending()
+        if self._ending.detach() is not None:
+            self._parts.abort()
 
     def _new_buffer(self) -> NDArray:
         """Return memory for the next part; what is never filled takes none."""
@@ -224,6 +226,18 @@ class RemoteSink:
         self._buffer = np.empty(0, np.uint8)
         self._held = None
         self._filled = 0
+
+
+def _abandon(parts: _Parts) -> None:
+    """End an upload whose sink was collected as garbage, or that is there when the program ends.
+
+    Garbage is collected in any thread: in the one that does the requests, or one of ours that sends a part,
+    to wait for what is under way would be to wait for ever.
+    """
+    if threading.current_thread() is threading.main_thread():
+        parts.abort()
+    elif parts.begun:
+        threading.Thread(target=parts.abort, name="fedarchive-abort", daemon=True).start()
 
 
 class _Parts:

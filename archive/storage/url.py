@@ -108,7 +108,7 @@ def local_path(url: URL) -> str:
         raise UnsupportedURLError(
             "only local files can be used here",
             path=location.display,
-            remedy="copy it first: fedarchive cp URL PATH",
+            remedy="download it first, with another program",
         )
     return location.path
 

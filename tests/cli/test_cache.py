@@ -106,3 +106,11 @@ def test_folder_of_others(fedarchive: Run, tmp_path: Path) -> None:
     done = fedarchive("cache", "clear", "--dir", tmp_path / "open")
     assert done.returncode == 2
     assert "chmod 700" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/cache", ""])
+def test_what_is_no_folder(fedarchive: Run, folder: str) -> None:
+    done = fedarchive("cache", "ls", "--dir", folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fedarchive: argument --dir: a local folder, not ")
+    assert done.stderr.count("\n") == 1

@@ -104,3 +104,10 @@ def test_without_h5ls(
     assert "visititems" in told
     assert 'arrays/model/step <HDF5 dataset "step": shape (), type "<i8">' in told
     assert "-m archive verify" in told
+
+
+def test_a_url(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--rounds", "1", "--out", "memory://demo/demo.h5"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("name a path with --out\n")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from archive.cli.dispatch import main
+from archive.engine.sweep import sweep
 from tests.storage.folderstore import FolderStore, reach
 
 
@@ -70,3 +72,36 @@ def test_wrong_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     for age in ("1", "d", "1w", "-1d"):
         assert main(["gc", str(tmp_path), f"--older-than={age}"]) == 2
         assert "s, m, h or d" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_what_would_be_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (".model.h5.0.tmp", ".model.h5.1.tmp"):
+        (tmp_path / name).write_bytes(bytes(5000))
+    with (tmp_path / ".model.h5.0.tmp").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for dry in (["--dry-run"], []):
+            assert main(["gc", str(tmp_path), "--older-than", "0s", "--json", *dry]) == 0
+            told = json.loads(capsys.readouterr().out)
+            assert [left["path"] for left in told["removed"]] == [str(tmp_path / ".model.h5.1.tmp")]
+    assert [path.name for path in tmp_path.iterdir()] == [".model.h5.0.tmp"]
+
+
+def test_files_that_are_published_meanwhile(tmp_path: Path) -> None:
+    """A folder may be swept while somebody saves to it."""
+    done = threading.Event()
+
+    def save() -> None:
+        while not done.is_set():
+            for number in range(8):
+                path = tmp_path / f".m{number}.h5.0.tmp"
+                path.write_bytes(b"")
+                path.unlink()
+
+    writer = threading.Thread(target=save)
+    writer.start()
+    try:
+        for _ in range(3000):
+            sweep(tmp_path, older_than=3600)
+    finally:
+        done.set()
+        writer.join()

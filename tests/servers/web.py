@@ -18,7 +18,7 @@ class WebServer:
 
     ``plain``: ranges, ETag, If-Match. ``noranges``, ``nosuffix``: none, none of the last bytes.
     ``noetag``, ``weak``: Last-Modified alone, a weak ETag. ``nomatch``: If-Match is not looked at.
-    ``nohead``, ``nolength``.
+    ``nohead``, ``nolength``. ``loop``: sent to itself for ever.
     """
 
     endpoint: str = ""
@@ -46,6 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         _, habits, name = self.path.split("?")[0].split("/", 2)
         asked = self.headers.get("Range", "")
         self.web.requests.append((self.command, name, asked))
+        if habits == "loop":
+            return self._send(302, b"", {"Location": self.path})
         if name not in self.web.objects:
             return self._send(404, b"", {})
         if self.command == "HEAD" and "nohead" in habits:

@@ -35,6 +35,8 @@ class FolderStore:
         self.exclusive = exclusive
         self.parallel = parallel
         self.min_part_bytes = 5 << 20
+        self.pins = True
+        self.writable = True
         self.asked: list[tuple[str, str, int]] = []
         """(what, path, bytes) of every request, in the order they came."""
         self.at_once = self.most_at_once = 0

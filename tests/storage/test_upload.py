@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from archive.errors import ArchiveError, ExistsError, StorageError, UnsupportedURLError
 from archive.storage import upload
+from archive.storage.journal import Journal
 from archive.storage.spool import SpooledPartialFile, SpooledSink, parse_spool
 from archive.storage.upload import MAX_PARTS, PART_BYTES, RemoteSink, part_size
 from tests.storage.folderstore import FolderStore
@@ -243,3 +245,65 @@ def test_what_spool_may_be(tmp_path: Path) -> None:
 def test_the_spool_folder_must_be_there(store: FolderStore, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="folder does not exist"):
         SpooledSink(store, "model.h5", overwrite=True, folder=str(tmp_path / "none"))
+
+
+def test_an_upload_collected_where_its_parts_are_sent(store: FolderStore) -> None:
+    """Garbage is collected in any thread, also in one that a part under way waits for."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def fill() -> list[Any]:
+        sink = RemoteSink(store, "model.h5", overwrite=True)
+        write(sink, content(2 * PART_BYTES), MiB)
+        part = sink._parts._upload.part  # type: ignore[union-attr]
+
+        def wait(number: int, data: Any) -> None:
+            arrived.set()
+            assert go_on.wait(60)
+            part(number, data)
+
+        sink._parts._pool.submit(wait, 2, content(10))
+        return [sink]
+
+    held = fill()
+    assert arrived.wait(60)
+
+    def collect() -> None:
+        held.clear()
+        gc.collect()
+        go_on.set()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(10)
+    stuck = thread.is_alive()
+    go_on.set()
+    thread.join(60)
+    assert not stuck
+    for thread in threading.enumerate():
+        if thread.name == "fedarchive-abort":
+            thread.join()
+    assert store.uploads() == []
+
+
+@pytest.mark.parametrize("kind", [SpooledSink, SpooledPartialFile])
+def test_spooled_files_are_their_owners_alone(store: FolderStore, tmp_path: Path, kind: Any) -> None:
+    folder = tmp_path / "spool"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model-2").symlink_to(tmp_path / "elsewhere")
+    before = os.umask(0o022)
+    try:
+        sink = kind(store, "a/model", overwrite=True, folder=str(folder))
+    finally:
+        os.umask(before)
+    (file,) = (path for path in folder.iterdir() if path.is_file())
+    assert file.name in (".model-3.0.tmp", "model-3.partial")
+    assert file.stat().st_mode & 0o777 == 0o600
+    if isinstance(sink, SpooledPartialFile):
+        journal = Journal(sink.partial)
+        assert Path(journal.path).stat().st_mode & 0o777 == 0o600
+        journal.remove()
+    sink.write([b"some"], 0, 4)
+    sink.publish()
+    sink.discard()
+    assert store.file("a/model").read_bytes() == b"some"
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "model-2"]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
+from archive.storage.remote.failures import cause_of
 from archive.storage.store import ObjectStore
 from archive.storage.url import Location
 
@@ -62,12 +63,12 @@ def open_store(location: Location) -> tuple[ObjectStore, str]:
             path=location.display,
             remedy="install what it names, or check storage_options",
         ) from error
-    except (TypeError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - some connect when they are made, and raise what they like
         raise StorageError(
             f"the client cannot be set up: {type(error).__name__}",
             path=location.display,
             remedy="check storage_options",
-        ) from error
+        ) from cause_of(error)
 
 
 def _client(scheme: str, location: Location) -> Any:

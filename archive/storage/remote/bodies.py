@@ -40,7 +40,7 @@ async def read_body(read: Callable[[int], Awaitable[bytes]], reply: Reply, body:
             Kind.UNSUPPORTED,
             f"the server ignores ranges and sends more than {body.limit} bytes",
             status=reply.status,
-            remedy="copy it first: fedarchive cp URL PATH",
+            remedy="download it first, with another program",
         )
     if body.nbytes is not None and total != body.nbytes:
         raise Fault(Kind.TRANSIENT, f"{total} of {body.nbytes} bytes came", status=reply.status)

@@ -7,7 +7,7 @@ import errno
 from archive.errors import ArchiveError, ExistsError, MissingError, ReplacedError, StorageError
 from archive.storage.remote.retry import Fault, Kind
 
-__all__ = ["exists_error", "failure_of", "replaced_error"]
+__all__ = ["cause_of", "exists_error", "failure_of", "replaced_error"]
 
 _NUMBERS = {
     Kind.TRANSIENT: errno.EIO,
@@ -27,6 +27,16 @@ _REMEDIES = {
     Kind.UNSUPPORTED: "use another server",
     Kind.REFUSED: "check the URL and storage_options",
 }
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the error behind one of ours; None where it repeats a URL: tracebacks would show a signature."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if "://" in str(behind):
+            return None
+        behind = behind.__cause__ or behind.__context__
+    return error
 
 
 def failure_of(fault: Fault, url: str) -> ArchiveError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
+import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -16,12 +17,14 @@ from fsspec.spec import AbstractFileSystem
 
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
 from archive.storage.remote.connections import Instances
-from archive.storage.remote.failures import exists_error, replaced_error
+from archive.storage.remote.failures import cause_of, exists_error, replaced_error
 from archive.storage.store import Buffer, Entry, ObjectVersion, PendingUpload, Upload
 from archive.storage.url import Location
 
 __all__ = ["FileSystemStore"]
 
+_ALONE = ("ftp",)
+"""Protocols whose file system has one connection, that answers one thread at a time."""
 PIPE_BYTES = 64 << 20
 """Objects up to this size are handed over at once, in one copy; larger ones in pieces of it."""
 
@@ -30,7 +33,7 @@ class FileSystemStore:
     """Objects of an fsspec file system.
 
     A version is what `info` says: length, ETag or time of modification. That a range is of that version
-    is known by its digest; one request tells why it is not.
+    is known by its digest; one request, of whoever misses it, tells why it is not (`pins`).
 
     Parameters
     ----------
@@ -38,13 +41,23 @@ class FileSystemStore:
     """
 
     name = "fsspec"
-    parallel = 8
     multipart = False
     min_part_bytes = 1
+    pins = False
+    writable = True
 
     def __init__(self, location: Location) -> None:
-        self._display = location.display
-        self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **location.options)[0])
+        scheme = location.path.partition("://")[0]
+        self._scheme = scheme
+        alone = scheme.rpartition("::")[2] in _ALONE
+        self.parallel = 1 if alone else 8
+        options = {**({"skip_instance_cache": True} if alone else {}), **location.options}
+
+        def make() -> tuple[Any, contextlib.AbstractContextManager[Any]]:
+            filesystem = fsspec.core.url_to_fs(location.path, **options)[0]
+            return filesystem, threading.Lock() if alone else contextlib.nullcontext()
+
+        self._instances = Instances(make)
 
     def path_of(self, location: Location) -> str:
         """Return the path that a URL names here."""
@@ -52,15 +65,16 @@ class FileSystemStore:
 
     def url(self, path: str) -> str:
         """Return what messages call an object."""
-        return f"{self._display.partition('://')[0]}://{path.lstrip('/')}"
+        if "://" not in path:
+            return f"{self._scheme}://{path.lstrip('/')}"
+        # behind a chain it is a URL itself, with all that one may hold
+        chain, link, _ = self._scheme.rpartition("::")
+        return chain + link + Location(path, True).display
 
     def head(self, path: str) -> ObjectVersion:
         """Return the current version."""
-        filesystem = self._fresh()
-        try:
+        with self._asked(path, fresh=True) as filesystem:
             info = filesystem.info(path)
-        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
-            self._fail(path, error)
         if info.get("type") == "directory" or info.get("size") is None:
             self._fail(path, FileNotFoundError(path))
         tag = next((str(info[name]) for name in ("ETag", "etag") if info.get(name)), "")
@@ -77,12 +91,11 @@ class FileSystemStore:
         if stop <= start:
             return b""
         try:
-            # by keyword: in s3fs the first positional argument is a version
-            data = self._instances.get().cat_file(path, start=start, end=stop)
-        except FileNotFoundError as error:
+            with self._asked(path) as filesystem:
+                # by keyword: in s3fs the first positional argument is a version
+                data = filesystem.cat_file(path, start=start, end=stop)
+        except MissingError as error:
             raise replaced_error(self.url(path), removed=True) from error
-        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
-            self._fail(path, error)
         if len(data) == stop - start:
             return data
         with contextlib.suppress(MissingError):
@@ -91,7 +104,7 @@ class FileSystemStore:
                     f"{len(data)} of {stop - start} bytes came",
                     path=self.url(path),
                     offset=start,
-                    remedy="try again, or copy it first: fedarchive cp URL PATH",
+                    remedy="try again, or download it first",
                 )
         raise replaced_error(self.url(path))
 
@@ -101,17 +114,15 @@ class FileSystemStore:
         Object stores show it when all of it has come. Where there are real files, which grow under the
         eyes of readers, it is written beside its place and renamed.
         """
-        filesystem = self._fresh()
-        target = getattr(filesystem, "fs", filesystem)
-        try:
+        with self._asked(path, fresh=True) as filesystem:
+            behind = getattr(filesystem, "fs", None)  # of a chain; in hdfs, something that is not of fsspec
+            target = behind if isinstance(behind, AbstractFileSystem) else filesystem
             if exclusive and filesystem.exists(path):
                 raise exists_error(self.url(path))
             if type(target).mv is AbstractFileSystem.mv:
                 self._write(filesystem, path, memoryview(data).cast("B"))
             else:
                 self._write_beside(filesystem, path, memoryview(data).cast("B"))
-        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
-            self._fail(path, error)
 
     def begin(self, path: str) -> Upload:
         """Refuse: fsspec has no uploads that are completed at once."""
@@ -123,13 +134,11 @@ class FileSystemStore:
 
     def list(self, path: str) -> Iterator[Entry]:
         """Yield every object below a folder."""
-        filesystem = self._fresh()
         try:
-            found = filesystem.find(path, detail=True)
-        except FileNotFoundError:
+            with self._asked(path, fresh=True) as filesystem:
+                found = filesystem.find(path, detail=True)
+        except MissingError:
             return
-        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
-            self._fail(path, error)
         prefix = path.rstrip("/") + "/"
         for name, info in found.items():
             if name.startswith(prefix):
@@ -138,10 +147,8 @@ class FileSystemStore:
     def delete(self, path: str) -> None:
         """Remove an object; MissingError where there is none."""
         self.head(path)
-        try:
-            self._instances.get().rm_file(path)
-        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
-            self._fail(path, error)
+        with self._asked(path) as filesystem:
+            filesystem.rm_file(path)
 
     def pending(self, path: str) -> Iterator[PendingUpload]:
         """Yield nothing: there are no uploads in parts."""
@@ -150,12 +157,21 @@ class FileSystemStore:
     def abort(self, pending: PendingUpload) -> None:
         """Do nothing: there are no uploads in parts."""
 
-    def _fresh(self) -> Any:
-        """Return the file system without what it remembers of listings."""
-        filesystem = self._instances.get()
-        with contextlib.suppress(AttributeError, NotImplementedError):
-            filesystem.invalidate_cache()
-        return filesystem
+    @contextlib.contextmanager
+    def _asked(self, path: str, *, fresh: bool = False) -> Iterator[Any]:
+        """Yield the file system, and turn what it raises into errors of ours.
+
+        ``fresh``: without what it remembers of listings.
+        """
+        try:
+            filesystem, turn = self._instances.get()
+            with turn:
+                if fresh:
+                    with contextlib.suppress(AttributeError, NotImplementedError):
+                        filesystem.invalidate_cache()
+                yield filesystem
+        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
+            self._fail(path, error)
 
     def _write(self, filesystem: Any, path: str, data: memoryview) -> None:
         if data.nbytes <= PIPE_BYTES:
@@ -198,11 +214,11 @@ class FileSystemStore:
         if isinstance(error, FileNotFoundError):
             raise MissingError(
                 "no such object", path=self.url(path), errno=errno.ENOENT, remedy="check the URL"
-            ) from error
+            ) from cause_of(error)
         if isinstance(error, NotImplementedError):
             raise UnsupportedURLError(
                 "this file system cannot do that", path=self.url(path), remedy="use a local path"
-            ) from error
+            ) from cause_of(error)
         number = getattr(error, "errno", None)
         # the text of an error may repeat a signed URL
         reason = getattr(error, "strerror", None) if isinstance(number, int) else None
@@ -211,7 +227,7 @@ class FileSystemStore:
             path=self.url(path),
             errno=number if isinstance(number, int) else errno.EIO,
             remedy="check the URL and storage_options, then try again",
-        ) from error
+        ) from cause_of(error)
 
 
 def _seconds(info: dict[str, Any]) -> float:

@@ -18,7 +18,7 @@ from archive.storage.remote.connections import (
     Instances,
     fault_of_connection,
 )
-from archive.storage.remote.failures import failure_of, replaced_error
+from archive.storage.remote.failures import cause_of, failure_of, replaced_error
 from archive.storage.remote.loop import run_on
 from archive.storage.remote.replies import Body, Reply, expect_range, expect_tail
 from archive.storage.remote.retry import Fault, Kind, fault_of_status, retried
@@ -46,6 +46,8 @@ class HttpStore:
     parallel = 8
     multipart = False
     min_part_bytes = 1
+    pins = True
+    writable = False
 
     def __init__(self, location: Location) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
@@ -180,7 +182,7 @@ class HttpStore:
                         return reply
                     return await read_body(response.content.read, reply, check(reply))
             except _FAILURES as error:
-                raise fault_of_connection(error) from error
+                raise fault_of_connection(error) from cause_of(error)
 
         host = urlsplit(path).netloc
         try:
@@ -198,7 +200,7 @@ def _reply(response: aiohttp.ClientResponse) -> Reply:
     if status not in (200, 206):
         after = found.get("Retry-After", "")
         problem = "no such object" if status in (404, 410) else f"the server refused: {status}"
-        raise fault_of_status(status, problem, wait=float(after) if after.isdigit() else 0.0)
+        raise fault_of_status(status, problem, wait=float(after) if after.isdecimal() else 0.0)
     if found.get("Content-Encoding", "identity").lower() not in ("", "identity"):
         raise Fault(Kind.UNSUPPORTED, "the server compresses what it sends", status=status)
     tag, modified = found.get("ETag", ""), found.get("Last-Modified", "")
@@ -208,7 +210,7 @@ def _reply(response: aiohttp.ClientResponse) -> Reply:
     return Reply(
         status,
         found.get("Content-Range", ""),
-        int(length) if length.isdigit() else None,
+        int(length) if length.isdecimal() else None,
         tag,
         "" if tag else modified,
     )

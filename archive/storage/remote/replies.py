@@ -120,7 +120,7 @@ def whole_body(reply: Reply) -> Body:
             Kind.UNSUPPORTED,
             f"the server ignores ranges and sends all {nbytes} bytes",
             status=reply.status,
-            remedy="copy it first: fedarchive cp URL PATH",
+            remedy="download it first, with another program",
         )
     version = None if nbytes is None else ObjectVersion(nbytes, reply.tag, reply.modified)
     return Body(WHOLE_BYTES, nbytes, 0, -1, version)

@@ -40,6 +40,8 @@ class S3Store:
     parallel = PARALLEL
     multipart = True
     min_part_bytes = 5 << 20
+    pins = True
+    writable = True
 
     def __init__(self, location: Location) -> None:
         self.client = S3Client(location)

@@ -209,6 +209,12 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
         answer: dict[str, Any] = await function(
             **filesystem._get_s3_method_kwargs(function, filesystem.req_kw, **arguments)
         )
+    except (TypeError, KeyError, AttributeError) as error:  # a number where a key or token is text
+        raise Fault(
+            Kind.REFUSED,
+            f"the request cannot be made: {type(error).__name__}",
+            remedy="check storage_options",
+        ) from error
     except _FAILURES as error:
         raise fault_of(error) from error
     return answer
@@ -273,6 +279,6 @@ def _fault_of_answer(response: Any) -> Fault:
         remedy = f"the bucket is in {region}: client_kwargs={{'region_name': {region!r}}} in storage_options"
     elif status == 301 and not remedy:
         remedy = _REMEDIES["PermanentRedirect"]
-    fault = fault_of_status(status, problem, wait=float(after) if after.isdigit() else 0.0, remedy=remedy)
+    fault = fault_of_status(status, problem, wait=float(after) if after.isdecimal() else 0.0, remedy=remedy)
     fault.kind = _CODES.get(code, fault.kind)
     return fault

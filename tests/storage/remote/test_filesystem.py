@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
+import numpy as np
 import pytest
+from fsspec.implementations.ftp import FTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 import archive
-from archive.errors import MissingError, StorageError, TruncatedError, UnsupportedURLError
+from archive.errors import (
+    DigestError,
+    MissingError,
+    ReplacedError,
+    StorageError,
+    TruncatedError,
+    UnsupportedURLError,
+)
 from archive.storage.location import locate_store
 from archive.storage.url import parse_url
 from archive.testing.storage import DATA, Root, StorageTests
+from tests.servers.web import web_server
 
 
 class Files(LocalFileSystem):
@@ -136,3 +150,90 @@ def test_a_folder_is_no_object() -> None:
     with pytest.raises(MissingError):
         store.head(store_folder(path))
     store.delete(path)
+
+
+@pytest.mark.parametrize("verify", ["first", "off"])
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_replaced_object_is_told_from_damage(removed: bool, verify: str) -> None:
+    url = "memory://replaced/m.h5"
+    archive.save({"w": np.zeros(200_000)}, url)
+    with archive.open(url, verify=verify) as handle:
+        archive.save({"w": np.ones(200_000)}, url)
+        if removed:
+            fsspec.filesystem("memory").rm("/replaced/m.h5")
+        with pytest.raises(ReplacedError, match="open it again"):
+            handle["w"].numpy()
+
+
+def test_damage_is_told_from_a_replaced_object() -> None:
+    url = "memory://damaged/m.h5"
+    archive.save({"w": np.zeros(200_000)}, url)
+    file = fsspec.filesystem("memory").store["/damaged/m.h5"]
+    file.getbuffer()[5000] ^= 1
+    with archive.open(url) as handle, pytest.raises(DigestError):
+        handle["w"].numpy()
+
+
+def test_a_chain_shows_no_credentials() -> None:
+    with web_server() as web:
+        url = (
+            f"simplecache::{web.endpoint}/plain/m.h5?X-Signature=SEC".replace("//", "//user:SEC" + "RET@")
+            + "RET"
+        )
+        with pytest.raises(MissingError) as caught:
+            archive.open(url)
+        assert str(caught.value).startswith(f"simplecache::{web.endpoint}/plain/m.h5: no such object")
+        assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_a_file_system_raises_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LoginFailedError(Exception):
+        """As those of ftplib, paramiko and smbprotocol, that connect at once."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LoginFailedError("530 Login incorrect")
+
+    monkeypatch.setattr(Odd, "__init__", refuse)
+    with pytest.raises(StorageError, match="cannot be set up: LoginFailedError"):
+        archive.open("odd://folder/object", storage_options={"password": "x"})
+
+
+class Alone(MemoryFileSystem):
+    """A file system of one connection, as ftp's is: two threads at once read each other's answers."""
+
+    protocol = "ftp"
+    store: ClassVar[dict[str, Any]] = {}
+    busy = threading.Lock()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("ftp://", "memory://"))
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        assert self.busy.acquire(blocking=False)
+        try:
+            time.sleep(0.001)
+            return bytes(super().cat_file(path, start=start, end=end, **kwargs))
+        finally:
+            self.busy.release()
+
+
+def test_ftp_is_asked_by_one_thread_at_a_time() -> None:
+    fsspec.register_implementation("ftp", Alone, clobber=True)
+    try:
+        layers = {f"w{number}": np.full(3 << 20, number, "f8") for number in range(4)}
+        archive.save(layers, "ftp://host/m.h5")
+        loaded = archive.load("ftp://host/m.h5")["model"]
+        assert all(np.array_equal(loaded[key].numpy(), layer) for key, layer in layers.items())
+        with archive.open("ftp://host/m.h5") as handle, ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda key: handle[key][:5].tolist(), layers))
+        assert found == [[number] * 5 for number in range(4)]
+    finally:
+        fsspec.register_implementation("ftp", FTPFileSystem, clobber=True)
+
+
+def test_what_a_file_system_calls_fs_may_be_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of hdfs is pyarrow's, which has no `mv`."""
+    monkeypatch.setattr(Files, "fs", object(), raising=False)
+    archive.save({"w": np.zeros(3)}, f"files://{tmp_path}/m.h5")
+    assert archive.verify(tmp_path / "m.h5").ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,3 +115,19 @@ def test_headers_of_the_user_are_sent(web: WebServer) -> None:
     options = {"headers": {"X-Ours": "1"}, "client_kwargs": {"trust_env": False}}
     store, path = locate_store(Root(f"{web.endpoint}/plain", options).location("object"))
     assert store.tail(path, 5)[0] == DATA[-5:]
+
+
+@pytest.mark.parametrize("spool", [True, False])
+def test_nothing_is_consumed_for_what_is_not_written(spool: bool, tmp_path: Path) -> None:
+    layers = {"w": np.ones(3)}
+    with pytest.raises(UnsupportedURLError, match="not written"):
+        archive.save(layers, "http://127.0.0.1:9/m.h5", keep_input=False, spool=tmp_path if spool else False)
+    assert list(layers) == ["w"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_traceback_shows_no_signature(web: WebServer) -> None:
+    store, path = locate_store(Root(f"{web.endpoint}/loop").location("m.h5?X-Signature=SEC" + "RET"))
+    with pytest.raises(StorageError, match="TooManyRedirects") as caught:
+        store.tail(path, 10)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 
 import archive
-from archive.errors import ExistsError, MissingError
+from archive.errors import ExistsError, MissingError, StorageError
 from archive.storage.location import locate_store
 from archive.storage.remote import open_store
+from archive.storage.remote.retry import Kind
+from archive.storage.remote.s3client import fault_of
 from archive.storage.url import parse_url
 from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.proxy import Proxy
@@ -167,3 +170,19 @@ def test_a_chain_of_file_systems(server: S3Server, folder: str, tmp_path: Path, 
     assert list(tmp_path.iterdir())
     with pytest.raises(MissingError):
         archive.open(f"{chain}::s3://no-such-bucket/m.h5", storage_options=options)
+
+
+@pytest.mark.parametrize("wrong", [{"key": 123, "secret": 456}, {"token": 5}])
+def test_credentials_that_are_numbers(server: S3Server, folder: str, wrong: dict[str, int]) -> None:
+    """As the command line takes them: `-o key=123` is a number in JSON."""
+    url, options = f"s3://{BUCKET}/{folder}/m.h5", {**server.options(), **wrong}
+    with pytest.raises(StorageError, match="check storage_options"):
+        archive.open(url, storage_options=options)
+    with pytest.raises(StorageError, match="check storage_options"):
+        archive.save({"w": np.ones(3)}, url, storage_options=options)
+
+
+def test_a_wait_that_is_no_number() -> None:
+    answer = {"HTTPStatusCode": 503, "HTTPHeaders": {"retry-after": "\xb2"}}  # a digit, says str.isdigit
+    fault = fault_of(ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": answer}, ""))  # type: ignore[typeddict-item]
+    assert (fault.kind, fault.wait) == (Kind.TRANSIENT, 0.0)
