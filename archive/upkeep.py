@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -72,6 +73,8 @@ def mean(
     >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["w"].numpy().tolist()
     [2.5, 2.5]
     """
+    if isinstance(urls, (str, os.PathLike)):
+        raise TypeError("mean takes a list of archives, not one path; glob.glob() makes one of a pattern")
     with ExitStack() as stack:
         readers = (open_reader(_locate(url, storage_options), access="auto", verify="first") for url in urls)
         handles = [stack.enter_context(Archive(reader)) for reader in readers]

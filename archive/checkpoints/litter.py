@@ -35,7 +35,8 @@ def collect(files: Rounds, older_than: float) -> list[str]:
         if name == "rounds":
             there = set(files.numbers())
             with_clients = {found[0] for entry in entries if (found := parse_client(entry.path))}
-            orphans = find_orphans(entries, {number: files.stems(number) for number in there & with_clients})
+            named = {number: files.stems(number) for number in there & with_clients}
+            orphans = find_orphans(entries, files.pending() | named)
         swept = _sweep(files.path(name), files.options, orphans, entries, older_than)
         removed += [f"{name}/{path}" for path in swept]
     return removed
@@ -49,7 +50,7 @@ def find_orphans(entries: list[Entry], named: Mapping[int, set[str] | None]) -> 
     entries : list of Entry
         Files below ``rounds``.
     named : mapping
-        Stems of the client files that each round names; None for a round that does not tell.
+        Stems of the client files that each round names, or will; None for a round that does not tell.
     """
     orphans = []
     for entry in entries:

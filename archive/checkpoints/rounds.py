@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archive import api
@@ -91,19 +91,24 @@ class Rounds:
         """Save a round: it exists when this returns, or another process was faster."""
         self._require_new(number)
         make_folder(self.path("rounds"), self.options)
-        report = api.save(
-            records,
-            self.path(round_path(number)),
-            metrics=metrics,
-            configs=round_marks(number, self._found_clients(number)),
-            overwrite=False,
-            storage_options=self.options,
-        )
+        try:
+            report = api.save(
+                records,
+                self.path(round_path(number)),
+                metrics=metrics,
+                configs=round_marks(number, self._found_clients(number)),
+                overwrite=False,
+                storage_options=self.options,
+            )
+        except ExistsError:
+            self._own.pop(number, None)
+            raise
         self._own.pop(number, None)
         return report
 
     def _require_new(self, number: int) -> None:
         if file_exists(self.path(round_path(number)), self.options):
+            self._own.pop(number, None)  # another process was faster, and its clients are those of the round
             raise ExistsError(
                 f"round {number} is there already, and complete",
                 path=self._shown(round_path(number)),
@@ -173,9 +178,11 @@ class Rounds:
             found = read_clients(self.path(round_path(number)), self.options)
         except (*DAMAGE, MissingError):
             return None
-        if found is None:
-            return None
-        return {client_path(number, spelled).rpartition("/")[2].removesuffix(".h5") for spelled in found}
+        return None if found is None else _stems(number, found)
+
+    def pending(self) -> dict[int, set[str]]:
+        """Return the names of the client files that were saved here, of rounds that are to come."""
+        return {number: _stems(number, own) for number, own in self._own.items()}
 
     def row(self, number: int) -> Row:
         """Return the metrics and configs of a round."""
@@ -255,3 +262,7 @@ class Rounds:
 
     def _shown(self, path: str) -> str:
         return parse_url(self.path(path), self.options).display
+
+
+def _stems(number: int, clients: Iterable[str]) -> set[str]:
+    return {client_path(number, spelled).rpartition("/")[2].removesuffix(".h5") for spelled in clients}

@@ -20,7 +20,7 @@ from archive.checkpoints.layout import (
     unspell,
 )
 from archive.checkpoints.litter import collect
-from archive.checkpoints.retention import BestBy, parse_goal, parse_policy, removable
+from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
 from archive.checkpoints.roundfile import DAMAGE, RoundReport
 from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.snapshot import take_snapshot
@@ -139,6 +139,8 @@ class CheckpointStore:
             The round is there already, also where another process saved it meanwhile.
         ReplacedError
             Another process replaced the file of a client that this store saved.
+        ValueError
+            The round was saved, but its metrics do not say which is that of ``best_by``.
         ArchiveError
             As for `archive.save`; other rounds are untouched.
 
@@ -179,8 +181,8 @@ class CheckpointStore:
         Raises
         ------
         DamagedError, TruncatedError, NotAnArchiveError, HostileFileError
-            It is damaged. No other round is taken instead; of ``"latest"`` the message names the newest
-            that verifies. Or the client's file is not the one that the round was saved with.
+            It is damaged. No other round is taken instead; of ``"latest"`` and ``"best"`` the message says
+            what else there is. Or the client's file is not the one that the round was saved with.
         MissingError
             There is no such round, or the client has no part in it.
         """
@@ -188,10 +190,10 @@ class CheckpointStore:
         if client is not None:
             require_name("client", client)
         how = verify if verify is not None else "open" if isinstance(round, str) else "first"
-        if round == "latest":
-            return self._open_latest(client, mode, how)
-        number = self._best() if round == "best" else require_round(round)
-        return self._files.open(number, client, mode, how)
+        if round in ("latest", "best"):
+            number = self._files.newest() if round == "latest" else self._best()
+            return self._open_whole(number, client, mode, how)
+        return self._files.open(require_round(round), client, mode, how)
 
     def rounds(self) -> list[int]:
         """Return the numbers of all rounds, oldest first; damaged ones are among them."""
@@ -331,20 +333,24 @@ class CheckpointStore:
 
     def _save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
         report = self._files.save_round(number, records, metrics)
-        if self._policy.removes:
-            try:
+        saved = f"round {number} was saved, but"
+        try:
+            if self._goal is not None:  # now, and not when the first round is to be removed
+                metric_of(self._files.row(number), self._goal)
+            if self._policy.removes:
                 self._prune()
-            except ArchiveError as error:
-                error.problem = f"round {number} was saved, but older ones were not removed: {error.problem}"
-                raise
+        except ArchiveError as error:
+            error.problem = f"{saved} older ones were not removed: {error.problem}"
+            raise
+        except ValueError as error:
+            raise ValueError(f"{saved} {error}") from error
         return report
 
     def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
         make_folder(self._files.path("contexts"), self._options)
         return api.save(context, self._files.path(path), storage_options=self._options)
 
-    def _open_latest(self, client: str | None, mode: str, verify: str) -> Archive:
-        number = self._files.newest()
+    def _open_whole(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
         try:
             return self._files.open(number, client, mode, verify)
         except DAMAGE as error:

@@ -6,6 +6,8 @@ stopping. Nothing is pickled: what is neither tensor nor plain value is an error
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -15,8 +17,8 @@ from archive import api
 from archive.dtypes import dtype_name
 from archive.engine.containers import Records
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, VersionError
-from archive.interop.torchstate import decode_state, encode_state
+from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
+from archive.interop.values import Arrays, NotStateError, decode, encode
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict, SType
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
@@ -92,25 +94,20 @@ def save_model(
     """
     state = module.state_dict()
     tensors = {key: value for key, value in state.items() if is_tensor(value)}
-    others: dict[str, Any] = {}
-    documents: dict[str, Any] = {"version": VERSION, "ties": encode_state(_ties(tensors), "ties", others)}
+    others: Arrays = {}
+    documents: dict[str, Any] = {"version": VERSION, "ties": _document(_ties(tensors), "ties", others)}
     if len(state) > len(tensors):  # what get_extra_state() of a module gave
         extra = {key: value for key, value in state.items() if key not in tensors}
-        documents["extra"] = encode_state(extra, "extra", others)
+        documents["extra"] = _document(extra, "extra", others)
     if optimizer is not None:
-        names = {
-            f"optimizer/state/{number}": f"optimizer/{name}"
-            for number, name in enumerate(_parameter_names(module, optimizer))
-            if name
-        }
+        names = _parameter_names(module, optimizer)
         documents["optimizer_class"] = _class_name(optimizer)
-        documents["optimizer"] = encode_state(optimizer.state_dict(), "optimizer", others, names)
+        documents["optimizer"] = _document(optimizer.state_dict(), "optimizer", others, names)
     if scheduler is not None:
         documents["scheduler_class"] = _class_name(scheduler)
-        documents["scheduler"] = encode_state(scheduler.state_dict(), "scheduler", others)
-    records = RecordDict(
-        {MODEL: _record(tensors), TENSORS: _record(others), TRAINING: ConfigRecord(documents)}
-    )
+        documents["scheduler"] = _document(scheduler.state_dict(), "scheduler", others)
+    training = ArrayRecord.from_checked(others)
+    records = RecordDict({MODEL: _record(tensors), TENSORS: training, TRAINING: ConfigRecord(documents)})
     return api.save(
         records,
         url,
@@ -165,9 +162,9 @@ def load_model(
             records = api.load(url, storage_options=storage_options)
         else:
             records = stack.enter_context(api.open(url)).records
-        saved, find, documents = _read(records, str(url))
-        extra = decode_state(documents["extra"], find) if "extra" in documents else {}
-        ties: list[list[str]] = decode_state(documents["ties"], find) if "ties" in documents else []
+        saved, others, documents = _read(records, str(url))
+        extra = _state(documents["extra"], others) if "extra" in documents else {}
+        ties: list[list[str]] = _state(documents["ties"], others) if "ties" in documents else []
         report, problems = _compare(module.state_dict(), saved, extra, strict)
         problems += _compare_ties(module, saved, ties, optimizer)
         states = {}
@@ -179,7 +176,7 @@ def load_model(
                 continue
             if documents[f"{name}_class"] != _class_name(part):
                 problems.append(f"{name}: saved {documents[f'{name}_class']}, not {_class_name(part)}")
-            states[name] = decode_state(documents[name], find)
+            states[name] = _state(documents[name], others)
         if optimizer is not None and "optimizer" in states:
             problems += _compare_groups(states["optimizer"], optimizer)
         if problems:
@@ -195,8 +192,8 @@ def load_model(
     return report
 
 
-def _read(records: Records, url: str) -> tuple[Mapping[str, Array], Any, Mapping[str, Any]]:
-    """Return the model's arrays, a function that finds other tensors, and the JSON documents."""
+def _read(records: Records, url: str) -> tuple[Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]]:
+    """Return the model's arrays, all others, and the JSON documents."""
     found: Mapping[str, ArrayRecord] = getattr(records, "array_records", None) or records.parameters_records
     model = found.get(MODEL) or (next(iter(found.values())) if len(found) == 1 else None)
     if model is None and MODEL not in found:
@@ -206,13 +203,13 @@ def _read(records: Records, url: str) -> tuple[Mapping[str, Array], Any, Mapping
     documents: Mapping[str, Any] = (getattr(records, "config_records", None) or records.configs_records).get(
         TRAINING, {}
     )
-    if documents.get("version", VERSION) > VERSION:
+    if type(documents.get("version")) is not int or not isinstance(documents.get("ties"), str):
+        documents = {}  # not ours: any archive will do, and its configs may be called as they like
+    elif documents["version"] > VERSION:
         raise VersionError(
             f"version {documents['version']} of the records", path=url, remedy="upgrade fedarchive"
         )
-    others: Mapping[str, Array] = found.get(TENSORS, {})
-    # a clone: an optimizer trains on these, and a map would leave it to the file
-    return model or {}, lambda name: others[name].torch().clone(), documents
+    return model or {}, found.get(TENSORS, {}), documents
 
 
 def _compare(
@@ -301,21 +298,52 @@ def _held(slot: tuple[dict[str, Any], str] | None) -> Any:
 
 
 def _record(tensors: Mapping[str, Any]) -> ArrayRecord:
-    """Return tensors and ndarrays as a record over their own memory: it is saved before they change."""
+    """Return tensors as a record over their own memory: it is saved before they change."""
     made: dict[object, NdarrayPayload] = {}
     arrays = {}
     for key, tensor in tensors.items():
-        elements = tensor_to_elements(tensor)[0] if is_tensor(tensor) else tensor
+        elements, _ = tensor_to_elements(tensor)
         seen = elements.__array_interface__["data"][0], elements.shape, elements.strides, elements.dtype
         payload = made.setdefault(seen, NdarrayPayload(elements))
         arrays[key] = Array.from_payload(dtype_name(elements.dtype), elements.shape, SType.NUMPY, payload)
     return ArrayRecord.from_checked(arrays)
 
 
-def _parameter_names(module: Any, optimizer: Any) -> list[str]:
-    """Return the names of an optimizer's parameters, in the order of its numbers; empty for unknown ones."""
+def _document(state: Any, path: str, arrays: Arrays, names: Mapping[int, str] | None = None) -> str:
+    """Return a state as the text of JSON; moments are called by parameter where ``names`` has its number."""
+    try:
+        tree = encode(state if names is None else {**state, "state": None}, path, arrays)
+        if names is not None:
+            moments = [
+                [number, encode(one, f"{path}/{names.get(number, f'state/{number}')}", arrays)]
+                for number, one in state["state"].items()
+            ]
+            tree["items"] = [
+                [key, {"$": "dict", "items": moments} if key == "state" else item]
+                for key, item in tree["items"]
+            ]
+        return json.dumps(tree, allow_nan=False, separators=(",", ":"))
+    except NotStateError as error:
+        raise ValueRangeError(
+            f"{error}, and nothing is pickled",
+            remedy="leave it out of the state, and set it again after loading",
+        ) from error
+
+
+def _state(text: object, arrays: Mapping[str, Array]) -> Any:
+    """Return a state that may be trained on: a map would leave it to the file."""
+    try:
+        tree = json.loads(text)  # type: ignore[arg-type] # or TypeError
+    except (TypeError, ValueError, RecursionError) as error:
+        raise HostileFileError(f"the state of a training that is none: {error}") from error
+    return copy.deepcopy(decode(tree, arrays))
+
+
+def _parameter_names(module: Any, optimizer: Any) -> dict[int, str]:
+    """Return the names of an optimizer's parameters by its numbers."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return [names.get(id(one), "") for group in optimizer.param_groups for one in group["params"]]
+    held = [one for group in optimizer.param_groups for one in group["params"]]
+    return {number: names[id(one)] for number, one in enumerate(held) if id(one) in names}
 
 
 def _class_name(value: Any) -> str:

@@ -316,6 +316,19 @@ def test_a_client_file_that_was_replaced(tmp_path: Path) -> None:
     assert not store.verify(1).ok
 
 
+def test_clients_of_a_round_that_another_saved_are_forgotten(tmp_path: Path) -> None:
+    store, other = Store(tmp_path), Store(tmp_path)
+    store.save({"c": np.zeros(2)}, 1, client="a")
+    other.save({"c": np.zeros(2)}, 1, client="b")
+    other.save(arrays(1), 1)
+    with pytest.raises(ExistsError):
+        store.save(arrays(1), 1)
+    store.remove(1)
+    store.save({"c": np.zeros(2)}, 1, client="c")
+    store.save(arrays(1), 1)
+    assert store.clients(1) == ["c"]
+
+
 def test_a_damaged_client_file_is_not_taken_into_a_round(tmp_path: Path) -> None:
     Store(tmp_path).save({"c": np.zeros(2)}, 1, client="a")
     path = tmp_path / "rounds/00000001/a.h5"
@@ -361,6 +374,14 @@ def test_latest_says_which_round_verifies(tmp_path: Path) -> None:
         damage(tmp_path, number)
     with pytest.raises(ArchiveError, match="no round verifies"):
         store.open("latest")
+
+
+def test_best_says_which_round_verifies(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path, best_by="loss"), 1, 2, 3)
+    store.save(arrays(4), 4, metrics={"loss": 0.5})
+    damage(tmp_path, 3)
+    with pytest.raises(DamagedError, match=r"00000003\.h5.*round 4 is the newest that verifies: open\(4\)"):
+        store.open("best")
 
 
 def test_a_damaged_round_gives_way_when_it_is_removed(tmp_path: Path) -> None:
@@ -409,9 +430,12 @@ def test_the_largest_is_the_best(tmp_path: Path) -> None:
 
 def test_a_metric_of_several_records(tmp_path: Path) -> None:
     store = Store(tmp_path, best_by="loss", keep_last=1)
-    store.save(arrays(1), 1, metrics={"fit": {"loss": 0.1}, "test": {"loss": 0.3}})
+    twice = {"fit": {"loss": 0.1}, "test": {"loss": 0.3}}
+    with pytest.raises(ValueError, match=r"round 1 was saved, but .* name one: fit/loss, test/loss"):
+        store.save(arrays(1), 1, metrics=twice)
     with pytest.raises(ValueError, match="name one: fit/loss, test/loss"):
         store.open("best")
+    Store(tmp_path / "text", best_by="note").save(arrays(1), 1)  # has none, as rounds without evaluation do
     store = Store(tmp_path, best_by="test/loss")
     store.save(arrays(2), 2, metrics={"fit": {"loss": 0.2}, "test": {"loss": 0.2}})
     assert store.open("best")["w"].numpy()[0] == 2
@@ -458,7 +482,7 @@ def test_options_that_mean_nothing(tmp_path: Path, options: dict[str, Any]) -> N
 def test_gc_removes_left_overs_and_nothing_else(tmp_path: Path) -> None:
     store = fill(Store(tmp_path), 1, clients=1)
     store.save_context("7", archive.Context(1, 7, {}, archive.RecordDict(), {}))
-    store.save({"c": np.zeros(2)}, 2, client="orphan")
+    Store(tmp_path).save({"c": np.zeros(2)}, 2, client="orphan")
     kept = [
         "rounds/00000001/notes.txt",
         "rounds/README",
@@ -491,6 +515,14 @@ def test_gc_leaves_alone_what_is_being_written(tmp_path: Path) -> None:
         writer.add("model", "w", np.zeros(3))
         assert store.gc(0) == []
     assert store.rounds() == [1, 2]
+
+
+def test_gc_leaves_alone_the_clients_of_a_round_to_come(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1)
+    store.save({"c": np.zeros(2)}, 2, client="a")
+    assert store.gc(0) == []
+    store.save(arrays(2), 2)
+    assert store.clients(2) == ["a"]
 
 
 def test_gc_of_a_round_that_cannot_be_read_keeps_its_clients(tmp_path: Path) -> None:

@@ -225,6 +225,13 @@ def test_bad_weights(tmp_path: Path, weights: Any) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_one_path_is_no_list(tmp_path: Path) -> None:
+    (path,) = clients(tmp_path, [np.zeros(2)])
+    for given in (path, str(path), f"{tmp_path}/*.h5"):
+        with pytest.raises(TypeError, match="list of archives"):
+            archive.mean(given, out=tmp_path / "mean.h5")  # type: ignore[arg-type]
+
+
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no archives"):
         archive.mean([], out=tmp_path / "mean.h5")

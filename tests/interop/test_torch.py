@@ -117,6 +117,39 @@ def test_training_goes_on_bit_for_bit(tmp_path: Path, optimizer: str, scheduler:
         assert_same(mine.state_dict(), theirs.state_dict())
 
 
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_moments_keep_their_order_in_memory(tmp_path: Path, name: str) -> None:
+    """Fused steps take it to be that of the parameter; of another they make another training."""
+
+    def make() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+        net = net.to(memory_format=torch.channels_last)
+        kinds = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}
+        options = {"momentum": 0.9} if name == "sgd" else {}
+        return net, kinds[name](net.parameters(), lr=0.01, fused=True, **options)
+
+    def step(net: Any, optimizer: Any, seed: int) -> None:
+        x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+    first, second = make(), make()
+    for seed in range(3):
+        step(*first, seed)
+    save_model(first[0], tmp_path / "m.h5", optimizer=first[1])
+    load_model(second[0], tmp_path / "m.h5", optimizer=second[1])
+    for one, other in zip(first[1].state.values(), second[1].state.values(), strict=True):
+        assert {key: value.stride() for key, value in one.items()} == {
+            key: value.stride() for key, value in other.items()
+        }
+    for seed in range(3, 6):
+        step(*first, seed)
+        step(*second, seed)
+    assert_same(dict(first[0].state_dict()), dict(second[0].state_dict()))
+
+
 def test_other_tools_see_the_tensors(tmp_path: Path) -> None:
     net, optimizer, scheduler = make_training("adam", "step")
     train(net, optimizer, scheduler, range(2))
@@ -249,7 +282,8 @@ def test_a_module_without_memory_gets_that_of_the_archive(tmp_path: Path) -> Non
 
 def test_any_archive_of_a_state_dict_will_do(tmp_path: Path) -> None:
     saved = make_net(1)
-    archive.save(saved.state_dict(), tmp_path / "plain.h5", name="net")
+    own = {"version": torch.__version__, "extra": "notes"}
+    archive.save(saved.state_dict(), tmp_path / "plain.h5", name="net", configs={"torch": own})
     net = make_net(2)
     load_model(net, tmp_path / "plain.h5")
     assert_same(dict(saved.state_dict()), dict(net.state_dict()))
@@ -267,3 +301,9 @@ def test_damage_is_not_loaded(tmp_path: Path) -> None:
         load_model(make_net(5), path)
     with pytest.raises(ArchiveError):
         load_model(make_net(5), tmp_path / "none.h5")
+    save_model(net, path, optimizer=optimizer)
+    data = bytearray(path.read_bytes())
+    data[data.index(optimizer.state[net[3].weight]["exp_avg"].numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DigestError, match=r"optimizer/3\.weight/exp_avg"):
+        load_model(*make_training("adam", "step")[:1], path, optimizer=optimizer)

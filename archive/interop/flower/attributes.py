@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import ArchiveError
-from archive.interop.flower.values import JSON, Arrays, NotStateError, decode, encode, is_torch
+from archive.interop.flower.values import (
+    JSON,
+    Arrays,
+    NotStateError,
+    decode,
+    encode,
+    is_known_dict,
+    is_torch,
+    rewind,
+)
 from archive.records import Array
 
 __all__ = ["OURS", "Captured", "SchemaError", "capture", "class_name", "is_plain", "restore", "subclass"]
@@ -70,7 +79,7 @@ def restore(
     """Bring an object to a saved state, in place.
 
     A setting that the run never changed and the script now sets to something else stays as the script
-    says; everything else becomes what was saved.
+    says, and is what ``started`` says from then on; everything else becomes what was saved.
 
     Parameters
     ----------
@@ -118,21 +127,35 @@ def _capture(thing: Any, path: str, captured: Captured, seen: set[int]) -> JSON:
     objects: dict[str, JSON] = {}
     tree = {"class": class_name(thing), "attributes": attributes, "objects": objects}
     if _has_state_dict(thing):
-        tree["state_dict"] = encode(thing.state_dict(), f"{path}state_dict", captured.arrays)
+        try:
+            tree["state_dict"] = _encode(thing.state_dict(), f"{path}state_dict", captured.arrays)
+        except NotStateError:
+            captured.left_out.append(path.rstrip("/"))
         return tree
     for name, value in _attributes(thing):
-        where, before = f"{path}{name}", len(captured.arrays)
+        where = f"{path}{name}"
         try:
-            attributes[name] = encode(value, where, captured.arrays)
+            attributes[name] = _encode(value, where, captured.arrays)
         except NotStateError:
-            for added in list(captured.arrays)[before:]:
-                del captured.arrays[added]
             if _is_object(value):
                 if id(value) not in seen:
                     objects[name] = _capture(value, f"{where}/", captured, seen)
             else:
                 captured.left_out.append(where)
     return tree
+
+
+def _encode(value: Any, path: str, arrays: Arrays) -> JSON:
+    """Return a value as JSON; what cannot be saved leaves no array behind."""
+    before = len(arrays)
+    try:
+        # a mapping of a class of its own is filled in place, see `_assign`
+        own = isinstance(value, dict) and not is_known_dict(value)
+        return encode(dict(value) if own else value, path, arrays)
+    except NotStateError:
+        for added in list(arrays)[before:]:
+            del arrays[added]
+        raise
 
 
 def _restore(
@@ -156,6 +179,7 @@ def _restore(
         known = is_plain(tree) and name in first and name in now
         if known and now[name] != first[name] and tree == first[name]:
             notes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
+            first[name] = now[name]  # or the next start could not tell a change from this one
             continue
         _assign(thing, name, getattr(thing, name, None), decode(tree, arrays))
     for name, tree in saved["objects"].items():
@@ -169,10 +193,15 @@ def _restore(
 
 
 def _assign(thing: Any, name: str, fresh: Any, value: Any) -> None:
-    """Set an attribute; containers of classes of their own, and tensors on a device, stay what they are."""
+    """Set an attribute; containers of classes of their own, and tensors on a device, stay what they are.
+
+    So do random generators, which others draw from too.
+    """
     if isinstance(fresh, MutableMapping) and isinstance(value, dict) and type(fresh) is not dict:
         fresh.clear()
         fresh.update(value)
+    elif rewind(fresh, value):
+        return
     elif is_torch(value, "Tensor") and is_torch(fresh, "Tensor"):
         object.__setattr__(thing, name, value.to(fresh.device))
     else:

@@ -57,8 +57,7 @@ class _Resumed:
             return []
         ours.end(self, server_round - 1, from_flower)  # a start() of your own may end rounds otherwise
         ours.begin(server_round)
-        ours.config("train", config)
-        ours.model(arrays)
+        ours.send("train", arrays, config)
         return inner.configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Any) -> Any:
@@ -81,8 +80,7 @@ class _Resumed:
         inner: Any = super()
         if server_round <= ours.done:
             return []
-        ours.config("evaluate", config)
-        ours.model(arrays)
+        ours.send("evaluate", arrays, config)
         return inner.configure_evaluate(server_round, arrays, config, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Any) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
+
 from archive.interop.flower.attributes import SchemaError, capture, class_name, is_plain, restore
 from archive.interop.flower.names import LOGGER
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.rounds import Rounds
 from archive.interop.flower.snapshot import Snapshot, describe, require_schema
-from archive.interop.flower.values import JSON, Arrays, NotStateError, decode, encode
+from archive.interop.flower.values import JSON, Arrays, NotStateError, copy_of, decode, encode
 from archive.records import ArrayRecord
 
 __all__ = ["MISSING", "Resumption"]
@@ -37,6 +39,7 @@ class Resumption:
         self.every = every
         self._warned: set[str] = set()
         self._fresh: JSON = None
+        self._fresh_configs: dict[str, tuple[Any, dict[str, JSON]]] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -130,17 +133,20 @@ class Resumption:
             restore_random_state(self._saved.random, self._saved.random_arrays)
         self.current = round
 
-    def config(self, kind: str, config: Any) -> None:
-        """Bring the config of train or evaluate messages to where it was; Flower and users change it."""
+    def send(self, kind: str, arrays: Any, config: Any) -> None:
+        """Note what messages are made of; the first time, bring their config to where it was."""
+        self.model(arrays)
         if kind in self._configs and self._configs[kind] is config:
             return
         self._configs[kind] = config
-        now = self._given[kind] = _plain_items(config)
+        known, now = self._fresh_configs.get(kind, (None, {}))
+        if known is not config:  # else it is started again, and a run has changed it
+            now = _plain_items(config)
+        self._fresh_configs[kind], self._given[kind] = (config, now), now
         before = (self._saved.configs or {}).get(kind) if self._saved is not None else None
         if before is None:
             return
         given, last = before["given"], before["last"]
-        self._given[kind] = given
         for key in {**given, **last, **now}:
             if now.get(key) != given.get(key):
                 continue  # the script changed it: it stays as the script says
@@ -155,12 +161,14 @@ class Resumption:
 
     def note(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
         """Keep a result of a round."""
+        arrays: Arrays = {}
         try:
-            self._history.setdefault(kind, {})[str(round)] = encode(
-                value, f"history/{kind}/{round}", self._history_arrays
-            )
+            tree = encode(value, f"history/{kind}/{round}", arrays)
         except NotStateError as error:
             self._warn(f"{kind} results of round {round} are not saved: {error}")
+            return
+        self._history.setdefault(kind, {})[str(round)] = tree
+        self._history_arrays |= {name: copy_of(array) for name, array in arrays.items()}
 
     def recall(self, kind: str, round: int) -> Any:  # noqa: A002 Flower's word
         """Return a result of a round, `MISSING` where there was none."""
@@ -211,7 +219,7 @@ class Resumption:
             parts = found if isinstance(found, tuple) else (found,)
             values: dict[str, Any] = {}
             for part in parts:
-                values |= {"loss": part} if isinstance(part, (int, float)) else _numbers(part)
+                values |= _numbers(part if hasattr(part, "items") else {"loss": part})
             if values:
                 records[kind] = values
         return records
@@ -229,9 +237,24 @@ def _plain_items(config: Any) -> dict[str, JSON]:
 
 
 def _numbers(found: Any) -> dict[str, Any]:
-    items = found.items() if hasattr(found, "items") else ()
-    return {key: value for key, value in items if type(value) in (int, float) or _is_numbers(value)}
+    """Return the numbers among results, and lists of one type of them, as a metric record has them."""
+    numbers = {key: _number(value) for key, value in found.items()}
+    return {key: value for key, value in numbers.items() if value is not None}
 
 
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) in (int, float) for item in value)
+def _number(value: Any) -> Any:
+    """Return a number of Python's or numpy's, or a list of them, as Python's; None of anything else.
+
+    Examples
+    --------
+    >>> _number(np.float32(0.5)), _number([np.int64(2), 0.5]), _number("0.5"), _number([[1]])
+    (0.5, [2.0, 0.5], None, None)
+    """
+    if isinstance(value, list):
+        items: list[Any] = [None if isinstance(item, list) else _number(item) for item in value]
+        if None in items:
+            return None
+        return items if len(set(map(type, items))) < 2 else list(map(float, items))
+    if isinstance(value, (np.integer, np.floating)):
+        value = value.item()
+    return value if type(value) in (int, float) else None

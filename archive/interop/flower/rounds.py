@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archive.checkpoints import CheckpointStore
-from archive.errors import DamagedError, HostileFileError, MissingError, NotAnArchiveError, TruncatedError
+from archive.checkpoints.roundfile import DAMAGE
+from archive.errors import DamagedError, MissingError
 from archive.interop.flower.names import LOGGER
 from archive.interop.flower.snapshot import Snapshot, from_archive, to_records
 from archive.storage.folder import absolute_url, join
@@ -16,7 +17,6 @@ from archive.storage.url import URL, parse_url
 __all__ = ["Rounds", "experiment_url"]
 
 _log = logging.getLogger(LOGGER)
-_DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError, MissingError)
 
 
 def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any] | None) -> str:
@@ -66,12 +66,17 @@ class Rounds:
         ------
         DamagedError
             There are rounds, and none verifies.
+        SchemaError, VersionError
+            A round is whole, but of something else than a resumable run, or of a newer fedarchive. It is
+            left alone.
         """
         damaged: list[tuple[int, Exception]] = []
         for number in reversed(self.store.rounds()):
             try:
                 found = from_archive(self.store.open(number, verify="open"))
-            except _DAMAGE as error:
+            except MissingError:
+                continue  # removed meanwhile
+            except DAMAGE as error:
                 damaged.append((number, error))
                 continue
             for bad, why in damaged:

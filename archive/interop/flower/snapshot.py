@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.engine.archive import Archive
-from archive.errors import DamagedError
+from archive.errors import VersionError
 from archive.interop.flower.attributes import SchemaError
 from archive.interop.flower.values import JSON
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -82,14 +82,14 @@ def from_archive(handle: Archive) -> Snapshot:
 
     Raises
     ------
-    DamagedError
-        The file is whole but holds something else.
+    SchemaError, VersionError
+        The file is whole but holds something else, or what a newer fedarchive saved.
     """
     records, path = handle.records, handle.info.path
     try:
         resume: Mapping[str, Any] = records["resume"]
         if resume["version"] > VERSION:
-            raise DamagedError(
+            raise VersionError(
                 f"saved by a newer fedarchive (version {resume['version']})", path=path, remedy="upgrade"
             )
         documents = {name: json.loads(resume[name]) for name in _DOCUMENTS}
@@ -98,7 +98,11 @@ def from_archive(handle: Archive) -> Snapshot:
             resume["round"], resume["strategy"], model, dict(strategy), dict(numbers), **documents
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DamagedError(f"no round of a resumable strategy: {error}", path=path) from error
+        raise SchemaError(
+            f"no round of a resumable strategy: {error}",
+            path=path,
+            remedy="move it away, or give another url or experiment",
+        ) from error
 
 
 def _kept(handle: Archive, record: Any) -> ArrayRecord:

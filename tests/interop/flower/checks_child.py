@@ -6,6 +6,7 @@ Prints one JSON object: the versions, and of every check "ok", "skip: why" or a 
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import logging
 import os
@@ -376,7 +377,24 @@ def a_round_of_something_else_is_no_round(folder: Path) -> None:
 
     (folder / "default/rounds").mkdir(parents=True)
     archive.save({"w": np.zeros(2)}, folder / "default/rounds/00000001.h5")
-    raised(DamagedError, lambda: run(folder, known.FedAvg, 2), "no round of a resumable strategy")
+    raised(SchemaError, lambda: run(folder, known.FedAvg, 2), "no round of a resumable strategy")
+    run(folder / "mixed", known.FedAvg, 2)
+    archive.save({"w": np.zeros(2)}, folder / "mixed/default/rounds/00000007.h5")
+    raised(SchemaError, lambda: run(folder / "mixed", known.FedAvg, 3), "00000007.h5", "move it away")
+    assert rounds_in(folder / "mixed") == [1, 2, 7], "it was removed"
+
+
+@message_api
+def a_round_of_a_newer_release_is_left_alone(folder: Path) -> None:
+    import flwr.serverapp.strategy as known
+
+    run(folder, known.FedAvg, 2)
+    path = folder / "default/rounds/00000002.h5"
+    newer = archive.load(path)
+    newer["resume"]["version"] += 1
+    archive.save(newer, path)
+    raised(archive.errors.VersionError, lambda: run(folder, known.FedAvg, 3), "newer", "upgrade")
+    assert rounds_in(folder) == [1, 2]
 
 
 @message_api
@@ -395,6 +413,9 @@ def settings_of_the_script_win(folder: Path) -> None:
     assert made[0].eta == 0.2
     assert "eta was 0.1 and is 0.2" in log.warnings(), log.lines
     assert made[0].m_t is not None
+    third = known.FedAdam(eta=0.3)
+    run(folder, lambda: third, 3)
+    assert third.eta == 0.3
 
 
 @message_api
@@ -425,17 +446,45 @@ def rounds_that_are_kept(folder: Path) -> None:
     assert any("train_loss" in column for column in history), list(history)
 
 
+@check
+def numbers_of_numpy_are_metrics(folder: Path) -> None:
+    from flwr.common import Code, FitRes, Status, ndarrays_to_parameters
+    from flwr.server.strategy import FedAvg
+
+    initial = ndarrays_to_parameters([np.zeros(3, "f4")])
+    found = {"accuracy": np.float64(0.9), "count": np.int64(3), "rates": [1, np.float32(0.5)], "name": "x"}
+    strategy = Resumable(
+        FedAvg(
+            fraction_evaluate=0.0,
+            initial_parameters=initial,
+            fit_metrics_aggregation_fn=lambda _: found,
+            evaluate_fn=lambda *_: (np.float32(0.5), {"central": np.float64(0.75)}),
+        ),
+        folder,
+    )
+    strategy.initialize_parameters(None)
+    strategy._fedarchive.begin(1)
+    strategy.aggregate_fit(1, [(None, FitRes(Status(Code.OK, ""), initial, 1, {}))], [])
+    strategy.evaluate(1, initial)
+    strategy.configure_evaluate(1, initial, None)
+    saved = archive.load(folder / "default/rounds/00000001.h5")
+    assert dict(saved["fit"]) == {"accuracy": 0.9, "count": 3, "rates": [1.0, 0.5]}, saved["fit"]
+    assert dict(saved["server"]) == {"loss": 0.5, "central": 0.75}, saved["server"]
+
+
 @message_api
 def started_again_in_the_same_process(folder: Path) -> None:
     """After an exception in round 3 of 4, ``start`` of the same object goes on."""
     import random
 
     import flwr.serverapp.strategy as known
-    from flwr.app import Array, ArrayRecord
+    from flwr.app import Array, ArrayRecord, ConfigRecord
 
     from tests.interop.flower.grid import InProcessGrid
     from tests.interop.flower.messageruns import client_app
     from tests.interop.flower.models import SHAPES, initial_weights
+
+    rates: dict[int, list[float]] = {}
 
     class Counting(known.FedAdam):
         def __init__(self) -> None:
@@ -444,6 +493,8 @@ def started_again_in_the_same_process(folder: Path) -> None:
 
         def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
             self.calls += 1
+            config["lr"] *= 0.5
+            rates.setdefault(server_round, []).append(config["lr"])
             return super().configure_train(server_round, arrays, config, grid)
 
     def trap(partition: int, message: Any) -> None:
@@ -455,17 +506,47 @@ def started_again_in_the_same_process(folder: Path) -> None:
     for fails in (False, True):
         random.seed(5)
         app = client_app(str(folder / f"states {fails}"), [])
+        config = ConfigRecord({"lr": 1.0})
         strategy = Resumable(Counting(), folder / f"run {fails}")
         if fails:
             stopped = InProcessGrid(app, 4, 1, trap)
-            raised(RuntimeError, lambda: strategy.start(stopped, ArrayRecord(given), 4), "stopped")  # noqa: B023
+            start = functools.partial(strategy.start, stopped, ArrayRecord(given), 4, train_config=config)
+            raised(RuntimeError, start, "stopped")
             random.seed(77)
         grid = InProcessGrid(app, 4, 2)
-        result = strategy.start(grid, ArrayRecord(given), 4)
+        result = strategy.start(grid, ArrayRecord(given), 4, train_config=config)
         assert strategy.calls == 4
         assert list(result.train_metrics_clientapp) == [1, 2, 3, 4]
         results.append({key: array.data for key, array in result.arrays.items()})
     assert results[0] == results[1]
+    assert {number: set(found) for number, found in rates.items()} == {n: {0.5**n} for n in (1, 2, 3, 4)}
+
+
+@message_api
+def a_config_may_be_changed_at_every_start(folder: Path) -> None:
+    """A value that the run changes goes on from where it was, also of a start after one that gave another."""
+    import flwr.serverapp.strategy as known
+    from flwr.app import Array, ArrayRecord, ConfigRecord
+
+    from tests.interop.flower.grid import InProcessGrid
+    from tests.interop.flower.messageruns import client_app
+
+    used = []
+
+    class Decaying(known.FedAvg):
+        def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
+            config["lr"] *= 0.5
+            used.append(config["lr"])
+            return super().configure_train(server_round, arrays, config, grid)
+
+    from tests.interop.flower.models import SHAPES, initial_weights
+
+    given = {k: Array(w) for k, w in zip(SHAPES, initial_weights(), strict=True)}
+    for rounds, lr in ((1, 1.0), (2, 8.0), (3, 8.0), (4, 8.0), (5, 2.0)):
+        strategy = Resumable(Decaying(), folder)
+        grid = InProcessGrid(client_app("", []), 2)
+        strategy.start(grid, ArrayRecord(given), rounds, train_config=ConfigRecord({"lr": lr}))
+    assert used == [0.5, 4.0, 2.0, 1.0, 1.0]
 
 
 @message_api

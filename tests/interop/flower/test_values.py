@@ -2,16 +2,16 @@
 
 import json
 import random
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from archive.errors import DamagedError
+from archive.errors import HostileFileError
 from archive.interop.flower.attributes import SchemaError, capture, restore
-from archive.interop.flower.values import NotStateError, decode, encode
+from archive.interop.flower.values import NotStateError, decode, encode, parameter_array
 from archive.records import Array
 
 
@@ -41,6 +41,13 @@ def through(value: Any) -> Any:
         {"a": 1, 2: "b", (3, 4): [5]},
         {},
         deque([1, 2], maxlen=3),
+        frozenset({1, 2}),
+        {frozenset({1}): 0.5},
+        bytearray(b"ab"),
+        OrderedDict(b=1, a=2),
+        Counter("aab"),
+        {"x": defaultdict(list, {"a": [1]})},
+        defaultdict(None, {"a": 1}),
     ],
     ids=repr,
 )
@@ -48,7 +55,7 @@ def test_values(value: Any) -> None:
     found = through(value)
     assert type(found) is type(value)
     assert found == value
-    assert getattr(found, "maxlen", 3) == getattr(value, "maxlen", 3)
+    assert repr(found) == repr(value)  # what they contain is of the same classes too
 
 
 def test_not_a_number() -> None:
@@ -64,7 +71,22 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
     assert found.flags.writeable
 
 
+def test_what_contains_itself_is_not_saved() -> None:
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(NotStateError, match="nested too deep"):
+        through(value)
+
+
 def test_order_of_memory_and_scalars() -> None:
+    array = np.arange(24.0).reshape(2, 3, 4)
+    for given in (array.transpose(1, 2, 0), array.transpose(0, 2, 1), array[:, ::2]):
+        found = through(given)
+        assert np.array_equal(found, given)
+        assert found.strides == given.copy(order="K").strides
+        tensor = through(torch.from_numpy(given))
+        assert torch.equal(tensor, torch.from_numpy(given))
+        assert tensor.stride() == tuple(stride // 8 for stride in found.strides)
     assert through(np.asfortranarray(np.ones((2, 3)))).flags.f_contiguous
     for scalar in (np.float32(0.1), np.float64("nan"), np.int8(-3), np.bool_(True), np.str_("ü")):
         found = through(scalar)
@@ -109,18 +131,34 @@ def test_tensors() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), print, iter([]), np.array([object()]), 1j, type],
-    ids=["object", "function", "iterator", "objects", "complex", "class"],
+    [
+        *(object(), print, iter([]), np.array([object()]), 1j, type, defaultdict(lambda: 0)),
+        torch.eye(2).to_sparse(),
+    ],
+    ids=["object", "function", "iterator", "objects", "complex", "class", "factory", "sparse"],
 )
 def test_what_no_file_holds(value: Any) -> None:
     with pytest.raises(NotStateError, match="x/a"):
         through({"a": value})
 
 
-@pytest.mark.parametrize("tree", [{"$": "no such"}, {"a": 1}, {"$": "ndarray", "at": "gone"}])
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"$": "no such"},
+        {"a": 1},
+        {"$": "ndarray", "at": "gone"},
+        {"$": "tuple"},
+        {"$": "tensor", "at": "w", "axes": [0, 7], "requires_grad": False},
+        {"$": "ndarray", "at": "w", "axes": [0, 0]},
+        {"$": "dtype", "name": "nn"},
+        {"$": "defaultdict", "factory": "eval", "items": []},
+    ],
+    ids=str,
+)
 def test_trees_of_something_else(tree: Any) -> None:
-    with pytest.raises(DamagedError):
-        decode(tree, {})
+    with pytest.raises(HostileFileError):
+        decode(tree, {"w": Array(np.zeros((2, 3)))})
 
 
 class Inner:
@@ -168,3 +206,63 @@ def test_another_class_inside_is_an_error() -> None:
     other.strategy = object.__new__(Outer)  # type: ignore[assignment]
     with pytest.raises(SchemaError, match=r"strategy was of class .*Inner, now .*Outer"):
         restore(other, saved.tree, saved.tree, saved.arrays)
+
+
+def test_a_setting_may_be_changed_at_every_start() -> None:
+    started = saved = capture(Outer(eta=0.1)).tree
+    for eta in (0.1, 0.2, 0.2, 0.3, 0.1):
+        outer = Outer(eta=eta)
+        restore(outer, saved, started, {})
+        assert outer.eta == eta
+        saved = capture(outer).tree
+
+
+def test_a_generator_that_two_share_stays_one() -> None:
+    for make in (
+        lambda: np.random.default_rng(1),
+        lambda: random.Random(1),
+        lambda: np.random.RandomState(1),
+    ):
+        first, second = Outer(), Outer()
+        for outer in (first, second):
+            outer.generator = outer.strategy.generator = make()  # type: ignore[attr-defined]
+        started = capture(first).tree
+        first.generator.random()  # type: ignore[attr-defined]
+        saved = capture(first)
+        restore(second, saved.tree, started, saved.arrays)
+        assert second.generator is second.strategy.generator  # type: ignore[attr-defined]
+        assert second.generator.random() == first.generator.random()  # type: ignore[attr-defined]
+
+
+class Scheduler:
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": np.zeros(2), "rule": print}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise AssertionError
+
+
+def test_an_object_whose_state_no_file_holds_is_left_out() -> None:
+    outer = Outer()
+    outer.scheduler = Scheduler()  # type: ignore[attr-defined]
+    saved = capture(outer)
+    assert (saved.left_out, saved.arrays) == (["scheduler"], {})
+    restore(outer, saved.tree, saved.tree, saved.arrays)
+
+
+def test_mappings_of_other_classes_are_filled_in_place() -> None:
+    first, second = Outer(), Outer()
+    for outer in (first, second):
+        outer.seen = defaultdict(lambda: 7)  # type: ignore[attr-defined]
+    started = capture(first).tree
+    first.seen["a"] += 1  # type: ignore[attr-defined]
+    saved = capture(first)
+    restore(second, saved.tree, started, saved.arrays)
+    assert second.seen == {"a": 8}  # type: ignore[attr-defined]
+    assert second.seen["b"] == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\3\4 of np.savez", Array(np.zeros(3)).data + b"more"])
+def test_parameters_that_are_no_npy_are_kept_as_they_are(data: bytes) -> None:
+    array = parameter_array(data, "numpy.ndarray")
+    assert (array.data, array.stype, array.shape) == (data, "numpy.ndarray", (len(data),))
