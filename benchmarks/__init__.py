@@ -7,7 +7,10 @@ peers/      how each library is called: one small class each, imported when it i
 operations  what is timed, in terms of a peer's methods
 cell        one peer and one operation in a process of its own
 runner      starts the cells and runs them in turns: A B C A B C
+commands    what importing and a command of the shell cost
 machine     what it ran on
 goals       the ratios we promised
-report      results as text, JSON and a chart
+tables      results as rows of words
+report      all of it as text, Markdown and JSON
+chart       and as a picture
 """

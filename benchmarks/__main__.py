@@ -6,26 +6,32 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks.chart import draw
-from benchmarks.machine import machine_facts, versions
+from benchmarks.commands import run_commands
+from benchmarks.goals import GROWING
+from benchmarks.machine import machine_facts, memory_bytes, versions
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS, missing
-from benchmarks.report import as_json, goal_lines, heading, table
-from benchmarks.runner import Result, run_shape
-from benchmarks.shapes import SHAPES
+from benchmarks.report import as_json, as_markdown, closing_lines, facts_lines, table
+from benchmarks.runner import Result, run_shapes
+from benchmarks.shapes import GROWTH, SHAPES
+from benchmarks.tables import heading
 
+_PARTS = ["shapes", "growth", "commands"]
 _USUAL_SHAPES = ["cnn", "small", "transformer"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print."""
     options = _parser().parse_args(arguments)
-    peers = [name for name in PEERS if name in options.peers]
-    operations = [name for name in OPERATIONS if name in options.operations]
+    out: Path | None = options.out
     facts = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine_facts(options.folder),
@@ -33,38 +39,73 @@ def main(arguments: list[str] | None = None) -> int:
         "runs": options.runs,
         "cold": options.cold,
     }
-    for name in ("machine", "versions"):
-        print(f"{name}:", ", ".join(f"{key} {value}" for key, value in facts[name].items()))
-    for peer in peers:
-        if missing(PEERS[peer]):
-            print(f"{peer}: left out, {missing(PEERS[peer])} is not installed")
-    peers = [peer for peer in peers if not missing(PEERS[peer])]
+    print(*facts_lines(facts), sep="\n")
     results: list[Result] = []
-    for shape in (SHAPES[name] for name in options.shapes):
-        print(f"\n{heading(shape)}{'; COLD page cache' if options.cold else ''}", flush=True)
-        for rows in run_shape(
-            shape,
-            operations,
-            peers,
-            runs=options.runs,
-            patience=options.patience,
-            folder=options.folder,
-            cold=options.cold,
-        ):
-            results += rows
-            if rows:
-                print(f"{table(rows, shape.array_bytes)}\n    load {os.getloadavg()[0]:.2f}", flush=True)
-            _write_json(options.json, results, facts)
-    print("\ngoals", *goal_lines(results), sep="\n")
-    if options.chart:
-        draw(results, options.chart, f"{facts['created']}, {options.runs} runs")
+    earlier = _earlier(out, options.cold) if out and options.add else []
+    for rows in _measure(options):
+        results += rows
+        if out:
+            _write(out, _together(earlier, results), facts)
+    results = _together(earlier, results)
+    print(*closing_lines(results, facts), sep="\n")
+    if out and find_spec("matplotlib"):
+        draw(results, out.with_suffix(".png"), f"{facts['created']}, {options.runs} runs")
     return 0
 
 
-def _write_json(path: Path | None, results: list[Result], facts: dict[str, object]) -> None:
+def _measure(options: argparse.Namespace) -> Iterator[list[Result]]:
+    """Print and yield results as they come."""
+    run = partial(
+        run_shapes, runs=options.runs, patience=options.patience, folder=options.folder, cold=options.cold
+    )
+    for peer in options.peers:
+        if missing(PEERS[peer]):
+            print(f"{peer}: left out, {missing(PEERS[peer])} is not installed")
+    peers = [name for name in PEERS if name in options.peers and not missing(PEERS[name])]
+    operations = [name for name in OPERATIONS if name in options.operations]
+    if options.cold:  # saving reads nothing
+        operations = [name for name in operations if not OPERATIONS[name].writes]
+    for name in options.shapes if "shapes" in options.parts else ():
+        shape = SHAPES[name]
+        print(f"\n{heading(shape)}{'; COLD page cache' if options.cold else ''}", flush=True)
+        if (1 + len({PEERS[peer].writes for peer in peers})) * shape.array_bytes > memory_bytes():
+            print(
+                "  input and files together exceed memory: some reads come from the disk; name fewer --peers"
+            )
+        for rows in run([shape], operations, peers):
+            if rows:
+                print(
+                    *table(rows, shape.array_bytes),
+                    f"    load {os.getloadavg()[0]:.2f}",
+                    sep="\n",
+                    flush=True,
+                )
+            yield rows
+    if "growth" in options.parts and not options.cold:
+        print("\ngrowth ...", flush=True)
+        growing = [name for name in operations if name in GROWING]
+        yield from run([SHAPES[name] for name in GROWTH], growing, ["fedarchive"])
+    if "commands" in options.parts and not options.cold:
+        yield run_commands(3 * options.runs, options.folder)
+
+
+def _earlier(out: Path, cold: bool) -> list[Result]:
+    found = json.loads(out.with_suffix(".json").read_text())
+    if found["cold"] != cold:
+        raise SystemExit(f"{out}.json is of a {'cold' if found['cold'] else 'warm'} page cache")
+    return [Result(**cell) for cell in found["cells"]]
+
+
+def _together(earlier: list[Result], results: list[Result]) -> list[Result]:
+    """Return results, and the earlier ones of cells that were not measured again."""
+    again = {(row.shape, row.operation) for row in results}
+    return [*(row for row in earlier if (row.shape, row.operation) not in again), *results]
+
+
+def _write(out: Path, results: list[Result], facts: dict[str, Any]) -> None:
     """Write after every operation: a long run that is stopped has lost nothing."""
-    if path:
-        path.write_text(json.dumps(as_json(results, facts), indent=1) + "\n")
+    out.with_suffix(".json").write_text(json.dumps(as_json(results, facts), indent=1) + "\n")
+    out.with_suffix(".md").write_text(as_markdown(results, facts))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="Time fedarchive and its peers side by side; ours/it below 1 means that we are faster.",
     )
+    _choice(parser, "--parts", _PARTS, _PARTS)
     _choice(parser, "--shapes", SHAPES, _USUAL_SHAPES)
     _choice(parser, "--operations", OPERATIONS, list(OPERATIONS))
     _choice(parser, "--peers", PEERS, list(PEERS))
@@ -81,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where files are written"
     )
-    parser.add_argument("--json", type=Path, help="write all results here")
-    parser.add_argument("--chart", type=Path, help="draw them here (needs matplotlib)")
+    parser.add_argument("--out", type=Path, help="write OUT.json, OUT.md and, with matplotlib, OUT.png")
+    parser.add_argument("--add", action="store_true", help="keep what OUT.json holds of other operations")
     return parser
 
 

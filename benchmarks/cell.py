@@ -71,6 +71,7 @@ class Cell:
             self.warm_seconds, _ = self.once()
             if self.warm_seconds < _SLOW_SECONDS:  # the first also counted what is made once a process
                 self.warm_seconds, _ = self.once()
+            gc.freeze()  # collecting torch's own objects before each run takes longer than most runs
 
     def once(self) -> tuple[float, int]:
         """Run once; return seconds, and bytes of anonymous memory that the result holds."""
@@ -78,6 +79,7 @@ class Cell:
             self.peer.remove()
         elif self.task.cold:
             drop_pages(self.peer.files())
+        self.peer.forget()
         gc.collect()
         gc.disable()
         run, peer, target = self.operation.run, self.peer, self.target

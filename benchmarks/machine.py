@@ -11,7 +11,7 @@ from typing import Any
 
 from archive.version import __version__
 
-__all__ = ["machine_facts", "versions"]
+__all__ = ["machine_facts", "memory_bytes", "versions"]
 
 _DISTRIBUTIONS = ["numpy", "h5py", "xxhash", "ml_dtypes", "safetensors", "torch", "zarr", "tensorstore"]
 _ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,10 @@ def machine_facts(folder: Path) -> dict[str, Any]:
         "filesystem": _filesystem(folder.resolve()),
         "load": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def versions(*others: str) -> dict[str, str]:

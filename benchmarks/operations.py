@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.base import NDArray, Peer
 from benchmarks.shapes import Shape
 
 __all__ = ["OPERATIONS", "Operation", "Target", "target_of", "touch"]
@@ -43,20 +43,26 @@ def target_of(shape: Shape) -> Target:
     return Target(shape.entries[len(shape.entries) // 2].key, largest.key, min(step, rows - 1), 2 * step)
 
 
-def touch(peer: Peer, values: Mapping[str, Any]) -> int:
-    """Read one byte of every page, so that a mapping costs what using it costs."""
-    total = 0
-    for value in values.values():
-        elements = peer.elements(value)
-        if elements.nbytes:
-            total += int(elements.reshape(-1).view(np.uint8)[::_PAGE_BYTES].sum())
-    return total
+def touch(elements: NDArray) -> int:
+    """Read one byte of every page, so that a mapping costs what using it costs; return their sum."""
+    if not elements.nbytes:
+        return 0
+    return int(elements.reshape(-1).view(np.uint8)[::_PAGE_BYTES].sum(dtype=np.uint64))
 
 
 def _map_touched(peer: Peer, _: Target) -> Mapping[str, Any]:
     values = peer.map_all()
-    touch(peer, values)
+    for value in values.values():
+        touch(peer.elements(value))
     return values
+
+
+def _drain(peer: Peer, _target: Target) -> int:
+    total = 0
+    for _, array in peer.drain():
+        total += touch(peer.elements(array))
+        del array  # or the next is made while this one is held
+    return total
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -73,5 +79,6 @@ OPERATIONS: dict[str, Operation] = {
         Operation("map-touched", "map all, every page touched", _map_touched),
         Operation("load", "load all into private memory", lambda p, _: p.load_all()),
         Operation("verify", "verify every byte", lambda p, _: p.verify()),
+        Operation("drain", "go through all arrays once, one at a time, every page touched", _drain),
     )
 }

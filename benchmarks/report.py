@@ -1,9 +1,9 @@
-"""Results as text and JSON."""
+"""Results as text, Markdown and JSON."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,69 +11,112 @@ from benchmarks.goals import Outcome, outcomes, ratio
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS
 from benchmarks.runner import Result
-from benchmarks.shapes import Shape
+from benchmarks.shapes import GROWTH, SHAPES
+from benchmarks.tables import (
+    OURS,
+    aligned,
+    command_rows,
+    goal_rows,
+    growth_rows,
+    heading,
+    markdown,
+    size_words,
+    summary_rows,
+    time_words,
+    wide_rows,
+)
 
-__all__ = ["as_json", "goal_lines", "heading", "table"]
+__all__ = ["as_json", "as_markdown", "closing_lines", "facts_lines", "table"]
 
-_OURS = "fedarchive"
-
-
-def heading(shape: Shape) -> str:
-    size = shape.array_bytes
-    return f"{shape.name}: {shape.title}; {len(shape.entries):,} arrays, {_bytes(size)}"
+_READING = (
+    "In brackets and under ours/its our time over theirs: below 1 we are faster. "
+    "Memory: peak of RssAnon over that before, in runs of their own."
+)
 
 
-def table(results: Sequence[Result], nbytes: int) -> str:
+def table(results: Sequence[Result], nbytes: int) -> list[str]:
     """Return one operation's rows, fastest first, ceilings last.
 
     ``ours/it`` is our time over that row's, the median of the runs that followed one another: below 1 we
     are faster; a library that is faster is marked.
     """
     measured = sorted((row for row in results if row.seconds), key=_order)
-    ours = next((row for row in measured if row.peer == _OURS), None)
-    rows = [("", "median", "min", "spread", "runs", "ours/it", "GB/s", "memory", "")]
+    ours = next((row for row in measured if row.peer == OURS), None)
+    rows = [["", "median", "min", "spread", "runs", "ours/it", "GB/s", "memory", ""]]
     for row in measured:
         middle = statistics.median(row.seconds)
         ours_to_it = ratio(ours, row) if ours else None
         rows.append(
-            (
+            [
                 row.peer,
-                _time(middle),
-                _time(min(row.seconds)),
+                time_words(middle),
+                time_words(min(row.seconds)),
                 f"{(max(row.seconds) - min(row.seconds)) / middle:.0%}",
                 str(len(row.seconds)),
                 f"{ours_to_it:.2f}" if ours_to_it and row is not ours else "",
-                f"{nbytes / middle / 1e9:.2f}"
-                if row.operation in ("save", "save-durable", "load", "verify")
-                else "",
-                _bytes(row.peak_bytes),
+                f"{nbytes / middle / 1e9:.2f}" if _moves_all(row.operation) else "",
+                size_words(row.peak_bytes),
                 _mark(row, ours_to_it),
-            )
+            ]
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     operation = OPERATIONS[results[0].operation] if results else None
-    lines = [f"  {operation.name}: {operation.title}" if operation else ""]
-    for cells in rows:
-        first, *rest = (
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        lines.append("    " + "  ".join([first, *rest[:-1], rest[-1].strip()]).rstrip())
-    lines += [f"    {row.peer}: {row.skipped}" for row in results if row.skipped]
-    return "\n".join(lines)
+    title = f"  {operation.name}: {operation.title}" if operation else ""
+    return [title, *aligned(rows), *(f"    {row.peer}: {row.skipped}" for row in results if row.skipped)]
 
 
-def goal_lines(results: Iterable[Result]) -> list[str]:
-    """Return what came of every goal, misses plainly."""
-    return [_goal(outcome) for outcome in outcomes(results)]
+def closing_lines(results: Sequence[Result], facts: dict[str, Any]) -> list[str]:
+    """Return the tables of everything together."""
+    cells, growth, commands = _parts(results)
+    parts = (
+        ("ours beside the best peer and the ceiling", summary_rows(cells)),
+        ("growth", growth_rows(growth)),
+        ("starting", command_rows(commands)),
+        ("goals", goal_rows(_outcomes(results, facts))),
+    )
+    return [line for title, rows in parts if len(rows) > 1 for line in (f"\n{title}", *aligned(rows))]
+
+
+def facts_lines(facts: dict[str, Any]) -> list[str]:
+    """Return machine and versions, a line each."""
+    return [
+        f"{name}: {', '.join(f'{key} {value}' for key, value in facts[name].items())}"
+        for name in ("machine", "versions")
+    ]
+
+
+def as_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
+    """Return a page: what the README shows first, then every peer."""
+    cells, growth, commands = _parts(results)
+    cache = "cold" if facts["cold"] else "warm"
+    lines = [
+        f"# fedarchive beside its peers, {facts['created'][:10]}, {cache} page cache",
+        "",
+        *(f"{line}  " for line in facts_lines(facts)),
+        f"Medians of {facts['runs']} interleaved runs, one process a cell. {_READING}",
+    ]
+    shapes = dict.fromkeys(row.shape for row in cells)
+    parts = [
+        ("Goals", goal_rows(_outcomes(results, facts))),
+        ("Ours beside the best peer and the ceiling", summary_rows(cells)),
+        ("What an array costs", growth_rows(growth)),
+        ("What starting costs", command_rows(commands)),
+        *((heading(SHAPES[name]), wide_rows([row for row in cells if row.shape == name])) for name in shapes),
+    ]
+    for title, rows in parts:
+        if len(rows) > 1:
+            lines += ["", f"## {title}", "", *markdown(rows)]
+    reasons = dict.fromkeys(f"- {row.shape}, {row.peer}: {row.skipped}" for row in cells if row.skipped)
+    lines += ["", "Left out:", "", *reasons] if reasons else []
+    return "\n".join(lines) + "\n"
 
 
 def as_json(results: Sequence[Result], facts: dict[str, Any]) -> dict[str, Any]:
     return {
         **facts,
         "goals": [
-            {**asdict(o.goal), "peer": o.peer, "ratio": round(o.ratio, 4), "met": o.met}
-            for o in outcomes(results)
+            {**asdict(o.goal), "against": o.against, "found": o.figure, "met": o.met}
+            for o in _outcomes(results, facts)
+            if o.figure is not None
         ],
         "cells": [
             {**asdict(row), "seconds": [float(f"{value:.6g}") for value in row.seconds]} for row in results
@@ -81,13 +124,19 @@ def as_json(results: Sequence[Result], facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _goal(outcome: Outcome) -> str:
-    goal = outcome.goal
-    verdict = "met" if outcome.met else f"MISSED by {outcome.ratio / goal.most - 1:.0%}"
-    return (
-        f"  {goal.issue}  {goal.operation} {goal.shape}: {goal.subject} / {outcome.peer} = "
-        f"{outcome.ratio:.2f}, goal at most {goal.most:.2f}: {verdict}"
-    )
+def _outcomes(results: Sequence[Result], facts: dict[str, Any]) -> list[Outcome]:
+    return [] if facts["cold"] else outcomes(results)  # promised of a warm page cache
+
+
+def _parts(results: Sequence[Result]) -> tuple[list[Result], list[Result], list[Result]]:
+    """Return what was measured of shapes, of growth and of commands."""
+    cells = [row for row in results if row.shape in SHAPES and row.shape not in GROWTH]
+    growth = [row for row in results if row.shape in GROWTH]
+    return cells, growth, [row for row in results if row.shape not in SHAPES]
+
+
+def _moves_all(operation: str) -> bool:
+    return operation in ("save", "save-durable", "load", "verify", "drain")
 
 
 def _order(row: Result) -> tuple[bool, float]:
@@ -97,19 +146,6 @@ def _order(row: Result) -> tuple[bool, float]:
 def _mark(row: Result, ours_to_it: float | None) -> str:
     if PEERS[row.peer].ceiling:
         return "ceiling"
-    if row.peer.startswith(_OURS):
+    if row.peer.startswith(OURS):
         return "(we)"
     return "faster than we are" if ours_to_it and ours_to_it > 1 else ""
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 1:
-        return f"{seconds:.2f} s"
-    return f"{seconds * 1e3:.0f} ms" if seconds >= 0.1 else f"{seconds * 1e3:.2f} ms"
-
-
-def _bytes(count: int) -> str:
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} B"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from benchmarks.peers import PEERS, Peer, missing
 from benchmarks.process import resident_anonymous_bytes
 from benchmarks.shapes import Shape, stage
 
-__all__ = ["Result", "run_shape"]
+__all__ = ["Result", "run_shapes"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _POLL_SECONDS = 0.002
@@ -46,6 +47,7 @@ class Result:
     """Why there is nothing."""
     load: float = 0.0
     """Load average when the rounds began."""
+    arrays: int = 0
 
 
 class _Process:
@@ -73,13 +75,16 @@ class _Process:
         found: dict[str, Any] = json.loads(line) if line else {}
         return found
 
-    def peak(self) -> int:
-        """Run once more and return the most anonymous memory seen, over that before."""
+    def peak(self, repeat: int) -> int:
+        """Run once more, quick operations many times, and return the most anonymous memory over that before.
+
+        Looked at every 2 ms, and by the cell itself while it still holds a result.
+        """
         assert self.process.stdout
         if not self._send(json.dumps({"repeat": 0, "trim": True})) or not self.answer():
             return 0
         before = most = resident_anonymous_bytes(self.process.pid)
-        if not self._send(json.dumps({"repeat": 1})):
+        if not self._send(json.dumps({"repeat": repeat})):
             return 0
         while not select.select([self.process.stdout], [], [], _POLL_SECONDS)[0]:
             most = max(most, resident_anonymous_bytes(self.process.pid))
@@ -108,8 +113,8 @@ class _Process:
         return True
 
 
-def run_shape(
-    shape: Shape,
+def run_shapes(
+    shapes: Sequence[Shape],
     operations: Sequence[str],
     peers: Sequence[str],
     *,
@@ -118,16 +123,21 @@ def run_shape(
     folder: Path,
     cold: bool,
 ) -> Iterator[list[Result]]:
-    """Yield the results of one operation after the other."""
-    with _staged(shape, folder) as staged, tempfile.TemporaryDirectory(dir=folder, prefix="bench-") as made:
+    """Yield the results of one operation after the other, of several shapes in the same rounds."""
+    with ExitStack() as stack:
+        staged = {shape.name: stack.enter_context(_staged(shape, folder)) for shape in shapes}
+        made = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="bench-"))
         written: dict[str, str] = {}
         for name in operations:
             measured = []
             tasks = []
-            for peer in (PEERS[peer] for peer in peers if name in PEERS[peer].operations):
-                result = Result(shape.name, name, peer.name, skipped=_reason(peer, shape))
+            able = [PEERS[peer] for peer in peers if name in PEERS[peer].operations]
+            for shape, peer in itertools.product(shapes, able):
+                arrays = len(shape.entries)
+                result = Result(shape.name, name, peer.name, arrays=arrays, skipped=_reason(peer, shape))
                 measured.append(result)
-                task = Task(peer.name, name, shape.name, str(staged), f"{made}/{peer.writes}", cold)
+                path = f"{made}/{shape.name}-{peer.writes}"
+                task = Task(peer.name, name, shape.name, str(staged[shape.name]), path, cold)
                 if not result.skipped and not OPERATIONS[name].writes:
                     result.skipped = _prepare(task, peer, written)
                 if not result.skipped:
@@ -152,8 +162,8 @@ def _rounds(tasks: list[tuple[Result, Task]], runs: int, patience: float) -> Non
                 result.load = load
                 if number < rounds and not cell.failed:
                     result.seconds += [statistics.median(cell.ask(repeat).get("seconds") or [math.nan])]
-        for result, cell, *_ in cells:
-            result.peak_bytes = 0 if cell.failed else cell.peak()
+        for result, cell, repeat, _ in cells:
+            result.peak_bytes = 0 if cell.failed else cell.peak(repeat)
     finally:
         for result, cell, *_ in cells:
             failure = cell.close()
@@ -163,12 +173,12 @@ def _rounds(tasks: list[tuple[Result, Task]], runs: int, patience: float) -> Non
 
 def _prepare(task: Task, peer: type[Peer], written: dict[str, str]) -> str:
     """Write the file that reads are timed on, once for all peers that write it alike; return a failure."""
-    if peer.writes not in written:
+    if task.path not in written:
         cell = _Process(replace(task, peer=_writer(peer).name, operation=PREPARE))
         cell.answer()
         cell.failed = False  # it answers nothing
-        written[peer.writes] = cell.close()
-    return written[peer.writes] and f"failed: {written[peer.writes]}"
+        written[task.path] = cell.close()
+    return written[task.path] and f"failed: {written[task.path]}"
 
 
 def _writer(peer: type[Peer]) -> type[Peer]:

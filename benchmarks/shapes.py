@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-__all__ = ["ALIGNMENT", "SHAPES", "Entry", "Shape", "arrays_of", "stage"]
+__all__ = ["ALIGNMENT", "GROWTH", "SHAPES", "Entry", "Shape", "arrays_of", "stage"]
 
 NDArray = np.ndarray[Any, Any]
 Spec = tuple[str, tuple[int, ...], Any]
@@ -151,5 +151,12 @@ SHAPES: dict[str, Shape] = {
         Shape("small", "20,000 arrays of 4 KB", lambda: _many(20_000, 1024)),
         Shape("tiny", "1,000,000 arrays of 8 bytes", lambda: _many(1_000_000, 2)),
         Shape("huge", "one array of 4 GB", lambda: iter([("embedding.weight", (62_500, 16_000), "f4")])),
+        Shape("growth-1e3", "1,000 arrays of 8 bytes", lambda: _many(1_000, 2)),
+        Shape("growth-1e4", "10,000 arrays of 8 bytes", lambda: _many(10_000, 2)),
+        Shape("growth-1e5", "100,000 arrays of 8 bytes", lambda: _many(100_000, 2)),
+        Shape("growth-1e6", "1,000,000 arrays of 8 bytes", lambda: _many(1_000_000, 2)),
     )
 }
+
+GROWTH = tuple(name for name in SHAPES if name.startswith("growth"))
+"""From few arrays to many, for what each of them costs."""

@@ -7,7 +7,7 @@ import importlib.metadata
 from benchmarks.peers.base import Peer
 from benchmarks.peers.ceilings import HashSpeed, Memmap, RawRead
 from benchmarks.peers.chunked import TensorStoreOcdbt, Zarr
-from benchmarks.peers.fedarchive import AsShipped, FedArchive, Unverified
+from benchmarks.peers.fedarchive import Again, AsShipped, FedArchive, Unverified
 from benchmarks.peers.hdf5 import PlainH5py
 from benchmarks.peers.numpy import NumpyZip
 from benchmarks.peers.safetensors import SafetensorsNumpy, SafetensorsTorch
@@ -19,6 +19,7 @@ PEERS: dict[str, type[Peer]] = {
     peer.name: peer
     for peer in (
         FedArchive,
+        Again,
         Unverified,
         AsShipped,
         SafetensorsNumpy,

@@ -79,9 +79,16 @@ class Peer:
         """Return every array in private writable memory."""
         raise NotImplementedError
 
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        """Open, and yield one array after the other; each may be gone when the next is asked for."""
+        raise NotImplementedError
+
     def verify(self) -> bool:
         """Compare every byte with its digest."""
         raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drop what the library keeps of names, types and shapes it has met. Called before each run."""
 
     def elements(self, value: Any) -> NDArray:
         """Return what an operation returned as an ndarray."""

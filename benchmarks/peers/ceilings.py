@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers.base import NDArray, Peer
-from benchmarks.shapes import arrays_of
+from benchmarks.shapes import Entry, arrays_of
 
 __all__ = ["HashSpeed", "Memmap", "RawRead"]
 
@@ -25,8 +26,12 @@ class RawRead(Peer):
 
     name = "raw pwrite/pread"
     writes = "raw"
-    operations = frozenset(["save", "save-durable", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-one", "slice", "load", "drain"])
     ceiling = True
+
+    def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
+        super().__init__(path, entries)
+        self.by_key = {entry.key: entry for entry in entries}
 
     def take(self, arrays: Mapping[str, NDArray]) -> None:
         """Hold the staged memory as one buffer: arrays lie in it one after another."""
@@ -47,42 +52,43 @@ class RawRead(Peer):
         return self.slice(key, 0, -1)
 
     def slice(self, key: str, start: int, stop: int) -> Any:
-        entry = next(entry for entry in self.entries if entry.key == key)
+        entry = self.by_key[key]
         rows = entry.shape[0] if entry.shape else 1
         stop = rows if stop < 0 else stop
         row_bytes = entry.nbytes // max(rows, 1)
         memory = np.empty((stop - start) * row_bytes, np.uint8)
-        self._read(memory, entry.offset + start * row_bytes)
+        with open(self.path, "rb", buffering=0) as file:
+            _read(file.fileno(), memory, entry.offset + start * row_bytes)
         shape = (stop - start, *entry.shape[1:]) if entry.shape else ()
         return memory.view(entry.dtype).reshape(shape)
 
     def load_all(self) -> Mapping[str, Any]:
         last = self.entries[-1]
         memory = np.empty(last.offset + last.nbytes, np.uint8)
-        self._read(memory, 0)
+        with open(self.path, "rb", buffering=0) as file:
+            _read(file.fileno(), memory, 0)
         return arrays_of(self.entries, memory)
 
-    def _read(self, memory: NDArray, offset: int) -> None:
-        handle = os.open(self.path, os.O_RDONLY)
-        cores = len(os.sched_getaffinity(0)) if memory.nbytes > _SERIAL_BYTES else 1
-        if cores == 1:
-            _read_fully(handle, memory, offset)
-        else:
-            step = -(-memory.nbytes // cores)
-            with ThreadPoolExecutor(cores) as pool:
-                starts = range(0, memory.nbytes, step)
-                list(pool.map(lambda at: _read_fully(handle, memory[at : at + step], offset + at), starts))
-        os.close(handle)
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        memory = np.empty(max(entry.nbytes for entry in self.entries), np.uint8)
+        with open(self.path, "rb", buffering=0) as file:
+            for entry in self.entries:
+                part = memory[: entry.nbytes]
+                _read(file.fileno(), part, entry.offset)
+                yield entry.key, part.view(entry.dtype).reshape(entry.shape)
 
 
 class Memmap(RawRead):
     """np.memmap of the same file."""
 
     name = "np.memmap"
-    operations = frozenset(["map", "map-touched"])
+    operations = frozenset(["map", "map-touched", "drain"])
 
     def map_all(self) -> Mapping[str, Any]:
         return arrays_of(self.entries, np.memmap(self.path, np.uint8, "r"))
+
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        yield from self.map_all().items()
 
 
 class HashSpeed(RawRead):
@@ -99,6 +105,17 @@ class HashSpeed(RawRead):
         with ThreadPoolExecutor(cores) as pool:
             starts = range(0, mapped.nbytes, _HASH_BYTES)
             return all(pool.map(lambda at: digest(mapped[at : at + _HASH_BYTES]), starts))
+
+
+def _read(handle: int, memory: NDArray, offset: int) -> None:
+    cores = len(os.sched_getaffinity(0)) if memory.nbytes > _SERIAL_BYTES else 1
+    if cores == 1:
+        _read_fully(handle, memory, offset)
+        return
+    step = -(-memory.nbytes // cores)
+    with ThreadPoolExecutor(cores) as pool:
+        starts = range(0, memory.nbytes, step)
+        list(pool.map(lambda at: _read_fully(handle, memory[at : at + step], offset + at), starts))
 
 
 def _read_fully(handle: int, memory: NDArray, offset: int) -> None:

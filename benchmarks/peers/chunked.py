@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["TensorStoreOcdbt", "Zarr"]
 class Zarr(Peer):
     name = "zarr"
     writes = "zarr"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     most_arrays = 2_000  # 20,000 arrays are 40,000 files and minutes a run
     requires = ("zarr",)
 
@@ -45,6 +45,10 @@ class Zarr(Peer):
     def load_all(self) -> Mapping[str, Any]:
         return {key: found[...] for key, found in self._group().arrays()}
 
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        for key, found in self._group().arrays():
+            yield key, found[...]
+
     def _group(self) -> Any:
         return self.zarr.open_group(self.path, mode="r")
 
@@ -52,7 +56,7 @@ class Zarr(Peer):
 class TensorStoreOcdbt(Peer):
     name = "tensorstore OCDBT"
     writes = "ocdbt"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     most_arrays = 20_000
     requires = ("tensorstore",)
 
@@ -94,6 +98,11 @@ class TensorStoreOcdbt(Peer):
         opening = {key: self._open(key, context) for key in self.open_list()}
         reading = {key: opened.result().read() for key, opened in opening.items()}
         return {key: read.result() for key, read in reading.items()}
+
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        context = self.tensorstore.Context()
+        for key in self.open_list():
+            yield key, self._open(key, context).result().read().result()
 
     def _kvstore(self) -> dict[str, Any]:
         return {"driver": "ocdbt", "base": f"file://{self.path}/"}

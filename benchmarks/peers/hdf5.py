@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ __all__ = ["PlainH5py"]
 class PlainH5py(Peer):
     name = "h5py"
     writes = "h5py"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     most_arrays = 100_000
     requires = ("h5py",)
 
@@ -47,3 +47,8 @@ class PlainH5py(Peer):
     def load_all(self) -> Mapping[str, Any]:
         with self.h5py.File(self.path, "r") as file:
             return {key: found[()] for key, found in file.items()}
+
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        with self.h5py.File(self.path, "r") as file:
+            for key, found in file.items():
+                yield key, found[()]

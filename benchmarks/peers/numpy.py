@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["NumpyZip"]
 class NumpyZip(Peer):
     name = "np.savez"
     writes = "npz"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     most_arrays = 100_000
 
     def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
@@ -44,3 +44,8 @@ class NumpyZip(Peer):
     def load_all(self) -> Mapping[str, Any]:
         with np.load(self.path) as opened:
             return {key: opened[key] for key in opened.files}
+
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        with np.load(self.path) as opened:
+            for key in opened.files:
+                yield key, opened[key]

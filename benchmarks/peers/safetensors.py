@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ class SafetensorsNumpy(Peer):
 
     name = "safetensors.numpy"
     writes = "safetensors"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load"])
+    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     requires: ClassVar[tuple[str, ...]] = ("safetensors",)
     front: ClassVar[str] = "numpy"
 
@@ -55,13 +55,18 @@ class SafetensorsNumpy(Peer):
         loaded: Mapping[str, Any] = self.module.load_file(self.path)
         return loaded
 
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        with self.library.safe_open(self.path, self.front) as opened:
+            for key in opened.keys():  # noqa: SIM118 - it is no mapping
+                yield key, opened.get_tensor(key)
+
 
 class SafetensorsTorch(SafetensorsNumpy):
     """``load_file`` maps the file, so it stands under map, touched and not."""
 
     name = "safetensors.torch"
     writes = "safetensors-torch"
-    operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "map", "map-touched"])
+    operations = SafetensorsNumpy.operations - {"load"} | {"map", "map-touched"}
     requires = ("safetensors", "torch")
     front = "torch"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class TorchMapped(TorchPlain):
     """``torch.load(mmap=True)``."""
 
     name = "torch mmap"
-    operations = frozenset(["open-list", "open-one", "slice", "map", "map-touched"])
+    operations = frozenset(["open-list", "open-one", "slice", "map", "map-touched", "drain"])
 
     def load(self) -> Mapping[str, Any]:
         loaded: Mapping[str, Any] = self.torch.load(self.path, mmap=True)
@@ -66,9 +66,15 @@ class TorchMapped(TorchPlain):
     def map_all(self) -> Mapping[str, Any]:
         return self.load()
 
+    def drain(self) -> Iterator[tuple[str, Any]]:
+        yield from self.load().items()
+
 
 class TorchDistributed(Peer):
-    """``torch.distributed.checkpoint`` in one process; it reads whole tensors into given memory."""
+    """``torch.distributed.checkpoint`` in one process; it reads whole tensors into given memory.
+
+    No `drain`: nothing stays open, and each load reads the metadata of all tensors.
+    """
 
     name = "torch DCP"
     writes = "dcp"
