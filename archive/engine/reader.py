@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from archive.errors import (
     DigestError,
     NotAnArchiveError,
 )
+from archive.format.constants import DIGEST_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import Index
@@ -32,8 +33,8 @@ from archive.storage.url import Location
 __all__ = ["NETWORK", "Reader", "Segment", "open_reader", "reopen"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
-Segment = tuple[int, int]
-"""Row and number of one of its segments."""
+Segment = int
+"""A segment of an array, by the place of its digest in the index."""
 
 NETWORK = 8
 """Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
@@ -156,16 +157,31 @@ class Reader:
         offset, size = int(self.index.offset[row]), self.index.segment_bytes
         end = int(self.index.stored_nbytes[row]) if stop is None else stop
         for low in range(start, end, size):
-            yield offset + low, min(size, end - low), (row, low // size)
+            yield offset + low, min(size, end - low), self._segment(row, low // size)
 
-    def failed(self, data: NDArray, start: int, pieces: Iterable[Piece[Segment]]) -> list[Segment]:
+    def segments_of(self, rows: NDArray) -> list[Piece[Segment]]:
+        """Return the segments of many rows that have bytes of their own, row by row."""
+        index, size = self.index, self.index.segment_bytes
+        nbytes = index.stored_nbytes[rows].astype(np.int64)
+        counts = -(-nbytes // size)
+        ends = np.cumsum(counts)
+        row = np.repeat(np.arange(len(rows)), counts)
+        number = np.arange(len(row)) - (ends - counts)[row]
+        offset = index.offset[rows].astype(np.int64)[row] + number * size
+        length = np.minimum(nbytes[row] - number * size, size)
+        first = index.segment_at[rows].astype(np.int64)[row]
+        return list(zip(offset.tolist(), length.tolist(), (first + number).tolist(), strict=True))
+
+    def failed(self, data: NDArray, start: int, pieces: Sequence[Piece[Segment]]) -> list[Segment]:
         """Return the segments whose bytes, in ``data`` that begins at file offset ``start``, do not match."""
-        wanted = self.index.segment_digests
-        return [
-            (row, number)
-            for offset, nbytes, (row, number) in pieces
-            if digest(data[offset - start : offset - start + nbytes]) != wanted(row)[number].tobytes()
-        ]
+        view = data.data
+        found = [digest(view[offset - start : offset - start + nbytes]) for offset, nbytes, _ in pieces]
+        numbers = [number for _, _, number in pieces]
+        wanted = self.index.digests[numbers].tobytes()
+        if b"".join(found) == wanted:
+            return []
+        size = DIGEST_BYTES
+        return [n for at, n in enumerate(numbers) if found[at] != wanted[at * size : at * size + size]]
 
     def fetch(self, request: Request[Segment]) -> NDArray:
         """Return the bytes of one request, its segments checked unless told otherwise.
@@ -181,15 +197,23 @@ class Reader:
         again = self.source.reread(request.start, request.nbytes)
         failed = self.failed(data if again is None else again, request.start, request.pieces)
         if again is None or failed:
-            raise self.digest_error(*failed[0])
+            raise self.digest_error(failed[0])
         return again
 
-    def digest_error(self, row: int, segment: int) -> DigestError:
-        """Return the error that names a segment of a row."""
-        offset = int(self.index.offset[row]) + segment * self.index.segment_bytes
+    def locate(self, segment: Segment) -> tuple[int, int]:
+        """Return the row that a segment is of, and which of its segments it is."""
+        index = self.index
+        rows = np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))
+        row = int(rows[np.searchsorted(index.segment_at[rows], segment, "right") - 1])
+        return row, segment - int(index.segment_at[row])
+
+    def digest_error(self, segment: Segment) -> DigestError:
+        """Return the error that names a segment."""
+        row, number = self.locate(segment)
+        offset = int(self.index.offset[row]) + number * self.index.segment_bytes
         record = self.index.records[int(self.index.record[row])]
         return DigestError(
-            f"segment {segment} does not match its digest",
+            f"segment {number} does not match its digest",
             path=self.path,
             offset=offset,
             key=f"{record.name}/{self.index.key(row)}",
@@ -275,7 +299,7 @@ class Reader:
         wanted = self.index.segment_digests(row)[number].tobytes()
         again = self.source.reread(int(self.index.offset[row]) + low, length)
         if again is None or digest(again) != wanted:
-            raise self.digest_error(row, number)
+            raise self.digest_error(self._segment(row, number))
         begin = low - first * self.index.segment_bytes
         if digest(data[begin : begin + length]) != wanted:  # what we have is no view of what was read again
             data = data if data.flags.owndata else data.copy()
@@ -283,6 +307,9 @@ class Reader:
         return data
 
     def _failed(self, row: int, data: NDArray, first: int, last: int) -> list[int]:
+        if last - first == 1:
+            wanted = self.index.digests[self._segment(row, first)].tobytes()
+            return [] if digest(data) == wanted else [first]
         size = self.index.segment_bytes
         wanted = self.index.segment_digests(row)
         return failed_segments(

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from archive.engine.check import run_parallel
-from archive.engine.reader import Reader
+from archive.engine.reader import Reader, Segment
 from archive.engine.report import Failure
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
 from archive.format.digests import digest
@@ -21,8 +21,8 @@ __all__ = ["Stretch", "read_whole"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
-Content = tuple[int, int] | Region
-"""What a piece is: a segment (row, number), or bytes that belong to no array."""
+Content = Segment | Region
+"""What a piece is: a segment, or bytes that belong to no array."""
 
 LOCAL_BYTES = 4 << 20
 """What one thread reads of a file at a time, and gives back to the system afterwards."""
@@ -73,7 +73,7 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
     for request, data, failures in run_parallel(read, requests, network=reader.network, ahead=ahead):
         stored = 0
         for offset, nbytes, content in request.pieces:
-            if isinstance(content, tuple):
+            if isinstance(content, int):
                 stored += nbytes
             elif content in digests and nbytes != digests[content][1]:
                 at = offset - request.start
@@ -97,11 +97,11 @@ def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
     index = reader.index
     yield 0, SUPERBLOCK_BYTES, "superblock"
     position = SUPERBLOCK_BYTES
-    stored = np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))
-    for row, offset in zip(stored.tolist(), index.offset[stored].tolist(), strict=True):
-        yield from _cut(position, offset, "padding")
-        yield from reader.segments(row)
-        position = offset + int(index.stored_nbytes[row])
+    for piece in reader.segments_of(np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))):
+        if piece[0] > position:
+            yield from _cut(position, piece[0], "padding")
+        yield piece
+        position = piece[0] + piece[1]
     yield from _cut(position, footer.meta_at, "padding")
     yield from _cut(footer.meta_at, footer.index_at, "HDF5 metadata", WHOLE_BYTES)
     yield from _cut(footer.index_at, footer.file_bytes - FOOTER_BYTES, "index", WHOLE_BYTES)
@@ -118,14 +118,17 @@ def _judge(reader: Reader, footer: Footer, request: Request[Content], data: NDAr
     """Return what is wrong with the pieces that can be judged by themselves."""
     index, digests = reader.index, _digests(footer)
     failures = []
+    segments = [(at, size, content) for at, size, content in request.pieces if isinstance(content, int)]
+    for segment in reader.failed(data, request.start, segments):
+        row, number = reader.locate(segment)
+        name = index.records[int(index.record[row])].name
+        offset = int(index.offset[row]) + number * index.segment_bytes
+        failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
     for offset, nbytes, content in request.pieces:
+        if isinstance(content, int):
+            continue
         part = data[offset - request.start : offset - request.start + nbytes]
-        if isinstance(content, tuple):
-            row, number = content
-            if digest(part) != index.segment_digests(row)[number].tobytes():
-                name = index.records[int(index.record[row])].name
-                failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
-        elif content == "padding":
+        if content == "padding":
             # it belongs to no array and has no digest: zeros, or somebody else's bytes
             if part.any():
                 failures.append(Failure("", content, 0, offset + int(np.argmax(part != 0)), "is not zero"))
