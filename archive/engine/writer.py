@@ -63,8 +63,7 @@ class Batches:
     ----------
     sink : Sink
     threaded : bool
-        Write in a thread while the caller hashes. Else batches that follow one another are written as one
-        when they must `settle`: for files of a few megabytes.
+        Write in a thread while the caller hashes.
     total : int
         Bytes in all, for ``progress``; 0 where that is not known.
     progress : callable, optional
@@ -89,32 +88,44 @@ class Batches:
         self._done = 0
         self._pool = ThreadPoolExecutor(1, "fedarchive-write") if threaded else None
         self._flying: deque[tuple[Future[None], int, list[int]]] = deque()
-        self._gathered: list[Any] = []
-        self._gathered_bytes = self._end = 0
-        self._gathered_rows: list[int] = []
+        self._buffers: list[Any] = []
+        self._rows: list[int] = []
+        self._begin = self._end = 0
 
     def write(self, buffers: list[Any], offset: int, nbytes: int, rows: list[int]) -> None:
-        """Write a batch, or hand it to the thread; buffers must stay as they are until it has landed."""
-        if self._pool is None:
-            # a small file is one call of the system: its parts follow one another
-            self._gathered += buffers
-            self._gathered_bytes += nbytes
-            self._gathered_rows += rows
+        """Take a batch, whose buffers must stay as they are until it has landed.
+
+        What follows what was taken before is written along with it, up to a multiple of `BATCH_BYTES` in the
+        file: the page cache takes long aligned writes in large folios. 1.1 GB in pieces that end where
+        arrays do: 162 to 1,159 ms while a thread hashes, half of the runs above 450; aligned: 159 to 285.
+        """
+        if offset != self._end:
+            self._hand_over()
+            self._begin = self._end = offset
+        boundary = (self._begin // BATCH_BYTES + 1) * BATCH_BYTES
+        for buffer in buffers if offset + nbytes >= boundary else ():
+            view = memoryview(buffer).cast("B")
+            while self._end + len(view) >= boundary:
+                part, view = view[: boundary - self._end], view[boundary - self._end :]
+                self._buffers.append(part)
+                self._end = boundary
+                self._hand_over()
+                boundary += BATCH_BYTES
+            if len(view):
+                self._buffers.append(view)
+                self._end += len(view)
+        if self._end < offset + nbytes:
+            self._buffers += buffers
             self._end = offset + nbytes
-            return
-        while len(self._flying) >= IN_FLIGHT:
-            self._land()
-        self._flying.append((self._pool.submit(self._sink.write, buffers, offset, nbytes), nbytes, rows))
+        self._rows += rows
+        if len(self._buffers) > BATCH_ROWS:
+            self._hand_over()
 
     def settle(self) -> None:
-        """Wait until everything handed over is written."""
+        """Wait until everything that was taken is written."""
+        self._hand_over()
         while self._flying:
             self._land()
-        if self._gathered_bytes:
-            buffers, nbytes, rows = self._gathered, self._gathered_bytes, self._gathered_rows
-            self._gathered, self._gathered_bytes, self._gathered_rows = [], 0, []
-            self._sink.write(buffers, self._end - nbytes, nbytes)
-            self._report(nbytes, rows)
 
     def __enter__(self) -> Batches:
         return self
@@ -127,6 +138,20 @@ class Batches:
         finally:
             if self._pool is not None:
                 self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _hand_over(self) -> None:
+        """Write what was taken, or have the thread write it."""
+        if not self._buffers and not self._rows:
+            return
+        buffers, offset, nbytes, rows = self._buffers, self._begin, self._end - self._begin, self._rows
+        self._buffers, self._rows, self._begin = [], [], self._end
+        if self._pool is None:
+            self._sink.write(buffers, offset, nbytes)
+            self._report(nbytes, rows)
+            return
+        while len(self._flying) >= IN_FLIGHT:
+            self._land()
+        self._flying.append((self._pool.submit(self._sink.write, buffers, offset, nbytes), nbytes, rows))
 
     def _land(self) -> None:
         future, nbytes, rows = self._flying.popleft()

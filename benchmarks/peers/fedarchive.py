@@ -13,8 +13,11 @@ from benchmarks.shapes import Entry
 
 __all__ = ["Again", "AsShipped", "FedArchive", "Unverified"]
 
-_KEPT = [("archive.engine.schema", "_kept")]
-"""Dictionaries in which schemas are kept, beside functions with a cache of their own."""
+_KEPT = [("archive.engine.schema", "_kept"), ("archive.format.recent", "_judged")]
+"""Dictionaries in which schemas and indexes are kept, beside functions with a cache of their own."""
+
+_ELEMENTS = ("archive.dtypes", "archive.format.elements")
+"""What these keep is of element types: float32 is known after the first archive of any model."""
 
 OPERATIONS = (
     "save",
@@ -83,7 +86,7 @@ class FedArchive(Peer):
     def forget(self) -> None:
         for module, name in _KEPT:
             getattr(importlib.import_module(module), name).clear()
-        for name in [name for name in sys.modules if name.startswith("archive.")]:
+        for name in [name for name in sys.modules if name.startswith("archive.") and name not in _ELEMENTS]:
             for kept in vars(sys.modules[name]).values():
                 if callable(getattr(kept, "cache_clear", None)):
                     kept.cache_clear()

@@ -40,7 +40,7 @@ def test_buffers_of_flower_like_arrays_are_never_taken_for_one_another(tmp_path:
 
 
 def test_a_consuming_save_takes_only_what_it_wrote(tmp_path: Path) -> None:
-    mapping = {"a": np.ones(3), "b": np.zeros(20 << 20, "u1")}
+    mapping = {"b": np.zeros(20 << 20, "u1"), "a": np.ones(3)}
 
     def replace(done: int, total: int) -> None:
         if "a" in mapping and mapping["a"].sum() == 3:
@@ -48,7 +48,7 @@ def test_a_consuming_save_takes_only_what_it_wrote(tmp_path: Path) -> None:
 
     replaced = archive.save(mapping, tmp_path / "a.h5", keep_input=False, progress=replace)
     assert replaced.arrays == 2
-    # progress is called for the head of the file, before any array is taken: the nines were there
+    # progress is called for the first 16 MiB of the file, before any array is taken: the nines were there
     assert {key: array.tolist() for key, array in mapping.items()} == {"a": [9.0, 9.0, 9.0]}
     written = archive.load(tmp_path / "a.h5")["model"]["a"].numpy().tolist()
     assert written == [1.0, 1.0, 1.0]

@@ -50,14 +50,14 @@ MINE = {"model.h5.partial", "model.h5.partial.journal"}
 
 def content() -> dict[str, NDArray]:
     """Return arrays that fall into several batches; the large ones land one by one."""
-    large = np.arange(5 * MB // 8, dtype="f8")
+    large = np.arange(17 * MB // 8, dtype="f8")
     return {
         "zero": np.array(7, "i8"),
         "large": large,
         "none": np.empty((0, 3), "f4"),
         "fortran": np.asfortranarray(np.arange(24, dtype=">f4").reshape(4, 6)),
         "text": np.array(["a", "bc\u00e9"]),
-        "larger": np.arange(5 * MB, dtype="u1").reshape(5, -1),
+        "larger": np.arange(17 * MB, dtype="u4").astype("u1").reshape(17, -1),
         "last": np.arange(5),
         "nothing": np.empty(0),
     }
@@ -341,7 +341,7 @@ def test_damaged_journals_and_files(tmp_path: Path) -> None:
     """Lines that do not match their check, or say what cannot be, are an error and no shorter list."""
     partial = killed(tmp_path)
     journal = Path(f"{partial}.journal")
-    data, text = partial.read_bytes()[: 6 * MB], journal.read_bytes()  # the rest is only reserved
+    data, text = partial.read_bytes()[: 18 * MB], journal.read_bytes()  # the rest is only reserved
     lines = text.splitlines(keepends=True)
     assert len(lines) == 6
 
@@ -605,7 +605,7 @@ def test_file_size_limit(forge: Forge, path: Path, told: Path, how: str, reserve
     new = bytes_after(path, how)
     options = {"how": how, "durable": False}
     extra = {} if reserve else {"strace": ["--trace=fallocate", "-e", "inject=fallocate:error=ENOSYS"]}
-    for limit in (4097, 3 * MB, 5 * MB + 9000, 9 * MB, len(new) - 70_000, len(new) - 1):
+    for limit in (4097, 3 * MB, 17 * MB + 9000, 20 * MB, len(new) - 70_000, len(new) - 1):
         renew(path)
         answer = forge(path, 2, options=options, file_size_limit=limit, **extra)
         assert answer["error"] == "StorageError", answer
@@ -619,11 +619,11 @@ def test_file_size_limit(forge: Forge, path: Path, told: Path, how: str, reserve
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount an ext4 file system of 8 MB."""
+    """Mount an ext4 file system of 24 MB."""
     image, folder = tmp_path / "disk.img", tmp_path / "disk"
     folder.mkdir()
     with image.open("wb") as file:
-        file.truncate(8 * MB)
+        file.truncate(24 * MB)
     if os.geteuid() or not shutil.which("mkfs.ext4"):
         pytest.skip("needs root and mkfs.ext4")
     subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True, capture_output=True)
