@@ -50,7 +50,7 @@ MINE = {"model.h5.partial", "model.h5.partial.journal"}
 
 def content() -> dict[str, NDArray]:
     """Return arrays that fall into several batches; the large ones land one by one."""
-    large = np.arange(17 * MB // 8, dtype="f8")
+    large = np.arange(9 * MB // 8, dtype="f8")
     return {
         "zero": np.array(7, "i8"),
         "large": large,
@@ -188,7 +188,7 @@ def test_exception_at_every_step_of_a_container(path: Path, made: Any, container
                 (path.parent / name).unlink()
         else:
             break
-    assert k > 3
+    assert k >= 3  # nothing is written, some, all
     assert left == []
     assert litter(path.parent, path.name) == []
 
@@ -341,7 +341,7 @@ def test_damaged_journals_and_files(tmp_path: Path) -> None:
     """Lines that do not match their check, or say what cannot be, are an error and no shorter list."""
     partial = killed(tmp_path)
     journal = Path(f"{partial}.journal")
-    data, text = partial.read_bytes()[: 18 * MB], journal.read_bytes()  # the rest is only reserved
+    data, text = partial.read_bytes()[: 10 * MB], journal.read_bytes()  # the rest is only reserved
     lines = text.splitlines(keepends=True)
     assert len(lines) == 6
 
@@ -605,7 +605,7 @@ def test_file_size_limit(forge: Forge, path: Path, told: Path, how: str, reserve
     new = bytes_after(path, how)
     options = {"how": how, "durable": False}
     extra = {} if reserve else {"strace": ["--trace=fallocate", "-e", "inject=fallocate:error=ENOSYS"]}
-    for limit in (4097, 3 * MB, 17 * MB + 9000, 20 * MB, len(new) - 70_000, len(new) - 1):
+    for limit in (4097, 3 * MB, 9 * MB + 9000, 17 * MB, len(new) - 70_000, len(new) - 1):
         renew(path)
         answer = forge(path, 2, options=options, file_size_limit=limit, **extra)
         assert answer["error"] == "StorageError", answer
