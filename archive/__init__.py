@@ -9,7 +9,7 @@ The package is built in floors; a module imports only from floors below its own,
 ====================================  ====================================================
 ``__main__``, ``cli``                 the command line: may know everything, decides nothing
 ``interop``, ``testing``              other libraries' objects; helpers for users' own tests
-``api``, ``checkpoints``              checks arguments and calls the engine
+``reading``, ``writing``, ``upkeep``  check arguments and call the engine; ``checkpoints`` above
 ``engine``                            how records meet bytes: save, load, verify
 ``hdf5``                              HDF5 structures as bytes; ``hdf5.foreign`` alone knows h5py
 ``records``, ``format``, ``storage``  what a program holds; what bytes mean; where bytes lie.
@@ -29,9 +29,9 @@ from archive.errors import ArchiveError
 from archive.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from archive.api import create, load, open, save
     from archive.checkpoints import CheckpointStore, table
     from archive.engine.archive import Archive
+    from archive.reading import load, open
     from archive.records import (
         GC_THRESHOLD,
         Array,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         array_from_numpy,
     )
     from archive.upkeep import mean, recover, reindex, verify
+    from archive.writing import create, save
 
 __all__ = [
     "GC_THRESHOLD",
@@ -81,7 +82,8 @@ _HOMES = {
     "Archive": "archive.engine.archive",
     "CheckpointStore": "archive.checkpoints",
     "table": "archive.checkpoints",
-    **dict.fromkeys(("create", "load", "open", "save"), "archive.api"),
+    **dict.fromkeys(("load", "open"), "archive.reading"),
+    **dict.fromkeys(("create", "save"), "archive.writing"),
     **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.upkeep"),
 }
 """Where a name is found that is not in ``archive.records``."""

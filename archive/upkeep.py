@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
-from archive import api
+from archive import reading, writing
 from archive.engine.archive import Archive
 from archive.engine.containers import Records
 from archive.engine.copy import copy
@@ -164,10 +164,10 @@ def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> S
     -------
     SaveReport
     """
-    with api.open(url, foreign=True) as handle:
+    with reading.open(url, foreign=True) as handle:
         created = handle.info.created or None
         records = handle.context if handle.info.container == "context" else handle.records
-        return api.save(records, url if out is None else out, created=created, progress=progress)
+        return writing.save(records, url if out is None else out, created=created, progress=progress)
 
 
 def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import archive
@@ -91,6 +93,26 @@ def test_import_loads_nothing_heavier_than_numpy() -> None:
 def test_records_need_no_storage_library() -> None:
     loaded = modules_loaded_by("import archive; archive.ArrayRecord, archive.RecordDict")
     assert loaded.isdisjoint({"h5py", "fsspec", "s3fs", "torch", "numcodecs", "tqdm", "pandas"})
+
+
+@pytest.mark.parametrize("asked", ["handle.info", "handle['w'].numpy()"])
+def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_path: Path) -> None:
+    file = tmp_path / "small.h5"
+    archive.save({"w": np.arange(6.0)}, file)
+    loaded = modules_loaded_by(f"import archive; handle = archive.open({str(file)!r}); {asked}")
+    ours = {name for name in loaded if name.startswith("archive.")}
+    assert "archive.engine.reader" in ours
+    for package in ("archive.hdf5", "archive.storage.remote", "archive.cli"):
+        assert not {name for name in ours if f"{name}.".startswith(f"{package}.")}
+    assert not ours & {f"archive.engine.{name}" for name in ("load", "verify", "foreign", "saving", "forms")}
+    assert not ours & {f"archive.storage.{name}" for name in ("sink", "spool", "upload", "store", "cache")}
+    assert loaded.isdisjoint({"h5py", "fsspec", "s3fs", "obstore", "concurrent.futures", "ml_dtypes"})
+
+
+def test_a_command_loads_no_other() -> None:
+    loaded = modules_loaded_by("from archive.cli import main; main(['info', '/nowhere/model.h5'])")
+    commands = {"info", "listing", "verify", "demo", "reindex", "recover", "mean", "copy", "gc", "cache"}
+    assert loaded & {f"archive.cli.{command}" for command in commands} == {"archive.cli.info"}
 
 
 def test_errors_are_reached_without_another_import() -> None:

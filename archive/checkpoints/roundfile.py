@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archive import api
+from archive import reading
 from archive.checkpoints.columns import read_reader
 from archive.checkpoints.layout import CHECKPOINT, unspell
 from archive.engine.archive import Archive
@@ -88,7 +88,7 @@ def open_file(
     ArchiveError
         As `archive.open` says.
     """
-    handle = api.open(url, mode=mode, verify=verify, storage_options=storage_options)
+    handle = reading.open(url, mode=mode, verify=verify, storage_options=storage_options)
     if digest is not None and handle._reader.identity.hex() != digest:
         handle.close()
         raise DamagedError(

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from archive import api
+from archive import writing
 from archive.checkpoints.background import side_by_side
 from archive.checkpoints.columns import Row, read_row
 from archive.checkpoints.layout import client_path, parse_client, parse_round, round_path, spell, unspell
@@ -83,7 +83,7 @@ class Rounds:
         url = self.path(client_path(number, spelled))
         make_folder(self.path(round_path(number).removesuffix(".h5")), self.options)
         marks = client_marks(number, spelled)
-        report = api.save(records, url, metrics=metrics, configs=marks, storage_options=self.options)
+        report = writing.save(records, url, metrics=metrics, configs=marks, storage_options=self.options)
         self._own.setdefault(number, {})[spelled] = report.digest
         return report
 
@@ -92,7 +92,7 @@ class Rounds:
         self._require_new(number)
         make_folder(self.path("rounds"), self.options)
         try:
-            report = api.save(
+            report = writing.save(
                 records,
                 self.path(round_path(number)),
                 metrics=metrics,

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from archive import api
+from archive import reading, writing
 from archive.checkpoints.background import Background, side_by_side
 from archive.checkpoints.layout import (
     client_path,
@@ -223,10 +223,10 @@ class CheckpointStore:
         """
         self._background.settle()
         url = self._files.path(context_path(require_name("node", node)))
-        context = api.open(url, storage_options=self._options).context
+        context = reading.open(url, storage_options=self._options).context
         if self._files.remote:
             # the next save replaces the object, and arrays that are still there with it
-            context.state = api.load(url, storage_options=self._options)
+            context.state = reading.load(url, storage_options=self._options)
         return context
 
     def history(self, *, clients: bool = False) -> Table:
@@ -348,7 +348,7 @@ class CheckpointStore:
 
     def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
         make_folder(self._files.path("contexts"), self._options)
-        return api.save(context, self._files.path(path), storage_options=self._options)
+        return writing.save(context, self._files.path(path), storage_options=self._options)
 
     def _open_whole(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
         try:

@@ -15,9 +15,8 @@ from archive.cli.text import columns, print_json, printable, size
 if TYPE_CHECKING:
     from archive.storage.cachefolder import CacheEntry
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"
 DESCRIPTION = """\
 ls: one line for each version of an object that something was kept of: url, length, how much of it is kept,
 age, last use.

@@ -9,9 +9,8 @@ from archive.cli.exits import OK
 from archive.cli.options import add_option, define_options, options_for
 from archive.cli.text import print_json, printable, size
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "copy an archive between any two paths or URLs, verified on the way"
 DESCRIPTION = """\
 Copy an archive byte for byte. Every array, the padding between, metadata, index and footer are compared
 with their digests on the way. The copy appears at once, complete, or not at all: not where a byte does not

@@ -35,9 +35,8 @@ from archive.storage.url import parse_url
 if TYPE_CHECKING:
     from archive.cli.training import Round
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "train a small model, save it, read it, damage a copy and see it found"
 DESCRIPTION = """\
 Train a small network on three clients by federated averaging (numpy only, nothing is downloaded), save
 it as an archive, open it, read it array by array, verify it, flip a byte of a copy and see the damaged

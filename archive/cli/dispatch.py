@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from archive.cli import cache, copy, demo, gc, info, listing, mean, recover, reindex, verify
 from archive.cli.exits import BROKEN_PIPE, INTERRUPTED, USAGE, exit_code
 from archive.cli.text import printable
 from archive.errors import ArchiveError
@@ -18,17 +18,18 @@ from archive.version import __version__
 __all__ = ["main"]
 
 _COMMANDS = {
-    "info": info,
-    "ls": listing,
-    "verify": verify,
-    "demo": demo,
-    "reindex": reindex,
-    "recover": recover,
-    "mean": mean,
-    "cp": copy,
-    "gc": gc,
-    "cache": cache,
+    "info": ("info", "what an archive holds, and what was verified at open"),
+    "ls": ("listing", "one line an array, metric and config"),
+    "verify": ("verify", "read every byte and compare it with its digest"),
+    "demo": ("demo", "train a small model, save it, read it, damage a copy and see it found"),
+    "reindex": ("reindex", "make an archive of an HDF5 file that another tool repacked, edited or wrote"),
+    "recover": ("recover", "complete what a failed save left behind (NAME.partial)"),
+    "mean": ("mean", "average archives into a new one"),
+    "cp": ("copy", "copy an archive between any two paths or URLs, verified on the way"),
+    "gc": ("gc", "remove what killed writers left behind: unfinished uploads, temporary files"),
+    "cache": ("cache", "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"),
 }
+"""Module and line of help of every command; a module is loaded when its command is chosen."""
 
 _EXIT_CODES = """\
 exit codes:
@@ -88,14 +89,17 @@ class _Parser(argparse.ArgumentParser):
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else USAGE
     code: int = arguments.run(arguments)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of a command line, of whose commands only the chosen one has its arguments."""
+    # no option before the command takes a value: the first argument that is none is the command
+    chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     parser = _Parser(
         prog="fedarchive",
         description="Federated-learning records saved as archives that are ordinary HDF5 files.",
@@ -105,17 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fedarchive {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, module in _COMMANDS.items():
+    for name, (module_name, text) in _COMMANDS.items():
         command = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=module.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
-        module.define(command)
-        command.add_argument("--json", action="store_true", help="print one JSON document")
-        command.set_defaults(run=module.run)
+        if name == chosen:
+            module = importlib.import_module(f"archive.cli.{module_name}")
+            command.description = module.DESCRIPTION
+            module.define(command)
+            command.add_argument("--json", action="store_true", help="print one JSON document")
+            command.set_defaults(run=module.run)
     return parser
 
 

@@ -10,9 +10,8 @@ from archive.cli.exits import OK
 from archive.cli.options import age, define_options, options_for
 from archive.cli.text import print_json, printable
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "remove what killed writers left behind: unfinished uploads, temporary files"
 DESCRIPTION = """\
 Of a remote URL: end every upload in parts, of this object or below this folder, that was begun longer ago
 than --older-than. A store does not say who began one: those of other programs are ended too, and so is a

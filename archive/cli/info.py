@@ -13,9 +13,8 @@ from archive.cli.text import columns, print_json, printable, size
 if TYPE_CHECKING:
     from archive.engine.archive import Info
 
-__all__ = ["DESCRIPTION", "HELP", "define", "list_records", "record_line", "run"]
+__all__ = ["DESCRIPTION", "define", "list_records", "record_line", "run"]
 
-HELP = "what an archive holds, and what was verified at open"
 DESCRIPTION = """\
 Print what is known of an archive without reading an array.
 

@@ -12,9 +12,8 @@ from archive.cli.options import define_options, options_for
 from archive.cli.text import columns, elided, json_value, name, print_json, printable, shape, type_name
 from archive.errors import ArchiveError
 
-__all__ = ["DESCRIPTION", "HELP", "define", "list_arrays", "run"]
+__all__ = ["DESCRIPTION", "define", "list_arrays", "run"]
 
-HELP = "one line an array, metric and config"
 DESCRIPTION = """\
 Print one line an array: record/key, dtype, shape, stype, bytes of its elements. Then one line an
 attribute of a record of arrays, a metric or a config: record/key, which of the three, value. No array

@@ -11,9 +11,8 @@ from archive.cli.options import define_options, options_for
 from archive.cli.text import print_json, printable, size
 from archive.errors import ArchiveError
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "average archives into a new one"
 DESCRIPTION = """\
 Average archives whose arrays have equal names, types and shapes, in a few megabytes of memory, and save
 the mean at OUT, at once and only when all is written. Metrics and configs are not taken over.

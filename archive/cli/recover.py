@@ -11,9 +11,8 @@ from archive.cli.exits import OK
 from archive.cli.info import list_records, record_line
 from archive.cli.text import print_json, printable, size
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "complete what a failed save left behind (NAME.partial)"
 DESCRIPTION = """\
 Complete NAME.partial, which a save with keep_input=False leaves where it failed or was killed, from the
 journal beside it, and verify it. From then on it is an archive of the arrays that had arrived. With OUT

@@ -9,9 +9,8 @@ import archive
 from archive.cli.exits import OK
 from archive.cli.text import print_json, printable, size
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "make an archive of an HDF5 file that another tool repacked, edited or wrote"
 DESCRIPTION = """\
 Read the HDF5 tree of a file through h5py, unverified, and save what it holds as an archive: digests
 hold from then on. Without OUT the file itself is replaced, at once and only when all is written.

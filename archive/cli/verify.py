@@ -14,9 +14,8 @@ from archive.cli.text import name, print_json, printable, size
 from archive.engine.report import VerifyReport
 from archive.errors import ArchiveError
 
-__all__ = ["DESCRIPTION", "HELP", "define", "run"]
+__all__ = ["DESCRIPTION", "define", "run"]
 
-HELP = "read every byte and compare it with its digest"
 DESCRIPTION = """\
 Read every byte of every file and compare it with its digest. With several files all are checked;
 the exit code is 1 if any is damaged, else 2 if any could not be checked, else 0.

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archive.engine.ahead import bring_rows
 from archive.engine.containers import Records, build_context, build_records, document_text, record_values
 from archive.engine.payload import StoredPayload
 from archive.engine.reader import Reader, reopen
-from archive.engine.report import VerifyReport
-from archive.engine.verify import verify_reader
 from archive.errors import DamagedError, HostileFileError
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
 from archive.format.values import Value
 from archive.records import Array, Context
-from archive.storage.remotesource import RemoteSource
+
+if TYPE_CHECKING:
+    from archive.engine.report import VerifyReport
 
 __all__ = ["Archive", "Info", "select_rows"]
 
@@ -140,6 +138,8 @@ class Archive:
         VerifyReport
             Damage is reported, not raised.
         """
+        from archive.engine.verify import verify_reader  # 3 ms that opening does without
+
         return verify_reader(self._reader, progress)
 
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
@@ -151,7 +151,11 @@ class Archive:
         """
         index, reader = self._reader.index, self._reader
         rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
-        for row in bring_rows(reader, rows) if reader.network else rows:
+        if reader.network:
+            from archive.engine.ahead import bring_rows  # for remote archives alone
+
+            rows = bring_rows(reader, rows)
+        for row in rows:
             try:
                 yield (self._record(row).name, index.key(row)), self._array(row)
             finally:
@@ -257,6 +261,8 @@ class Archive:
         keys = self._reader.index.keys(range(min(self._reader.index.arrays, 100_000)))
         if name in keys and not self._reader.index.find(name):
             raise HostileFileError(f"the name table does not lead to {name!r}", path=self._reader.path)
+        import difflib  # only to help after a mistake
+
         close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
@@ -276,7 +282,7 @@ class Archive:
 
 
 def _access(reader: Reader) -> str:
-    if isinstance(reader.source, RemoteSource):
+    if reader.source.pinned:
         return "cache" if reader.source.keeps else "remote"
     return "mmap" if reader.source.mapped else "pread"
 

@@ -7,12 +7,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from archive.format.digests import digest
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["THREADS", "Segment", "failed_segments", "run_parallel"]
 
@@ -53,6 +55,8 @@ def run_parallel(
     if len(begun) < 2 or threads < 2:
         yield from map(function, itertools.chain(begun, waiting))
         return
+    from concurrent.futures import wait  # with logging and more 8 ms, which few bytes do without
+
     ahead = ahead or 4 * threads
     pool = _pool.get(network)
     futures: deque[Future[R]] = deque()
@@ -103,6 +107,8 @@ class _Pool:
 
     def get(self, network: int) -> ThreadPoolExecutor:
         """Return the pool of that many threads for a server, or for 0 the one that hashes."""
+        from concurrent.futures import ThreadPoolExecutor
+
         with self._lock:
             if network not in self._executors:
                 label = "fedarchive-fetch" if network else "fedarchive"

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from archive.engine.reader import Reader
-from archive.engine.values import decode_stored
 from archive.errors import ClosedError, DamagedError, HostileFileError, VersionError
 from archive.format.constants import (
     CONTAINERS,
@@ -20,7 +19,14 @@ from archive.format.constants import (
     MODE_DATA,
 )
 from archive.format.index import RecordName
-from archive.format.values import STORED_ITEMSIZE, VALUE_TYPES, Value, decode_value, validate_value
+from archive.format.values import (
+    STORED_ITEMSIZE,
+    VALUE_TYPES,
+    Value,
+    decode_stored,
+    decode_value,
+    validate_value,
+)
 from archive.records import (
     Array,
     ArrayRecord,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from archive.dtypes import npy_dtype, npy_header, split_npy
-from archive.engine.forms import Form, stored_form
 from archive.engine.reader import Reader
 from archive.errors import HostileFileError
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.format.digests import array_digest
 from archive.format.elements import ArrayType, column_major, opaque_view, parse_description, unpack_text
 from archive.records.payload import BytesPayload
+
+if TYPE_CHECKING:
+    from archive.engine.forms import Form
 
 __all__ = ["StoredPayload", "elements_of"]
 
@@ -62,6 +64,8 @@ class StoredPayload:
     @property
     def form(self) -> Form:
         """The form under which another archive stores it again."""
+        from archive.engine.forms import stored_form  # HDF5's datatypes, only needed to save it again
+
         index = self._reader.index
         nbytes, flags = int(index.stored_nbytes[self._row]), int(index.flags[self._row])
         return stored_form(self.type, self.shape, flags, nbytes)

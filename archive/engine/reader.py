@@ -26,7 +26,6 @@ from archive.format.footer import Footer
 from archive.format.index import Index
 from archive.storage.location import locate_source
 from archive.storage.ranges import Piece, Request, plan_requests
-from archive.storage.remotesource import RemoteSource
 from archive.storage.source import Source
 from archive.storage.url import Location
 
@@ -348,8 +347,7 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
 
 def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
     source = locate_source(location, access)
-    unpinned = isinstance(source, RemoteSource) and not source.pins
-    if verify == "off" and (location.cache or unpinned):
+    if verify == "off" and (location.cache or not source.pins):
         # what a power cut left of a cache file, and that an object was replaced, only digests tell
         verify = "first"
     reader = None

@@ -12,7 +12,6 @@ from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
 from archive.format.index import Index
 from archive.format.recent import judge_index
-from archive.storage.remotesource import RemoteSource
 from archive.storage.source import Source
 
 __all__ = ["Regions"]
@@ -62,7 +61,7 @@ class Regions:
         source = self._source
         data = self._read(offset, nbytes)
         matches = digest(data) == wanted
-        if not matches and isinstance(source, RemoteSource) and source.keeps:
+        if not matches and source.keeps:
             again = source.reread(offset, nbytes)
             if again is not None:
                 data, matches = again, digest(again) == wanted

@@ -15,23 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from archive.errors import HostileFileError, ValueRangeError
+from archive.errors import ValueRangeError
 from archive.format.constants import KIND_CONFIGS, KIND_METRICS, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES
-from archive.format.document import parse_json
 from archive.format.index import RecordName
 from archive.format.names import escape_name
-from archive.format.values import (
-    INT64_MAX,
-    STORED_AS,
-    Value,
-    decode_value,
-    encode_value,
-    validate_value,
-)
+from archive.format.values import INT64_MAX, encode_value, validate_value
 from archive.hdf5.datasets import Attribute
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
 
-__all__ = ["EncodedValue", "decode_stored", "encode_attributes", "encode_inline", "encode_values"]
+__all__ = ["EncodedValue", "encode_attributes", "encode_inline", "encode_values"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -112,43 +104,6 @@ def encode_inline(name: RecordName, values: Mapping[str, Any]) -> list[list[Any]
         ]
         for key, value in values.items()
     ]
-
-
-def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
-    """Return the value behind the bytes of its dataset.
-
-    Parameters
-    ----------
-    type_name : str
-        What the index says the value is.
-    description : str
-        Element type of the dataset, spelled as in the index.
-    stored : ndarray of uint8, shape (n,)
-        Its bytes.
-
-    Raises
-    ------
-    HostileFileError
-        The bytes are no such value.
-    """
-    if description not in STORED_AS.get(type_name, ()):
-        raise HostileFileError(f"a value of type {type_name[:80]!r} that is stored as {description[:80]!r}")
-    if description == "|b1" and stored.size and int(stored.max()) > 1:
-        raise HostileFileError("a bool that is neither 0 nor 1")
-    try:
-        if type_name == "bytes":
-            return stored.tobytes()
-        if type_name == "str":
-            return stored.tobytes().decode()
-        if description != "|u1":
-            return list(stored.view(np.dtype(description)).tolist())
-        encoded = parse_json(stored.tobytes())
-        decoded = decode_value(encoded)
-        if encoded[0] != type_name:
-            raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}")
-        return decoded
-    except ValueError as error:
-        raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}") from error
 
 
 def _size(value: Any) -> int:

@@ -14,13 +14,17 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from archive.errors import ValueRangeError
+import numpy as np
+
+from archive.errors import HostileFileError, ValueRangeError
+from archive.format.document import parse_json
 
 __all__ = [
     "STORED_AS",
     "STORED_ITEMSIZE",
     "VALUE_TYPES",
     "Value",
+    "decode_stored",
     "decode_value",
     "encode_value",
     "validate_value",
@@ -142,6 +146,43 @@ def decode_value(encoded: Any) -> Value:
         # bools are ints, but a list that begins with one is a list of bools
         return [item if isinstance(item, bool) else decode(item) for item in payload]
     return [decode(item) for item in payload]
+
+
+def decode_stored(type_name: str, description: str, stored: np.ndarray[Any, np.dtype[Any]]) -> Value:
+    """Return the value behind the bytes of its dataset.
+
+    Parameters
+    ----------
+    type_name : str
+        What the index says the value is.
+    description : str
+        Element type of the dataset, spelled as in the index.
+    stored : ndarray of uint8, shape (n,)
+        Its bytes.
+
+    Raises
+    ------
+    HostileFileError
+        The bytes are no such value.
+    """
+    if description not in STORED_AS.get(type_name, ()):
+        raise HostileFileError(f"a value of type {type_name[:80]!r} that is stored as {description[:80]!r}")
+    if description == "|b1" and stored.size and int(stored.max()) > 1:
+        raise HostileFileError("a bool that is neither 0 nor 1")
+    try:
+        if type_name == "bytes":
+            return stored.tobytes()
+        if type_name == "str":
+            return stored.tobytes().decode()
+        if description != "|u1":
+            return list(stored.view(np.dtype(description)).tolist())
+        encoded = parse_json(stored.tobytes())
+        decoded = decode_value(encoded)
+        if encoded[0] != type_name:
+            raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}")
+        return decoded
+    except ValueError as error:
+        raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}") from error
 
 
 def _scalar_type(value: object) -> str:

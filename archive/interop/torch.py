@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from archive import api
+from archive import reading, writing
 from archive.dtypes import dtype_name
 from archive.engine.containers import Records
 from archive.engine.report import SaveReport
@@ -108,7 +108,7 @@ def save_model(
         documents["scheduler"] = _document(scheduler.state_dict(), "scheduler", others)
     training = ArrayRecord.from_checked(others)
     records = RecordDict({MODEL: _record(tensors), TENSORS: training, TRAINING: ConfigRecord(documents)})
-    return api.save(
+    return writing.save(
         records,
         url,
         metrics=metrics,
@@ -159,9 +159,9 @@ def load_model(
     """
     with ExitStack() as stack:
         if is_remote(str(url), storage_options):  # arrays one by one would be a request each
-            records = api.load(url, storage_options=storage_options)
+            records = reading.load(url, storage_options=storage_options)
         else:
-            records = stack.enter_context(api.open(url)).records
+            records = stack.enter_context(reading.open(url)).records
         saved, others, documents = _read(records, str(url))
         extra = _state(documents["extra"], others) if "extra" in documents else {}
         ties: list[list[str]] = _state(documents["ties"], others) if "ties" in documents else []

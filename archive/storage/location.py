@@ -1,20 +1,22 @@
-"""Sources and sinks by location: the one place that tells local files from remote objects."""
+"""Sources and sinks by location: the one place that tells local files from remote objects.
+
+Each is imported when it is asked for: who opens a local file loads nothing of writing or of networks.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from archive.errors import UnsupportedURLError
-from archive.storage.partial import PartialFile
-from archive.storage.remotesource import RemoteSource
-from archive.storage.sink import AtomicFile
 from archive.storage.source import Source, open_source
-from archive.storage.spool import Spool, SpooledPartialFile, SpooledSink, parse_spool
-from archive.storage.store import ObjectStore
-from archive.storage.upload import PART_BYTES, RemoteSink
 from archive.storage.url import Location
+
+if TYPE_CHECKING:
+    from archive.storage.partial import PartialFile
+    from archive.storage.spool import Spool
+    from archive.storage.store import ObjectStore
 
 __all__ = ["Sink", "locate_partial", "locate_sink", "locate_source", "locate_store"]
 
@@ -63,6 +65,8 @@ def locate_source(location: Location, access: str) -> Source:
     if location.cache:
         cache = importlib.import_module("archive.storage.cache")  # hashlib costs 4 ms
         return cast("Source", cache.CachedSource(store, path, location.cache, access))
+    from archive.storage.remotesource import RemoteSource
+
     return RemoteSource(store, path)
 
 
@@ -85,6 +89,10 @@ def locate_sink(
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
+    from archive.storage.sink import AtomicFile
+    from archive.storage.spool import SpooledSink, parse_spool
+    from archive.storage.upload import PART_BYTES, RemoteSink
+
     folder = parse_spool(spool)
     if not location.remote:
         return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
@@ -102,6 +110,9 @@ def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
+    from archive.storage.partial import PartialFile
+    from archive.storage.spool import SpooledPartialFile
+
     if not location.remote:
         return PartialFile(location.path, overwrite=overwrite, durable=durable, push=True)
     store, path = _writable_store(location)

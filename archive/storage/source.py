@@ -33,8 +33,15 @@ class Source(Protocol):
     """Whether `read` gives views of a map rather than memory of its own."""
     pinned: bool
     """Whether the storage itself keeps to one version, so that the superblock need not be compared."""
+    pins: bool
+    """Whether it is found out, without digests, when another version lies there by now."""
     parallel: int
     """Reads worth having under way at once."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is fetched is kept in a local file."""
+        ...
 
     def extend_tail(self, offset: int) -> None:
         """Say that everything from ``offset`` to the end is read next, and what is before it is not."""
@@ -87,6 +94,8 @@ class FileSource:
 
     mapped = False
     pinned = False
+    pins = True  # an open file stays the one it is
+    keeps = False
     parallel = min(8, os.cpu_count() or 1)
 
     def __init__(self, path: str, fd: int, nbytes: int) -> None:

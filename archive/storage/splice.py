@@ -31,6 +31,8 @@ class SplicedSource:
         self.nbytes = file.nbytes
         self.mapped = file.mapped
         self.pinned = file.pinned
+        self.pins = file.pins
+        self.keeps = file.keeps
         self.parallel = file.parallel
         self._file = file
         self._spool = spool

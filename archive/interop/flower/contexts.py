@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from archive import api
+from archive import reading, writing
 from archive.checkpoints.layout import spell
 from archive.errors import MissingError
 from archive.interop.flower.rounds import experiment_url
@@ -79,7 +79,7 @@ class NodeContexts:
         ArchiveError
             It is missing or damaged.
         """
-        return api.open(self._path(node, version), storage_options=self._options).context
+        return reading.open(self._path(node, version), storage_options=self._options).context
 
     def save(self, node: str, version: Version, context: Context) -> None:
         """Save a state, then remove those it makes obsolete.
@@ -87,7 +87,7 @@ class NodeContexts:
         Later versions are of a run that was stopped and resumed before them.
         """
         make_folder(self._path(node), self._options)
-        api.save(context, self._path(node, version), storage_options=self._options)
+        writing.save(context, self._path(node, version), storage_options=self._options)
         there = self.versions(node)
         rounds = sorted({known.round for known in there if known <= version})
         oldest = rounds[-self._keep_last :][0]

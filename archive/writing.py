@@ -1,27 +1,22 @@
-"""The front door: save, create, open and load check their arguments and call the engine."""
+"""Archives written: save and create check their arguments and call the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from archive.engine.archive import Archive
-from archive.engine.containers import Records
 from archive.engine.create import ArchiveWriter
-from archive.engine.foreign import open_foreign
 from archive.engine.inputs import gather
-from archive.engine.load import load_records
 from archive.engine.plan import timestamp
 from archive.engine.progress import Bar, Progress
-from archive.engine.reader import open_reader
 from archive.engine.report import SaveReport
 from archive.engine.saving import SaveOptions, save_inputs
 from archive.records import GC_THRESHOLD
 from archive.storage.spool import Spool
-from archive.storage.url import URL, Cache, local_path, parse_url
+from archive.storage.url import URL, parse_url
 
-__all__ = ["create", "load", "open", "save"]
+__all__ = ["create", "save"]
 
 
 def save(
@@ -142,131 +137,3 @@ def create(
     """
     location = parse_url(url, storage_options)
     return ArchiveWriter(location, overwrite=overwrite, durable=durable, created=created, spool=spool)
-
-
-def open(
-    url: URL,
-    *,
-    mode: str = "r",
-    verify: str = "first",
-    access: str = "auto",
-    foreign: bool = False,
-    cache: Cache = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Archive:
-    """Open an archive without reading its arrays.
-
-    Parameters
-    ----------
-    url : str or path-like
-        A local path or any URL of fsspec, such as ``s3://bucket/key``.
-    mode : {"r", "c"}, default "r"
-        ``"r"``: ``Array.numpy()`` is a read-only view of the file's pages. ``"c"``: it is writable, and
-        pages are copied when written; the file never changes.
-    verify : {"first", "open", "off"}, default "first"
-        Check an array's bytes when they are first handed out, all of them now, or never. Metadata and
-        index are always checked; array bytes too where a store does not name versions (``memory://``,
-        FTP): nothing else tells that the object was replaced meanwhile.
-    access : {"auto", "mmap", "pread"}, default "auto"
-        Map the file, or read it into memory of our own; ``auto`` maps unless it lies on a network file
-        system.
-    foreign : bool, default False
-        Read the HDF5 tree of a file that is no archive (any more) through h5py: unverified.
-    cache : folder or True, optional
-        Of a remote URL: keep what is fetched in a sparse file of this local folder (True: FEDARCHIVE_CACHE,
-        or ``fedarchive`` in the user's cache folder), and map it. What any process fetched of this version
-        is not fetched again; it is checked when first handed out, also with ``verify="off"``, and fetched
-        again where it does not match. Only ``fedarchive cache clear`` removes any. Nothing is kept, and
-        bytes are memory, where the store has no ETag for the version or the disk is full; ``info.access``
-        then says ``remote``.
-    storage_options : mapping, optional
-        As for `save`.
-
-    Returns
-    -------
-    Archive
-
-    Raises
-    ------
-    NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
-        As `archive.errors` says.
-    MissingError, StorageError
-        The file cannot be read.
-
-    Examples
-    --------
-    >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> with archive.open("/tmp/fedarchive-doctest.h5") as a:
-    ...     print(a["w"].shape, a["w"][2:4])
-    (6,) [2. 3.]
-    """
-    if mode not in ("r", "c"):
-        raise TypeError(
-            f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
-        )
-    _one_of("verify", verify, ("first", "open", "off"))
-    _one_of("access", access, ("auto", "mmap", "pread"))
-    location = parse_url(url, storage_options, cache)
-    if foreign:
-        return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
-    handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
-    if verify == "open":
-        handle.require_whole()
-    return handle
-
-
-def load(
-    url: URL,
-    *,
-    keys: Iterable[str | tuple[str, str]] | None = None,
-    progress: Progress = None,
-    cache: Cache = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Records:
-    """Read an archive into private writable memory: verified, in parallel, the file is closed afterwards.
-
-    Parameters
-    ----------
-    url : str or path-like
-    keys : iterable of str or (record, key), optional
-        Only these arrays; metrics and configs always come along.
-    cache
-        As for `open`.
-    progress, storage_options
-        As for `save`.
-
-    Returns
-    -------
-    RecordSet or RecordDict
-        As it was saved. ``Array.numpy()`` of its arrays is the memory itself, writable.
-
-    Raises
-    ------
-    DigestError
-        Bytes do not match their digest; nothing is returned.
-    KeyError
-        One of ``keys`` is not there.
-
-    Examples
-    --------
-    >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5", metrics={"loss": 0.5})
-    >>> records = archive.load("/tmp/fedarchive-doctest.h5")
-    >>> records["model"]["w"].numpy().sum(), records["metrics"]["loss"]
-    (np.float64(15.0), 0.5)
-    """
-    location = parse_url(url, storage_options, cache)
-    if isinstance(keys, str):
-        raise TypeError("keys must be an iterable of keys, not one str")
-    reader = open_reader(location, access="pread", verify="first")
-    try:
-        with Bar(progress, f"loading {location.name}") as report:
-            return load_records(reader, keys, report)
-    finally:
-        reader.close()
-
-
-def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
