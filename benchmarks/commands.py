@@ -32,16 +32,18 @@ def run_commands(runs: int, folder: Path) -> list[Result]:
         for number in range(runs + 1):
             for name, source in zip(COMMANDS, sources, strict=True):
                 more = ["info", str(file)] if source == _CONSOLE else []
-                seconds = _spend([sys.executable, "-c", source, *more])
+                seconds = _spend([sys.executable, "-c", source, *more], made)
                 if number:
                     for clock, spent in seconds.items():
                         found[clock, name].seconds.append(spent)
     return list(found.values())
 
 
-def _spend(command: list[str]) -> dict[str, float]:
+def _spend(command: list[str], cache: str) -> dict[str, float]:
+    # bytecode is there after the first run, as it is after `pip install`
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": cache}
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

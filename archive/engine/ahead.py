@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from archive.engine.check import run_parallel
-from archive.engine.reader import Reader, Segment
+from archive.engine.reader import Reader
+from archive.format.segments import Segment, row_segments
 from archive.storage.ranges import Request, plan_requests
 
 __all__ = ["bring_rows"]
@@ -36,7 +37,7 @@ def bring_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
     if reader.source.mapped:
         yield from _cache_rows(reader, rows)
         return
-    pieces = (piece for row in rows for piece in reader.segments(row))
+    pieces = (piece for row in rows for piece in row_segments(reader.index, row))
     found = run_parallel(
         lambda request: (request, reader.fetch(request)),
         plan_requests(pieces, request_bytes=REQUEST_BYTES),
@@ -69,7 +70,7 @@ def _cache_rows(reader: Reader, rows: list[int]) -> Iterator[int]:
         reader.source.read(request.start, request.nbytes)  # a view that nobody touches
         return len(request.pieces)
 
-    pieces = (piece for row in rows for piece in reader.segments(row))
+    pieces = (piece for row in rows for piece in row_segments(reader.index, row))
     requests = plan_requests(pieces, request_bytes=REQUEST_BYTES)
     brought = run_parallel(bring, requests, network=reader.network, ahead=REQUESTS)
     count = wanted = 0

@@ -13,10 +13,11 @@ from archive.engine.archive import select_rows
 from archive.engine.check import run_parallel
 from archive.engine.containers import Records, build_records
 from archive.engine.payload import elements_of, npy_data
-from archive.engine.reader import Reader, Segment
+from archive.engine.reader import Reader
 from archive.errors import HostileFileError
 from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
 from archive.format.elements import ArrayType, column_major, stored_dtype
+from archive.format.segments import Segment, failed_pieces, segments_of_rows
 from archive.records import Array
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
 from archive.storage.ranges import GAP_BYTES, Piece, Request, plan_requests
@@ -114,7 +115,7 @@ def _run(reader: Reader, tasks: list[_Task]) -> Iterator[int]:
     def read(task: _Task) -> int:
         reader.source.read_into(task.offset, task.out)
         if reader.verify != "off":
-            for segment in reader.failed(task.out, task.offset, task.segments):
+            for segment in failed_pieces(reader.index, task.out, task.offset, task.segments):
                 raise reader.digest_error(segment)
         return task.out.nbytes
 
@@ -154,7 +155,7 @@ def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Tas
         run = rows[first:last]
         places = zip(repeat(out, len(run)), (begins[first:last] - begin).tolist(), strict=True)
         memory.update(zip(run.tolist(), places, strict=True))
-        segments = reader.segments_of(run)
+        segments = segments_of_rows(index, run)
         if large[first]:
             tasks += [
                 _Task(at, out[at - begin : at - begin + length], [(at, length, number)])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,21 +19,18 @@ from archive.errors import (
     DigestError,
     NotAnArchiveError,
 )
-from archive.format.constants import DIGEST_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import Index
+from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
 from archive.storage.location import locate_source
-from archive.storage.ranges import Piece, Request, plan_requests
+from archive.storage.ranges import Request, plan_requests
 from archive.storage.source import Source
 from archive.storage.url import Location
 
-__all__ = ["NETWORK", "Reader", "Segment", "open_reader", "reopen"]
+__all__ = ["NETWORK", "Reader", "open_reader", "reopen"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
-Segment = int
-"""A segment of an array, by the place of its digest in the index."""
-
 NETWORK = 8
 """Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
 ONE_REQUEST = 64 << 20
@@ -151,37 +147,6 @@ class Reader:
         self.held.pop(row, None)
         self.source.release(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
 
-    def segments(self, row: int, start: int = 0, stop: int | None = None) -> Iterator[Piece[Segment]]:
-        """Yield the segments of a row, or of a range of it; where one begins within a segment, so do all."""
-        offset, size = int(self.index.offset[row]), self.index.segment_bytes
-        end = int(self.index.stored_nbytes[row]) if stop is None else stop
-        for low in range(start, end, size):
-            yield offset + low, min(size, end - low), self._segment(row, low // size)
-
-    def segments_of(self, rows: NDArray) -> list[Piece[Segment]]:
-        """Return the segments of many rows that have bytes of their own, row by row."""
-        index, size = self.index, self.index.segment_bytes
-        nbytes = index.stored_nbytes[rows].astype(np.int64)
-        counts = -(-nbytes // size)
-        ends = np.cumsum(counts)
-        row = np.repeat(np.arange(len(rows)), counts)
-        number = np.arange(len(row)) - (ends - counts)[row]
-        offset = index.offset[rows].astype(np.int64)[row] + number * size
-        length = np.minimum(nbytes[row] - number * size, size)
-        first = index.segment_at[rows].astype(np.int64)[row]
-        return list(zip(offset.tolist(), length.tolist(), (first + number).tolist(), strict=True))
-
-    def failed(self, data: NDArray, start: int, pieces: Sequence[Piece[Segment]]) -> list[Segment]:
-        """Return the segments whose bytes, in ``data`` that begins at file offset ``start``, do not match."""
-        view = data.data
-        found = [digest(view[offset - start : offset - start + nbytes]) for offset, nbytes, _ in pieces]
-        numbers = [number for _, _, number in pieces]
-        wanted = self.index.digests[numbers].tobytes()
-        if b"".join(found) == wanted:
-            return []
-        size = DIGEST_BYTES
-        return [n for at, n in enumerate(numbers) if found[at] != wanted[at * size : at * size + size]]
-
     def fetch(self, request: Request[Segment]) -> NDArray:
         """Return the bytes of one request, its segments checked unless told otherwise.
 
@@ -191,24 +156,17 @@ class Reader:
             They do not match, and neither do they when they are fetched once more.
         """
         data = self.source.read(request.start, request.nbytes)
-        if self.verify == "off" or not self.failed(data, request.start, request.pieces):
+        if self.verify == "off" or not failed_pieces(self.index, data, request.start, request.pieces):
             return data
         again = self.source.reread(request.start, request.nbytes)
-        failed = self.failed(data if again is None else again, request.start, request.pieces)
+        failed = failed_pieces(self.index, data if again is None else again, request.start, request.pieces)
         if again is None or failed:
             raise self.digest_error(failed[0])
         return again
 
-    def locate(self, segment: Segment) -> tuple[int, int]:
-        """Return the row that a segment is of, and which of its segments it is."""
-        index = self.index
-        rows = np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))
-        row = int(rows[np.searchsorted(index.segment_at[rows], segment, "right") - 1])
-        return row, segment - int(index.segment_at[row])
-
     def digest_error(self, segment: Segment) -> DigestError:
         """Return the error that names a segment."""
-        row, number = self.locate(segment)
+        row, number = locate_segment(self.index, segment)
         offset = int(self.index.offset[row]) + number * self.index.segment_bytes
         record = self.index.records[int(self.index.record[row])]
         return DigestError(
@@ -242,7 +200,7 @@ class Reader:
     def _fetch(self, row: int, low: int, high: int) -> NDArray:
         """Return bytes of a row that begin and end with segments, by one request unless they are many."""
         offset = int(self.index.offset[row])
-        pieces = list(self.segments(row, low, high))
+        pieces = list(row_segments(self.index, row, low, high))
         if high - low <= ONE_REQUEST:
             return self.fetch(Request(offset + low, offset + high, pieces))
         out = np.empty(high - low, np.uint8)
@@ -272,7 +230,9 @@ class Reader:
         def bring(request: Request[Segment]) -> None:
             self.source.read(request.start, request.nbytes)
 
-        for _ in run_parallel(bring, plan_requests(self.segments(row, low, high)), network=self.network):
+        for _ in run_parallel(
+            bring, plan_requests(row_segments(self.index, row, low, high)), network=self.network
+        ):
             pass
 
     def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:

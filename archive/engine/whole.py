@@ -10,11 +10,12 @@ import numpy as np
 import xxhash
 
 from archive.engine.check import run_parallel
-from archive.engine.reader import Reader, Segment
+from archive.engine.reader import Reader
 from archive.engine.report import Failure
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import Footer
+from archive.format.segments import Segment, failed_pieces, locate_segment, segments_of_rows
 from archive.storage.ranges import REQUEST_BYTES, Piece, Request, plan_requests
 
 __all__ = ["Stretch", "read_whole"]
@@ -97,7 +98,9 @@ def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
     index = reader.index
     yield 0, SUPERBLOCK_BYTES, "superblock"
     position = SUPERBLOCK_BYTES
-    for piece in reader.segments_of(np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))):
+    for piece in segments_of_rows(
+        index, np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))
+    ):
         if piece[0] > position:
             yield from _cut(position, piece[0], "padding")
         yield piece
@@ -119,8 +122,8 @@ def _judge(reader: Reader, footer: Footer, request: Request[Content], data: NDAr
     index, digests = reader.index, _digests(footer)
     failures = []
     segments = [(at, size, content) for at, size, content in request.pieces if isinstance(content, int)]
-    for segment in reader.failed(data, request.start, segments):
-        row, number = reader.locate(segment)
+    for segment in failed_pieces(index, data, request.start, segments):
+        row, number = locate_segment(index, segment)
         name = index.records[int(index.record[row])].name
         offset = int(index.offset[row]) + number * index.segment_bytes
         failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
