@@ -1,8 +1,16 @@
 """Settings of the whole suite."""
 
+import gc
+
 from hypothesis import settings
 
 # A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
 # Built on the profile that hypothesis itself chose, which is a reproducible one where CI is set.
 settings.register_profile("fedarchive", settings(deadline=None))
 settings.load_profile("fedarchive")
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later `gc.collect` a walk through what was imported before the tests, torch above all."""
+    gc.collect()
+    gc.freeze()

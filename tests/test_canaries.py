@@ -101,7 +101,9 @@ def test_names_are_never_paths(
     odd = [*ODD_NAMES, "../secret", str(tmp_path / "outer" / "absolute")]
     records = archive.RecordDict(
         {
-            **{name: archive.ArrayRecord({key: archive.Array(np.arange(2)) for key in odd}) for name in odd},
+            # every name as a record's and as an array's, beside all others and alone
+            **{name: archive.ArrayRecord({name: archive.Array(np.arange(2))}) for name in odd},
+            odd[0]: archive.ArrayRecord({key: archive.Array(np.arange(2)) for key in odd}),
             "m!": archive.MetricRecord(dict.fromkeys(odd, 1)),
             "c!": archive.ConfigRecord(dict.fromkeys(odd, "x")),
         }

@@ -86,11 +86,16 @@ def changed(path: Path, name: str, offset: int) -> Path:
     return copy
 
 
+def child_environment() -> dict[str, str]:
+    """Return what the command needs to find this tree, from any folder."""
+    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *inherited])}
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """What the command needs to find this tree, from any folder."""
-    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *inherited])}
+    return child_environment()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -16,11 +17,13 @@ import pytest
 
 import archive
 from archive.cli import main
+from tests.cli.conftest import child_environment
 
 
-@pytest.fixture
-def partial(tmp_path: Path, environment: dict[str, str]) -> Path:
+@pytest.fixture(scope="module")
+def died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a save leaves that dies after two arrays, its journal beside it."""
+    folder = tmp_path_factory.mktemp("died")
     code = """
     import os
     import numpy as np
@@ -34,12 +37,20 @@ def partial(tmp_path: Path, environment: dict[str, str]) -> Path:
     archive.save(layers(), "big.h5", metrics={"loss": 0.5}, keep_input=False)
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, env=environment, check=False
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=folder, env=child_environment(), check=False
     )
     assert done.returncode == 9
-    path = tmp_path / "big.h5.partial"
+    path = folder / "big.h5.partial"
     assert path.with_name("big.h5.partial.journal").exists()
     return path
+
+
+@pytest.fixture
+def partial(died: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    for name in (died.name, f"{died.name}.journal"):
+        shutil.copyfile(died.with_name(name), tmp_path / name)
+    return tmp_path / died.name
 
 
 def test_in_place(partial: Path, capsys: pytest.CaptureFixture[str]) -> None:

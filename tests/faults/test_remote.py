@@ -14,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from archive.errors import ArchiveError, ExistsError, MissingError, StorageError
 from archive.storage import remotesource, upload
 from archive.storage.location import locate_store
 from archive.storage.ranges import plan_requests
+from archive.storage.remote.retry import POLICY, retried
 from archive.storage.remote.s3 import S3Store
 from archive.storage.url import parse_url
 from tests.faults.broken import (
@@ -43,7 +45,7 @@ from tests.servers.web import web_server
 
 WHOLE = "FEDARCHIVE_S3" in os.environ
 """Whether every case runs, or a sample."""
-WORKERS = 6 if WHOLE else 3
+WORKERS = 6 if WHOLE else 2
 Figures = Callable[[str], None]
 
 
@@ -75,8 +77,10 @@ def made(server: S3Server, small: None) -> Iterator[list[Bench]]:
 
 @pytest.fixture(autouse=True)
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """s3fs, whatever else is installed."""
+    """s3fs, whatever else is installed; shorter waits where nobody else keeps the server busy."""
     monkeypatch.setenv("FEDARCHIVE_CLIENT", "s3fs")
+    if not WHOLE:
+        monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.01))
 
 
 @pytest.fixture(params=["s3", "obstore", "http"])

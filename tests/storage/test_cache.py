@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -38,12 +39,30 @@ def model(seed: int = 0) -> dict[str, Any]:
     return large | {f"small{number}": np.full(number + 1, number + seed, "i4") for number in range(40)}
 
 
+_model = functools.cache(model)
+"""To compare with."""
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The object that a save of the model makes, once; others are links to it, which nobody writes into."""
+    store = FolderStore(tmp_path_factory.mktemp("master"))
+    with pytest.MonkeyPatch.context() as patch:
+        reach(store, patch)
+        archive.save(model(), URL)
+    path = store.file("m.h5")
+    before = path.stat().st_mtime_ns
+    yield path
+    assert path.stat().st_mtime_ns == before
+    path.unlink()
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, master: Path) -> FolderStore:
     made = FolderStore(tmp_path / "store")
     reach(made, monkeypatch)
-    archive.save(model(), URL)
-    made.clear()
+    made.root.mkdir()
+    os.link(master, made.file("m.h5"))
     return made
 
 
@@ -61,7 +80,7 @@ def kept(cache: Path) -> Path:
 def read_all(cache: Path, seed: int = 0, **options: Any) -> str:
     """Read and compare everything; return how."""
     with archive.open(URL, cache=cache, **options) as handle:
-        for key, expected in model(seed).items():
+        for key, expected in _model(seed).items():
             assert np.array_equal(handle[key].numpy(), expected), key
         return handle.info.access
 
@@ -321,6 +340,8 @@ def test_damaged_at_its_source(store: FolderStore, cache: Path) -> None:
     offset, _ = where("large1")
     version = store._version("m.h5")
     store._version = lambda path: version  # type: ignore[method-assign]
+    shutil.copy(store.file("m.h5"), store.file("copy"))
+    store.file("copy").replace(store.file("m.h5"))
     flip(store.file("m.h5"), offset + 9)
     for access in ("auto", "pread"):
         store.clear()

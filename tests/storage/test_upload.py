@@ -29,8 +29,12 @@ def store(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "store")
 
 
+RANDOM = np.random.default_rng(0).integers(0, 256, 1_000_003, np.uint8)
+
+
 def content(nbytes: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8)
+    """Return bytes that are others at the same place of every part."""
+    return np.resize(RANDOM, nbytes)
 
 
 def write(sink: Any, data: np.ndarray[Any, Any], step: int, start: int = 0) -> None:
@@ -126,8 +130,13 @@ def test_the_first_failure_stops_the_save(store: FolderStore) -> None:
     store.fail[2] = StorageError("no more space", path="folder://model.h5", errno=28)
     data = content(PART_BYTES)
     sink = RemoteSink(store, "model.h5", overwrite=True)
+
+    def forty() -> None:
+        for number in range(40):
+            sink.write([data], number * PART_BYTES, PART_BYTES)
+
     with pytest.raises(StorageError, match="no more space"):
-        write(sink, np.tile(data, 40), PART_BYTES)
+        forty()
     assert store.counted("part") <= 2 + upload.UNDER_WAY
     sink.discard()
     assert store.uploads() == []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from archive.storage.remote.retry import POLICY, retried
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import S3Server, s3_server
 
@@ -31,6 +33,8 @@ def folder() -> str:
 
 
 @pytest.fixture
-def proxy(server: S3Server) -> Iterator[Proxy]:
+def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that breaks things once: nobody need wait long before the next try."""
+    monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.01))
     with Proxy(server.endpoint) as proxy:
         yield proxy

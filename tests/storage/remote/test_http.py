@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,17 +40,28 @@ class TestHttp(SourceTests):
         self.web.place(name, data)
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """nginx: its endpoint, and the folder that is its bucket."""
+    folder = tmp_path_factory.mktemp("nginx")
+    (folder / "data" / "bucket").mkdir(parents=True)
+    with nginx.running(folder) as endpoint:
+        yield endpoint, folder / "data" / "bucket"
+
+
 @pytest.mark.skipif(not nginx.is_installed(), reason="nginx is not installed")
 class TestNginx(SourceTests):
     """By http, and as the bucket of an anonymous S3 client."""
 
     @pytest.fixture(params=["http", "s3"])
-    def root(self, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
-        self.data = tmp_path / "data" / "bucket"
-        self.data.mkdir(parents=True)
-        with nginx.running(tmp_path) as endpoint:
-            options = {"anon": True, "endpoint_url": endpoint}
-            yield Root(f"{endpoint}/bucket") if request.param == "http" else Root("s3://bucket", options)
+    def root(self, request: pytest.FixtureRequest, served: tuple[str, Path]) -> Root:
+        endpoint, bucket = served
+        folder = uuid.uuid4().hex
+        self.data = bucket / folder
+        self.data.mkdir()
+        if request.param == "http":
+            return Root(f"{endpoint}/bucket/{folder}")
+        return Root(f"s3://bucket/{folder}", {"anon": True, "endpoint_url": endpoint})
 
     def place(self, root: Root, name: str, data: bytes) -> None:
         (self.data / f"{name}.new").write_bytes(data)
