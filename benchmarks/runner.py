@@ -135,7 +135,9 @@ def run_shapes(
             able = [PEERS[peer] for peer in peers if name in PEERS[peer].operations]
             for shape, peer in itertools.product(shapes, able):
                 arrays = len(shape.entries)
-                result = Result(shape.name, name, peer.name, arrays=arrays, skipped=_reason(peer, shape))
+                result = Result(
+                    shape.name, name, peer.name, arrays=arrays, skipped=_reason(peer, shape, name)
+                )
                 measured.append(result)
                 path = f"{made}/{shape.name}-{peer.writes}"
                 task = Task(peer.name, name, shape.name, str(staged[shape.name]), path, cold)
@@ -191,13 +193,14 @@ def _writer(peer: type[Peer]) -> type[Peer]:
     )
 
 
-def _reason(peer: type[Peer], shape: Shape) -> str:
+def _reason(peer: type[Peer], shape: Shape, operation: str) -> str:
     """Return why a peer is left out."""
     absent = missing(peer)
     if absent:
         return f"{absent} is not installed"
-    if len(shape.entries) > peer.most_arrays:
-        return f"more than {peer.most_arrays:,} arrays take minutes"
+    most = min(peer.most_arrays, peer.most_drained) if operation == "drain" else peer.most_arrays
+    if len(shape.entries) > most:
+        return f"more than {most:,} arrays take minutes"
     return ""
 
 

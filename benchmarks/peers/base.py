@@ -30,6 +30,8 @@ class Peer:
     """What the machine can do without names or structure: no library."""
     most_arrays: ClassVar[int] = 1_000_000
     """With more it takes minutes or fails; such cells are skipped, and the table says so."""
+    most_drained: ClassVar[int] = 1_000_000
+    """Likewise, where each is read by a call of its own."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Distributions it needs; absent ones skip it."""
 
