@@ -145,6 +145,7 @@ class Archive:
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
         """Yield ``((record, key), Array)`` of every array; its pages go back to the system at the next step.
 
+        Those are the pages that are its own from end to end; arrays of less than one keep what they share.
         The file keeps everything, and views that the caller keeps stay valid: their pages are read again
         when they are touched. Of a remote archive the next arrays are fetched meanwhile; what was fetched
         is let go of at the next step, and belongs to the views that the caller keeps.

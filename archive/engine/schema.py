@@ -25,7 +25,7 @@ from archive.format.layout import place_arrays, segment_counts
 from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
-__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "schema_of"]
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "forget_schemas", "schema_of"]
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 
@@ -110,6 +110,11 @@ def schema_of(rows: Rows, records: Sequence[RecordName]) -> Schema:
                 _kept.pop(next(iter(_kept)), None)  # another thread may have been quicker
             _kept[key] = schema
     return schema
+
+
+def forget_schemas() -> None:
+    """Encode every schema anew: for measurements."""
+    _kept.clear()
 
 
 def _make(rows: Rows, records: list[RecordName]) -> Schema:

@@ -14,7 +14,7 @@ from archive.format.validation import validate_index
 __all__ = ["forget_indexes", "judge_index"]
 
 MAX_BYTES = 256 << 10
-"""Larger ones are judged each time: comparing them costs as much. About 2,500 arrays."""
+"""About 2,500 arrays. Larger ones are judged each time, so that what is kept takes no more than 5 MB."""
 MAX_KEPT = 8
 
 _JSON_BYTES_AT = HEADER.fields["json_bytes"][1] if HEADER.fields else 0
@@ -40,7 +40,8 @@ def judge_index(data: np.ndarray, data_end: int, path: str | None, minor: int) -
     """Return the index in bytes whose digest holds, laid out and validated.
 
     Where all but digests and document is byte for byte that of one judged lately, its columns are taken:
-    16 us instead of 55 for 20 arrays. Bytes are compared, not digests, which a hostile file could forge.
+    3 us instead of 72 for 20 arrays, 9 instead of 112 for 2,400. Bytes are
+    compared, not digests, which a hostile file could forge.
 
     Parameters
     ----------

@@ -13,8 +13,6 @@ from benchmarks.shapes import Entry
 
 __all__ = ["Again", "AsShipped", "FedArchive", "Unverified"]
 
-_KEPT = [("archive.engine.schema", "_kept"), ("archive.format.recent", "_judged")]
-"""Dictionaries in which schemas and indexes are kept, beside functions with a cache of their own."""
 
 _ELEMENTS = ("archive.dtypes", "archive.format.elements")
 """What these keep is of element types: float32 is known after the first archive of any model."""
@@ -84,8 +82,8 @@ class FedArchive(Peer):
                 yield key, array.numpy(copy=False)
 
     def forget(self) -> None:
-        for module, name in _KEPT:
-            getattr(importlib.import_module(module), name).clear()
+        importlib.import_module("archive.engine.schema").forget_schemas()
+        importlib.import_module("archive.format.recent").forget_indexes()
         for name in [name for name in sys.modules if name.startswith("archive.") and name not in _ELEMENTS]:
             for kept in vars(sys.modules[name]).values():
                 if callable(getattr(kept, "cache_clear", None)):

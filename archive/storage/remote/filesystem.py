@@ -179,19 +179,24 @@ class FileSystemStore:
             return
         # not in a with block: leaving one by an error publishes what was written so far
         file = filesystem.open(path, "wb", autocommit=False)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(file.discard)
             for start in range(0, data.nbytes, PIPE_BYTES):
                 file.write(bytes(data[start : start + PIPE_BYTES]))
             file.close()
             file.commit()
-        except BaseException:
-            file.discard()
-            raise
+            undo.pop_all()
 
     def _write_beside(self, filesystem: Any, path: str, data: memoryview) -> None:
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/.{name[:200]}.{secrets.token_hex(8)}.tmp"
-        try:
+
+        def remove() -> None:
+            with contextlib.suppress(Exception):
+                filesystem.rm_file(temporary)
+
+        with contextlib.ExitStack() as undo:
+            undo.callback(remove)
             # in object stores, whose habits we keep to, folders need not be made
             filesystem.makedirs(folder, exist_ok=True)
             with filesystem.open(temporary, "wb") as file:
@@ -203,10 +208,7 @@ class FileSystemStore:
                     f"{arrived} of {data.nbytes} bytes arrived", path=self.url(path), errno=errno.EIO
                 )
             filesystem.mv(temporary, path)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                filesystem.rm_file(temporary)
-            raise
+            undo.pop_all()
 
     def _fail(self, path: str, error: Exception) -> NoReturn:
         if isinstance(error, ArchiveError):

@@ -52,7 +52,6 @@ def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], second
     future = asyncio.run_coroutine_threadsafe(bounded(), loop)
     try:
         return future.result()
-    except BaseException:
+    finally:  # interrupted while it waited: what is under way ends before anybody goes on
         if not future.done() and future.cancel():
             concurrent.futures.wait([ended], GRACE)
-        raise
