@@ -8,10 +8,10 @@ from typing import Any
 
 from archive import reading
 from archive.checkpoints.columns import read_reader
-from archive.checkpoints.layout import CHECKPOINT, unspell
+from archive.checkpoints.layout import CHECKPOINT, client_path, unspell
 from archive.engine.archive import Archive
 from archive.engine.containers import record_values
-from archive.engine.reader import Reader, open_reader
+from archive.engine.reader import Reader, open_reader, read_source
 from archive.engine.report import VerifyReport
 from archive.errors import (
     DamagedError,
@@ -19,9 +19,11 @@ from archive.errors import (
     NotAnArchiveError,
     TruncatedError,
     ValueRangeError,
+    VersionError,
 )
 from archive.format.constants import KIND_CONFIGS
 from archive.records import RecordSet
+from archive.storage.source import Source
 from archive.storage.url import parse_url
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "RoundReport",
     "client_marks",
     "describe",
+    "is_client",
     "open_file",
     "read_client",
     "read_clients",
@@ -125,6 +128,17 @@ def read_client(url: str, storage_options: Options) -> tuple[str | None, str]:
         return spelled if isinstance(spelled, str) else None, reader.identity.hex()
     finally:
         reader.close()
+
+
+def is_client(source: Source, number: int, path: str) -> bool:
+    """Tell whether an open file says of itself that a client of a round saved it at this path."""
+    try:
+        row = read_reader(read_source(source))
+    except (*DAMAGE, VersionError):
+        return False
+    spelled = row.get(("configs", CHECKPOINT, "client"))
+    same = row.get(("configs", CHECKPOINT, "round")) == number
+    return same and isinstance(spelled, str) and client_path(number, spelled) == path
 
 
 def describe(report: VerifyReport) -> str:

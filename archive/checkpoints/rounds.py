@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from archive.checkpoints.roundfile import (
     RoundReport,
     client_marks,
     describe,
+    is_client,
     open_file,
     read_client,
     read_clients,
@@ -24,16 +26,26 @@ from archive.checkpoints.roundfile import (
 )
 from archive.engine.archive import Archive
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, DamagedError, ExistsError, MissingError, ReplacedError
+from archive.engine.sweep import sweep
+from archive.errors import (
+    ArchiveError,
+    DamagedError,
+    ExistsError,
+    MissingError,
+    ReplacedError,
+    VersionError,
+)
 from archive.storage.folder import (
+    Entry,
     absolute_url,
     file_exists,
     is_remote,
     join,
     list_files,
-    make_folder,
+    make_place,
     remove_empty,
     remove_file,
+    remove_if,
 )
 from archive.storage.url import URL, parse_url
 
@@ -80,8 +92,7 @@ class Rounds:
     ) -> SaveReport:
         """Save a client's file of a round that is to come."""
         self._require_new(number)
-        url = self.path(client_path(number, spelled))
-        make_folder(self.path(round_path(number).removesuffix(".h5")), self.options)
+        url = make_place(self.url, client_path(number, spelled), self.options)
         marks = client_marks(number, spelled)
         report = writing.save(records, url, metrics=metrics, configs=marks, storage_options=self.options)
         self._own.setdefault(number, {})[spelled] = report.digest
@@ -90,11 +101,11 @@ class Rounds:
     def save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
         """Save a round: it exists when this returns, or another process was faster."""
         self._require_new(number)
-        make_folder(self.path("rounds"), self.options)
+        url = make_place(self.url, round_path(number), self.options)
         try:
             report = writing.save(
                 records,
-                self.path(round_path(number)),
+                url,
                 metrics=metrics,
                 configs=round_marks(number, self._found_clients(number)),
                 overwrite=False,
@@ -137,7 +148,7 @@ class Rounds:
 
     def _listed_clients(self, number: int) -> dict[str, str]:
         """Return names and digests of the client files that lie in a round's folder."""
-        folder = round_path(number).removesuffix(".h5")
+        folder = _folder(number)
         paths = [f"{folder}/{entry.path}" for entry in list_files(self.path(folder), self.options)]
         paths = sorted(path for path in paths if parse_client(path.removeprefix("rounds/")))
         found = side_by_side(
@@ -176,11 +187,11 @@ class Rounds:
         """Return the names of the client files of a round; None where it cannot be told."""
         try:
             found = read_clients(self.path(round_path(number)), self.options)
-        except (*DAMAGE, MissingError):
+        except (*DAMAGE, MissingError, VersionError):
             return None
         return None if found is None else _stems(number, found)
 
-    def pending(self) -> dict[int, set[str]]:
+    def pending(self) -> dict[int, set[str] | None]:
         """Return the names of the client files that were saved here, of rounds that are to come."""
         return {number: _stems(number, own) for number, own in self._own.items()}
 
@@ -241,16 +252,60 @@ class Rounds:
 
     def remove(self, number: int) -> None:
         """Remove a round, then its client files: killed between, they are orphans and the round is gone."""
+        named = self.stems(number) or set()
         self._remove_file(round_path(number))
-        folder = round_path(number).removesuffix(".h5")
-        for entry in list(list_files(self.path(folder), self.options)):
-            if parse_client(f"{folder}/{entry.path}".removeprefix("rounds/")):
-                self._remove_file(f"{folder}/{entry.path}")
-        remove_empty(self.path(folder), self.options)
+        folder = _folder(number)
+        for entry in list(list_files(self.url, self.options, path=folder)):
+            path = f"{folder}/{entry.path}"
+            client = parse_client(path.removeprefix("rounds/"))
+            if client is None:
+                continue
+            if client[1] in named:
+                self._remove_file(path)
+            else:
+                self._remove_client(path)
+        remove_empty(self.url, folder, self.options)
+
+    def collect(self, older_than: float) -> list[str]:
+        """Remove what killed runs left, if it is older than so many seconds; return the paths."""
+        before = time.time() - older_than
+        # listed before the rounds are: a file of a round that is saved meanwhile is no orphan
+        entries = list(list_files(self.url, self.options, path="rounds"))
+        removed = [
+            path
+            for path in self._orphans(entry for entry in entries if entry.modified <= before)
+            if self._remove_client(path)
+        ]
+        shown = parse_url(self.url, self.options).display + "/"
+        for path in ("rounds", "contexts"):
+            with contextlib.suppress(MissingError):  # there is no store yet
+                swept = sweep(self.url, older_than=older_than, storage_options=self.options, path=path)
+                removed += [left.path.removeprefix(shown) for left in swept]
+        for folder in {entry.path.rpartition("/")[0] for entry in entries}:
+            if parse_round(f"{folder}.h5") is not None:
+                remove_empty(self.url, f"rounds/{folder}", self.options)
+        return removed
+
+    def _orphans(self, entries: Iterable[Entry]) -> list[str]:
+        """Return the paths, of files below ``rounds``, of those of clients that no round names, or will."""
+        clients = [(entry.path, found) for entry in entries if (found := parse_client(entry.path))]
+        there = set(self.numbers()) & {number for _, (number, _) in clients}
+        named = self.pending() | {number: self.stems(number) for number in there}
+        orphans = []
+        for path, (number, stem) in clients:
+            stems = named.get(number, set())
+            if stems is not None and stem not in stems:  # None: the round cannot tell
+                orphans.append(f"rounds/{path}")
+        return orphans
+
+    def _remove_client(self, path: str) -> bool:
+        """Remove the file of a client, if that is what it is."""
+        number = int(path.split("/")[1])
+        return remove_if(self.url, path, lambda source: is_client(source, number, path), self.options)
 
     def _remove_file(self, path: str) -> None:
         with contextlib.suppress(MissingError):  # another process was faster
-            remove_file(self.path(path), self.options)
+            remove_file(self.url, path, self.options)
 
     def _missing(self, problem: str) -> MissingError:
         return MissingError(
@@ -262,6 +317,10 @@ class Rounds:
 
     def _shown(self, path: str) -> str:
         return parse_url(self.path(path), self.options).display
+
+
+def _folder(number: int) -> str:
+    return round_path(number).removesuffix(".h5")
 
 
 def _stems(number: int, clients: Iterable[str]) -> set[str]:

@@ -19,7 +19,6 @@ from archive.checkpoints.layout import (
     spell,
     unspell,
 )
-from archive.checkpoints.litter import collect
 from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
 from archive.checkpoints.roundfile import DAMAGE, RoundReport
 from archive.checkpoints.rounds import Rounds
@@ -29,7 +28,7 @@ from archive.engine.archive import Archive
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, MissingError
 from archive.records import Context
-from archive.storage.folder import make_folder
+from archive.storage.folder import make_place
 from archive.storage.url import URL, parse_url
 
 __all__ = ["CheckpointStore"]
@@ -285,8 +284,9 @@ class CheckpointStore:
     def gc(self, older_than: float = DAY) -> list[str]:
         """Remove what killed runs left, and return the paths.
 
-        Client files that no round names, temporary and partial files whose writer is gone, and uploads that
-        were never ended; never a round, a context, or a file of anybody else.
+        Client files that no round names, temporary files whose writer is gone, and uploads that were never
+        ended; each by what is in it, whatever its name. Never a round, a context, a ``NAME.partial``, a file
+        of anybody else, or anything behind a link.
 
         Parameters
         ----------
@@ -294,7 +294,7 @@ class CheckpointStore:
             Seconds since it was last written. 0 only where nobody else saves into this store.
         """
         self._background.settle()
-        return collect(self._files, older_than)
+        return self._files.collect(older_than)
 
     def close(self) -> None:
         """Wait for the save in the background and raise its error. The store may be used again."""
@@ -347,8 +347,8 @@ class CheckpointStore:
         return report
 
     def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
-        make_folder(self._files.path("contexts"), self._options)
-        return writing.save(context, self._files.path(path), storage_options=self._options)
+        place = make_place(self._files.url, path, self._options)
+        return writing.save(context, place, storage_options=self._options)
 
     def _open_whole(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
         try:

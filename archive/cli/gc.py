@@ -17,8 +17,9 @@ Of a remote URL: end every upload in parts, of this object or below this folder,
 than --older-than. A store does not say who began one: those of other programs are ended too, and so is a
 save that takes longer than that. Objects are never touched.
 
-Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more.
-A NAME.partial is never touched: `fedarchive recover` opens it.
+Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more and
+that begin as an archive does. Links below the folder are not followed. A NAME.partial is never touched:
+`fedarchive recover` opens it.
 
 JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file)."""
 

@@ -305,6 +305,42 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
     return _open_once(location, access, verify, writable)
 
 
+def read_source(
+    source: Source,
+    *,
+    verify: str = "first",
+    writable: bool = False,
+    access: str = "auto",
+    location: Location | None = None,
+) -> Reader:
+    """Return a reader of an open file or object, which stays open where this fails.
+
+    Raises
+    ------
+    ArchiveError
+        As for `open_reader`.
+    """
+    regions = Regions(source)
+    footer = regions.footer()
+    # what is checked, and not kept, is not fetched by the hundred megabytes either
+    meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
+    if meta_checked:
+        source.extend_tail(footer.meta_at)
+        regions.check(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
+    source.extend_tail(footer.index_at)
+    return Reader(
+        source,
+        regions.index(footer),
+        verify=verify,
+        writable=writable,
+        identity=digest(footer.pack()),
+        footer=footer,
+        access=access,
+        location=location,
+        meta_checked=meta_checked,
+    )
+
+
 def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
     source = locate_source(location, access)
     if verify == "off" and (location.cache or not source.pins):
@@ -312,26 +348,13 @@ def _open_once(location: Location, access: str, verify: str, writable: bool) -> 
         verify = "first"
     reader = None
     try:
-        regions = Regions(source)
-        footer = regions.footer()
-        # what is checked, and not kept, is not fetched by the hundred megabytes either
-        meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
-        if meta_checked:
-            source.extend_tail(footer.meta_at)
-            regions.check(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
-        source.extend_tail(footer.index_at)
-        index = regions.index(footer)
-        reader = Reader(
+        reader = read_source(
             source,
-            index,
             verify=verify,
             writable=writable,
-            identity=digest(footer.pack()),
-            footer=footer,
             access=access,
             # a relative path would be another file after a change of folder
             location=location if location.remote else None,
-            meta_checked=meta_checked,
         )
     finally:
         if reader is None:

@@ -1,9 +1,11 @@
-"""What killed writers left behind: uploads that were never ended, temporary files that nobody holds."""
+"""The garbage collector: what killed writers left behind is found by content, and removed.
+
+The one place that decides what is left over, for `fedarchive gc` and for `CheckpointStore.gc` alike.
+"""
 
 from __future__ import annotations
 
 import errno
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -11,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archive.errors import MissingError, StorageError
-from archive.format.constants import SUPERBLOCK_BYTES
-from archive.format.footer import parse_superblock_eof
+from archive.errors import MissingError
+from archive.storage.folder import join, list_files, remove_slot
 from archive.storage.location import locate_store
-from archive.storage.slots import is_held, remove_stale
 from archive.storage.url import URL, parse_url
 
 __all__ = ["Leftover", "sweep"]
@@ -42,14 +42,17 @@ def sweep(
     older_than: float,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    path: str = "",
 ) -> list[Leftover]:
     """Remove what writers left behind that were killed before they could.
 
     Of a remote URL: every upload in parts, of this object or below this folder, that was begun before and
     never ended. A store does not say who began one: uploads of other programs are among them, and so would be
-    one of ours that takes longer than ``older_than``. Of a local folder, and those below it: temporary files
-    of saves that no process holds and whose first bytes are those of an archive in the making. Never a
-    ``NAME.partial``, which may be the only copy of what it holds.
+    one of ours that takes longer than ``older_than``.
+
+    Of a local folder, and those below it: temporary files of saves that no process holds and whose first
+    bytes are those of an archive in the making. Never a ``NAME.partial`` or its journal, which may be the
+    only copy of what a save consumed, and nothing behind a link.
 
     Parameters
     ----------
@@ -61,6 +64,8 @@ def sweep(
         Only tell what would be removed.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
+    path : str
+        A folder in ``url``, which alone is swept.
 
     Returns
     -------
@@ -71,47 +76,29 @@ def sweep(
     ------
     MissingError, StorageError, UnsupportedURLError
     """
-    location = parse_url(url, storage_options)
     before = time.time() - older_than
-    if location.remote:
-        store, path = locate_store(location)
-        removed = []
-        for pending in list(store.pending(path)):
-            if pending.started <= before:
-                if not dry_run:
-                    store.abort(pending)
-                removed.append(Leftover(store.url(pending.path), pending.upload, pending.started))
-        return removed
-    folder = Path(location.path)
-    if not folder.is_dir():
-        raise MissingError("no such folder", path=location.path, errno=errno.ENOENT, remedy="name a folder")
-    try:
-        return [found for found in _slots(folder) if found.started <= before and _remove(found, dry_run)]
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"cannot be removed: {error.strerror}", path=error.filename, errno=error.errno
-        ) from error
+    root = parse_url(url, storage_options)
+    if not root.remote:
+        return list(_sweep_folder(root.path, path, before, dry_run))
+    store, target = locate_store(parse_url(join(root.path, path), storage_options) if path else root)
+    removed = []
+    for pending in list(store.pending(target)):
+        if pending.started <= before:
+            if not dry_run:
+                store.abort(pending)
+            removed.append(Leftover(store.url(pending.path), pending.upload, pending.started))
+    return removed
 
 
-def _slots(folder: Path) -> Iterator[Leftover]:
-    """Yield temporary files by name, content and age; folders behind links are left alone."""
-    for path in sorted(folder.rglob(".*.tmp")):
-        if not _SLOT.fullmatch(path.name) or path.is_symlink() or not path.is_file():
-            continue
-        try:
-            with path.open("rb") as file:
-                head, written = file.read(SUPERBLOCK_BYTES), os.fstat(file.fileno()).st_mtime
-        except (FileNotFoundError, PermissionError):
-            continue  # published meanwhile; or of another user, who alone can remove it
-        # a stream writes its head last
-        if parse_superblock_eof(head) is not None or not any(head):
-            yield Leftover(str(path), "", written)
-
-
-def _remove(found: Leftover, dry_run: bool) -> bool:
-    if dry_run:
-        return not is_held(found.path)
-    remove_stale(found.path)  # not where a writer holds it
-    return not Path(found.path).exists()
+def _sweep_folder(root: str, path: str, before: float, dry_run: bool) -> Iterator[Leftover]:
+    """Yield temporary files by name, age and content, each removed already unless it is a dry run."""
+    if not Path(root).is_dir():
+        raise MissingError("no such folder", path=root, errno=errno.ENOENT, remedy="name a folder")
+    for entry in sorted(list_files(root, path=path), key=lambda entry: entry.path):
+        inner = join(path, entry.path) if path else entry.path
+        if (
+            _SLOT.fullmatch(entry.path.rpartition("/")[2])
+            and entry.modified <= before
+            and remove_slot(root, inner, dry_run=dry_run)
+        ):
+            yield Leftover(join(root, inner), "", entry.modified)

@@ -2,6 +2,9 @@
 
 A folder of a remote store is the common beginning of names: it need not be made, and is gone with its
 last object.
+
+Where a function takes ``url`` and ``path``, ``url`` is the folder that the user named: it may be a link, or
+lie below one. ``path`` is what we put there, and no link in it is followed: files of others are behind it.
 """
 
 from __future__ import annotations
@@ -9,35 +12,37 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archive.errors import ArchiveError, MissingError, StorageError
-from archive.storage.location import locate_store
-from archive.storage.partial import CompletedFile
+from archive.errors import MissingError, StorageError
+from archive.storage.location import locate_source, locate_store
 from archive.storage.slots import remove_stale
+from archive.storage.source import FileSource, Source
 from archive.storage.store import Entry
 from archive.storage.url import URL, parse_url
 
 __all__ = [
     "Entry",
-    "abort_uploads",
     "absolute_url",
     "file_exists",
-    "is_leftover",
     "is_remote",
     "join",
     "list_files",
-    "make_folder",
+    "make_place",
     "remove_empty",
     "remove_file",
-    "remove_leftover",
+    "remove_if",
+    "remove_slot",
 ]
 
 Options = Mapping[str, Any] | None
-_TEMPORARY = re.compile(r"\..+\.([0-7]|[0-9a-f]{16})\.tmp")
-_PARTIAL = re.compile(r".+\.partial(-\d+)?(\.journal)?")
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
+"""A folder that is not listed need not be readable."""
+_LINKS = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
+"""What systems say of a link that O_NOFOLLOW keeps them from following."""
 
 
 def join(url: str, *parts: str) -> str:
@@ -65,27 +70,50 @@ def is_remote(url: URL, storage_options: Options = None) -> bool:
     return parse_url(url, storage_options).remote
 
 
-def list_files(url: str, storage_options: Options = None, *, below: bool = True) -> Iterator[Entry]:
+def list_files(
+    url: str, storage_options: Options = None, *, path: str = "", below: bool = True
+) -> Iterator[Entry]:
     """Yield the files of a folder, in no order; nothing where there is no such folder.
 
     Parameters
     ----------
     url : str
     storage_options : mapping, optional
+    path : str
+        A folder in ``url``; nothing is in it where it is a link.
     below : bool, default True
-        Also those of folders in it; their paths are relative to ``url``, with ``/`` between.
+        Also those of folders in it, but for links; their paths are relative to the folder, with ``/``
+        between. Folders in it that must not be read are left out.
 
     Raises
     ------
     StorageError
         The folder cannot be read.
     """
-    location = parse_url(url, storage_options)
+    location = parse_url(join(url, path) if path else url, storage_options)
     if location.remote:
-        store, path = locate_store(location)
-        yield from (entry for entry in store.list(path) if below or "/" not in entry.path)
-    else:
-        yield from _list_local(location.path, "", below)
+        store, folder = locate_store(location)
+        yield from (entry for entry in store.list(folder) if below or "/" not in entry.path)
+        return
+    root = parse_url(url).path
+    waiting = [""]
+    while waiting:
+        inner = waiting.pop()
+        try:
+            with _open_folder(root, "/".join(filter(None, (path, inner))), os.O_RDONLY) as fd:
+                files, folders = _scan(fd, os.path.join(root, path, inner))
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            if error.errno == errno.ENOENT or (inner and error.errno == errno.EACCES):
+                continue
+            if (path or inner) and error.errno in _LINKS:
+                continue
+            raise _failure("cannot list it", os.path.join(root, path, inner), error) from error
+        prefix = f"{inner}/" if inner else ""
+        yield from (Entry(prefix + entry.path, entry.nbytes, entry.modified) for entry in files)
+        if below:
+            waiting += [prefix + name for name in folders]
 
 
 def file_exists(url: str, storage_options: Options = None) -> bool:
@@ -107,36 +135,49 @@ def file_exists(url: str, storage_options: Options = None) -> bool:
     return True
 
 
-def make_folder(url: str, storage_options: Options = None) -> None:
-    """Make a folder and those above it, so that they survive a power cut; a remote one needs no making.
+def make_place(url: str, path: str, storage_options: Options = None) -> str:
+    """Make the folders of a file that is to be written, so that they survive a power cut; return its URL.
 
     Raises
     ------
     StorageError
-        It cannot be made.
+        They cannot be made; or one of them, or the file, is a link.
     """
-    location = parse_url(url, storage_options)
-    if not location.remote and not os.path.isdir(location.path):
-        _make_local(os.path.abspath(location.path))
+    place = join(url, path)
+    if parse_url(place, storage_options).remote:
+        return place
+    root = os.path.abspath(parse_url(url).path)
+    if not os.path.isdir(root):
+        _make_root(root)
+    folder, name = os.path.split(path)
+    try:
+        with _open_folder(root, folder, make=True) as fd, contextlib.suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    except OSError as error:
+        raise _failure("cannot make it or its folder", place, error) from error
+    return place
 
 
-def remove_file(url: str, storage_options: Options = None) -> None:
-    """Remove a file.
+def remove_file(url: str, path: str, storage_options: Options = None) -> None:
+    """Remove a file; of a link the link itself.
 
     Raises
     ------
     MissingError
         It is not there.
     StorageError
-        It cannot be removed.
+        It cannot be removed, or lies behind a link.
     """
-    location = parse_url(url, storage_options)
+    location = parse_url(join(url, path), storage_options)
     if location.remote:
-        store, path = locate_store(location)
-        store.delete(path)
+        store, target = locate_store(location)
+        store.delete(target)
         return
+    folder, name = os.path.split(path)
     try:
-        os.unlink(location.path)
+        with _open_folder(parse_url(url).path, folder) as fd:
+            os.unlink(name, dir_fd=fd)
     except FileNotFoundError as error:
         raise MissingError(
             "no such file", path=location.path, errno=errno.ENOENT, remedy="check the path"
@@ -145,92 +186,149 @@ def remove_file(url: str, storage_options: Options = None) -> None:
         raise _failure("cannot remove it", location.path, error) from error
 
 
-def remove_empty(url: str, storage_options: Options = None) -> None:
-    """Remove a local folder if nothing is in it."""
-    location = parse_url(url, storage_options)
-    if not location.remote:
-        with contextlib.suppress(OSError):
-            os.rmdir(location.path)
+def remove_if(url: str, path: str, judge: Callable[[Source], bool], storage_options: Options = None) -> bool:
+    """Remove a file if what is in it says so, and tell whether that was done.
 
+    What is behind a link, and anything but a file, is not judged and stays.
 
-def is_leftover(name: str) -> bool:
-    """Tell whether a file name is one that a killed save leaves.
+    Parameters
+    ----------
+    url, path : str
+    judge : callable
+        Called with the open file; what it read is what is removed.
+    storage_options : mapping, optional
 
-    Examples
-    --------
-    >>> is_leftover(".model.h5.0.tmp"), is_leftover("model.h5.partial"), is_leftover("model.h5")
-    (True, True, False)
+    Raises
+    ------
+    StorageError
+        It cannot be read or removed.
     """
-    return bool(_TEMPORARY.fullmatch(name) or _PARTIAL.fullmatch(name))
+    location = parse_url(join(url, path), storage_options)
+    if location.remote:
+        try:
+            source = locate_source(location, "pread")
+            try:
+                ours = judge(source)
+            finally:
+                source.close()
+            if ours:
+                remove_file(url, path, storage_options)
+        except MissingError:
+            return False
+        return ours
+    folder, name = os.path.split(path)
+    try:
+        with _open_folder(parse_url(url).path, folder) as fd:
+            return _remove_judged(fd, name, location.path, judge)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        if error.errno in (errno.ENOENT, *_LINKS):
+            return False
+        raise _failure("cannot remove it", location.path, error) from error
 
 
-def remove_leftover(url: str, storage_options: Options = None) -> bool:
-    """Remove what a killed save left, unless its writer lives; tell whether it is gone.
+def remove_slot(url: str, path: str, *, dry_run: bool = False) -> bool:
+    """Remove a local temporary file of a save whose writer is gone; tell whether it is gone, or would be.
 
     Raises
     ------
     StorageError
         It cannot be removed.
     """
-    location = parse_url(url, storage_options)
-    path = location.path
-    if location.remote:  # an object of such a name was put there by somebody
-        return False
+    root = parse_url(url).path
+    folder, name = os.path.split(path)
     try:
-        if _TEMPORARY.fullmatch(os.path.basename(path)):
-            remove_stale(path)
-        elif _writer_lives(path.removesuffix(".journal")):
+        with _open_folder(root, folder) as fd:
+            return remove_stale(name, dir_fd=fd, dry_run=dry_run)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, *_LINKS):
             return False
-        else:
-            os.unlink(path)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise _failure("cannot remove it", path, error) from error
-    return not os.path.lexists(path)
+        raise _failure("cannot remove it", os.path.join(root, path), error) from error
 
 
-def abort_uploads(url: str, storage_options: Options = None, *, before: float) -> list[str]:
-    """End uploads below a remote folder that were begun before a time and never ended; return their paths.
-
-    Nobody sees what they sent, and the store keeps it, at a price, until they are ended.
-    """
-    location = parse_url(url, storage_options)
-    if not location.remote:
-        return []
-    store, path = locate_store(location)
-    stale = [pending for pending in store.pending(path) if pending.started < before]
-    for pending in stale:
-        store.abort(pending)
-    return [pending.path for pending in stale]
+def remove_empty(url: str, path: str, storage_options: Options = None) -> None:
+    """Remove a local folder if nothing is in it."""
+    if not parse_url(url, storage_options).remote:
+        folder, name = os.path.split(path)
+        with contextlib.suppress(OSError), _open_folder(parse_url(url).path, folder) as fd:
+            os.rmdir(name, dir_fd=fd)
 
 
-def _list_local(folder: str, prefix: str, below: bool) -> Iterator[Entry]:
+@contextlib.contextmanager
+def _open_folder(root: str, path: str, how: int = _PASS, *, make: bool = False) -> Iterator[int]:
+    """Open a folder below a root, following no link below it; ``make`` what is not there."""
+    parts = [part for part in path.split("/") if part]
+    fd = os.open(root, _PASS if parts else how | _FOLDER)
     try:
-        with os.scandir(folder) as found:
-            entries = list(found)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _failure("cannot list it", folder, error) from error
-    for entry in entries:
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                if below:
-                    yield from _list_local(entry.path, f"{prefix}{entry.name}/", below)
-                continue
-            status = entry.stat()
-        except FileNotFoundError:
-            continue  # removed meanwhile, or a link to nothing
-        except OSError as error:
-            raise _failure("cannot read its status", entry.path, error) from error
-        yield Entry(prefix + entry.name, status.st_size, status.st_mtime)
+        for number, part in enumerate(parts, 1):
+            flags = os.O_NOFOLLOW | (how | _FOLDER if number == len(parts) else _PASS)
+            try:
+                above, fd = fd, os.open(part, flags, dir_fd=fd)
+            except FileNotFoundError:
+                if not make:
+                    raise
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    os.mkdir(part, dir_fd=fd)
+                    _sync(fd)
+                above, fd = fd, os.open(part, flags, dir_fd=fd)
+            os.close(above)
+        yield fd
+    finally:
+        os.close(fd)
 
 
-def _make_local(path: str) -> None:
+def _sync(folder: int) -> None:
+    """Make the names in an open folder survive a power cut."""
+    fd = os.open(".", os.O_RDONLY | _FOLDER, dir_fd=folder)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _scan(fd: int, path: str) -> tuple[list[Entry], list[str]]:
+    """Return files and names of folders of an open folder."""
+    files, folders = [], []
+    with os.scandir(fd) as found:
+        for entry in found:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                    continue
+                status = entry.stat()
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or entry.is_symlink():
+                    continue  # removed meanwhile, or a link to nothing
+                raise _failure("cannot read its status", os.path.join(path, entry.name), error) from error
+            files.append(Entry(entry.name, status.st_size, status.st_mtime))
+    return files, folders
+
+
+def _remove_judged(folder: int, name: str, path: str, judge: Callable[[Source], bool]) -> bool:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except PermissionError:
+        return False  # of another user, who alone can judge it
+    status = os.fstat(fd)
+    source = FileSource(path, fd, status.st_size)
+    try:
+        if not stat.S_ISREG(status.st_mode) or not judge(source):
+            return False
+    finally:
+        source.close()
+    named = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not os.path.samestat(status, named):
+        return False  # replaced meanwhile
+    os.unlink(name, dir_fd=folder)
+    return True
+
+
+def _make_root(path: str) -> None:
+    """Make a folder that the user named, and those above it."""
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
-        _make_local(parent)
+        _make_root(parent)
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -242,7 +340,7 @@ def _make_local(path: str) -> None:
     except OSError as error:
         raise _failure("cannot make a folder", path, error) from error
     try:
-        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(parent, os.O_RDONLY | _FOLDER)
         try:
             os.fsync(fd)
         finally:
@@ -251,20 +349,14 @@ def _make_local(path: str) -> None:
         raise _failure("the new folder may not survive a power cut", path, error) from error
 
 
-def _writer_lives(partial: str) -> bool:
-    """Tell whether the save of a partial file is still running."""
-    try:
-        CompletedFile(partial).leave()
-    except MissingError:
-        return False
-    except ArchiveError as error:
-        if isinstance(error, StorageError) and error.errno == errno.EBUSY:
-            return True
-        raise
-    return False
-
-
 def _failure(what: str, path: str, error: OSError) -> StorageError:
+    if error.errno in _LINKS:
+        return StorageError(
+            f"{what}: a link or no folder is in its way, and no link is followed there",
+            path=path,
+            errno=error.errno,
+            remedy="put a folder in its place, or make the folder that you name the link",
+        )
     return StorageError(
         f"{what}: {error.strerror}",
         path=path,

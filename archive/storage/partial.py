@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
 
 from archive.errors import MissingError, StorageError
 from archive.storage.journal import SUFFIX
 from archive.storage.sink import AtomicFile
-from archive.storage.slots import NO_LOCKS
+from archive.storage.slots import lock_file
 
 __all__ = ["CompletedFile", "PartialFile"]
 
@@ -47,25 +46,13 @@ class PartialFile(AtomicFile):
             except FileExistsError:
                 continue
             try:
-                _lock(fd)
+                lock_file(fd)
             except OSError:
                 os.close(fd)
                 os.unlink(path)
                 raise
             return path, fd
         raise AssertionError("unreachable")
-
-
-def _lock(fd: int) -> bool:
-    """Lock a partial file; False where its writer is still at work."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-    return True
 
 
 class CompletedFile(PartialFile):
@@ -97,7 +84,7 @@ class CompletedFile(PartialFile):
             ) from error
         except OSError as error:
             raise self._failure("cannot open the partial file", error) from error
-        if not _lock(self._fd):
+        if not lock_file(self._fd):
             self.leave()
             raise StorageError(
                 "the save is still running",

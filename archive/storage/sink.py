@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
-from archive.storage.slots import SLOTS, lock_slot, remove_stale
+from archive.storage.slots import SLOTS, lock_file, lock_slot, remove_stale
 
-__all__ = ["AtomicFile"]
+__all__ = ["AtomicFile", "sync_file", "sync_folder"]
 
 MAX_VECTORS = 1024
 """Buffers in one system call (IOV_MAX on Linux)."""
@@ -154,7 +154,7 @@ class AtomicFile:
         """Make the bytes survive a power cut, where that was asked for."""
         if self._durable:
             try:
-                _sync(self._fd)
+                sync_file(self._fd)
             except OSError as error:
                 raise self._failure("publishing failed", error) from error
 
@@ -167,7 +167,7 @@ class AtomicFile:
         published = False
         try:
             if self._durable:
-                _sync(self._fd)
+                sync_file(self._fd)
             else:
                 os.close(os.dup(self._fd))  # closing is when NFS tells what it could not write
             if self._overwrite:
@@ -177,7 +177,7 @@ class AtomicFile:
                 os.link(self._temporary, self.path)
             published = True
             if self._durable:
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
         except FileExistsError as error:
             raise self._exists() from error
         except OSError as error:
@@ -224,7 +224,7 @@ class AtomicFile:
         for slot in range(SLOTS):
             path = f"{prefix}{slot}.tmp"
             if taken is None:
-                fd = lock_slot(path, create=True)
+                fd = lock_slot(path)
                 if fd is not None:
                     taken = path, fd
             elif _mode(path):
@@ -232,8 +232,16 @@ class AtomicFile:
                     remove_stale(path)
         if taken is not None:
             return taken
-        path = f"{prefix}{os.urandom(8).hex()}.tmp"
-        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        while True:
+            path = f"{prefix}{os.urandom(8).hex()}.tmp"
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                if lock_file(fd) and os.path.lexists(path):  # no collector found it before it was locked
+                    taken, fd = (path, fd), -1
+                    return taken
+            finally:
+                if fd >= 0:
+                    os.close(fd)
 
     def _exists(self) -> ExistsError:
         return ExistsError(
@@ -272,7 +280,8 @@ def _skip(buffers: Sequence[Any], count: int) -> list[Any]:
     return []
 
 
-def _sync(fd: int) -> None:
+def sync_file(fd: int) -> None:
+    """Make the bytes of a file survive a power cut."""
     full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync does not reach the platter there
     if full is not None:
         fcntl.fcntl(fd, full)
@@ -280,7 +289,8 @@ def _sync(fd: int) -> None:
         os.fsync(fd)
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
     fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

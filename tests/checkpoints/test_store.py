@@ -483,30 +483,129 @@ def test_gc_removes_left_overs_and_nothing_else(tmp_path: Path) -> None:
     store = fill(Store(tmp_path), 1, clients=1)
     store.save_context("7", archive.Context(1, 7, {}, archive.RecordDict(), {}))
     Store(tmp_path).save({"c": np.zeros(2)}, 2, client="orphan")
-    kept = [
-        "rounds/00000001/notes.txt",
-        "rounds/README",
-        "rounds/00000002/sub/deep.h5",
-        "rounds/3.h5",
-        "rounds/00000001.h5.bak",
-        "contexts/.hidden",
-    ]
+    orphan = (tmp_path / "rounds/00000002/orphan.h5").read_bytes()
+    begun = orphan[:5000]
+    others = {
+        "rounds/00000001/notes.txt": b"x",
+        "rounds/README": b"x",
+        "rounds/00000002/sub/deep.h5": orphan,
+        "rounds/3.h5": b"x",
+        "rounds/00000001.h5.bak": b"x",
+        "contexts/.hidden": b"x",
+        # names of ours, content of others
+        "rounds/.notes.3.tmp": b"notes of somebody",
+        "rounds/00000001/.essay.h5.0123456789abcdef.tmp": b"an essay",
+        "contexts/.7.h5.6.tmp": b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(37) + b"of another tool",
+        "rounds/00000002/somebody.h5": b"of somebody else",
+        # an archive, but of no client of this round, or not of this name
+        "rounds/00000002/model.h5": (tmp_path / "rounds/00000001.h5").read_bytes(),
+        "rounds/00000002/moved.h5": orphan,
+        "rounds/00000003/orphan.h5": orphan,
+        # may be the only copy
+        "rounds/essay.partial": b"an essay",
+        "rounds/model.h5.partial": bytes(9000),
+        "rounds/model.h5.partial.journal": b"",
+        "rounds/.model.h5.partial": begun,
+    }
     gone = [
         "rounds/.00000001.h5.0.tmp",
         "rounds/00000001/.client-0.h5.0123456789abcdef.tmp",
-        "rounds/00000003.h5.partial",
-        "rounds/00000003.h5.partial.journal",
         "contexts/.7.h5.7.tmp",
     ]
-    for name in kept + gone:
+    for name, content in (others | dict.fromkeys(gone, begun)).items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / name).write_bytes(content)
     before = set(files(tmp_path))
     assert store.gc() == []
     assert set(store.gc(0)) == {*gone, "rounds/00000002/orphan.h5"}
     assert before - set(files(tmp_path)) == {*gone, "rounds/00000002/orphan.h5"}
+    assert all((tmp_path / name).read_bytes() == content for name, content in others.items())
     assert store.verify(1)
     assert store.context("7").node_id == 7
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A folder of somebody else, whose files have the names and even the content of a store's."""
+    folder = tmp_path / "others"
+    fill(Store(folder / "store"), 1, clients=2)
+    for path in (folder / "store/rounds/00000001").iterdir():
+        path.rename(folder / path.name)
+    (folder / "thesis.h5").write_bytes(b"a thesis")
+    (folder / ".left.h5.0.tmp").write_bytes(bytes(5000))
+    return folder
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def plant(others: Path, place: Path) -> None:
+    """Put a link to the folder of somebody else where there was a folder of the store."""
+    if place.exists():
+        place.rename(place.with_name(f"{place.name}.real"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(others)
+
+
+def test_nothing_is_removed_behind_a_planted_link(tmp_path: Path, others: Path) -> None:
+    before, store = content_of(others), fill(Store(tmp_path / "run", keep_last=1), 1, clients=2)
+    plant(others, tmp_path / "run/rounds/00000001")
+    fill(store, 2, clients=2)
+    assert store.rounds() == [2]
+    assert content_of(others) == before, "retention"
+    plant(others, tmp_path / "run/rounds/00000002")
+    store.remove(2)
+    assert content_of(others) == before, "remove"
+    for name in ("rounds/00000003", "contexts"):
+        plant(others, tmp_path / "run" / name)
+    store.gc(0)
+    assert content_of(others) == before, "gc"
+    plant(others / "store/rounds", tmp_path / "run/rounds")
+    store.gc(0)
+    with pytest.raises(StorageError, match="no link is followed"):
+        store.remove(1)
+    assert content_of(others) == before, "a link for all rounds"
+
+
+def test_nothing_is_written_behind_a_planted_link(tmp_path: Path, others: Path) -> None:
+    before, store = content_of(others), Store(tmp_path / "run")
+    plant(others, tmp_path / "run/rounds/00000001")
+    plant(others, tmp_path / "run/contexts")
+    context = archive.Context(1, 7, {}, archive.RecordDict(), {})
+    with pytest.raises(StorageError, match="no link is followed"):
+        store.save({"c": np.zeros(2)}, 1, client="client-0")
+    with pytest.raises(StorageError, match="no link is followed"):
+        store.save_context("thesis", context)
+    (tmp_path / "run/contexts").unlink()
+    store.save_context("7", context)
+    for name in ("contexts/7.h5", "rounds/00000002/client-0.h5"):
+        plant(others / "thesis.h5", tmp_path / "run" / name)
+    with pytest.raises(StorageError, match="no link is followed"):
+        store.save_context("7", context)
+    with pytest.raises(StorageError, match="no link is followed"):
+        store.save({"c": np.zeros(2)}, 2, client="client-0")
+    assert content_of(others) == before
+
+
+def test_the_folder_of_a_store_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    store = fill(Store(tmp_path / "run", keep_last=1), 1, 2, clients=1)
+    Store(tmp_path / "run").save({"c": np.zeros(2)}, 3, client="orphan")
+    assert store.gc(0) == ["rounds/00000003/orphan.h5"]
+    assert files(tmp_path / "disk") == ["rounds/00000002.h5", "rounds/00000002/client-0.h5"]
+
+
+def test_remove_takes_the_files_of_clients_and_no_others(tmp_path: Path) -> None:
+    Store(tmp_path).save({"c": np.zeros(2)}, 1, client="left-over")
+    store = fill(Store(tmp_path), 1, clients=1)
+    mine = {"thesis.h5": b"a thesis", "model.h5": (tmp_path / "rounds/00000001.h5").read_bytes()}
+    for name, content in mine.items():
+        (tmp_path / "rounds/00000001" / name).write_bytes(content)
+    store.remove(1)
+    assert content_of(tmp_path / "rounds/00000001") == mine
+    assert store.rounds() == []
 
 
 def test_gc_leaves_alone_what_is_being_written(tmp_path: Path) -> None:

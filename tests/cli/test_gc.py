@@ -66,6 +66,30 @@ def test_temporary_files(tmp_path: Path, saved: Path, capsys: pytest.CaptureFixt
     assert saved.exists()
 
 
+def test_nothing_of_others_and_nothing_behind_a_link(tmp_path: Path, saved: Path) -> None:
+    content = saved.read_bytes()[:9000]
+    others, folder = tmp_path / "others", tmp_path / "disk"
+    others.mkdir()
+    folder.mkdir()
+    kept = [
+        others / ".model.h5.0.tmp",
+        folder / "model.h5.partial",  # nobody has recovered it yet
+        folder / "model.h5.partial.journal",
+        folder / ".model.h5.partial",
+    ]
+    for path in kept:
+        path.write_bytes(content)
+    (folder / "linked").symlink_to(others)
+    (folder / "essay.partial").write_text("an essay")
+    (folder / ".essay.1.tmp").write_text("an essay")
+    (folder / ".model.h5.1.tmp").write_bytes(content)
+    (tmp_path / "named").symlink_to(folder)  # by the user: this one is followed
+    assert main(["gc", str(tmp_path / "named"), "--older-than", "0s"]) == 0
+    assert all(path.read_bytes() == content for path in kept)
+    assert (folder / "essay.partial").read_text() == (folder / ".essay.1.tmp").read_text() == "an essay"
+    assert not (folder / ".model.h5.1.tmp").exists()
+
+
 def test_wrong_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gc", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def prepare(workload: Workload, folder: Path) -> Path:
     if workload.old:
         save(path, 1, durable=False)
     for name in workload.stale_names:
-        (folder / name).write_bytes(b"left behind")
+        (folder / name).write_bytes(bytes(5000))  # reserved, and not written yet
     return path
 
 

@@ -12,7 +12,7 @@ from archive.checkpoints.layout import spell
 from archive.errors import MissingError
 from archive.interop.flower.rounds import experiment_url
 from archive.records import Context
-from archive.storage.folder import join, list_files, make_folder, remove_file
+from archive.storage.folder import join, list_files, make_place, remove_file
 from archive.storage.url import URL, parse_url
 
 __all__ = ["NodeContexts", "Version"]
@@ -86,16 +86,21 @@ class NodeContexts:
 
         Later versions are of a run that was stopped and resumed before them.
         """
-        make_folder(self._path(node), self._options)
-        writing.save(context, self._path(node, version), storage_options=self._options)
+        place = make_place(self._url, _inner(node, version), self._options)
+        writing.save(context, place, storage_options=self._options)
         there = self.versions(node)
         rounds = sorted({known.round for known in there if known <= version})
         oldest = rounds[-self._keep_last :][0]
         for known in there:
             if known > version or known.round < oldest:
                 with contextlib.suppress(MissingError):
-                    remove_file(self._path(node, known), self._options)
+                    remove_file(self._url, _inner(node, known), self._options)
 
     def _path(self, node: str, version: Version | None = None) -> str:
         """Return the folder of a node, or the file of a version of its state."""
-        return join(self._url, "contexts", spell(node), *([] if version is None else [version.file]))
+        return join(self._url, _inner(node, version))
+
+
+def _inner(node: str, version: Version | None = None) -> str:
+    """Return the path of a node's folder, or of a version of its state, in that of the experiment."""
+    return "/".join(["contexts", spell(node), *([] if version is None else [version.file])])
