@@ -67,9 +67,14 @@ def test_damage_and_left_overs_in_a_bucket(server: S3Server, url: str) -> None:
     server.client.put_object(Bucket=BUCKET, Key=key, Body=body[:-1])
     with pytest.raises(TruncatedError, match="round 1 is the newest that verifies"):
         store.open("latest")
-    store.save({"c": np.zeros(2)}, 3, client="orphan")
+    # by another process: its own files of a round to come are no orphans to a store
+    other = archive.CheckpointStore(url, storage_options=server.options())
+    other.save({"c": np.zeros(2)}, 3, client="orphan")
+    thesis = key.replace("/00000002.h5", "/00000003/mine.h5")
+    server.client.put_object(Bucket=BUCKET, Key=thesis, Body=b"a thesis")
     assert store.gc() == []
     assert store.gc(0) == ["rounds/00000003/orphan.h5"]
+    assert server.client.get_object(Bucket=BUCKET, Key=thesis)["Body"].read() == b"a thesis"
     store.remove(2)
     assert fill(store, 2).rounds() == [1, 2]
 
