@@ -17,7 +17,7 @@ from archive.engine.mean import average
 from archive.engine.progress import Bar, Progress
 from archive.engine.reader import open_reader
 from archive.engine.report import SaveReport, VerifyReport
-from archive.engine.saving import seal_partial
+from archive.engine.seal import seal_partial
 from archive.storage.url import URL, Cache, Location, local_path, parse_url
 
 __all__ = ["copy", "mean", "recover", "reindex", "verify"]
@@ -93,7 +93,8 @@ def recover(partial: URL) -> Records:
     Parameters
     ----------
     partial : str or path-like
-        The ``NAME.partial`` that the error named. It is completed in place, and stays until you remove it.
+        The ``NAME.partial`` that the error named, no link to it. It is completed in place, and stays until
+        you remove it.
 
     Returns
     -------

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from archive.engine.consume import Consumption, read_entries
+from archive.engine.consume import Consumption
 from archive.engine.inputs import Inputs, RecordInput, source_of
 from archive.engine.plan import Plan, head_of, make_plan
 from archive.engine.report import SaveReport
+from archive.engine.seal import complete
 from archive.engine.stream import ArchiveStream
 from archive.engine.values import encode_inline
 from archive.engine.writer import Progress, write_plan
@@ -22,13 +23,12 @@ from archive.format.constants import KIND_ARRAYS
 from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import RecordName
-from archive.storage.journal import ForgetfulJournal, Journal, has_journal, read_journal, remove_journal
+from archive.storage.journal import ForgetfulJournal, Journal, read_journal
 from archive.storage.location import Sink, locate_partial, locate_sink
-from archive.storage.partial import CompletedFile
 from archive.storage.spool import Spool, parse_spool
 from archive.storage.url import Location
 
-__all__ = ["SaveOptions", "report_of", "save_inputs", "seal_partial"]
+__all__ = ["SaveOptions", "report_of", "save_inputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +88,6 @@ def _sink_of(options: SaveOptions, plan: Plan | None) -> Sink:
         nbytes=0 if plan is None else plan.file_bytes,
         spool=options.spool,
     )
-
-
-def seal_partial(path: str) -> None:
-    """Complete a partial file from its journal, so that it is an archive of what arrived.
-
-    Does nothing where there is no journal: then the file is complete already, or none of ours.
-
-    Raises
-    ------
-    MissingError, StorageError
-        The file cannot be read or written, or its save is still running.
-    DamagedError
-        The journal is none of ours.
-    """
-    if not has_journal(path):
-        return
-    sink = CompletedFile(path)
-    try:
-        # read under the lock: before it, the writer could still add to it
-        payloads = read_journal(path)
-        if not payloads:
-            return
-        head, values, entries = read_entries(payloads, path)
-        with ArchiveStream(sink, head) as stream:
-            stream.resume(entries, path)
-            for name, found in values:
-                if name.kind == KIND_ARRAYS:
-                    stream.add_record(name.name, found)
-            stream.finish({name: found for name, found in values if name.kind != KIND_ARRAYS})
-        sink.sync()
-        remove_journal(path)
-    finally:
-        sink.leave()
 
 
 def report_of(url: str) -> Callable[[Plan, Footer], SaveReport]:
@@ -285,6 +252,13 @@ class _Consuming:
         except StorageError:
             self.sink.discard()
             raise
+        if options.durable:
+            try:
+                self.sink.secure_names()
+            except StorageError:  # nothing was taken yet
+                self.journal.remove()
+                self.sink.discard()
+                raise
 
     def publish(self, plan: Plan, footer: Footer) -> SaveReport:
         """Publish; until the very rename there is a file that can be recovered."""
@@ -316,9 +290,13 @@ class _Consuming:
             with contextlib.suppress(StorageError):
                 self.journal.remove()
             return
-        partial = self.sink.leave()
-        with contextlib.suppress(ArchiveError):  # as on a full disk: the journal stays, recover tries again
-            seal_partial(partial)
+        try:
+            with contextlib.suppress(
+                ArchiveError
+            ):  # as on a full disk: the journal stays, recover tries again
+                complete(self.sink)
+        finally:
+            partial = self.sink.leave()
         remedy = f"archive.recover({partial!r}) brings back what arrived"
         if isinstance(error, ArchiveError):
             error.partial = partial

@@ -7,14 +7,25 @@ killed leaves at most one torn line, which is not read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import stat
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from archive.errors import DamagedError, StorageError
 
-__all__ = ["SUFFIX", "ForgetfulJournal", "Journal", "has_journal", "read_journal", "remove_journal"]
+__all__ = [
+    "SUFFIX",
+    "ForgetfulJournal",
+    "Journal",
+    "has_journal",
+    "read_journal",
+    "remove_journal",
+    "remove_own_journal",
+    "sync_journal",
+]
 
 SUFFIX = ".journal"
 
@@ -34,7 +45,7 @@ class Journal:
 
     def __init__(self, partial: str) -> None:
         self.path = partial + SUFFIX
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it
             self._fd = os.open(self.path, flags, os.stat(partial).st_mode & 0o666)
@@ -73,14 +84,44 @@ class ForgetfulJournal(Journal):
         """Forget them."""
 
 
+def has_journal(partial: str) -> bool:
+    """Tell whether something lies where a partial file has its journal."""
+    return os.path.lexists(partial + SUFFIX)
+
+
 def remove_journal(partial: str) -> None:
     """Remove the journal of a partial file."""
     _remove(partial + SUFFIX)
 
 
-def has_journal(partial: str) -> bool:
-    """Tell whether a partial file still has its journal."""
-    return Path(partial + SUFFIX).exists()
+def remove_own_journal(partial: str) -> None:
+    """Remove the journal of a partial file that needs none any more, unless it is the file of something else.
+
+    After a power cut an own journal may be empty, torn, or zeros.
+    """
+    text = _read(partial + SUFFIX)
+    if text is not None and (
+        not text.strip(b"\0") or _TORN.match(text) or any(map(_is_whole, text.split(b"\n")[:-1]))
+    ):
+        remove_journal(partial)
+
+
+def sync_journal(partial: str) -> None:
+    """Make the journal of a partial file survive a power cut; its name is the folder's.
+
+    Raises
+    ------
+    StorageError
+    """
+    path = partial + SUFFIX
+    try:
+        fd = os.open(path, _READ)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _failure(path, error) from error
 
 
 def read_journal(partial: str) -> list[bytes] | None:
@@ -91,27 +132,56 @@ def read_journal(partial: str) -> list[bytes] | None:
     Raises
     ------
     StorageError
-        It cannot be read.
+        It cannot be read, or is a link.
     DamagedError
         A line does not match its check: what comes after it cannot be placed.
     """
+    path = partial + SUFFIX
+    text = _read(path)
+    if text is None:
+        return None
+    payloads = []
+    for number, line in enumerate(text.split(b"\n")[:-1], 1):
+        if not _is_whole(line):
+            raise DamagedError(
+                f"line {number} of the journal does not match its check",
+                path=path,
+                remedy="cut the journal off before that line to bring back what arrived before",
+            )
+        payloads.append(line[9:])
+    return payloads
+
+
+def _is_whole(line: bytes) -> bool:
+    check, _, payload = line.partition(b" ")
+    return check == b"%08x" % zlib.crc32(payload)
+
+
+def _read(path: str) -> bytes | None:
+    """Return the bytes of a journal, None where there is none; a link is not followed."""
     try:
-        text = Path(partial + SUFFIX).read_bytes()
+        fd = os.open(path, _READ)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _failure(partial + SUFFIX, error) from error
-    payloads = []
-    for number, line in enumerate(text.split(b"\n")[:-1], 1):
-        check, _, payload = line.partition(b" ")
-        if check != b"%08x" % zlib.crc32(payload):
-            raise DamagedError(
-                f"line {number} of the journal does not match its check",
-                path=partial + SUFFIX,
-                remedy="cut the journal off before that line to bring back what arrived before",
-            )
-        payloads.append(payload)
-    return payloads
+        if error.errno in (errno.ELOOP, errno.EMLINK):
+            raise _not_ours(path) from error
+        raise _failure(path, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _not_ours(path)
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise _failure(path, error) from error
+    finally:
+        os.close(fd)
+
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TORN = re.compile(rb'[0-9a-f]{8} \{"head": ')
 
 
 def _remove(path: str) -> None:
@@ -125,3 +195,12 @@ def _remove(path: str) -> None:
 
 def _failure(path: str, error: OSError) -> StorageError:
     return StorageError(f"journal: {error.strerror}", path=path, errno=error.errno, remedy="free some space")
+
+
+def _not_ours(path: str) -> StorageError:
+    return StorageError(
+        "the journal is a link or no file, and is not followed",
+        path=path,
+        errno=errno.ELOOP,
+        remedy="remove it, or recover from another folder",
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.saving import seal_partial
+from archive.engine.seal import seal_partial
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
 from archive.storage.journal import SUFFIX
 from archive.storage.partial import PartialFile

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import archive
-from tests.faults.scenes import LARGE, save
+from tests.faults.scenes import LARGE, consume, save
 
 PR_SET_PTRACER = 0x59616D61
 
@@ -55,7 +55,12 @@ def _save(path: str, version: int, size: int, options: dict[str, Any]) -> None:
     if options.pop("in_place", False):
         in_place(path, version, size)
         return
-    save(path, version, size, **options)
+    if "recover" in options:
+        archive.recover(path)
+    elif "consume" in options:
+        consume(path, options.pop("consume"), **options)
+    else:
+        save(path, version, size, **options)
 
 
 def child(request: dict[str, Any]) -> dict[str, Any]:

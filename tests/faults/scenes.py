@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,22 @@ def save(path: Path | str, version: int, size: int = SMALL, **options: Any) -> S
     return archive.save(
         content(version, size), path, metrics={"told": {"v": version}}, created=CREATED, **options
     )
+
+
+def layers() -> dict[str, np.ndarray[Any, Any]]:
+    """Return ten arrays that tell which they are by every element."""
+    return {f"layer{number}": np.full(300, number, "<f8") for number in range(10)}
+
+
+def consume(path: Path | str, arrived: int | None = None, **options: Any) -> SaveReport:
+    """Save `layers`, consuming them; with a number, fail after so many."""
+
+    def pairs() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        yield from itertools.islice(layers().items(), arrived)
+        if arrived is not None:
+            raise RuntimeError("no more")
+
+    return archive.save(pairs(), path, keep_input=False, created=CREATED, **options)
 
 
 def bytes_of(version: int, folder: Path, size: int = SMALL) -> bytes:
