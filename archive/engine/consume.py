@@ -71,9 +71,10 @@ class Consumption:
         for row in rows:
             self._take(row)
             self._since_collection += self._rows.forms[self._rows.form[row]].nbytes
-        if self._since_collection > self._gc_threshold:
-            gc.collect()
-            self._since_collection = 0
+            # Counted by array: the arrays of one batch may have several times the threshold.
+            if self._since_collection > self._gc_threshold:
+                gc.collect()
+                self._since_collection = 0
 
     def _entry(self, row: int, digests: list[bytes]) -> dict[str, Any]:
         rows = self._rows
