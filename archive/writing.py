@@ -52,12 +52,14 @@ def save(
     keep_input : bool, default True
         False takes every array out of its record, dict or list when it is written, so that memory falls
         as the file grows; iterators are written as they come. What a failed save consumed is in
-        ``NAME.partial`` (of a URL: in ``spool``), which the error names and `recover` opens.
+        ``NAME.partial`` (of a URL: in ``spool``), which the error names and `recover` opens. The file
+        of either is written to the disk as it grows: at most 64 MiB of it stay in the page cache.
     overwrite : bool, default True
         False raises ExistsError where a file is already there, also one that appears meanwhile.
     durable : bool, default True
-        Return only when the archive survives a power cut. False leaves the writing to the system; the
-        archive still appears complete or not at all, unless the machine stops.
+        Return only when the archive survives a power cut. False leaves the writing to the system (of
+        iterators and with ``keep_input=False`` that of the last 64 MiB); the archive still appears complete
+        or not at all, unless the machine stops.
     created : datetime or ISO 8601 str, optional
         Creation time; now if not given. Equal input and equal ``created`` give equal bytes.
     gc_threshold : int

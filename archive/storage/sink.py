@@ -23,6 +23,10 @@ __all__ = ["AtomicFile", "sync_file", "sync_folder"]
 MAX_VECTORS = 1024
 """Buffers in one system call (IOV_MAX on Linux)."""
 PUSH_BYTES = 64 << 20
+"""Bytes of a pushed file that stay in the page cache at most."""
+PUSH_STEP_BYTES = 16 << 20
+"""Bytes whose writing begins at once, so that the disk works while the next bytes are made: 2 GB take 2.4 s,
+and 3.0 s without (medians of 5)."""
 _NO_PREALLOCATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 _REMEDIES = {
     errno.ENOSPC: "free some space: nothing was published",
@@ -49,8 +53,8 @@ class AtomicFile:
     durable : bool
         True: `publish` returns when the file and its name survive a power cut.
     push : bool
-        Have the system write what it was given as we go: for files larger than memory, whose dirty
-        pages would fill it, and whose final sync would have all of them to write.
+        Write to the disk as the file grows, and keep no more than 64 MiB of the file in the page cache: for
+        files larger than memory.
 
     Raises
     ------
@@ -117,16 +121,6 @@ class AtomicFile:
         except OSError as error:
             raise self._failure("cannot cut the file to its length", error) from error
 
-    def push(self, offset: int, nbytes: int) -> None:
-        """Ask the system to write a range now rather than later, and to forget it afterwards.
-
-        Without it a model larger than memory fills the page cache with dirty pages, and the final sync
-        has all of them to write.
-        """
-        advise = getattr(os, "posix_fadvise", None)
-        if advise is not None:
-            advise(self._fd, offset, nbytes, os.POSIX_FADV_DONTNEED)
-
     def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
         """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
         if len(buffers) > MAX_VECTORS:
@@ -140,11 +134,11 @@ class AtomicFile:
             nbytes -= count
             if nbytes:
                 buffers = _skip(buffers, count)
-        advise = getattr(os, "posix_fadvise", None)
-        if self._push and advise is not None and offset - self._pushed >= PUSH_BYTES:
-            # on dirty pages this starts their writing; what is clean by then is forgotten
-            advise(self._fd, self._pushed, offset - self._pushed, os.POSIX_FADV_DONTNEED)
-            self._pushed = offset - PUSH_BYTES // 2  # once more over what was dirty this time
+        if self._push:
+            try:
+                self._push_to(offset)
+            except OSError as error:
+                raise self._failure("syncing what was written failed", error) from error
 
     def fileno(self) -> int:
         """Return the file descriptor, which stays ours to close."""
@@ -214,6 +208,23 @@ class AtomicFile:
         # of a save interrupted before its own clean-up began, or a writer whose block was never entered
         if getattr(self, "_fd", -1) >= 0:
             self.discard()
+
+    def _push_to(self, end: int) -> None:
+        """Write to the disk what lies before ``end``, in whole steps, and drop it from the page cache.
+
+        Advice begins to write dirty pages and drops clean pages, so that pages under way stay: after advice
+        alone 600 to 1,500 of 2,048 MB stayed. The sync waits for them. `sync_file_range` would wait for less,
+        but does nothing on overlayfs, the file system of containers.
+        """
+        advise = getattr(os, "posix_fadvise", None)  # macOS has none
+        if advise is None:
+            return
+        while end - self._pushed >= PUSH_STEP_BYTES:
+            advise(self._fd, self._pushed, PUSH_STEP_BYTES, os.POSIX_FADV_DONTNEED)
+            self._pushed += PUSH_STEP_BYTES
+            if self._pushed % PUSH_BYTES == 0:
+                os.fdatasync(self._fd)
+                advise(self._fd, self._pushed - PUSH_BYTES, PUSH_BYTES, os.POSIX_FADV_DONTNEED)
 
     def _take_slot(self) -> tuple[str, int]:
         """Return the path of a temporary file that is ours alone, and its descriptor."""

@@ -7,6 +7,7 @@ tell in shared memory, without a system call, how many arrays they have taken.
 
 from __future__ import annotations
 
+import errno
 import functools
 import gc
 import json
@@ -35,6 +36,7 @@ from archive.errors import (
 )
 from archive.records import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from archive.storage.journal import read_journal
+from archive.storage.sink import PUSH_BYTES
 from tests.faults import forge as forging
 from tests.faults.conftest import ROOT, Forge, environment
 from tests.faults.scenes import CREATED, SMALL, fd_count, litter
@@ -72,6 +74,11 @@ def tied() -> dict[str, NDArray]:
     """Return the same with tied ones between."""
     made = content()
     return {**made, "large again": made["large"], "last again": made["last"], "end": np.zeros(2)}
+
+
+def large() -> dict[str, NDArray]:
+    """Return arrays of more bytes than a pushed file keeps in the page cache."""
+    return {f"{number}": np.full(PUSH_BYTES // 4, number, "u1") for number in range(6)}
 
 
 def pairs(made: dict[str, NDArray]) -> Iterator[tuple[str, NDArray]]:
@@ -413,7 +420,7 @@ def _told_pairs() -> Iterator[tuple[str, NDArray]]:
 def forged_save(path: str, version: int, size: int, options: dict[str, Any]) -> None:
     """Do what the forge's child does here."""
     how = options.pop("how")
-    given = _told_pairs() if how == "generator" else Told(tied())
+    given = _told_pairs() if how == "generator" else Told(wanted_of(how))
     consume(given, Path(path), **options)
 
 
@@ -455,7 +462,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wanted_of(how: str) -> dict[str, NDArray]:
-    return content() if how == "generator" else tied()
+    return {"generator": content, "dict": tied, "large": large}[how]()
 
 
 def check_after(path: Path, how: str, taken: int, new: bytes) -> str:
@@ -614,6 +621,22 @@ def test_refuse_every_call(
     """L3: ENOSPC and EIO at every call of a consuming save."""
     outcomes = refuse(forge, path, told, how, ("ENOSPC", "EIO"), None)
     figures(f"P7 {how}: {outcomes.total()} refused calls, {dict(outcomes)}")
+
+
+@pytest.mark.slow
+@pytest.mark.tools
+@pytest.mark.parametrize("durable", [True, False])
+def test_refuse_the_sync_of_a_growing_file(forge: Forge, path: Path, told: Path, durable: bool) -> None:
+    """L3: no later sync would tell what the disk refused while the file grew."""
+    new = bytes_after(path, "large")
+    options = {"how": "large", "durable": durable}
+    renew(path)
+    inject = ["--trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"]
+    answer = forge(path, 2, options=options, strace=inject)
+    assert answer["error"] == "StorageError", answer
+    assert answer["errno"] == errno.EIO, answer
+    assert f"{path}.partial" in answer["text"], answer
+    assert check_after(path, "large", told.read_bytes()[0], new) == "old + some"
 
 
 @pytest.mark.slow
