@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import gc
+import signal
 
 from hypothesis import settings
 
@@ -8,6 +9,10 @@ from hypothesis import settings
 # Built on the profile that hypothesis itself chose, which is a reproducible one where CI is set.
 settings.register_profile("fedarchive", settings(deadline=None))
 settings.load_profile("fedarchive")
+
+# A shell has what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
