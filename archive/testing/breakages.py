@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from archive.errors import ArchiveError, HostileFileError, TruncatedError, VersionError
-from archive.format.constants import ALIGN, DATA_AT, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
+from archive.format.constants import ALIGN, DATA_AT, FOOTER_BYTES, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
 from archive.testing.crafting import Crafted
 
 __all__ = ["BREAKAGES", "Breakage", "Choose"]
@@ -526,9 +526,7 @@ def _plural(choose: Choose, name: str, *wrong: Any) -> list[Any]:
 @_breaks("FOOTER-2", "belongs to a file of", TruncatedError)
 def file_bytes(crafted: Crafted, choose: Choose) -> None:
     """Have another length than the file has."""
-    length = len(crafted.copy().assemble())  # parts that were put together anew may have another than before
-    found = _other(choose, int.from_bytes(crafted.footer[24:32], "little"), U64)
-    crafted.footer[24:32] = (found + (found == length)).to_bytes(8, "little")
+    _change_footer(crafted, choose, 24)
 
 
 @_breaks("FOOTER-3", "footer's fields contradict|flag or reserved field")
@@ -541,10 +539,7 @@ def footer_constants(crafted: Crafted, choose: Choose) -> None:
 @_breaks("FOOTER-4", "footer's fields contradict")
 def footer_places(crafted: Crafted, choose: Choose) -> None:
     """Have metadata or index elsewhere."""
-    at = 40 + 8 * choose(0, 3)
-    right = int.from_bytes(crafted.footer[at : at + 8], "little")
-    crafted.assemble()
-    crafted.footer[at : at + 8] = _other(choose, right, U64).to_bytes(8, "little")
+    _change_footer(crafted, choose, 40 + 8 * choose(0, 3))
 
 
 @_breaks("FOOTER-5", "footer's fields contradict")
@@ -558,6 +553,16 @@ def superblock(crafted: Crafted, choose: Choose) -> None:
 def major(crafted: Crafted, choose: Choose) -> None:
     """Have another major version."""
     crafted.footer[8:12] = _other(choose, 1, U32).to_bytes(4, "little")
+
+
+def _change_footer(crafted: Crafted, choose: Choose, at: int) -> None:
+    """Have another number in the footer than the archive had, and than it has once put together anew."""
+    old, new = (
+        int.from_bytes(footer[at : at + 8], "little")
+        for footer in (crafted.footer, crafted.copy().assemble()[-FOOTER_BYTES:])
+    )
+    found = _other(choose, old, U64)
+    crafted.footer[at : at + 8] = (found + (found == new)).to_bytes(8, "little")
 
 
 def _other(choose: Choose, right: int, most: int) -> int:

@@ -58,6 +58,18 @@ def test_each_rule_once(folder: Path, breakage: object) -> None:
     require_named(folder, BrokenArchive(breakage, crafted.assemble()))
 
 
+@pytest.mark.parametrize("name", ["file_bytes", "footer_places"])
+def test_no_distance_draws_the_right_number(folder: Path, name: str) -> None:
+    """Parts that are put together anew may have another length than before: it is not drawn either."""
+    breakage = next(found for found in BREAKAGES if found.change.__name__ == name)
+    sample = Crafted(write_sample(folder / "sample.h5"))
+    place = [3] if name == "footer_places" else []  # of the index: its length
+    for distance in range(1, 65):
+        crafted, drawn = sample.copy(), iter([*place, distance, 1, 0, 0, 0])  # the last: the first of four
+        breakage.change(crafted, lambda low, high, drawn=drawn: next(drawn))
+        require_named(folder, BrokenArchive(breakage, crafted.assemble()))
+
+
 def require_named(folder: Path, broken: BrokenArchive) -> None:
     path = folder / "broken.h5"
     path.write_bytes(broken.data)
