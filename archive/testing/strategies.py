@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +106,20 @@ def records() -> st.SearchStrategy[archive.RecordSet | archive.RecordDict]:
     return st.builds(archive.RecordSet, *kinds) | flat.map(archive.RecordDict)
 
 
-@dataclass(frozen=True, slots=True)
 class BrokenArchive:
     """An archive that breaks one rule, all its digests right."""
 
-    breakage: Breakage
-    """The rule, and what is said of it."""
-    data: bytes = field(repr=False)
-    """The whole file."""
+    # Not a dataclass: hypothesis reports all fields of one, and warns of their length instead of the failure.
+    __slots__ = ("breakage", "data")
+
+    def __init__(self, breakage: Breakage, data: bytes) -> None:
+        self.breakage = breakage
+        """The rule, and what is said of it."""
+        self.data = data
+        """The whole file."""
+
+    def __repr__(self) -> str:
+        return f"BrokenArchive({self.breakage.name}, {len(self.data)} bytes)"
 
 
 @st.composite

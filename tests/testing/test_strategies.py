@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 import archive
 from archive.testing.breakages import BREAKAGES
@@ -49,6 +49,19 @@ def test_any_broken_rule_is_named(folder: Path, broken: BrokenArchive) -> None:
 @settings(max_examples=20_000, suppress_health_check=[HealthCheck.too_slow])
 def test_any_broken_rule_is_named_at_length(folder: Path, broken: BrokenArchive) -> None:
     require_named(folder, broken)
+
+
+def test_a_failure_names_the_rule_and_not_the_bytes() -> None:
+    """Hypothesis shows every field of a dataclass, and warns where that is long: instead of the failure."""
+
+    @given(broken=broken_archives())
+    @settings(max_examples=1, database=None, phases=[Phase.generate])
+    def fail(broken: BrokenArchive) -> None:
+        raise AssertionError("as it should")
+
+    with pytest.raises(AssertionError, match="as it should") as caught:
+        fail()
+    assert "data=" not in "".join(getattr(caught.value, "__notes__", []))
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
