@@ -3,6 +3,7 @@
 import gc
 import signal
 
+import pytest
 from hypothesis import settings
 
 # A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
@@ -13,6 +14,17 @@ settings.load_profile("fedarchive")
 # A shell has what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+SLOW_SECONDS = 900
+"""Of one slow test, where it has no marker of its own: the longest take a minute, on a busy machine five."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more time than the quick ones' 120 seconds."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 def pytest_collection_finish() -> None:

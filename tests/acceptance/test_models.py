@@ -200,7 +200,6 @@ def test_mapping_1_1_gigabytes_takes_no_memory(
         [sys.executable, "-c", MAPPED, str(tmp_path / "big.h5"), verify, str(tmp_path / "warm.h5")],
         capture_output=True,
         text=True,
-        timeout=110,
         check=True,
     )
     (tmp_path / "big.h5").unlink()

@@ -547,7 +547,6 @@ def test_kill_at_some_calls(forge: Forge, path: Path, told: Path, how: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.tools
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["dict", "generator"])
 @pytest.mark.parametrize("durable", [True, False])
 def test_kill_at_every_call(
@@ -613,7 +612,6 @@ def test_refuse_some_calls(forge: Forge, path: Path, told: Path, how: str) -> No
 
 @pytest.mark.slow
 @pytest.mark.tools
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["dict", "generator"])
 def test_refuse_every_call(
     forge: Forge, path: Path, told: Path, how: str, figures: Callable[[str], None]

@@ -63,7 +63,7 @@ def results(crowd: Players) -> list[dict[str, Any]]:
     [
         pytest.param(2, 300, marks=pytest.mark.slow),
         (4, 40),
-        pytest.param(4, 3000, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param(4, 3000, marks=pytest.mark.slow),
     ],
 )
 def test_writers_and_readers(

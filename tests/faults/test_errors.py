@@ -90,7 +90,6 @@ def test_one_errno_at_every_call(
 
 @pytest.mark.slow
 @pytest.mark.tools
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 def test_every_errno_at_every_call(
     forge: Forge, tmp_path: Path, workload: Workload, figures: Callable[[str], None]

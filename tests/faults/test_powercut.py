@@ -204,9 +204,7 @@ def cut_everywhere(steps: list[Step], old: bytes, new: bytes, each: int) -> Coun
     return found
 
 
-@pytest.mark.parametrize(
-    "each", [400, pytest.param(8000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
-)
+@pytest.mark.parametrize("each", [400, pytest.param(8000, marks=pytest.mark.slow)])
 def test_power_cut(forge: Forge, tmp_path: Path, each: int, figures: Callable[[str], None]) -> None:
     """L2: NEW once save returned, else OLD or NEW; in place and without fsync, archives are lost."""
     old, new = bytes_of(1, tmp_path, ELEMENTS), bytes_of(2, tmp_path, ELEMENTS)
