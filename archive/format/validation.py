@@ -194,7 +194,7 @@ def _validate_places(index: Index, data_end: int) -> None:
         offsets, ends = offset[stored], ends[stored]
     if len(offsets) and (
         offsets[0] < DATA_AT
-        or np.bitwise_or.reduce(offsets) & (ALIGN - 1)
+        or int(np.bitwise_or.reduce(offsets)) % ALIGN
         or _broken(ends < offsets)
         or _broken(offsets[1:] < ends[:-1])
         or ends[-1] > data_end
