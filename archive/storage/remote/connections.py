@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+import fsspec.asyn
 
 from archive.storage.remote.retry import Fault, Kind
 
@@ -22,6 +23,10 @@ READ_SECONDS = 20
 _UNREACHABLE: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
 if hasattr(aiohttp, "ConnectionTimeoutError"):  # aiohttp 3.10
     _UNREACHABLE += (aiohttp.ConnectionTimeoutError,)
+
+
+# fsspec before 2025.3.1 hands the child of a fork its parent's loop, which no thread runs there
+os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
 
 
 class Instances:
