@@ -28,6 +28,7 @@ __all__ = [
     "npy_dtype",
     "npy_header",
     "parse_dtype",
+    "parse_literal",
     "split_npy",
 ]
 
@@ -68,6 +69,12 @@ ML_DTYPES = frozenset(
 _GROWTH_DIGITS = 21
 _ALIGN = 64
 _UNSOUND_UNIT = re.compile(r"\[(?!(?:[1-9][0-9]*)?[A-Za-z]+\])")
+_STRING = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_CHAINED = re.compile(r"""[-+*/%@.<>=&|^~#]|[\w'")\]}]\s*[(\[{]|[fr]['"]""", re.IGNORECASE)
+"""Operators, attributes, calls, subscripts, f-strings, comments: no type or header is spelled with them."""
+_LONG = re.compile(r"(U?)[ +]*(-|[0-9]{9,})")
+_MAX_ITEM_BYTES = (1 << 31) - 1
+"""numpy's limit of one element; numpy 1 reads a longer one modulo 2**32, and ``S-5`` as -5 bytes."""
 
 
 def dtype_name(dtype: DType) -> str:
@@ -126,8 +133,8 @@ def parse_dtype(text: str) -> DType:
     if not text or len(text) > MAX_NPY_HEADER:
         raise UnsupportedDtypeError(f"{text[:80]!r} names no dtype")
     try:
-        spelled: Any = ast.literal_eval(text) if text[0] in "[{(" else text
-        _require_sound_units(spelled)
+        spelled: Any = parse_literal(text) if text[0] in "[{(" else text
+        _require_sound_numbers(spelled)
         dtype: DType = np.dtype(spelled)
     except (
         TypeError,
@@ -144,37 +151,62 @@ def parse_dtype(text: str) -> DType:
     return dtype
 
 
+def parse_literal(text: str) -> Any:
+    """Return what the text of a structured type or of a ``.npy`` header spells.
+
+    `ast.literal_eval` would refuse ``1+1+1`` as well, but Python 3.10 first builds a tree as deep as the
+    operators are many: on a thread with a small stack the process ends.
+
+    Raises
+    ------
+    ValueError, SyntaxError, RecursionError, MemoryError
+        The text is no literal of names, numbers, lists, tuples and dicts.
+
+    Examples
+    --------
+    >>> parse_literal("[('a', '<f4', (2,))]")
+    [('a', '<f4', (2,))]
+    """
+    if _CHAINED.search(_STRING.sub("''", text)):
+        raise ValueError(f"{text[:80]!r} is more than a literal")
+    return ast.literal_eval(text)
+
+
 def from_descr(descr: Any) -> DType:
-    """Return the type that a ``.npy`` header's descr spells, taken apart by `ast.literal_eval`.
+    """Return the type that a ``.npy`` header's descr spells, taken apart by `parse_literal`.
 
     Raises
     ------
     ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError
         Whatever numpy makes of one that it does not know.
     """
-    _require_sound_units(descr)
+    _require_sound_numbers(descr)
     return np.lib.format.descr_to_dtype(descr)
 
 
-def _require_sound_units(spelled: Any) -> None:
-    """Raise ValueError for a multiple of 0, or any fraction, of a unit of time.
+def _require_sound_numbers(spelled: Any) -> None:
+    """Raise ValueError for numbers that numpy would take without a look.
 
-    numpy divides by them, in np.dtype("M8[s/0]") or when np.dtype("M8[0s]") is compared: SIGFPE.
+    A multiple of 0, or any fraction, of a unit of time: numpy divides by them, in np.dtype("M8[s/0]") or when
+    np.dtype("M8[0s]") is compared: SIGFPE. An element of less than 0 bytes, or of more than numpy's limit.
     """
     if isinstance(spelled, str):
         if _UNSOUND_UNIT.search(spelled):
             raise ValueError(f"{spelled[:80]!r} has no unit of time")
+        for wide, number in _LONG.findall(spelled):
+            if number == "-" or int(number) * (4 if wide else 1) > _MAX_ITEM_BYTES:
+                raise ValueError(f"{spelled[:80]!r} has an element of no possible size")
     elif isinstance(spelled, dict):
         for key, part in spelled.items():
             if key not in ("names", "titles"):
-                _require_sound_units(part)
+                _require_sound_numbers(part)
     elif isinstance(spelled, list):
         for part in spelled:
             # the first of a member's tuple is its name
-            _require_sound_units(part[1:] if isinstance(part, tuple) else part)
+            _require_sound_numbers(part[1:] if isinstance(part, tuple) else part)
     elif isinstance(spelled, tuple):
         for part in spelled:
-            _require_sound_units(part)
+            _require_sound_numbers(part)
 
 
 def npy_dtype(dtype: DType) -> DType:
@@ -259,7 +291,7 @@ def split_npy(data: bytes | memoryview, *, exact: bool = True) -> NpyLayout:
         raise ValueError("the .npy header is longer than its bytes")
     try:
         text = bytes(data[8 + width : start]).decode("utf-8" if head[6] == 3 else "latin1")
-        fields = ast.literal_eval(text.strip())
+        fields = parse_literal(text.strip())
         shape, fortran = fields["shape"], fields["fortran_order"]
         dtype = from_descr(fields["descr"])
     except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError, KeyError, IndexError) as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -99,6 +101,9 @@ NO_TYPES = [
     *("M8[0ns]", "<M8[+0s]", "m8[ 0s]", "M8[s/0]", "datetime64[7s/0]", "M8[s/4294967296]", "M8[-1s]"),
     *("f4,M8[s/0]", "[('a', 'M8[s/0]')]", "[('a', [('b', '<m8[0s]', (2,))])]", "('M8[s/0]', (2,))"),
     *("{'names': ['a'], 'formats': ['M8[s/0]']}", "{'a': ('M8[0s]', 0)}"),
+    # numpy 1 reads these modulo 2**32, or as less than nothing
+    *("S4294967297", "U536870912", "<U1073741825", "V2147483648", "i4294967300", "f4,V4294967300"),
+    *("|S-5", "V-1", "<U-1", "('V4294967300', (2,))", "[('a', '<f4'), ('b', '|V4294967300')]"),
 ]
 
 
@@ -106,6 +111,36 @@ NO_TYPES = [
 def test_what_names_no_type(text: str) -> None:
     with pytest.raises(UnsupportedDtypeError):
         parse_dtype(text)
+
+
+CHAINS = ["1+" * 60_000 + "1", "a" + ".a" * 60_000, "a" + "()" * 60_000, "a" + "[0]" * 40_000]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=["sum", "attributes", "calls", "subscripts"])
+def test_a_small_stack_is_enough_for_a_long_text(chain: str) -> None:
+    """In Python 3.10 the parser nests as deep as the operators are many."""
+    program = (
+        "import sys, threading; from archive.dtypes import *; from archive.errors import *\n"
+        "def parse():\n"
+        "    try: parse_dtype(sys.stdin.read())\n"
+        "    except UnsupportedDtypeError: print('refused')\n"
+        "threading.stack_size(256 << 10)\n"
+        "thread = threading.Thread(target=parse); thread.start(); thread.join()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=f"[{chain}]", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+
+
+ODD_NAMES = ["a.b-c", "f(x)[0]", "#", "'", '"', "\\", "f'", "\\'[", "\n'", "a\tb", "\u00e9", "x" * 300]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
+def test_names_of_members_may_be_anything(name: str) -> None:
+    dtype = np.dtype([(name, "<f4"), ("b", "<i4", (2,))])
+    assert parse_dtype(dtype_name(dtype)) == dtype
+    assert split_npy(saved(np.zeros(3, dtype))).dtype == dtype
 
 
 def canary() -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import MAX_NPY_HEADER, dtype_name, from_descr, is_ml_dtype, parse_dtype
+from archive.dtypes import MAX_NPY_HEADER, dtype_name, from_descr, is_ml_dtype, parse_dtype, parse_literal
 from archive.errors import HostileFileError, UnsupportedDtypeError
 from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
@@ -103,7 +102,7 @@ def _parse_description(text: str) -> DType | None:
     """
     try:
         if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:
-            dtype = from_descr(ast.literal_eval(text))
+            dtype = from_descr(parse_literal(text))
         else:
             dtype = parse_dtype(text)
         spelled = describe_dtype(dtype)
