@@ -30,7 +30,7 @@ from archive.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from archive.checkpoints import CheckpointStore, table
-    from archive.engine.archive import Archive
+    from archive.engine.read.handle import Archive
     from archive.reading import load, open
     from archive.records import (
         GC_THRESHOLD,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         SType,
         array_from_numpy,
     )
-    from archive.upkeep import mean, recover, reindex, verify
+    from archive.tools.upkeep import mean, recover, reindex, verify
     from archive.writing import create, save
 
 __all__ = [
@@ -79,12 +79,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Archive": "archive.engine.archive",
+    "Archive": "archive.engine.read.handle",
     "CheckpointStore": "archive.checkpoints",
     "table": "archive.checkpoints",
     **dict.fromkeys(("load", "open"), "archive.reading"),
     **dict.fromkeys(("create", "save"), "archive.writing"),
-    **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.upkeep"),
+    **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.tools.upkeep"),
 }
 """Where a name is found that is not in ``archive.records``."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from archive.engine.archive import Archive
-from archive.engine.containers import Records
 from archive.engine.progress import Bar, Progress
-from archive.engine.reader import open_reader
+from archive.engine.read.containers import Records
+from archive.engine.read.handle import Archive
+from archive.engine.read.reader import open_reader
 from archive.storage.url import URL, Cache, local_path, parse_url
 
 __all__ = ["load", "open"]
@@ -83,7 +83,7 @@ def open(
     _one_of("access", access, ("auto", "mmap", "pread"))
     location = parse_url(url, storage_options, cache)
     if foreign:
-        from archive.engine.foreign import open_foreign  # for files that are no archives: 10 ms
+        from archive.engine.foreign.open import open_foreign  # for files that are no archives: 10 ms
 
         return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
@@ -135,7 +135,7 @@ def load(
     location = parse_url(url, storage_options, cache)
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one str")
-    from archive.engine.load import load_records  # 2 ms that opening does without
+    from archive.engine.read.load import load_records  # 2 ms that opening does without
 
     reader = open_reader(location, access="pread", verify="first")
     try:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from archive.engine.create import ArchiveWriter
-from archive.engine.inputs import gather
-from archive.engine.plan import timestamp
 from archive.engine.progress import Bar, Progress
 from archive.engine.report import SaveReport
-from archive.engine.saving import SaveOptions, save_inputs
+from archive.engine.write.create import ArchiveWriter
+from archive.engine.write.inputs import gather
+from archive.engine.write.plan import timestamp
+from archive.engine.write.saving import SaveOptions, save_inputs
 from archive.records import GC_THRESHOLD
-from archive.storage.spool import Spool
+from archive.storage.remote.staging import Spool
 from archive.storage.url import URL, parse_url
 
 __all__ = ["create", "save"]

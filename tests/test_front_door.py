@@ -101,8 +101,8 @@ def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_pat
     archive.save({"w": np.arange(6.0)}, file)
     loaded = modules_loaded_by(f"import archive; handle = archive.open({str(file)!r}); {asked}")
     ours = {name for name in loaded if name.startswith("archive.")}
-    assert "archive.engine.reader" in ours
-    for package in ("archive.hdf5", "archive.storage.remote", "archive.cli"):
+    assert "archive.engine.read.reader" in ours
+    for package in ("archive.hdf5", "archive.storage.remote.clients", "archive.cli"):
         assert not {name for name in ours if f"{name}.".startswith(f"{package}.")}
     assert not ours & {f"archive.engine.{name}" for name in ("load", "verify", "foreign", "saving", "forms")}
     assert not ours & {f"archive.storage.{name}" for name in ("sink", "spool", "upload", "store", "cache")}

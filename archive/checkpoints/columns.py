@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from archive.engine.reader import Reader, open_reader
+from archive.engine.read.reader import Reader, open_reader
 from archive.errors import HostileFileError, ReplacedError
 from archive.format.constants import KIND_ARRAYS, KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value, decode_value

@@ -8,10 +8,10 @@ from typing import Any
 
 from archive import reading
 from archive.checkpoints.columns import read_reader
-from archive.checkpoints.layout import CHECKPOINT, client_path, unspell
-from archive.engine.archive import Archive
-from archive.engine.containers import record_values
-from archive.engine.reader import Reader, open_reader, read_source
+from archive.checkpoints.paths import CHECKPOINT, client_path, unspell
+from archive.engine.read.containers import record_values
+from archive.engine.read.handle import Archive
+from archive.engine.read.reader import Reader, open_reader, read_source
 from archive.engine.report import VerifyReport
 from archive.errors import (
     DamagedError,
@@ -23,7 +23,7 @@ from archive.errors import (
 )
 from archive.format.constants import KIND_CONFIGS
 from archive.records import RecordSet
-from archive.storage.source import Source
+from archive.storage.local.source import Source
 from archive.storage.url import parse_url
 
 __all__ = [

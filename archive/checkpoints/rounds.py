@@ -11,7 +11,7 @@ from typing import Any
 from archive import writing
 from archive.checkpoints.background import side_by_side
 from archive.checkpoints.columns import Row, read_row
-from archive.checkpoints.layout import client_path, parse_client, parse_round, round_path, spell, unspell
+from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, spell, unspell
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import (
     DAMAGE,
@@ -24,9 +24,8 @@ from archive.checkpoints.roundfile import (
     read_clients,
     round_marks,
 )
-from archive.engine.archive import Archive
+from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
-from archive.engine.sweep import sweep
 from archive.errors import (
     ArchiveError,
     DamagedError,
@@ -48,6 +47,7 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.url import URL, parse_url
+from archive.tools.gc import sweep
 
 __all__ = ["Rounds"]
 

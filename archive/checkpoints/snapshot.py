@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.engine.inputs import Inputs, RecordInput, gather, plain_array, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, gather, plain_array, source_of
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
 from archive.records.payload import BytesPayload

@@ -10,7 +10,7 @@ from typing import Any
 
 from archive import reading, writing
 from archive.checkpoints.background import Background, side_by_side
-from archive.checkpoints.layout import (
+from archive.checkpoints.paths import (
     client_path,
     context_path,
     require_name,
@@ -24,7 +24,7 @@ from archive.checkpoints.roundfile import DAMAGE, RoundReport
 from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.snapshot import take_snapshot
 from archive.checkpoints.tables import Table, history_of
-from archive.engine.archive import Archive
+from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, MissingError
 from archive.records import Context

@@ -13,7 +13,7 @@ from archive.cli.options import age
 from archive.cli.text import columns, print_json, printable, size
 
 if TYPE_CHECKING:
-    from archive.storage.cachefolder import CacheEntry
+    from archive.storage.remote.cachefolder import CacheEntry
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -47,7 +47,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List or remove."""
-    from archive.storage.cachefolder import clear_cache, list_cache
+    from archive.storage.remote.cachefolder import clear_cache, list_cache
     from archive.storage.url import parse_cache
 
     folder = parse_cache(True if arguments.dir is None else arguments.dir)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import archive
 from archive.cli.exits import DAMAGED, OK
-from archive.cli.listing import list_arrays
+from archive.cli.ls import list_arrays
 from archive.cli.text import columns, print_json, printable, shape, size
 from archive.errors import (
     DamagedError,

@@ -42,7 +42,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sweep one folder."""
-    from archive.engine.sweep import sweep
+    from archive.tools.gc import sweep
 
     removed = sweep(
         arguments.path,

@@ -11,7 +11,7 @@ from archive.cli.options import define_options, options_for
 from archive.cli.text import columns, print_json, printable, size
 
 if TYPE_CHECKING:
-    from archive.engine.archive import Info
+    from archive.engine.read.handle import Info
 
 __all__ = ["DESCRIPTION", "define", "list_records", "record_line", "run"]
 

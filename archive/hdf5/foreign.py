@@ -3,7 +3,7 @@
 The only module that imports h5py. It runs as a process of its own, ``python -m archive.hdf5.foreign FILE_FD
 SPOOL_FD``, because libhdf5 "is not designed to handle maliciously crafted files safely" (its own security
 page): a crash, a loop or a bomb ends this process and not the caller's. The listing goes to stdout as one
-JSON object, as `archive.engine.listing` reads it; what cannot be mapped in place is decoded into the spool.
+JSON object, as `archive.engine.foreign.listing` reads it; what cannot be mapped in place is decoded into the spool.
 """
 
 from __future__ import annotations

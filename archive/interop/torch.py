@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from archive import reading, writing
 from archive.dtypes import dtype_name
-from archive.engine.containers import Records
+from archive.engine.read.containers import Records
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
-from archive.interop.values import Arrays, NotStateError, decode, encode
+from archive.interop.statevalues import Arrays, NotStateError, decode, encode
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict, SType
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements

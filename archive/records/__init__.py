@@ -17,7 +17,7 @@ from archive.records.recordset import Record, RecordSet
 from archive.records.shape import Shape
 from archive.records.stype import GC_THRESHOLD, SType
 from archive.records.typeddict import TypedDict
-from archive.records.values import ConfigRecord, ConfigsRecord, MetricRecord, MetricsRecord
+from archive.records.valuerecord import ConfigRecord, ConfigsRecord, MetricRecord, MetricsRecord
 
 __all__ = [
     "GC_THRESHOLD",

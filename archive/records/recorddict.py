@@ -10,7 +10,7 @@ from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
 from archive.records.recordset import Record, drain_records, require_record_key
 from archive.records.typeddict import TypedDict
-from archive.records.values import ConfigRecord, MetricRecord
+from archive.records.valuerecord import ConfigRecord, MetricRecord
 
 __all__ = ["KindView", "RecordDict"]
 

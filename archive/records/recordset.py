@@ -9,7 +9,7 @@ from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
 from archive.records.payload import release_of
 from archive.records.typeddict import TypedDict
-from archive.records.values import ConfigRecord, MetricRecord
+from archive.records.valuerecord import ConfigRecord, MetricRecord
 
 __all__ = ["Record", "RecordSet", "drain_records", "require_record_key"]
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archive.errors import MissingError, StorageError
+from archive.storage.local.slots import remove_stale
+from archive.storage.local.source import FileSource, Source
 from archive.storage.location import locate_source, locate_store
-from archive.storage.slots import remove_stale
-from archive.storage.source import FileSource, Source
-from archive.storage.store import Entry
+from archive.storage.remote.objectstore import Entry
 from archive.storage.url import URL, parse_url
 
 __all__ = [

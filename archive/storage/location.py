@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from archive.errors import UnsupportedURLError
-from archive.storage.source import Source, open_source
+from archive.storage.local.source import Source, open_source
 from archive.storage.url import Location
 
 if TYPE_CHECKING:
-    from archive.storage.partial import PartialFile
-    from archive.storage.spool import Spool
-    from archive.storage.store import ObjectStore
+    from archive.storage.local.partial import PartialFile
+    from archive.storage.remote.objectstore import ObjectStore
+    from archive.storage.remote.staging import Spool
 
 __all__ = ["Sink", "locate_partial", "locate_sink", "locate_source", "locate_store"]
 
@@ -63,9 +63,9 @@ def locate_source(location: Location, access: str) -> Source:
         return open_source(location.path, access)
     store, path = locate_store(location)
     if location.cache:
-        cache = importlib.import_module("archive.storage.cache")  # hashlib costs 4 ms
+        cache = importlib.import_module("archive.storage.remote.cachedsource")  # hashlib costs 4 ms
         return cast("Source", cache.CachedSource(store, path, location.cache, access))
-    from archive.storage.remotesource import RemoteSource
+    from archive.storage.remote.source import RemoteSource
 
     return RemoteSource(store, path)
 
@@ -89,9 +89,9 @@ def locate_sink(
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
-    from archive.storage.sink import AtomicFile
-    from archive.storage.spool import SpooledSink, parse_spool
-    from archive.storage.upload import PART_BYTES, RemoteSink
+    from archive.storage.local.sink import AtomicFile
+    from archive.storage.remote.staging import SpooledSink, parse_spool
+    from archive.storage.remote.upload import PART_BYTES, RemoteSink
 
     folder = parse_spool(spool)
     if not location.remote:
@@ -110,8 +110,8 @@ def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
-    from archive.storage.partial import PartialFile
-    from archive.storage.spool import SpooledPartialFile
+    from archive.storage.local.partial import PartialFile
+    from archive.storage.remote.staging import SpooledPartialFile
 
     if not location.remote:
         return PartialFile(location.path, overwrite=overwrite, durable=durable, push=True)
@@ -121,7 +121,7 @@ def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder
 
 def locate_store(location: Location) -> tuple[ObjectStore, str]:
     """Return the client of a remote location and the path there; its package is imported now."""
-    remote = importlib.import_module("archive.storage.remote")
+    remote = importlib.import_module("archive.storage.remote.clients")
     return cast("tuple[ObjectStore, str]", remote.open_store(location))
 
 

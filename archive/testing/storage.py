@@ -35,9 +35,9 @@ from archive.errors import (
     TruncatedError,
     UnsupportedURLError,
 )
+from archive.storage.local.source import Source
 from archive.storage.location import locate_source, locate_store
-from archive.storage.source import Source
-from archive.storage.store import ObjectStore, ObjectVersion
+from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 from archive.storage.url import Location, parse_url
 
 __all__ = ["Root", "SinkTests", "SourceTests", "StorageTests", "StoreTests"]

@@ -82,7 +82,7 @@ class FedArchive(Peer):
                 yield key, array.numpy(copy=False)
 
     def forget(self) -> None:
-        importlib.import_module("archive.engine.schema").forget_schemas()
+        importlib.import_module("archive.engine.write.schema").forget_schemas()
         importlib.import_module("archive.format.recent").forget_indexes()
         for name in [name for name in sys.modules if name.startswith("archive.") and name not in _ELEMENTS]:
             for kept in vars(sys.modules[name]).values():

@@ -30,7 +30,7 @@ def main() -> None:
     os.environ["FEDARCHIVE_CLIENT"] = task["client"]
     import archive
     from archive.storage.location import locate_store
-    from archive.storage.upload import UNDER_WAY
+    from archive.storage.remote.upload import UNDER_WAY
     from archive.storage.url import parse_url
 
     where = Where(**task["where"])

@@ -83,7 +83,7 @@ def test_result(made, name: str, arrays) -> None:
 
 
 def test_each_run_meets_a_schema_for_the_first_time(arrays, tmp_path) -> None:
-    kept = importlib.import_module("archive.engine.schema")._kept
+    kept = importlib.import_module("archive.engine.write.schema")._kept
     for name, left in (("fedarchive", 0), ("fedarchive again", 1)):
         kept.clear()
         peer = PEERS[name](tmp_path / name, SMOKE.entries)

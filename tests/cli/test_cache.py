@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.storage.cache import CachedSource
+from archive.storage.remote.cachedsource import CachedSource
 from tests.cli.conftest import Run
 from tests.storage.folderstore import FolderStore, reach
 

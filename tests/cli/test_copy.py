@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import archive
-import archive.upkeep
+import archive.tools.upkeep
 from archive.cli.dispatch import main
 from tests.storage.folderstore import FolderStore, reach
 
@@ -33,7 +33,7 @@ def test_there_and_back(saved: Path, store: FolderStore, capsys: pytest.CaptureF
 
 
 def test_memory(saved: Path) -> None:
-    archive.upkeep.copy(saved, "memory://cp/a.h5")
+    archive.tools.upkeep.copy(saved, "memory://cp/a.h5")
     assert archive.verify("memory://cp/a.h5").ok
 
 
@@ -79,7 +79,7 @@ def test_options_reach_the_client(
         told.append((location.path, dict(location.options)))
         return store, location.path.partition("://")[2]
 
-    monkeypatch.setattr("archive.storage.remote.open_store", open_store)
+    monkeypatch.setattr("archive.storage.remote.clients.open_store", open_store)
     line = ["cp", str(saved), "folder://a.h5", "-o", "anon=true", "--out-option", "endpoint_url=http://x:1"]
     assert main(line) == 0
     assert told == [("folder://a.h5", {"anon": True, "endpoint_url": "http://x:1"})]

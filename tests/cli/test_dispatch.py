@@ -62,7 +62,7 @@ def test_help_loads_neither_engine_nor_numpy(environment: dict[str, str]) -> Non
     import sys
     from archive.cli import main
     main(["demo", "--help"])
-    heavy = {"numpy", "h5py", "archive.reading", "archive.engine.archive", "archive.cli.training"}
+    heavy = {"numpy", "h5py", "archive.reading", "archive.engine.read.handle", "archive.cli.training"}
     sys.exit(" ".join(heavy & set(sys.modules)))
     """
     # -S: site packages may load numpy by themselves in an editable install

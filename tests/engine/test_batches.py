@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.writer import Batches
+from archive.engine.write.writer import Batches
 
 BATCH = 4096
 TYPES = ["f8", "c8", "c16", "S5", "?", "f2", ">f4", "M8[s]", "<U3", "i1"]
@@ -32,7 +32,7 @@ class Recorder:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archive.engine.writer.BATCH_BYTES", BATCH)
+    monkeypatch.setattr("archive.engine.write.writer.BATCH_BYTES", BATCH)
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.stored import array_form, parse_stored
+from archive.engine.foreign.dataset import array_form, parse_stored
 from archive.errors import (
     ClosedError,
     DamagedError,

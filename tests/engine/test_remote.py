@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 
 import archive
-import archive.upkeep
-from archive.engine import payload, reader
+import archive.tools.upkeep
+from archive.engine.read import reader
+from archive.engine.read import storedpayload as payload
 from archive.errors import (
     ArchiveError,
     ClosedError,
@@ -35,7 +36,7 @@ from archive.errors import (
     UnsupportedURLError,
 )
 from archive.format.constants import DATA_AT, FOOTER_BYTES, SEGMENT_BYTES
-from archive.storage.remotesource import TAIL_BYTES
+from archive.storage.remote.source import TAIL_BYTES
 from archive.storage.url import parse_url
 from tests.engine.samples import CREATED
 from tests.storage.folderstore import FolderStore, reach
@@ -288,7 +289,7 @@ def ask_verify() -> None:
 
 
 def ask_copy() -> None:
-    archive.upkeep.copy(URL, "folder://models/copy.h5")
+    archive.tools.upkeep.copy(URL, "folder://models/copy.h5")
 
 
 WAYS = [ask_one, ask_slice, ask_load, ask_drain, ask_verify, ask_copy]
@@ -540,7 +541,7 @@ class TestSaving:
         code = f"""
 import numpy as np, pathlib, pytest, sys
 import archive
-import archive.upkeep
+import archive.tools.upkeep
 from tests.storage.folderstore import FolderStore, reach
 store = FolderStore(pathlib.Path({str(tmp_path)!r}))
 reach(store, pytest.MonkeyPatch())

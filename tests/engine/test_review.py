@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.seal import seal_partial
+from archive.engine.write.seal import seal_partial
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
-from archive.storage.journal import SUFFIX
-from archive.storage.partial import PartialFile
-from archive.storage.sink import PUSH_BYTES
+from archive.storage.local.journal import SUFFIX
+from archive.storage.local.partial import PartialFile
+from archive.storage.local.sink import PUSH_BYTES
 
 
 def npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -166,12 +166,12 @@ def test_an_archive_verified_at_open_is_not_hashed_again(tmp_path: Path) -> None
 
 
 PAGES = """
-import archive, archive.upkeep, ctypes, mmap, sys
+import archive, archive.tools.upkeep, ctypes, mmap, sys
 import numpy as np
 how, path, kept = sys.argv[1:]
 arrays = {str(n): np.full(4 << 20, n, "f4") for n in range(20)}
 if how == "copy":
-    archive.upkeep.copy(kept, path, durable=False)
+    archive.tools.upkeep.copy(kept, path, durable=False)
 else:
     given = iter(arrays.items()) if how == "stream" else arrays
     archive.save(given, path, keep_input=how != "consume", durable=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine import schema
+from archive.engine.write import schema
 
 CREATED = "2026-01-01T00:00:00Z"
 

@@ -26,7 +26,7 @@ from archive.errors import (
 )
 from archive.format.constants import FOOTER_BYTES
 from archive.format.digests import digest
-from archive.storage.journal import Journal
+from archive.storage.local.journal import Journal
 
 NDArray = np.ndarray[Any, Any]
 

@@ -35,8 +35,8 @@ from archive.errors import (
     StorageError,
 )
 from archive.records import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
-from archive.storage.journal import read_journal
-from archive.storage.sink import PUSH_BYTES
+from archive.storage.local.journal import read_journal
+from archive.storage.local.sink import PUSH_BYTES
 from tests.faults import forge as forging
 from tests.faults.conftest import ROOT, Forge, environment
 from tests.faults.scenes import CREATED, SMALL, fd_count, litter

@@ -21,13 +21,15 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine import ahead, whole
+from archive.engine.read import prefetch as ahead
+from archive.engine.read import scan as whole
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError
-from archive.storage import remotesource, upload
 from archive.storage.location import locate_store
-from archive.storage.ranges import plan_requests
-from archive.storage.remote.retry import POLICY, retried
-from archive.storage.remote.s3 import S3Store
+from archive.storage.remote import source as remotesource
+from archive.storage.remote import upload
+from archive.storage.remote.clients.retry import POLICY, retried
+from archive.storage.remote.clients.s3 import S3Store
+from archive.storage.remote.ranges import plan_requests
 from archive.storage.url import parse_url
 from tests.faults.broken import (
     OPERATIONS,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, ReplacedError, StorageError, TruncatedError
-from archive.storage.store import Entry, ObjectVersion, PendingUpload
+from archive.storage.remote.objectstore import Entry, ObjectVersion, PendingUpload
 from archive.storage.url import Location
 
 
@@ -229,4 +229,4 @@ def reach(store: FolderStore, monkeypatch: Any) -> None:
     def open_store(location: Location) -> tuple[FolderStore, str]:
         return store, location.path.partition("://")[2]
 
-    monkeypatch.setattr("archive.storage.remote.open_store", open_store)
+    monkeypatch.setattr("archive.storage.remote.clients.open_store", open_store)

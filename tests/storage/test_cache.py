@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 import archive
 from archive.errors import DigestError, ReplacedError, StorageError
-from archive.storage.cache import CachedSource
-from archive.storage.cachefolder import BLOCK_BYTES, clear_cache, list_cache
+from archive.storage.remote.cachedsource import CachedSource
+from archive.storage.remote.cachefolder import BLOCK_BYTES, clear_cache, list_cache
 from archive.storage.url import default_cache, parse_cache, parse_url
 from tests.storage.folderstore import FolderStore, reach
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.storage.ranges import GAP_BYTES, REQUEST_BYTES, Piece, plan_requests
+from archive.storage.remote.ranges import GAP_BYTES, REQUEST_BYTES, Piece, plan_requests
 
 MiB = 1 << 20
 SEGMENT = 4 * MiB

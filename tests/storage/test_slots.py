@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.sweep import sweep
 from archive.format.constants import DATA_AT, SUPERBLOCK_BYTES
 from archive.format.footer import HDF5_SIGNATURE, parse_superblock_eof
-from archive.storage.sink import AtomicFile
-from archive.storage.slots import HEAD_BYTES, SLOTS, begins_as_archive
+from archive.storage.local.sink import AtomicFile
+from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive
+from archive.tools.gc import sweep
 
 
 def test_what_begins_as_an_archive_is_what_the_format_says(tmp_path: Path) -> None:

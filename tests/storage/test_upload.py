@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archive.errors import ArchiveError, ExistsError, StorageError, UnsupportedURLError
-from archive.storage import upload
-from archive.storage.journal import Journal
-from archive.storage.spool import SpooledPartialFile, SpooledSink, parse_spool
-from archive.storage.upload import MAX_PARTS, PART_BYTES, RemoteSink, part_size
+from archive.storage.local.journal import Journal
+from archive.storage.remote import upload
+from archive.storage.remote.staging import SpooledPartialFile, SpooledSink, parse_spool
+from archive.storage.remote.upload import MAX_PARTS, PART_BYTES, RemoteSink, part_size
 from tests.storage.folderstore import FolderStore
 
 MiB = 1 << 20

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import npy_header
-from archive.engine.payload import StoredPayload
+from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
-from archive.interop.flower.names import flower
+from archive.interop.flower.releases import flower
 from archive.records import Array, SType
 from archive.records.payload import Payload
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from archive import reading, writing
-from archive.checkpoints.layout import spell
+from archive.checkpoints.paths import spell
 from archive.errors import MissingError
-from archive.interop.flower.rounds import experiment_url
+from archive.interop.flower.runstore import experiment_url
 from archive.records import Context
 from archive.storage.folder import join, list_files, make_place, remove_file
 from archive.storage.url import URL, parse_url

@@ -10,10 +10,10 @@ import importlib
 from functools import cache
 from typing import Any
 
-from archive.interop.flower.attributes import OURS, subclass
-from archive.interop.flower.names import flower
+from archive.interop.flower.releases import flower
 from archive.interop.flower.resumption import MISSING, Resumption
-from archive.interop.flower.values import parameter_array
+from archive.interop.flower.strategystate import OURS, subclass
+from archive.interop.flower.strategyvalues import parameter_array
 from archive.records import ArrayRecord
 
 __all__ = ["resumable_legacy"]

@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from archive.interop.flower.attributes import OURS, subclass
 from archive.interop.flower.records import from_flower, to_flower
 from archive.interop.flower.resumption import MISSING, Resumption
+from archive.interop.flower.strategystate import OURS, subclass
 
 __all__ = ["resumable_messages"]
 

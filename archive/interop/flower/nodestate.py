@@ -12,8 +12,8 @@ from typing import Any
 
 from archive.errors import ArchiveError
 from archive.interop.flower.contexts import NodeContexts, Version
-from archive.interop.flower.names import LOGGER, flower
 from archive.interop.flower.records import from_flower, to_flower
+from archive.interop.flower.releases import LOGGER, flower
 from archive.storage.url import URL
 
 __all__ = ["persist_state"]

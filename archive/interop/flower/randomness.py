@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.interop.flower.values import JSON, Arrays, decode, encode
+from archive.interop.flower.strategyvalues import JSON, Arrays, decode, encode
 from archive.records import Array
 
 __all__ = ["random_state", "restore_random_state"]

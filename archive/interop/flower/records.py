@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from archive.engine.archive import Archive
+from archive.engine.read.handle import Archive
 from archive.interop.flower.arrays import lazy_array, payload_of
-from archive.interop.flower.names import flower, is_from_flower
+from archive.interop.flower.releases import flower, is_from_flower
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
 from archive.records.payload import BytesPayload
 

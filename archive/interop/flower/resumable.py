@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from archive.interop.flower.attributes import OURS
 from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
-from archive.interop.flower.names import flower
+from archive.interop.flower.releases import flower
 from archive.interop.flower.resumption import Resumption
-from archive.interop.flower.rounds import Rounds
+from archive.interop.flower.runstore import Rounds
+from archive.interop.flower.strategystate import OURS
 from archive.storage.url import URL
 
 __all__ = ["Resumable"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from archive.interop.flower.attributes import SchemaError, capture, class_name, is_plain, restore
-from archive.interop.flower.names import LOGGER
 from archive.interop.flower.randomness import random_state, restore_random_state
-from archive.interop.flower.rounds import Rounds
-from archive.interop.flower.snapshot import Snapshot, describe, require_schema
-from archive.interop.flower.values import JSON, Arrays, NotStateError, copy_of, decode, encode
+from archive.interop.flower.releases import LOGGER
+from archive.interop.flower.roundstate import Snapshot, describe, require_schema
+from archive.interop.flower.runstore import Rounds
+from archive.interop.flower.strategystate import SchemaError, capture, class_name, is_plain, restore
+from archive.interop.flower.strategyvalues import JSON, Arrays, NotStateError, copy_of, decode, encode
 from archive.records import ArrayRecord
 
 __all__ = ["MISSING", "Resumption"]

@@ -29,8 +29,8 @@ CREATED = "2026-01-01T00:00:00Z"
 def save(records: Any, path: Path, *, stored_above: int = 60000) -> None:
     """Save with nothing of this release in the bytes; values above so many bytes become datasets."""
     with (
-        mock.patch("archive.engine.plan.__version__", "vectors"),
-        mock.patch("archive.engine.values.MAX_ATTRIBUTE_BYTES", stored_above),
+        mock.patch("archive.engine.write.plan.__version__", "vectors"),
+        mock.patch("archive.engine.write.attributes.MAX_ATTRIBUTE_BYTES", stored_above),
     ):
         if not isinstance(records, list):
             archive.save(records, path, created=CREATED, durable=False)

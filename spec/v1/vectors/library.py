@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import archive
-from archive.engine.containers import record_values
+from archive.engine.read.containers import record_values
 from archive.errors import ArchiveError
 from archive.format.constants import KINDS
 from archive.format.values import encode_value, validate_value

@@ -24,8 +24,8 @@ import numpy as np
 import archive
 from archive.errors import DamagedError
 from archive.interop.flower import Resumable, persist_state, to_flower
-from archive.interop.flower.attributes import SchemaError
 from archive.interop.flower.records import from_flower
+from archive.interop.flower.strategystate import SchemaError
 
 CHECKS: dict[str, Callable[[Path], Any]] = {}
 MESSAGE_CHECKS: set[str] = set()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from archive.interop.flower.names import flower
+from archive.interop.flower.releases import flower
 
 
 class InProcessGrid:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from archive.errors import HostileFileError
-from archive.interop.flower.attributes import SchemaError, capture, restore
-from archive.interop.flower.values import NotStateError, decode, encode, parameter_array
+from archive.interop.flower.strategystate import SchemaError, capture, restore
+from archive.interop.flower.strategyvalues import NotStateError, decode, encode, parameter_array
 from archive.records import Array
 
 

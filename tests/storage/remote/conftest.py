@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from archive.storage.remote.retry import POLICY, retried
+from archive.storage.remote.clients.retry import POLICY, retried
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import S3Server, s3_server
 

@@ -132,7 +132,7 @@ def test_errors_are_ours(odd: type[Odd], error: Exception, kind: type[Exception]
 
 
 def test_large_objects_go_in_pieces(monkeypatch: pytest.MonkeyPatch, odd: type[Odd]) -> None:
-    monkeypatch.setattr("archive.storage.remote.filesystem.PIPE_BYTES", 100_000)
+    monkeypatch.setattr("archive.storage.remote.clients.filesystem.PIPE_BYTES", 100_000)
     store, path = locate_store(parse_url("odd://folder/large"))
     store.put(path, DATA)
     assert bytes(store.tail(path, len(DATA))[0]) == DATA

@@ -13,7 +13,7 @@ import pytest
 import archive
 from archive.errors import MissingError, ReplacedError, StorageError, UnsupportedURLError
 from archive.storage.location import locate_store
-from archive.storage.remote import replies
+from archive.storage.remote.clients import replies
 from archive.testing.storage import DATA, Root, SourceTests
 from tests.servers import nginx
 from tests.servers.web import WebServer, web_server

@@ -11,8 +11,8 @@ import pytest
 import archive
 from archive.errors import ExistsError, MissingError, UnsupportedURLError
 from archive.storage.location import locate_store
-from archive.storage.remote import open_store
-from archive.storage.remote.retry import Kind
+from archive.storage.remote.clients import open_store
+from archive.storage.remote.clients.retry import Kind
 from archive.storage.url import parse_url
 from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.proxy import Proxy
@@ -20,7 +20,7 @@ from tests.servers.s3 import BUCKET, S3Server
 
 pytest.importorskip("obstore", reason="obstore is not installed")
 
-from archive.storage.remote.obstore import fault_of, is_plain_key
+from archive.storage.remote.clients.obstore import fault_of, is_plain_key
 
 
 @pytest.fixture(autouse=True)

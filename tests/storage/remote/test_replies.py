@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from archive.storage.remote import replies
-from archive.storage.remote.replies import Reply, expect_range, expect_tail
-from archive.storage.remote.retry import Fault, Kind
-from archive.storage.store import ObjectVersion
+from archive.storage.remote.clients import replies
+from archive.storage.remote.clients.replies import Reply, expect_range, expect_tail
+from archive.storage.remote.clients.retry import Fault, Kind
+from archive.storage.remote.objectstore import ObjectVersion
 
 VERSION = ObjectVersion(1000, '"a"')
 

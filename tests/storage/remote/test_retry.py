@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from archive.storage.remote import retry
-from archive.storage.remote.retry import POLICY, Fault, Kind, Policy, fault_of_status, next_wait, retried
+from archive.storage.remote.clients import retry
+from archive.storage.remote.clients.retry import (
+    POLICY,
+    Fault,
+    Kind,
+    Policy,
+    fault_of_status,
+    next_wait,
+    retried,
+)
 
 
 @pytest.fixture

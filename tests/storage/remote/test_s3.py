@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 import archive
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.storage.location import locate_store
-from archive.storage.remote import open_store
-from archive.storage.remote.retry import Kind
-from archive.storage.remote.s3client import fault_of
+from archive.storage.remote.clients import open_store
+from archive.storage.remote.clients.retry import Kind
+from archive.storage.remote.clients.s3client import fault_of
 from archive.storage.url import parse_url
 from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.proxy import Proxy

@@ -1,0 +1,164 @@
+"""One dataset of a foreign file: its entry in the listing judged, and the array that it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.dtypes import ML_DTYPES, parse_dtype
+from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, text_form
+from archive.errors import ArchiveError, HostileFileError
+from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
+from archive.format.elements import ArrayType, describe_dtype
+from archive.format.values import STORED_AS
+
+__all__ = ["Stored", "array_form", "parse_stored", "value_type"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+_BY_TYPE = "delete its attributes stype, dtype and shape to have it read by its HDF5 type"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A dataset as the listing has it; several names may share it."""
+
+    path: str
+    """Its (first) HDF5 path."""
+    dtype: str
+    """Element type by its HDF5 type, spelled as in the index."""
+    mode: str
+    """``elements``, ``text``, or ``null`` for a dataspace without extent."""
+    itemsize: int
+    """Bytes of an element."""
+    shape: tuple[int, ...]
+    """HDF5 dataspace, the axes of an array type included."""
+    spooled: bool
+    """Whether its bytes are in the spool rather than in the file."""
+    offset: int
+    """Where its bytes begin."""
+    nbytes: int
+    """Their number."""
+    attributes: dict[str, Any]
+    """Those of stype, dtype, shape, key, order, encoding, npy_header that it has."""
+
+
+def parse_stored(path: str, entry: list[Any], file_bytes: int, spool_bytes: int) -> Stored:
+    """Return a dataset whose places and sizes hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        They do not.
+    """
+    dtype, mode, itemsize, shape, spooled, offset, nbytes, attributes = entry
+    for number in (itemsize, offset, nbytes, *shape):
+        if type(number) is not int or not 0 <= number <= MAX_FILE_BYTES:
+            raise ValueError(f"{path[:200]}: {number} is no size")
+    if (
+        mode not in ("elements", "text", "null")
+        or not isinstance(dtype, str)
+        or not isinstance(attributes, dict)
+    ):
+        raise ValueError(f"{path[:200]}: neither elements nor text")
+    if len(shape) > MAX_RANK or math.prod(shape) * itemsize != nbytes:
+        raise ValueError(f"{path[:200]}: its bytes are not those of its shape")
+    if offset + nbytes > (spool_bytes if spooled else file_bytes):
+        raise ValueError(f"{path[:200]}: it lies outside the file")
+    return Stored(path, dtype, mode, itemsize, tuple(shape), bool(spooled), offset, nbytes, attributes)
+
+
+def array_form(stored: Stored, ours: bool, read: Any) -> Form:
+    """Return the form of the array that a dataset is.
+
+    Parameters
+    ----------
+    stored : Stored
+    ours : bool
+        In a file that an archive's writer made, attributes say what the bytes mean.
+    read : callable of (Stored) -> ndarray of uint8
+        Reads its bytes; needed for text of more than 32 axes only.
+
+    Raises
+    ------
+    HostileFileError
+        Attributes and bytes do not go together, or no archive holds such an array.
+    """
+    try:
+        if ours and isinstance(stored.attributes.get("dtype"), str) and stored.attributes.get("stype"):
+            form = _form_by_attributes(stored, read)
+        else:
+            form = _form_by_type(stored)
+    except (ArchiveError, TypeError, ValueError) as error:
+        raise HostileFileError(
+            f"no array that an archive holds: {error}", key=stored.path, remedy=_BY_TYPE
+        ) from error
+    if form.nbytes != stored.nbytes:
+        raise HostileFileError(
+            f"its attributes describe {form.nbytes} bytes, it has {stored.nbytes}",
+            key=stored.path,
+            remedy=_BY_TYPE,
+        )
+    return form
+
+
+def value_type(stored: Stored) -> ArrayType | None:
+    """Return the type of a metric or config that is a dataset; None where nothing says which value it is."""
+    name = stored.attributes.get("dtype")
+    if not isinstance(name, str) or stored.attributes.get("stype") != "":
+        return None
+    # text is looked at as bytes: its dataset is one string as long as the value
+    description = "|u1" if stored.mode == "text" else describe_dtype(parse_dtype(stored.dtype))
+    if description not in STORED_AS.get(name, ()) or (stored.mode != "text" and len(stored.shape) != 1):
+        return None
+    return ArrayType(name, "", description, MODE_DATA, 1)
+
+
+def _form_by_type(stored: Stored) -> Form:
+    """Return the form of a dataset by its HDF5 type."""
+    dtype, named = parse_dtype(stored.dtype), stored.attributes.get("dtype")
+    if stored.mode == "text":
+        return text_form(dtype, stored.shape, False, stored.itemsize)
+    if dtype.kind == "V" and dtype.names is None and isinstance(named, str) and named in ML_DTYPES:
+        # Keras writes bfloat16 as untagged bytes and its name beside them
+        dtype = parse_dtype(named)
+    return elements_form(dtype, stored.shape, False)
+
+
+def _form_by_attributes(stored: Stored, read: Any) -> Form:
+    """Return the form that an archive's own attributes describe."""
+    attributes = stored.attributes
+    name, stype, shape = (
+        attributes["dtype"],
+        attributes["stype"],
+        tuple(attributes.get("shape", stored.shape)),
+    )
+    fortran = attributes.get("order") == "F"
+    header = bytes(attributes.get("npy_header", ()))
+    if any(type(axis) is not int or axis < 0 for axis in shape):
+        raise ValueError("its shape is none")
+    if attributes.get("encoding") == "data":
+        return data_form(name, stype, shape, stored.nbytes)
+    if stype != NUMPY_STYPE:
+        raise ValueError(f"elements of stype {stype[:80]!r}")
+    dtype = parse_dtype(name)
+    if dtype.subdtype is not None:
+        raise ValueError(f"the element type {name[:80]!r} is an array type")
+    if dtype.kind == "U" and stored.nbytes:
+        items = math.prod(shape)
+        width = stored.nbytes // items if items else 0
+        if stored.mode == "text" or _is_text(stored, dtype, width, read):
+            return text_form(dtype, shape, fortran, width, name=name, header=header)
+    return elements_form(dtype, shape, fortran, name=name, header=header)
+
+
+def _is_text(stored: Stored, dtype: np.dtype[Any], width: int, read: Any) -> bool:
+    """Tell UTF-8 from code points where the HDF5 type is plain bytes: beyond 32 axes."""
+    if stored.dtype != "uint8" or width != dtype.itemsize:
+        return stored.dtype == "uint8"
+    # Equally wide only if some text is all characters of four bytes, which as a code point is none
+    points = read(stored).view(f"{dtype.byteorder}u4")
+    return bool((points > 0x10FFFF).any())

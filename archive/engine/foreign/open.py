@@ -1,0 +1,190 @@
+"""Opens HDF5 files that are no archives: a guarded child process reads their tree, nothing is verified."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from archive.engine.foreign.dataset import Stored
+from archive.engine.foreign.listing import build_index, parse_listing
+from archive.engine.read.reader import Reader
+from archive.errors import ArchiveError, DamagedError, HostileFileError, NotAnArchiveError, StorageError
+from archive.hdf5.guards import require_hdf5
+from archive.storage.local.concat import SplicedSource
+from archive.storage.local.source import FileSource, MapSource, open_source
+
+__all__ = ["open_foreign"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+MIN_SECONDS = 300
+"""How long the child may take for any file. Loops end sooner, by its limit of processor time."""
+BYTES_PER_SECOND = 250_000
+"""Added to it for larger files."""
+MAX_LISTING_BYTES = 1 << 30
+"""Longest listing that is taken in: 2,000,000 datasets have about 400 MB."""
+SEAM_ALIGN = 4096
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+"""Where this very package lies: the child runs there, so that it finds it, and not in a folder where
+somebody may have put an ``h5py.py``."""
+_ERRORS: dict[str, type[ArchiveError]] = {
+    kind.__name__: kind for kind in (DamagedError, HostileFileError, NotAnArchiveError, StorageError)
+}
+_DROPPED = ("HDF5_", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONBREAKPOINT")
+_SETTINGS = {
+    "HDF5_PLUGIN_PRELOAD": "::",  # libhdf5's own word for: load no plugins
+    "HDF5_USE_FILE_LOCKING": "FALSE",  # reading must work where the file system has no locks
+    "OPENBLAS_NUM_THREADS": "1",  # 40 threads reserve more address space than the limit leaves
+    "OMP_NUM_THREADS": "1",
+}
+_ANOTHER_COPY = "take another copy, or try h5dump on it"
+
+
+def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
+    """Open an HDF5 file that is no archive (any more): repacked, edited, or written by something else.
+
+    Its datasets become rows of an index in memory: contiguous ones are read in place, all others from an
+    unlinked temporary file that they were decoded into. No byte has a digest.
+
+    Parameters
+    ----------
+    path : str
+    access : {"auto", "mmap", "pread"}
+    writable : bool
+        Hand out elements that may be written to (mode ``"c"``).
+
+    Raises
+    ------
+    NotAnArchiveError
+        No HDF5 file.
+    HostileFileError
+        It holds something that is refused: what refers to other files, what libhdf5 would follow in
+        circles, bombs; or reading it took more time or memory than it is given. The message names the
+        HDF5 path.
+    TruncatedError, DamagedError
+        It is cut short, or libhdf5 cannot read it.
+    MissingError, StorageError
+        The file, or the temporary folder, cannot be used.
+    """
+    file = open_source(path, access)
+    source: FileSource | SplicedSource = file
+    reader = None
+    try:
+        require_hdf5(lambda at, n: file.read(at, min(n, file.nbytes - at)).tobytes(), file.nbytes)
+        with _temporary() as spool, _temporary() as answer:
+            answered = _listing(file, spool, answer)
+            spool_bytes = os.fstat(spool.fileno()).st_size
+            seam = -(-file.nbytes // SEAM_ALIGN) * SEAM_ALIGN
+            kind = MapSource if file.mapped and spool_bytes else FileSource
+            decoded = kind(f"{file.path} (decoded)", os.dup(spool.fileno()), spool_bytes)
+            source = SplicedSource(file, decoded, seam)
+        listing = parse_listing(answered, file.nbytes, spool_bytes)
+        spliced = source
+
+        def read(stored: Stored) -> NDArray:
+            return spliced.read(stored.offset + seam * stored.spooled, stored.nbytes)
+
+        index = build_index(listing, seam, read)
+        reader = Reader(source, index, verify="off", writable=writable, access=access)
+    except ArchiveError as error:
+        error.path = error.path or file.path
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"reading a foreign file failed: {error.strerror}",
+            path=file.path,
+            errno=error.errno,
+            remedy=f"make room in {tempfile.gettempdir()}, or point TMPDIR elsewhere",
+        ) from error
+    finally:
+        if reader is None:
+            source.close()
+    return reader
+
+
+def _temporary() -> IO[bytes]:
+    """Open a file that has no name: whatever ends this process, nothing is left behind."""
+    return tempfile.TemporaryFile(prefix="fedarchive-")
+
+
+def _listing(file: FileSource, spool: IO[bytes], answer: IO[bytes]) -> dict[str, Any]:
+    """Let the child read the file, and return its listing."""
+    fds = file.fileno(), spool.fileno()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_DROPPED)}
+    seconds = MIN_SECONDS + file.nbytes // BYTES_PER_SECOND
+    with _temporary() as complaints:
+        try:
+            done = subprocess.run(  # noqa: S603 - our own module, numbers for arguments
+                [sys.executable, "-m", "archive.hdf5.foreign", *map(str, fds)],
+                stdin=subprocess.DEVNULL,
+                stdout=answer,
+                stderr=complaints,
+                cwd=_PACKAGES,
+                env=environment | _SETTINGS,
+                pass_fds=fds,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HostileFileError(f"reading it took more than {seconds} s", remedy=_ANOTHER_COPY) from error
+        _require_success(done.returncode, _last_line(complaints))
+    return _parse(answer)
+
+
+def _require_success(code: int, complaint: str) -> None:
+    """Raise where the child did not end by itself."""
+    if code == -signal.SIGXCPU:
+        raise HostileFileError("libhdf5 used up its processor time on it", remedy=_ANOTHER_COPY)
+    if code == -signal.SIGKILL:
+        raise HostileFileError(
+            "the process that read it was killed, as the system does when memory runs out",
+            remedy=_ANOTHER_COPY,
+        )
+    if code < 0:
+        name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
+        raise DamagedError(f"libhdf5 died of it ({name})", remedy=_ANOTHER_COPY)
+    if code:
+        raise DamagedError(f"it cannot be read through h5py: {complaint}", remedy=_ANOTHER_COPY)
+
+
+def _parse(answer: IO[bytes]) -> dict[str, Any]:
+    """Return the child's listing, or raise the error that it wrote instead."""
+    nbytes = os.fstat(answer.fileno()).st_size
+    if nbytes > MAX_LISTING_BYTES:
+        raise HostileFileError(f"listing what is in it takes {nbytes:,} bytes", remedy="split the file")
+    answer.seek(0)
+    try:
+        listing = json.loads(answer.read())
+    except (ValueError, RecursionError) as error:
+        raise DamagedError("the process that read it gave no answer", remedy=_ANOTHER_COPY) from error
+    if not isinstance(listing, dict):
+        raise DamagedError("the process that read it gave no listing", remedy=_ANOTHER_COPY)
+    refusal = listing.get("error")
+    if isinstance(refusal, dict):
+        kind = _ERRORS.get(str(refusal.get("kind")), DamagedError)
+        key, remedy = refusal.get("key"), refusal.get("remedy")
+        raised = kind(
+            str(refusal.get("problem"))[:1000],
+            key=str(key)[:500] if key else None,
+            remedy=str(remedy)[:500] if remedy else _ANOTHER_COPY,
+        )
+        if isinstance(raised, StorageError) and isinstance(refusal.get("errno"), int):
+            raised.errno = refusal["errno"]
+        raise raised
+    return listing
+
+
+def _last_line(complaints: IO[bytes]) -> str:
+    size = os.fstat(complaints.fileno()).st_size
+    complaints.seek(max(0, size - 4096))
+    lines = complaints.read().decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else "no reason given"

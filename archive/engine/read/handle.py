@@ -1,0 +1,306 @@
+"""The handle of an open archive: records and arrays by name, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archive.engine.read.containers import Records, build_context, build_records, document_text, record_values
+from archive.engine.read.reader import Reader, reopen
+from archive.engine.read.storedpayload import StoredPayload
+from archive.errors import DamagedError, HostileFileError
+from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
+from archive.format.footer import Footer
+from archive.format.index import RecordName
+from archive.format.values import Value
+from archive.records import Array, Context
+
+if TYPE_CHECKING:
+    from archive.engine.report import VerifyReport
+
+__all__ = ["Archive", "Info", "select_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What is known of an archive without reading an array byte."""
+
+    path: str
+    """Absolute path."""
+    version: str
+    """Format version, ``major.minor``."""
+    container: str
+    """What was saved: ``recordset``, ``recorddict`` or ``context``."""
+    created: str
+    """When, ISO 8601 in UTC."""
+    writer: str
+    """By which program."""
+    records: tuple[tuple[str, str, int], ...]
+    """(kind, name, number of arrays) of every record."""
+    arrays: int
+    """Arrays, tied ones counted each."""
+    array_bytes: int
+    """Bytes of array data, tied arrays counted once."""
+    file_bytes: int
+    """Length of the file."""
+    access: str
+    """``mmap``, ``pread``, ``remote``, ``cache`` or ``h5py`` (foreign files). ``remote`` in spite of
+    ``cache=``: nothing is kept, as the store does not name versions, or the disk is full."""
+    verified: str
+    """What was checked at open, and what is checked when bytes are handed out."""
+
+
+class Archive:
+    """An open archive. Made by `archive.open`; a context manager; safe to share between threads.
+
+    ``a["layer.weight"]`` finds an array in any record, ``a["model", "layer.weight"]`` in one;
+    ``in``, ``len`` and iteration work on arrays, iteration yields ``(record, key)``. Handles and the
+    arrays in them pickle by reference (path and digest of the footer), never by value.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> report = archive.save({"w": np.arange(6.0).reshape(2, 3)}, "/tmp/fedarchive-doctest.h5")
+    >>> with archive.open("/tmp/fedarchive-doctest.h5") as a:
+    ...     a["w"].shape, a["w"][1:].tolist(), list(a)
+    ((2, 3), [[3.0, 4.0, 5.0]], [('model', 'w')])
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @cached_property
+    def records(self) -> Records:
+        """The records as they were saved, their arrays still in the file.
+
+        Changing them changes memory only; an archive is immutable.
+        """
+        return build_records(self._reader, self._arrays)
+
+    @cached_property
+    def info(self) -> Info:
+        """What is known without reading an array byte."""
+        reader, index = self._reader, self._reader.index
+        owners = index.alias_of == NO_ALIAS
+        first = {
+            "first": "an array's bytes when first handed out",
+            "open": "all array bytes at open",
+            "off": "nothing else",
+        }
+        footer = reader.footer
+        return Info(
+            path=reader.path,
+            version=f"{VERSION_MAJOR}.{footer.minor}" if footer is not None else "",
+            container=document_text(reader, "container"),
+            created=document_text(reader, "created"),
+            writer=document_text(reader, "writer"),
+            records=tuple(
+                (KINDS[record.kind], record.name, int(count))
+                for record, count in zip(index.records, index.record_rows["arrays"], strict=True)
+            ),
+            arrays=index.arrays,
+            array_bytes=int(index.stored_nbytes[owners].sum()),
+            file_bytes=reader.source.nbytes,
+            access="h5py" if footer is None else _access(reader),
+            verified="nothing: a foreign file has no digests"
+            if footer is None
+            else f"{_checked_at_open(reader, footer)} at open; {first[reader.verify]}",
+        )
+
+    @property
+    def attributes(self) -> dict[str, dict[str, Value]]:
+        """What is said of array records as a whole, by record name; only of those that have any."""
+        records = self._reader.index.records
+        found = record_values(self._reader, "attributes")
+        return {records[number].name: attributes for number, attributes in found.items()}
+
+    @property
+    def context(self) -> Context:
+        """The Context that was saved, its ``state`` the records of this archive.
+
+        Raises
+        ------
+        TypeError
+            Something else was saved.
+        """
+        return build_context(self._reader, self.records)
+
+    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
+        """Read every byte of the file and compare it with its digest.
+
+        Returns
+        -------
+        VerifyReport
+            Damage is reported, not raised.
+        """
+        from archive.engine.read.verification import verify_reader  # 3 ms that opening does without
+
+        return verify_reader(self._reader, progress)
+
+    def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
+        """Yield ``((record, key), Array)`` of every array; its pages go back to the system at the next step.
+
+        Those are the pages that are its own from end to end; arrays of less than one keep what they share.
+        The file keeps everything, and views that the caller keeps stay valid: their pages are read again
+        when they are touched. Of a remote archive the next arrays are fetched meanwhile; what was fetched
+        is let go of at the next step, and belongs to the views that the caller keeps.
+        """
+        index, reader = self._reader.index, self._reader
+        rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
+        if reader.network:
+            from archive.engine.read.prefetch import bring_rows  # for remote archives alone
+
+            rows = bring_rows(reader, rows)
+        for row in rows:
+            try:
+                yield (self._record(row).name, index.key(row)), self._array(row)
+            finally:
+                reader.release(row)
+
+    def require_whole(self) -> None:
+        """Verify all bytes now, and take them as checked.
+
+        Raises
+        ------
+        DamagedError
+            Naming the first place that does not match; the handle is closed.
+        """
+        report = self.verify()
+        if report.ok:
+            self._reader.trust()
+            return
+        self.close()
+        failure, others = report.failures[0], len(report.failures) - 1
+        more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
+        raise DamagedError(
+            f"{failure.key}: {failure.problem}{more}",
+            path=self._reader.path,
+            offset=failure.offset,
+            key=f"{failure.record}/{failure.key}" if failure.record else None,
+            remedy="take another copy, or an earlier round",
+        )
+
+    def close(self) -> None:
+        """Let go of the file. Views already handed out stay valid; other arrays raise ClosedError."""
+        self._reader.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._reader.closed
+
+    def __getitem__(self, key: str | tuple[str, str]) -> Array:
+        row = self._find(key)
+        return self._array(row)
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return bool(self._rows(key))
+        if isinstance(key, tuple) and len(key) == 2 and all(isinstance(part, str) for part in key):
+            return any(self._record(row).name == key[0] for row in self._rows(key[1]))
+        return False
+
+    def __len__(self) -> int:
+        return int((self._kinds == KIND_ARRAYS).sum())
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        index = self._reader.index
+        for number, record in enumerate(index.records):
+            if record.kind == KIND_ARRAYS:
+                rows = np.flatnonzero(index.record == number).tolist()
+                yield from ((record.name, key) for key in index.keys(rows))
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self)} arrays, {self._reader.source.nbytes} bytes"
+        return f"<fedarchive.Archive {self._reader.path!r}: {state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_again, self._reader.reference
+
+    @cached_property
+    def _kinds(self) -> np.ndarray[Any, Any]:
+        """Kind of the record of every row: values stored as datasets are rows too."""
+        index = self._reader.index
+        return np.asarray(index.record_rows["kind"][index.record])
+
+    def _record(self, row: int) -> RecordName:
+        index = self._reader.index
+        return index.records[int(index.record[row])]
+
+    def _rows(self, key: str) -> list[int]:
+        return [row for row in self._reader.index.find(key) if self._record(row).kind == KIND_ARRAYS]
+
+    def _find(self, key: str | tuple[str, str]) -> int:
+        record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
+        if not all(isinstance(part, str) for part in (record or "", name)):
+            raise TypeError("an archive is indexed by key or by (record, key)")
+        rows = self._rows(name)
+        if record is not None:
+            rows = [row for row in rows if self._record(row).name == record]
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            names = ", ".join(repr((self._record(row).name, name)) for row in rows)
+            raise KeyError(f"{name!r} is in several records, name one: {names}")
+        raise KeyError(f"no array {key!r}" + self._suggest(name))
+
+    def _suggest(self, name: str) -> str:
+        """Name arrays that are spelled nearly so; of very large archives only the first 100,000."""
+        keys = self._reader.index.keys(range(min(self._reader.index.arrays, 100_000)))
+        if name in keys and not self._reader.index.find(name):
+            raise HostileFileError(f"the name table does not lead to {name!r}", path=self._reader.path)
+        import difflib  # only to help after a mistake
+
+        close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
+        return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+    def _array(self, row: int) -> Array:
+        index = self._reader.index
+        kind = index.types[int(index.type[row])]
+        return Array.from_payload(kind.dtype, index.shape(row), kind.stype, StoredPayload(self._reader, row))
+
+    def _arrays(self, rows: list[int]) -> list[Array]:
+        index, reader = self._reader.index, self._reader
+        shapes, types, type_of = index.shapes(), index.types, index.type.tolist()
+        made = []
+        for row in rows:
+            kind = types[type_of[row]]
+            made.append(Array.from_payload(kind.dtype, shapes[row], kind.stype, StoredPayload(reader, row)))
+        return made
+
+
+def _access(reader: Reader) -> str:
+    if reader.source.pinned:
+        return "cache" if reader.source.keeps else "remote"
+    return "mmap" if reader.source.mapped else "pread"
+
+
+def _checked_at_open(reader: Reader, footer: Footer) -> str:
+    """Return which regions were checked ([FOOTER-7])."""
+    if reader.meta_checked:
+        return "metadata and index"
+    return f"the index alone, not the {footer.meta_bytes} bytes of metadata,"
+
+
+def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[int]:
+    """Return the rows of keys or (record, key) pairs."""
+    handle = Archive(reader)
+    return [handle._find(key) for key in keys]
+
+
+def _open_again(*reference: Any) -> Archive:
+    """Unpickle a handle: one of its own, which can be closed without closing others."""
+    return Archive(reopen(*reference))

@@ -1,0 +1,394 @@
+"""An open file and its index: stored bytes handed out, checked first.
+
+The reader is what lazy arrays hold on to; it knows rows, not records.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any
+
+import numpy as np
+
+from archive.engine.read.parallel import failed_segments, run_parallel
+from archive.engine.read.tail import Regions
+from archive.errors import (
+    ClosedError,
+    DamagedError,
+    DigestError,
+    NotAnArchiveError,
+)
+from archive.format.digests import digest
+from archive.format.footer import Footer
+from archive.format.index import Index
+from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
+from archive.storage.local.source import Source
+from archive.storage.location import locate_source
+from archive.storage.remote.ranges import Request, plan_requests
+from archive.storage.url import Location
+
+__all__ = ["NETWORK", "Reader", "open_reader", "reopen"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+NETWORK = 8
+"""Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
+ONE_REQUEST = 64 << 20
+"""Ranges up to this size are one request; larger ones are 16 MiB requests side by side into one buffer, as
+one connection is slower than the network."""
+CHECK_META_UP_TO = 16 << 20
+"""Metadata of a remote archive that is longer is not fetched to be checked ([FOOTER-7])."""
+
+
+class Reader:
+    """Rows of an index and the bytes behind them.
+
+    Parameters
+    ----------
+    source : Source
+    index : Index
+        Validated against ``source``.
+    verify : {"first", "open", "off"}
+    writable : bool
+        Hand out elements that may be written to (mode ``"c"``).
+    identity : bytes
+        Digest of the footer: by it a handle that was pickled finds the same version again.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        index: Index,
+        *,
+        verify: str,
+        writable: bool = False,
+        identity: bytes = b"",
+        footer: Footer | None = None,
+        access: str = "auto",
+        location: Location | None = None,
+        meta_checked: bool = True,
+    ) -> None:
+        self.source = source
+        self.index = index
+        self.verify = verify
+        self.writable = writable
+        self.identity = identity
+        self.footer = footer
+        self.access = access
+        self.location = location if location is not None else Location(source.path)
+        self.meta_checked = meta_checked
+        self.closed = False
+        self.held: dict[int, NDArray] = {}
+        """Stored bytes of rows that were brought, checked, before anybody asked for them."""
+        # one byte a segment; setting one to 1 twice is harmless, so threads need no lock
+        self._checked = bytearray(len(index.digests))
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the file."""
+        return self.source.path
+
+    @property
+    def remote(self) -> bool:
+        """Whether bytes come by requests: each costs a round trip, and may be changed on the way."""
+        return self.source.pinned and not self.source.mapped
+
+    @property
+    def network(self) -> int:
+        """Requests to have under way at once, 0 for a file."""
+        return min(self.source.parallel, NETWORK) if self.source.pinned else 0
+
+    def stored(self, row: int) -> NDArray:
+        """Return the stored bytes of a row, uint8, not to be written to; verified unless told otherwise."""
+        return self.stored_range(row, 0, int(self.index.stored_nbytes[row]))
+
+    def stored_range(self, row: int, start: int, stop: int) -> NDArray:
+        """Return stored bytes ``start`` to ``stop`` of a row, checking no more than their segments."""
+        self._require_open()
+        offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
+        if stop <= start:
+            return np.empty(0, np.uint8)
+        held = self.held.get(row)
+        if held is not None:
+            return held[start:stop]
+        size = self.index.segment_bytes
+        if self.verify == "off" and not self.remote:
+            return self.source.read(offset + start, stop - start)
+        first, last = start // size, -(-stop // size)
+        low, high = (start, stop) if self.verify == "off" else (first * size, min(last * size, nbytes))
+        if self.remote:
+            data = self._fetch(row, low, high)
+            part = data[start - low : stop - low]
+            return part if 2 * len(part) >= len(data) else part.copy()
+        checked = memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]
+        checks = not self.source.mapped or 0 in checked
+        if checks and self.network and high - low > ONE_REQUEST:
+            self._bring(row, low, high)
+        data = self.source.read(offset + low, high - low)
+        # asked again: a cache that is full hands out memory from then on
+        if checks or not self.source.mapped:
+            data = self._check(row, data, first, last)
+        part = data[start - low : stop - low]
+        # a row of a segment that was read for it alone must not keep all of it alive
+        return part if self.source.mapped or 2 * len(part) >= len(data) else part.copy()
+
+    def private(self, row: int) -> NDArray:
+        """Return the stored bytes of a row as writable memory that nobody else sees."""
+        self._require_open()
+        offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
+        if not self.source.mapped or self.verify != "off":
+            data = self.stored(row)
+            if not self.source.mapped:
+                return data if data.flags.writeable else data.copy()
+        return self.source.private(offset, nbytes)
+
+    def release(self, row: int) -> None:
+        """Say that the stored bytes of a row are not needed for now."""
+        self.held.pop(row, None)
+        self.source.release(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
+
+    def fetch(self, request: Request[Segment]) -> NDArray:
+        """Return the bytes of one request, its segments checked unless told otherwise.
+
+        Raises
+        ------
+        DigestError
+            They do not match, and neither do they when they are fetched once more.
+        """
+        data = self.source.read(request.start, request.nbytes)
+        if self.verify == "off" or not failed_pieces(self.index, data, request.start, request.pieces):
+            return data
+        again = self.source.reread(request.start, request.nbytes)
+        failed = failed_pieces(self.index, data if again is None else again, request.start, request.pieces)
+        if again is None or failed:
+            raise self.digest_error(failed[0])
+        return again
+
+    def digest_error(self, segment: Segment) -> DigestError:
+        """Return the error that names a segment."""
+        row, number = locate_segment(self.index, segment)
+        offset = int(self.index.offset[row]) + number * self.index.segment_bytes
+        record = self.index.records[int(self.index.record[row])]
+        return DigestError(
+            f"segment {number} does not match its digest",
+            path=self.path,
+            offset=offset,
+            key=f"{record.name}/{self.index.key(row)}",
+            remedy="the bytes changed after they were saved: take another copy, or an earlier round",
+        )
+
+    def close(self) -> None:
+        """Let go of file and map; views that were handed out stay valid."""
+        self.closed = True
+        self.source.close()
+
+    @property
+    def reference(self) -> tuple[Any, ...]:
+        """What `reopen` takes to find the same version again."""
+        if not self.identity:
+            raise TypeError("a foreign file has no digest to find it again by; save it as an archive first")
+        return self.location, self.access, self.verify, self.writable, self.identity
+
+    def trust(self) -> None:
+        """Take every segment as checked."""
+        self._checked[:] = b"\x01" * len(self._checked)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # arrays of one archive share a reader in the process they come to, which nobody closes
+        return _reopen_shared, self.reference
+
+    def _fetch(self, row: int, low: int, high: int) -> NDArray:
+        """Return bytes of a row that begin and end with segments, by one request unless they are many."""
+        offset = int(self.index.offset[row])
+        pieces = list(row_segments(self.index, row, low, high))
+        if high - low <= ONE_REQUEST:
+            return self.fetch(Request(offset + low, offset + high, pieces))
+        out = np.empty(high - low, np.uint8)
+
+        def fill(request: Request[Segment]) -> None:
+            at = request.start - offset - low
+            out[at : at + request.nbytes] = self.fetch(request)
+
+        for _ in run_parallel(fill, plan_requests(pieces), network=self.network):
+            pass
+        return out
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ClosedError(
+                "the archive was closed before these bytes were read",
+                path=self.path,
+                remedy="read inside the with block, or use archive.load()",
+            )
+
+    def _segment(self, row: int, number: int) -> int:
+        return int(self.index.segment_at[row]) + number
+
+    def _bring(self, row: int, low: int, high: int) -> None:
+        """Have bytes of a row fetched into their cache, by many requests side by side."""
+
+        def bring(request: Request[Segment]) -> None:
+            self.source.read(request.start, request.nbytes)
+
+        for _ in run_parallel(
+            bring, plan_requests(row_segments(self.index, row, low, high)), network=self.network
+        ):
+            pass
+
+    def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:
+        """Return the bytes of segments: themselves, or what came in place of those that do not match."""
+        mapped = self.source.mapped
+        for number in self._failed(row, data, first, last):
+            data = self._heal(row, data, first, number)
+            mapped = mapped and not data.flags.owndata
+        if mapped and self.source.mapped:
+            self._checked[self._segment(row, first) : self._segment(row, last)] = b"\x01" * (last - first)
+        return data
+
+    def _heal(self, row: int, data: NDArray, first: int, number: int) -> NDArray:
+        """Return bytes in which one segment was read again: a map of its cache, else a copy.
+
+        Raises
+        ------
+        DigestError
+            It cannot be read again, or does not match then either.
+        """
+        low, nbytes = number * self.index.segment_bytes, int(self.index.stored_nbytes[row])
+        length = min(self.index.segment_bytes, nbytes - low)
+        wanted = self.index.segment_digests(row)[number].tobytes()
+        again = self.source.reread(int(self.index.offset[row]) + low, length)
+        if again is None or digest(again) != wanted:
+            raise self.digest_error(self._segment(row, number))
+        begin = low - first * self.index.segment_bytes
+        if digest(data[begin : begin + length]) != wanted:  # what we have is no view of what was read again
+            data = data if data.flags.owndata else data.copy()
+            data[begin : begin + length] = again
+        return data
+
+    def _failed(self, row: int, data: NDArray, first: int, last: int) -> list[int]:
+        if last - first == 1:
+            wanted = self.index.digests[self._segment(row, first)].tobytes()
+            return [] if digest(data) == wanted else [first]
+        size = self.index.segment_bytes
+        wanted = self.index.segment_digests(row)
+        return failed_segments(
+            (
+                (
+                    number,
+                    data[(number - first) * size : (number - first + 1) * size],
+                    wanted[number].tobytes(),
+                )
+                for number in range(first, last)
+            ),
+            len(data),
+        )
+
+
+def open_reader(location: Location, *, access: str, verify: str, writable: bool = False) -> Reader:
+    """Open an archive: footer, superblock, metadata and index are checked, array bytes are not read.
+
+    A remote one takes one request, two where metadata and index are larger than what it asks for.
+
+    Raises
+    ------
+    NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
+        As `archive.errors` says.
+    MissingError, StorageError
+        The file cannot be read.
+    """
+    try:
+        return _open_once(location, access, verify, writable)
+    except (DamagedError, NotAnArchiveError):
+        if not location.remote:
+            raise
+    # what is damaged may have been changed on the way: asked for once more
+    return _open_once(location, access, verify, writable)
+
+
+def read_source(
+    source: Source,
+    *,
+    verify: str = "first",
+    writable: bool = False,
+    access: str = "auto",
+    location: Location | None = None,
+) -> Reader:
+    """Return a reader of an open file or object, which stays open where this fails.
+
+    Raises
+    ------
+    ArchiveError
+        As for `open_reader`.
+    """
+    regions = Regions(source)
+    footer = regions.footer()
+    # what is checked, and not kept, is not fetched by the hundred megabytes either
+    meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
+    if meta_checked:
+        source.extend_tail(footer.meta_at)
+        regions.check(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
+    source.extend_tail(footer.index_at)
+    return Reader(
+        source,
+        regions.index(footer),
+        verify=verify,
+        writable=writable,
+        identity=digest(footer.pack()),
+        footer=footer,
+        access=access,
+        location=location,
+        meta_checked=meta_checked,
+    )
+
+
+def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
+    source = locate_source(location, access)
+    if verify == "off" and (location.cache or not source.pins):
+        # what a power cut left of a cache file, and that an object was replaced, only digests tell
+        verify = "first"
+    reader = None
+    try:
+        reader = read_source(
+            source,
+            verify=verify,
+            writable=writable,
+            access=access,
+            # a relative path would be another file after a change of folder
+            location=location if location.remote else None,
+        )
+    finally:
+        if reader is None:
+            source.close()
+    return reader
+
+
+# Handles that were pickled, by path, version and settings: 289 arrays of one archive that cross to
+# another process share one file descriptor and one map there.
+_reopened: weakref.WeakValueDictionary[tuple[Any, ...], Reader] = weakref.WeakValueDictionary()
+
+
+def _reopen_shared(*reference: Any) -> Reader:
+    key = (os.getpid(), reference[0].path, *reference[1:])
+    reader = _reopened.get(key)
+    if reader is None:
+        reader = _reopened[key] = reopen(*reference)
+    return reader
+
+
+def reopen(location: Location, access: str, verify: str, writable: bool, identity: bytes) -> Reader:
+    """Open what a pickled handle referred to.
+
+    Raises
+    ------
+    DamagedError
+        The file is another version by now.
+    """
+    reader = open_reader(location, access=access, verify=verify, writable=writable)
+    if reader.identity != identity:
+        reader.close()
+        raise DamagedError(
+            "the file was replaced by another version since this handle was pickled",
+            path=location.display,
+            remedy="open it again and take the arrays from there",
+        )
+    return reader

@@ -1,0 +1,145 @@
+"""An archive from its first byte to its last, a few megabytes at a time, every one of them judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xxhash
+
+from archive.engine.read.parallel import run_parallel
+from archive.engine.read.reader import Reader
+from archive.engine.report import Failure
+from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
+from archive.format.digests import digest
+from archive.format.footer import Footer
+from archive.format.segments import Segment, failed_pieces, locate_segment, segments_of_rows
+from archive.storage.remote.ranges import REQUEST_BYTES, Piece, Request, plan_requests
+
+__all__ = ["Stretch", "read_whole"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
+Content = Segment | Region
+"""What a piece is: a segment, or bytes that belong to no array."""
+
+LOCAL_BYTES = 4 << 20
+"""What one thread reads of a file at a time, and gives back to the system afterwards."""
+WHOLE_BYTES = 32 << 20
+"""Metadata and index up to this size are judged at once, so that they can be fetched again."""
+AHEAD = 6
+"""Requests to a server that are under way or waiting to be taken, at most: some 120 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes that follow those of the stretch before."""
+
+    start: int
+    """File offset."""
+    data: NDArray
+    """The bytes."""
+    array_bytes: int
+    """How many of them are array bytes."""
+    failures: list[Failure]
+    """Places that do not match."""
+
+
+def read_whole(reader: Reader) -> Iterator[Stretch]:
+    """Yield every byte of an archive, in order.
+
+    What does not match is fetched once more from a server. Metadata or index of more than 32 MiB come in
+    pieces: whether they match is known, and said, with the last. A foreign file has no digests: nothing.
+    """
+    footer = reader.footer
+    if footer is None:
+        return
+    digests = _digests(footer)
+    hashers = {content: xxhash.xxh3_128() for content in digests}
+
+    def read(request: Request[Content]) -> tuple[Request[Content], NDArray, list[Failure]]:
+        data = reader.source.read(request.start, request.nbytes)
+        failures = _judge(reader, footer, request, data)
+        again = reader.source.reread(request.start, request.nbytes) if failures else None
+        if again is not None:
+            data, failures = again, _judge(reader, footer, request, again)
+        return request, data, failures
+
+    requests = plan_requests(
+        _pieces(reader, footer), request_bytes=REQUEST_BYTES if reader.network else LOCAL_BYTES
+    )
+    ahead = AHEAD if reader.network else 0
+    for request, data, failures in run_parallel(read, requests, network=reader.network, ahead=ahead):
+        stored = 0
+        for offset, nbytes, content in request.pieces:
+            if isinstance(content, int):
+                stored += nbytes
+            elif content in digests and nbytes != digests[content][1]:
+                at = offset - request.start
+                hashers[content].update(data[at : at + nbytes].data)
+                wanted, length, begin = digests[content]
+                if offset + nbytes == begin + length and hashers[content].digest() != wanted:
+                    failures.append(Failure("", str(content), 0, begin, "does not match its digest"))
+        yield Stretch(request.start, data, stored, failures)
+
+
+def _digests(footer: Footer) -> dict[Content, tuple[bytes, int, int]]:
+    """Return digest, length and offset of the regions that have one digest for all of them."""
+    return {
+        "HDF5 metadata": (footer.meta_digest, footer.meta_bytes, footer.meta_at),
+        "index": (footer.index_digest, footer.index_bytes, footer.index_at),
+    }
+
+
+def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
+    """Yield every byte of the file as pieces without a gap: segments, and what is between and behind them."""
+    index = reader.index
+    yield 0, SUPERBLOCK_BYTES, "superblock"
+    position = SUPERBLOCK_BYTES
+    for piece in segments_of_rows(
+        index, np.flatnonzero((index.alias_of == NO_ALIAS) & (index.stored_nbytes > 0))
+    ):
+        if piece[0] > position:
+            yield from _cut(position, piece[0], "padding")
+        yield piece
+        position = piece[0] + piece[1]
+    yield from _cut(position, footer.meta_at, "padding")
+    yield from _cut(footer.meta_at, footer.index_at, "HDF5 metadata", WHOLE_BYTES)
+    yield from _cut(footer.index_at, footer.file_bytes - FOOTER_BYTES, "index", WHOLE_BYTES)
+    yield footer.file_bytes - FOOTER_BYTES, FOOTER_BYTES, "footer"
+
+
+def _cut(start: int, stop: int, content: Region, whole: int = 0) -> Iterator[Piece[Content]]:
+    step = max(whole, 1) if stop - start <= whole else LOCAL_BYTES
+    for low in range(start, stop, step):
+        yield low, min(step, stop - low), content
+
+
+def _judge(reader: Reader, footer: Footer, request: Request[Content], data: NDArray) -> list[Failure]:
+    """Return what is wrong with the pieces that can be judged by themselves."""
+    index, digests = reader.index, _digests(footer)
+    failures = []
+    segments = [(at, size, content) for at, size, content in request.pieces if isinstance(content, int)]
+    for segment in failed_pieces(index, data, request.start, segments):
+        row, number = locate_segment(index, segment)
+        name = index.records[int(index.record[row])].name
+        offset = int(index.offset[row]) + number * index.segment_bytes
+        failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
+    for offset, nbytes, content in request.pieces:
+        if isinstance(content, int):
+            continue
+        part = data[offset - request.start : offset - request.start + nbytes]
+        if content == "padding":
+            # it belongs to no array and has no digest: zeros, or somebody else's bytes
+            if part.any():
+                failures.append(Failure("", content, 0, offset + int(np.argmax(part != 0)), "is not zero"))
+        elif content in digests and nbytes == digests[content][1]:
+            if digest(part) != digests[content][0]:
+                failures.append(Failure("", str(content), 0, offset, "does not match its digest"))
+        elif content == "superblock" and part.tobytes() != footer.superblock:
+            failures.append(Failure("", content, 0, 0, "is not the one the footer was written with"))
+        elif content == "footer" and part.tobytes() != footer.pack():
+            failures.append(Failure("", content, 0, offset, "is another than at open"))
+    return failures

@@ -1,0 +1,239 @@
+"""Arrays that are still in the file: the lazy side of `archive.records.payload.Payload`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from archive.dtypes import npy_dtype, npy_header, split_npy
+from archive.engine.read.reader import Reader
+from archive.errors import HostileFileError
+from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
+from archive.format.digests import array_digest
+from archive.format.elements import ArrayType, column_major, opaque_view, parse_description, unpack_text
+from archive.records.payload import BytesPayload
+
+if TYPE_CHECKING:
+    from archive.engine.storagespec import Form
+
+__all__ = ["StoredPayload", "elements_of"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+
+class StoredPayload:
+    """One row of an open archive.
+
+    Parameters
+    ----------
+    reader : Reader
+    row : int
+    """
+
+    __slots__ = ("_reader", "_row")
+
+    def __init__(self, reader: Reader, row: int) -> None:
+        self._reader = reader
+        self._row = row
+
+    @property
+    def type(self) -> ArrayType:
+        """Row of the type table."""
+        return self._reader.index.types[int(self._reader.index.type[self._row])]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self._reader.index.shape(self._row)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements; of the data where it is no .npy."""
+        kind = self.type
+        if kind.mode == MODE_TEXT:
+            count = int(self._reader.index.stored_nbytes[self._row]) // kind.itemsize
+            return count * parse_description(kind.description).itemsize
+        return int(self._reader.index.stored_nbytes[self._row])
+
+    @property
+    def data_nbytes(self) -> int:
+        """Length of ``Array.data``, without reading it."""
+        return self.nbytes if self.type.mode == MODE_DATA else len(self._header()) + self.nbytes
+
+    @property
+    def form(self) -> Form:
+        """The form under which another archive stores it again."""
+        from archive.engine.storagespec import stored_form  # HDF5's datatypes, only needed to save it again
+
+        index = self._reader.index
+        nbytes, flags = int(index.stored_nbytes[self._row]), int(index.flags[self._row])
+        return stored_form(self.type, self.shape, flags, nbytes)
+
+    @property
+    def identity(self) -> object:
+        """Equal for rows that share their bytes."""
+        return id(self._reader), int(self._reader.index.segment_at[self._row]), self.nbytes
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the whole array, from the index alone."""
+        index = self._reader.index
+        segments = index.segment_digests(self._row).tobytes()
+        flags = int(index.flags[self._row])
+        return array_digest(segments, index.segment_bytes, self.type, flags, self.shape).hex()
+
+    @property
+    def where(self) -> tuple[str, int, int]:
+        """Path, offset and length of the stored bytes."""
+        index = self._reader.index
+        return self._reader.path, int(index.offset[self._row]), int(index.stored_nbytes[self._row])
+
+    def stored(self) -> NDArray:
+        """Return the stored bytes, verified."""
+        return self._reader.stored(self._row)
+
+    def stored_range(self, start: int, stop: int) -> NDArray:
+        """Return stored bytes ``start`` to ``stop``, verified."""
+        return self._reader.stored_range(self._row, start, stop)
+
+    def release(self) -> None:
+        """Give the pages of the stored bytes back."""
+        self._reader.release(self._row)
+
+    def data(self) -> bytes:
+        """Return ``Array.data``, byte for byte as it was saved."""
+        kind = self.type
+        if kind.mode == MODE_DATA:
+            return self.stored().tobytes()
+        try:
+            return npy_data(kind, elements_of(kind, self.shape, self.stored()), self._fortran)
+        except HostileFileError as error:
+            raise self._placed(error) from None
+
+    def numpy(self, copy: bool) -> NDArray:
+        """Return the elements: a read-only view of the map, or private memory (``copy``, mode ``"c"``)."""
+        if self.type.mode == MODE_DATA:
+            return self._opaque().numpy()
+        if copy or self._reader.writable:
+            elements = self.writable()
+            # np.load of Array.data gives column-major arrays as such, and so does a copy
+            return column_major(elements) if self._fortran else elements
+        elements = self._elements()
+        elements.flags.writeable = False
+        return elements
+
+    def writable(self) -> NDArray:
+        """Return private writable elements: copy-on-write pages where the file is mapped."""
+        kind = self.type
+        if kind.mode == MODE_DATA:
+            return self._opaque().writable()
+        if kind.mode == MODE_TEXT:
+            return self._elements()
+        return elements_of(kind, self.shape, self._reader.private(self._row))
+
+    def getitem(self, index: Any) -> Any:
+        """Return ``elements[index]``; an integer or slice of the first axis reads only its segments."""
+        try:
+            return self._select(index)
+        except SystemError as error:  # what numpy makes of a code point beyond Unicode
+            raise self._placed(HostileFileError(f"an element that is no text: {error}")) from error
+
+    def _select(self, index: Any) -> Any:
+        kind, shape = self.type, self.shape
+        if kind.mode == MODE_DATA:
+            return self._opaque().getitem(index)
+        rows = _first_axis(index, shape)
+        if rows is None or kind.mode == MODE_TEXT or self._reader.writable:
+            return self.numpy(copy=False)[index]
+        start, stop = rows
+        rest = index if isinstance(index, tuple) else (index,)
+        row_bytes = int(self._reader.index.stored_nbytes[self._row]) // shape[0]
+        part = self._reader.stored_range(self._row, start * row_bytes, stop * row_bytes)
+        block = elements_of(kind, (stop - start, *shape[1:]), part)
+        block.flags.writeable = False
+        first = rest[0]
+        local_index = (slice(None, None, first.step) if isinstance(first, slice) else 0, *rest[1:])
+        return block[local_index]
+
+    @property
+    def _fortran(self) -> bool:
+        return bool(int(self._reader.index.flags[self._row]) & FLAG_FORTRAN)
+
+    def _elements(self) -> NDArray:
+        try:
+            return elements_of(self.type, self.shape, self.stored())
+        except HostileFileError as error:
+            raise self._placed(error) from None
+
+    def _placed(self, error: HostileFileError) -> HostileFileError:
+        """Return an error that says where."""
+        index = self._reader.index
+        record = index.records[int(index.record[self._row])]
+        error.path, error.key = self._reader.path, f"{record.name}/{index.key(self._row)}"
+        return error
+
+    def _opaque(self) -> BytesPayload:
+        """Return data that is not exactly one .npy of dtype and shape: what it means is up to np.load."""
+        return BytesPayload(self.data(), self.type.dtype)
+
+    def _header(self) -> bytes:
+        kind = self.type
+        return kind.npy_header or npy_header(parse_description(kind.description), self.shape, self._fortran)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoredPayload:
+        """Return the payload itself: the file does not change."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredPayload, (self._reader, self._row)
+
+
+def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDArray:
+    """Return the elements behind stored bytes: a view of them, but for text."""
+    dtype = parse_description(kind.description)
+    if kind.mode == MODE_TEXT:
+        return unpack_text(stored.view(f"S{kind.itemsize}").reshape(shape), dtype)
+    if not stored.size:
+        # np.zeros would make S1 of S0, and allocate a byte for every element
+        empty: NDArray = np.ndarray(shape, dtype)
+        return empty
+    return stored.view(dtype).reshape(shape)
+
+
+def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
+    """Return ``Array.data`` of elements, its header the one that came with them.
+
+    Raises
+    ------
+    HostileFileError
+        That header is not of these elements.
+    """
+    header = kind.npy_header or npy_header(elements.dtype, elements.shape, fortran)
+    # numpy widens elements of no bytes when it turns them around: 4 bytes each of "<U0"
+    body = opaque_view(elements).tobytes("F" if fortran else "C") if elements.nbytes else b""
+    data = header + body
+    if kind.npy_header:
+        try:
+            layout = split_npy(data)
+        except ValueError as error:
+            raise HostileFileError(f"a .npy header that is none: {error}") from error
+        same = (layout.shape, layout.dtype) == (elements.shape, npy_dtype(elements.dtype))
+        both = elements.flags.c_contiguous and elements.flags.f_contiguous
+        if not same or (layout.fortran_order != fortran and not both):
+            raise HostileFileError("a .npy header of other elements")
+    return data
+
+
+def _first_axis(index: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the range of the first axis that an index touches, None where it may be all of it."""
+    first = index[0] if isinstance(index, tuple) and index else index
+    if not shape or not shape[0]:
+        return None
+    if isinstance(first, (int, np.integer)) and not isinstance(first, (bool, np.bool_)):
+        position = int(first) + (shape[0] if first < 0 else 0)
+        return (position, position + 1) if 0 <= position < shape[0] else None
+    if isinstance(first, slice):
+        start, stop, step = first.indices(shape[0])
+        return (start, max(start, stop)) if step > 0 else None
+    return None

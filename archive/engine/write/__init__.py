@@ -1,0 +1,1 @@
+"""From records to bytes: inputs read, addresses planned, arrays streamed, the file published."""

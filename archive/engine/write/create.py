@@ -1,0 +1,197 @@
+"""Writing an archive array by array: what `archive.create` returns, and saves of iterables."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from archive.dtypes import parse_dtype
+from archive.engine.report import SaveReport
+from archive.engine.storagespec import Form, elements_form
+from archive.engine.write.inputs import plain_array, source_of
+from archive.engine.write.plan import timestamp
+from archive.engine.write.saving import report_of
+from archive.engine.write.stream import ArchiveStream
+from archive.errors import ClosedError, UnsupportedDtypeError
+from archive.format.constants import KIND_CONFIGS, KIND_METRICS
+from archive.format.elements import opaque_view
+from archive.format.index import RecordName
+from archive.records import ConfigRecord, MetricRecord
+from archive.storage.location import locate_sink
+from archive.storage.remote.staging import Spool
+from archive.storage.url import Location
+
+__all__ = ["ArchiveWriter"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+
+class _Values(dict[str, Any]):
+    """Records of values by name; a mapping that is assigned becomes a record, checked at once."""
+
+    def __init__(self, kind: type[MetricRecord] | type[ConfigRecord]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __setitem__(self, name: str, values: Mapping[str, Any]) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a record name is a str, not {type(name).__name__}")
+        super().__setitem__(name, self._kind(dict(values)))
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = {}
+        return self[name]
+
+
+class ArchiveWriter:
+    """An archive that is written array by array. Made by `archive.create`; a context manager.
+
+    The archive appears when the ``with`` block ends; after an exception nothing does.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> with archive.create("/tmp/fedarchive-doctest.h5") as writer:
+    ...     writer.add("model", "bias", np.zeros(3))
+    ...     writer.add("model", "weight", (np.ones((2, 3)) for _ in range(4)), shape=(8, 3), dtype="float64")
+    ...     writer.metrics["fit"]["loss"] = 0.5
+    >>> writer.report.arrays
+    2
+    """
+
+    def __init__(
+        self, location: Location, *, overwrite: bool, durable: bool, created: Any, spool: Spool = True
+    ) -> None:
+        self.metrics: dict[str, Any] = _Values(MetricRecord)
+        """Metrics by record name: ``writer.metrics["fit"] = {...}``."""
+        self.configs: dict[str, Any] = _Values(ConfigRecord)
+        """Configs by record name."""
+        self.attributes: dict[str, dict[str, Any]] = {}
+        """What is said of array records as a whole, by record name (`ArrayRecord.attributes`)."""
+        self._report: SaveReport | None = None
+        text = timestamp(created)
+        self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True, spool=spool)
+        self._stream = ArchiveStream(self._sink, {"container": "recordset", "created": text})
+        self._broken = False
+        self._clock = report_of(self._sink.path)
+
+    def add(
+        self,
+        record: str,
+        key: str,
+        array: Any,
+        *,
+        shape: tuple[int, ...] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        """Write one array; its memory may be changed as soon as this returns.
+
+        Parameters
+        ----------
+        record, key : str
+            Where it goes. A key may occur once in a record.
+        array : ndarray, torch tensor, Array, or iterable of ndarrays
+            The array; or with ``shape`` and ``dtype``, pieces of it along axis 0.
+        shape : tuple of int, optional
+            Shape of the whole where ``array`` comes in pieces.
+        dtype : dtype or str, optional
+            Element type of the whole; every piece must have it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            No such array; a key twice; pieces of another shape or dtype, too many or too few.
+        ClosedError
+            An earlier `add` failed half-way, or the writer is closed.
+        """
+        self._require_usable()
+        if (shape is None) != (dtype is None):
+            raise TypeError("pieces need both shape= and dtype=; a whole array needs neither")
+        if shape is None or dtype is None:
+            form, source, _ = source_of(array)
+            self._stream.require_new(record, key)
+            self._broken = True
+            self._stream.add(record, key, form, source)
+        else:
+            kind = parse_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)
+            if kind.kind == "U":
+                raise UnsupportedDtypeError("text does not come in pieces", remedy="add the whole array")
+            axes = tuple(operator.index(axis) for axis in shape)
+            if any(axis < 0 for axis in axes):
+                raise ValueError(f"{record}/{key}: a shape has no negative axis: {axes}")
+            form = elements_form(kind, axes, False)
+            self._stream.require_new(record, key)
+            self._broken = True
+            self._stream.add_pieces(record, key, form, _pieces(array, kind, form, f"{record}/{key}"))
+        self._broken = False
+
+    @property
+    def report(self) -> SaveReport:
+        """What was written, once it is published; ClosedError before."""
+        if self._report is None:
+            raise ClosedError(
+                "nothing is published yet", path=self._sink.path, remedy="leave the with block first"
+            )
+        return self._report
+
+    def add_stored(self, record: str, key: str, form: Form, pieces: Iterable[NDArray]) -> None:
+        """Write an array of a known form whose stored bytes (uint8) come in pieces."""
+        self._require_usable()
+        self._stream.require_new(record, key)
+        self._broken = True
+        self._stream.add_pieces(record, key, form, pieces)
+        self._broken = False
+
+    def __enter__(self) -> ArchiveWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._require_usable()
+                values = {RecordName(KIND_METRICS, name): found for name, found in self.metrics.items()}
+                values |= {RecordName(KIND_CONFIGS, name): found for name, found in self.configs.items()}
+                for name, attributes in self.attributes.items():
+                    self._stream.add_record(name, attributes)
+                plan, footer = self._stream.finish(values)
+                self._sink.publish()
+                self._report = self._clock(plan, footer)
+        finally:
+            self._broken = True
+            self._stream.__exit__(kind or ClosedError, error, trace)
+            self._sink.discard()
+
+    def _require_usable(self) -> None:
+        if self._broken:
+            raise ClosedError(
+                "nothing more can be written",
+                path=self._sink.path,
+                remedy="begin again with archive.create()",
+            )
+
+
+def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], form: Form, name: str) -> Iterator[NDArray]:
+    """Yield the bytes of pieces along axis 0, checked against the whole."""
+    if not form.shape:
+        raise ValueError(f"{name}: a 0-d array does not come in pieces")
+    rows = 0
+    for chunk in chunks:
+        piece = plain_array(chunk) if isinstance(chunk, np.ndarray) else np.asarray(chunk)
+        if piece.dtype != dtype or piece.shape[1:] != form.shape[1:] or not piece.ndim:
+            raise ValueError(
+                f"{name}: a piece of dtype {piece.dtype} and shape {piece.shape} does not fit "
+                f"{dtype} and {form.shape}"
+            )
+        rows += len(piece)
+        if rows > form.shape[0]:
+            raise ValueError(f"{name}: the pieces have more than {form.shape[0]} rows")
+        if piece.nbytes:
+            yield np.ascontiguousarray(opaque_view(piece)).reshape(-1).view(np.uint8)
+    if rows != form.shape[0]:
+        raise ValueError(f"{name}: the pieces have {rows} rows of {form.shape[0]}")

@@ -1,0 +1,237 @@
+"""What arrays alone decide of an archive: addresses, index columns, HDF5 datasets. Kept while it repeats.
+
+The rounds of a federation save one schema again and again: same names, types and shapes, other bytes and
+values. Everything here follows from names, types and shapes, so that only bytes, values and the creation
+time are encoded anew: of 20 arrays 1.0 of the 1.4 ms of a save, of 20,000 40 of 190 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from archive.engine.storagespec import Form
+from archive.engine.write.table import Rows
+from archive.engine.write.tree import encode_arrays
+from archive.errors import ValueRangeError
+from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
+from archive.format.elements import ArrayType
+from archive.format.index import RecordName
+from archive.format.indexwriter import ArrayColumns, IndexTemplate
+from archive.format.layout import place_arrays, segment_counts
+from archive.format.names import escape_name
+from archive.hdf5.encoder import EncodedDatasets
+
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "forget_schemas", "schema_of"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+BATCH_BYTES = 16 << 20
+"""Bytes handed to the writing thread at once: 4 segments, hashed while the previous batch is written."""
+BATCH_ROWS = 1000
+"""Buffers in a batch: one system call takes 1,024."""
+KEPT = 4
+"""Schemas that are kept: a server saves a model, its clients' states, an optimizer's."""
+KEPT_BYTES = 64 << 20
+"""Larger ones are encoded each time: 150,000 arrays have about so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows that are written together: one larger than a segment, or as many small ones as fit a batch."""
+
+    rows: list[int]
+    """In file order, also those without bytes of their own."""
+    stored: list[int]
+    """Those that have bytes of their own."""
+    forms: list[Form]
+    """Their forms."""
+    gaps: list[int] | None
+    """Bytes of padding before each of them; None where there are none."""
+    end: int
+    """File offset behind the last of them."""
+    large: bool
+    """Whether it is one row of more than a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Places of all arrays, and how they are described."""
+
+    forms: list[Form]
+    """Distinct forms."""
+    form_of: NDArray
+    """Form of each row."""
+    rows: NDArray
+    """Rows that have bytes of their own, in file order."""
+    offset: NDArray
+    """File offset of each row's bytes."""
+    data_end: int
+    """Where the HDF5 metadata begins."""
+    segment_at: NDArray
+    """First digest of each row."""
+    index: IndexTemplate
+    """The index but for what values, clock and digests put into it."""
+    datasets: EncodedDatasets
+    """The HDF5 datasets."""
+    links: list[int | None]
+    """For each record, which group of ``datasets`` is its own."""
+    runs: list[Run]
+    """All rows, as they are written."""
+
+
+_kept: dict[tuple[Any, ...], Schema] = {}
+
+
+def schema_of(rows: Rows, records: Sequence[RecordName]) -> Schema:
+    """Decide every address of rows that are complete; the same rows get the same addresses again.
+
+    Raises
+    ------
+    ValueRangeError
+        More than the format allows, or a name that HDF5 cannot hold.
+    """
+    key = (
+        tuple(rows.keys),
+        tuple(rows.form),
+        tuple(rows.record),
+        tuple(rows.alias),
+        tuple(map(id, rows.forms)),  # a kept schema keeps them alive
+        tuple(records),
+    )
+    schema = _kept.get(key)
+    if schema is None:
+        schema = _make(rows, list(records))
+        if schema.index.nbytes + schema.datasets.nbytes <= KEPT_BYTES:
+            while len(_kept) >= KEPT:
+                _kept.pop(next(iter(_kept)), None)  # another thread may have been quicker
+            _kept[key] = schema
+    return schema
+
+
+def forget_schemas() -> None:
+    """Encode every schema anew: for measurements."""
+    _kept.clear()
+
+
+def _make(rows: Rows, records: list[RecordName]) -> Schema:
+    n = len(rows.keys)
+    if n > MAX_ARRAYS or len(records) > MAX_RECORDS:
+        raise ValueRangeError(
+            f"{n} arrays in {len(records)} records: the format allows {MAX_ARRAYS}, {MAX_RECORDS}"
+        )
+    forms = list(rows.forms)
+    form_of = np.array(rows.form, np.intp)
+    alias_of = np.array(rows.alias, np.uint32)
+    owners = alias_of == NO_ALIAS
+    targets = np.where(owners, np.arange(n), alias_of).astype(np.intp)
+    nbytes = _by_form([form.nbytes for form in forms], np.uint64, form_of)
+    offset, data_end = place_arrays(np.where(owners, nbytes, 0).astype(np.uint64))
+    counts = np.where(owners, segment_counts(nbytes, SEGMENT_BYTES), 0).astype(np.uint64)
+    segment_ends = np.cumsum(counts, dtype=np.uint64)
+    segment_at = (segment_ends - counts)[targets]
+    offset = np.where(nbytes > 0, offset[targets], 0).astype(np.uint64)
+
+    types: dict[ArrayType, int] = {}
+    type_of_form = [types.setdefault(form.type, len(types)) for form in forms]
+    dims, dims_end = _dims(forms, form_of)
+    record = np.array(rows.record, np.uint32)
+    columns = ArrayColumns(
+        keys=[key.encode("utf-8", "surrogatepass") for key in rows.keys],
+        record=record,
+        type=_by_form(type_of_form, np.uint32, form_of),
+        dims=dims,
+        dims_end=dims_end,
+        offset=offset,
+        nbytes=nbytes,
+        alias_of=alias_of,
+        flags=_by_form([form.flags for form in forms], np.uint32, form_of),
+        segment_at=segment_at,
+    )
+    index = IndexTemplate(columns, list(types), records, int(segment_ends[-1]) if n else 0)
+    try:
+        datasets, links = encode_arrays(
+            records=len(records),
+            forms=forms,
+            form_of=form_of,
+            keys=rows.keys,
+            record_of=record,
+            target_of=targets,
+            offset=offset,
+            nbytes=nbytes,
+            start=data_end,
+        )
+    except ValueRangeError as error:
+        error.key = _bad_name(rows, records) or error.key
+        raise
+    stored = owners & (nbytes > 0)
+    runs = _runs(forms, form_of, stored, offset, nbytes)
+    owned = np.flatnonzero(stored)
+    return Schema(forms, form_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
+
+
+def _runs(
+    forms: list[Form], form_of: NDArray, stored: NDArray, offset: NDArray, nbytes: NDArray
+) -> list[Run]:
+    """Return rows as they are written: a call for each small one would cost as much as its hash."""
+    n = len(stored)
+    size = np.where(stored, nbytes, 0).astype(np.int64)
+    large = np.flatnonzero(size > SEGMENT_BYTES).tolist()
+    total = np.cumsum(size)
+    runs: list[Run] = []
+    begin, position = 0, DATA_AT
+    while begin < n:
+        if large and large[0] == begin:
+            end = large.pop(0) + 1
+        else:
+            # about a batch of bytes, and no more buffers than one system call takes
+            before = int(total[begin] - size[begin])
+            full = int(np.searchsorted(total, before + BATCH_BYTES)) + 1
+            end = min(full, begin + BATCH_ROWS, large[0] if large else n, n)
+        own = np.arange(begin, end)[stored[begin:end]]
+        ends = offset[own].astype(np.int64) + size[own]
+        gaps = offset[own].astype(np.int64)
+        gaps[1:] -= ends[:-1]
+        gaps[:1] -= position
+        position = int(ends[-1]) if len(own) else position
+        runs.append(
+            Run(
+                rows=list(range(begin, end)),
+                stored=own.tolist(),
+                forms=[forms[number] for number in form_of[own].tolist()],
+                gaps=gaps.tolist() if gaps.any() else None,
+                end=position,
+                large=bool(size[begin] > SEGMENT_BYTES),
+            )
+        )
+        begin = end
+    return runs
+
+
+def _by_form(values: list[int], dtype: Any, form_of: NDArray) -> NDArray:
+    return np.array(values, dtype)[form_of] if len(form_of) else np.empty(0, dtype)
+
+
+def _bad_name(rows: Rows, records: Sequence[RecordName]) -> str | None:
+    """Return record and key of the first name that HDF5 cannot hold; names are checked all at once."""
+    for number, key in zip(rows.record, rows.keys, strict=True):
+        try:
+            escape_name(key)
+        except ValueRangeError as error:
+            return f"{records[number].name}/{error.key}"
+    return None
+
+
+def _dims(forms: list[Form], form_of: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the axes of all rows one after the other, and where each row's end."""
+    ranks = np.array([len(form.shape) for form in forms], np.int64)
+    if not len(form_of):
+        return np.empty(0, np.uint64), np.empty(0, np.uint64)
+    table = np.zeros((len(forms), int(ranks.max(initial=0))), np.uint64)
+    for row, form in zip(table, forms, strict=True):
+        row[: len(form.shape)] = form.shape
+    used = np.arange(table.shape[1]) < ranks[form_of][:, None]
+    return table[form_of][used], np.cumsum(ranks[form_of]).astype(np.uint64)

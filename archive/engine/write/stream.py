@@ -1,0 +1,189 @@
+"""Archives whose arrays arrive one by one: placed as they come, the index made when all are there.
+
+The bytes are those of a planned save of the same arrays: both place by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from archive.engine.storagespec import Form
+from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_values
+from archive.engine.write.consume import Consumption, JournalEntry
+from archive.engine.write.inputs import Source
+from archive.engine.write.plan import Plan, add_values, place
+from archive.engine.write.table import Rows
+from archive.engine.write.writer import ArrayStream, Batches, Progress, stored_buffer, write_head, write_tail
+from archive.errors import DamagedError
+from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS
+from archive.format.footer import Footer
+from archive.format.index import RecordName
+from archive.format.layout import place_next
+from archive.format.names import escape_name
+from archive.format.values import Value
+from archive.storage.location import Sink
+
+__all__ = ["ArchiveStream"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+COPY_BELOW = 1 << 20
+"""Arrays smaller than this are copied, so that they can be written together; larger ones are written
+before `add` returns, for the caller may change them then."""
+RESERVE_AHEAD = 64 << 20
+TAIL_PER_ARRAY = 2048
+"""Bytes of metadata and index kept free for every array, so that what arrived can always be indexed."""
+TAIL_BASE = 1 << 20
+
+
+class ArchiveStream:
+    """An archive in the making.
+
+    Parameters
+    ----------
+    sink : Sink
+    head : mapping
+        What the index says of the archive as a whole (`archive.engine.write.plan.head_of`).
+    progress : callable, optional
+        Called with (bytes written, the same).
+    """
+
+    def __init__(self, sink: Sink, head: Mapping[str, Any], progress: Progress | None = None) -> None:
+        self.rows = Rows()
+        self.names: list[RecordName] = []
+        self.consumption: Consumption | None = None
+        """Where rows that are written are noted and taken from the caller."""
+        self._sink = sink
+        self._head = head
+        self._attributes: dict[int, list[EncodedValue]] = {}
+        self._numbers: dict[str, int] = {}
+        self._seen: set[tuple[int, str]] = set()
+        self._position = DATA_AT
+        self._reserved = 0
+        self._ahead = RESERVE_AHEAD
+        self._arrays = ArrayStream()
+        self._batches = self._arrays.batches = Batches(
+            sink, threaded=True, progress=progress, landed=self._landed
+        )
+
+    def __enter__(self) -> ArchiveStream:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._batches.__exit__(*exception)
+
+    def resume(self, entries: Iterable[JournalEntry], path: str) -> None:
+        """Take up arrays that a partial file already holds."""
+        for entry in entries:
+            if entry.alias_of != NO_ALIAS and not 0 <= entry.alias_of < len(self.rows.keys):
+                raise DamagedError("the journal of the partial file contradicts itself", path=path)
+            if len(entry.digests) != (entry.form.segments if entry.alias_of == NO_ALIAS else 0):
+                raise DamagedError("the journal of the partial file contradicts itself", path=path)
+            row = self._append(entry.record, entry.key, entry.form)
+            self.rows.alias[row] = entry.alias_of
+            if entry.alias_of == NO_ALIAS:
+                _, self._position = place_next(self._position, entry.form.nbytes)
+                self._arrays.digests += entry.digests
+        self._arrays.seek(self._position)
+
+    def add(self, record: str, key: str, form: Form, source: Source) -> None:
+        """Write an array; when this returns its memory may be changed."""
+        row = self._append(record, key, form)
+        if not form.nbytes:
+            self._arrays.note(row)
+            if self.consumption is not None:  # it arrived too, and is listed before the next is asked for
+                self._arrays.flush()
+                self._batches.settle()
+            return
+        offset = self._take_room(form)
+        buffer = stored_buffer(form, source, row, lambda _: (record, key))
+        if form.nbytes < COPY_BELOW and self.consumption is None:
+            # not bytes(buffer): of a 0-d array of integer 8 that is eight zeros
+            self._arrays.put(row, offset, memoryview(buffer).tobytes(), form.nbytes)
+        else:
+            self._arrays.put(row, offset, buffer, form.nbytes)
+            self._arrays.flush()
+            self._batches.settle()
+
+    def add_pieces(self, record: str, key: str, form: Form, pieces: Iterable[NDArray]) -> None:
+        """Write an array whose bytes (uint8) come in pieces, each written before the next is asked for."""
+        row = self._append(record, key, form)
+        if not form.nbytes:
+            for _ in pieces:  # the caller's checks are in the iterator
+                pass
+            self._arrays.note(row)
+            return
+        offset = self._take_room(form)
+        self._arrays.put_pieces(row, offset, pieces, form.nbytes, settle=True)
+
+    def add_record(self, name: str, attributes: Mapping[str, Any] | None = None) -> int:
+        """Return the number of an array record, new or known."""
+        number = self._numbers.get(name)
+        if number is None:
+            escape_name(name)
+            number = self._numbers[name] = len(self.names)
+            self.names.append(RecordName(KIND_ARRAYS, name))
+        if attributes:
+            self._attributes[number] = encode_attributes(name, attributes)
+        return number
+
+    def finish(self, values: Mapping[RecordName, Mapping[str, Value]]) -> tuple[Plan, Footer]:
+        """Write metrics, configs, metadata, index and footer."""
+        arrays = len(self.rows.keys)
+        encoded = {}
+        for name, found in values.items():
+            encoded[len(self.names)] = encode_values(name.kind, name.name, found)
+            self.names.append(name)
+        document = add_values(self.rows, encoded, self._attributes, self._head)
+        plan = place(self.rows, self.names, encoded | self._attributes, document)
+        self._sink.reserve(plan.file_bytes)
+        self._arrays.flush()
+        self._batches.settle()
+        self.consumption, consumption = None, self.consumption
+        for row in range(arrays, len(self.rows.keys)):
+            form = plan.form(row)
+            if form.nbytes:
+                buffer = stored_buffer(form, plan.sources[row], row, plan.name)
+                self._arrays.put(row, int(plan.schema.offset[row]), buffer, form.nbytes)
+        self._arrays.flush(plan.data_end)
+        footer = write_tail(plan, self._arrays.digests, self._batches)
+        write_head(plan, self._batches)
+        self._batches.settle()
+        self._sink.truncate(plan.file_bytes)
+        self.consumption = consumption
+        return plan, footer
+
+    def require_new(self, record: str, key: str) -> None:
+        """Raise unless a key is a str and new in its record."""
+        for text in (record, key):
+            if not isinstance(text, str):
+                raise TypeError(f"record and key are str, not {type(text).__name__}")
+        escape_name(key)
+        if (self.add_record(record), key) in self._seen:
+            raise ValueError(f"record {record!r}: two arrays with the key {key!r}")
+
+    def _append(self, record: str, key: str, form: Form) -> int:
+        number = self.add_record(record)
+        self._seen.add((number, key))
+        return self.rows.append(number, key, form, None, None)
+
+    def _take_room(self, form: Form) -> int:
+        offset, end = place_next(self._position, form.nbytes)
+        needed = end + TAIL_BASE + TAIL_PER_ARRAY * len(self.rows.keys)
+        if needed > self._reserved:
+            # found full here, nothing of this array is written and what arrived can still be indexed
+            self._sink.reserve(needed)
+            self._reserved = needed
+            if self._ahead and self._sink.reserve_if_possible(needed + self._ahead):
+                self._reserved += self._ahead
+            else:
+                self._ahead = 0  # from now on no more than each array needs
+        self._position = end
+        return offset
+
+    def _landed(self, rows: list[int]) -> None:
+        if self.consumption is not None:
+            self.consumption.landed(rows, self._arrays.digests)

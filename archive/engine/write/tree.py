@@ -1,0 +1,178 @@
+"""The HDF5 side of a plan: groups, datasets and attributes as other tools see them.
+
+::
+
+    /arrays/<record>/<key>     a dataset with attributes stype, dtype, shape (and key, order, encoding,
+                               npy_header where they say something)
+    /metrics/<record>          a group with one attribute a value; values too large are datasets in it
+    /configs/<record>          likewise
+    /index                     our own index, which ends the file
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from archive.engine.storagespec import Form
+from archive.engine.write.attributes import EncodedValue, encode_attributes
+from archive.format.constants import (
+    CONTEXT_NUMBERS,
+    FLAG_FORTRAN,
+    FORMAT_NAME,
+    KINDS,
+    MAX_ATTRIBUTE_BYTES,
+    MODE_DATA,
+    VERSION_MAJOR,
+    VERSION_MINOR,
+)
+from archive.format.index import RecordName
+from archive.format.names import escape_name, escape_names
+from archive.format.values import decode_value
+from archive.hdf5.datasets import Attribute, DatasetClass, Datasets
+from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype
+from archive.hdf5.encoder import (
+    DatasetLinks,
+    EncodedDatasets,
+    Group,
+    Metadata,
+    encode_all_datasets,
+    encode_metadata,
+)
+
+__all__ = ["encode_arrays", "encode_tree"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+_INT64 = np.dtype("<i8")
+
+
+def encode_arrays(
+    *,
+    records: int,
+    forms: Sequence[Form],
+    form_of: NDArray,
+    keys: list[str],
+    record_of: NDArray,
+    target_of: NDArray,
+    offset: NDArray,
+    nbytes: NDArray,
+    start: int,
+) -> tuple[EncodedDatasets, list[int | None]]:
+    """Return the datasets of all rows, and for each record which group of them is its own.
+
+    ``target_of`` names, for each row, the row whose dataset its name links to: its own, or the one it
+    is tied to.
+    """
+    names = escape_names(keys)
+    owners = np.flatnonzero(target_of == np.arange(len(keys)))
+    dataset_of = np.zeros(len(keys), np.intp)
+    dataset_of[owners] = np.arange(len(owners))
+    dataset_of = dataset_of[target_of]
+    datasets = Datasets(
+        classes=[_dataset_class(form) for form in forms],
+        class_of=form_of[owners],
+        address=offset[owners],
+        nbytes=nbytes[owners],
+        keys=_true_keys(keys, names, owners, dataset_of),
+    )
+    rows_by_record = np.argsort(record_of, kind="stable")
+    counts = np.bincount(record_of, minlength=records).tolist()
+    links: list[DatasetLinks] = []
+    group_of: list[int | None] = []
+    begin = 0
+    for count in counts:
+        rows = rows_by_record[begin : begin + count]
+        begin += count
+        group_of.append(len(links) if count else None)
+        if count:
+            found = names if count == len(names) else [names[row] for row in rows.tolist()]
+            links.append(DatasetLinks(found, dataset_of[rows]))
+    return encode_all_datasets(datasets, links, start=start), group_of
+
+
+def encode_tree(
+    records: Sequence[RecordName],
+    values: Mapping[int, list[EncodedValue]],
+    document: Mapping[str, Any],
+    datasets: EncodedDatasets,
+    links: Sequence[int | None],
+    index_bytes: int,
+) -> Metadata:
+    """Return superblock and metadata region: the datasets, and the groups around them."""
+    groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
+    for number, (record, found) in enumerate(zip(records, links, strict=True)):
+        attributes = tuple(v.attribute for v in values.get(number, ()) if v.attribute is not None)
+        groups[record.kind].append((escape_name(record.name), Group(attributes, datasets=found)))
+    root = Group(
+        attributes=(
+            _text("format", FORMAT_NAME),
+            _text("version", f"{VERSION_MAJOR}.{VERSION_MINOR}"),
+            _text("writer", document["writer"]),
+            _text("created", document["created"]),
+            _text("container", document["container"]),
+        ),
+        links=[
+            *((kind.encode(), Group(links=links)) for kind, links in zip(KINDS, groups, strict=True)),
+            *_context_group(document),
+        ],
+    )
+    return encode_metadata(root, datasets, index_bytes=index_bytes)
+
+
+@functools.lru_cache(maxsize=8192)
+def _dataset_class(form: Form) -> DatasetClass:
+    shape = np.array(form.shape, _INT64)
+    attributes = [
+        _text("stype", form.type.stype),
+        _text("dtype", form.type.dtype),
+        Attribute("shape", encode_datatype(_INT64), shape.shape, shape.tobytes()),
+    ]
+    if form.type.mode == MODE_DATA and form.type.stype:
+        attributes.append(_text("encoding", "data"))
+    if form.flags & FLAG_FORTRAN:
+        attributes.append(_text("order", "F"))
+    if 0 < len(form.type.npy_header) <= MAX_ATTRIBUTE_BYTES:
+        header = form.type.npy_header
+        attributes.append(Attribute("npy_header", UINT8, (len(header),), header))
+    return DatasetClass(form.datatype, form.dims, tuple(attributes))
+
+
+def _context_group(document: Mapping[str, Any]) -> list[tuple[bytes, Group]]:
+    """Return ``/context`` where a Context is saved: its numbers as attributes, its configs as groups."""
+    context = document.get("context")
+    if context is None:
+        return []
+
+    def attributes(entries: list[list[Any]]) -> tuple[Attribute, ...]:
+        found = {key: decode_value(encoded) for key, encoded in entries}
+        return tuple(
+            value.attribute for value in encode_attributes("context", found) if value.attribute is not None
+        )
+
+    numbers = attributes([[field, context[field]] for field in CONTEXT_NUMBERS if field in context])
+    links = [(field.encode(), Group(attributes(context[field]))) for field in ("node_config", "run_config")]
+    return [(b"context", Group((*numbers, _text("state", context["state"])), links=links))]
+
+
+def _text(name: str, value: str) -> Attribute:
+    return Attribute(name, UTF8_VLEN, (), (value.encode(),))
+
+
+def _true_keys(
+    keys: list[str], names: list[bytes], owners: NDArray, dataset_of: NDArray
+) -> list[bytes | None] | None:
+    """Return the ``key`` attribute of each dataset: where the link name is not the key.
+
+    A tied dataset has several names and no ``key``; its link names are decoded instead.
+    """
+    escaped = [key.encode() != name for key, name in zip(keys, names, strict=True)]
+    if not any(escaped):
+        return None
+    links = np.bincount(dataset_of, minlength=len(owners))
+    return [
+        keys[row].encode() if escaped[row] and links[dataset] == 1 else None
+        for dataset, row in enumerate(owners.tolist())
+    ]

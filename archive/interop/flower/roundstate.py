@@ -1,0 +1,144 @@
+"""What a round file holds beside the model: all that the next round starts from, as records and back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from archive.engine.read.handle import Archive
+from archive.errors import VersionError
+from archive.interop.flower.strategystate import SchemaError
+from archive.interop.flower.strategyvalues import JSON
+from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
+from archive.records.payload import BytesPayload
+
+__all__ = ["Snapshot", "describe", "from_archive", "require_schema", "to_records"]
+
+VERSION = 1
+"""Version of the records below; a reader refuses greater ones."""
+
+_DOCUMENTS = ("schema", "state", "started", "configs", "random", "history")
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The end of one round."""
+
+    round: int
+    """Its number, from 1; 0 where nothing was trained yet."""
+    strategy: str
+    """Class of the strategy, with its module."""
+    model: ArrayRecord
+    """The global arrays."""
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """Arrays that the documents name: the strategy's state."""
+    random_arrays: dict[str, Array] = field(default_factory=dict)
+    """Arrays of the states of random number generators."""
+    schema: JSON = None
+    """`describe` of the arrays that the run started with; None where they came from a client."""
+    state: JSON = None
+    """`capture` of the strategy at the end of the round."""
+    started: JSON = None
+    """`capture` of the strategy before the first round, to tell settings from what the run changed."""
+    configs: JSON = None
+    """Configs of train and evaluate messages: as given and as they are by now."""
+    random: JSON = None
+    """States of the global random number generators."""
+    history: dict[str, dict[str, JSON]] = field(default_factory=dict)
+    """Metrics of every round by kind and round."""
+
+
+def to_records(snapshot: Snapshot) -> RecordDict:
+    """Return a snapshot as records to be saved.
+
+    Examples
+    --------
+    >>> records = to_records(Snapshot(3, "FedAvg", ArrayRecord()))
+    >>> list(records), records["resume"]["round"]
+    (['model', 'strategy', 'random', 'resume'], 3)
+    """
+    documents = {name: json.dumps(getattr(snapshot, name), allow_nan=False) for name in _DOCUMENTS}
+    resume: dict[str, Any] = {
+        "version": VERSION,
+        "round": snapshot.round,
+        "strategy": snapshot.strategy,
+        **documents,
+    }
+    return RecordDict(
+        {
+            "model": snapshot.model,
+            "strategy": ArrayRecord.from_checked(snapshot.arrays),
+            "random": ArrayRecord.from_checked(snapshot.random_arrays),
+            "resume": ConfigRecord(resume),
+        }
+    )
+
+
+def from_archive(handle: Archive) -> Snapshot:
+    """Return the snapshot of a round file; its arrays stay there where the file is mapped.
+
+    Raises
+    ------
+    SchemaError, VersionError
+        The file is whole but holds something else, or what a newer fedarchive saved.
+    """
+    records, path = handle.records, handle.info.path
+    try:
+        resume: Mapping[str, Any] = records["resume"]
+        if resume["version"] > VERSION:
+            raise VersionError(
+                f"saved by a newer fedarchive (version {resume['version']})", path=path, remedy="upgrade"
+            )
+        documents = {name: json.loads(resume[name]) for name in _DOCUMENTS}
+        model, strategy, numbers = (_kept(handle, records[name]) for name in ("model", "strategy", "random"))
+        return Snapshot(
+            resume["round"], resume["strategy"], model, dict(strategy), dict(numbers), **documents
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SchemaError(
+            f"no round of a resumable strategy: {error}",
+            path=path,
+            remedy="move it away, or give another url or experiment",
+        ) from error
+
+
+def _kept(handle: Archive, record: Any) -> ArrayRecord:
+    """Return a record that outlives its file: a map does, what is behind a network is fetched now."""
+    if not isinstance(record, ArrayRecord):
+        raise TypeError("a record of arrays was expected")
+    if handle.info.access == "mmap":
+        return record
+    fetched = {
+        key: Array.from_payload(array.dtype, array.shape, array.stype, BytesPayload(array.data, array.dtype))
+        for key, array in record.items()
+    }
+    return ArrayRecord.from_checked(fetched)
+
+
+def describe(record: ArrayRecord) -> JSON:
+    """Return name, dtype and shape of every array, in order."""
+    return [[key, array.dtype, list(array.shape)] for key, array in record.items()]
+
+
+def require_schema(before: JSON, now: JSON) -> None:
+    """Raise SchemaError unless a script starts with the arrays it started with before.
+
+    None is arrays that nobody knew beforehand.
+
+    Examples
+    --------
+    >>> require_schema([["w", "float32", [2]]], [["w", "float32", [3]]])
+    Traceback (most recent call last):
+    archive.interop.flower.strategystate.SchemaError: the model is not ... ['w', 'float32', [2]], now ...
+    """
+    if before is None or now is None or before == now:
+        return
+    pairs = itertools.zip_longest(before, now, fillvalue="nothing")
+    then, given = next((then, given) for then, given in pairs if then != given)
+    raise SchemaError(
+        f"the model is not the one that the run started with: it had {then}, now there is {given}",
+        remedy="resume with the same model, or give another url or experiment",
+    )

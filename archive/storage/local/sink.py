@@ -1,0 +1,309 @@
+"""Publishing a file whole or not at all: written beside the target, synced, renamed over it.
+
+The temporary file is ``.NAME.<slot>.tmp``, held by a lock while it is written. A killed writer leaves
+it behind; the next save of the same name takes it over or removes it, which needs no listing of the
+folder (60 ms for 100,000 client files).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from archive.errors import ExistsError, MissingError, StorageError
+from archive.storage.local.slots import SLOTS, lock_file, lock_slot, remove_stale
+
+__all__ = ["AtomicFile", "sync_file", "sync_folder"]
+
+MAX_VECTORS = 1024
+"""Buffers in one system call (IOV_MAX on Linux)."""
+PUSH_BYTES = 64 << 20
+"""Bytes of a pushed file that stay in the page cache at most."""
+PUSH_STEP_BYTES = 16 << 20
+"""Bytes whose writing begins at once, so that the disk works while the next bytes are made: 2 GB take 2.4 s,
+and 3.0 s without (medians of 5)."""
+_NO_PREALLOCATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
+_REMEDIES = {
+    errno.ENOSPC: "free some space: nothing was published",
+    errno.EDQUOT: "your quota is used up: nothing was published",
+    errno.EFBIG: "the file is larger than the system allows (ulimit -f, or FAT): nothing was published",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "check the permissions of the folder",
+    errno.EPERM: "check the permissions of the folder",
+    errno.ENAMETOOLONG: "choose a shorter file name",
+    errno.EIO: "the disk failed: nothing was published; save elsewhere",
+}
+
+
+class AtomicFile:
+    """A file that appears under its name complete, or not at all.
+
+    Parameters
+    ----------
+    path : str
+        Where it will appear. A symbolic link is followed, so that the link stays and its target is
+        replaced.
+    overwrite : bool
+        False: an existing file is an error, also one that appears while we write.
+    durable : bool
+        True: `publish` returns when the file and its name survive a power cut.
+    push : bool
+        Write to the disk as the file grows, and keep no more than 64 MiB of the file in the page cache: for
+        files larger than memory.
+
+    Raises
+    ------
+    ExistsError, MissingError, StorageError
+    """
+
+    def __init__(
+        self, path: str, *, overwrite: bool = True, durable: bool = True, push: bool = False
+    ) -> None:
+        mode = _mode(path)
+        linked = stat.S_ISLNK(mode)
+        # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
+        self.path = os.path.realpath(path) if linked else os.path.abspath(path)
+        if linked:
+            mode = _mode(self.path)
+        self._overwrite = overwrite
+        self._durable = durable
+        self._folder, self._name = os.path.split(self.path)
+        self._fd = -1
+        self._reserved = 0
+        self._push = push
+        self._pushed = 0
+        if stat.S_ISDIR(mode):
+            raise StorageError("is a folder", path=path, errno=errno.EISDIR, remedy="name a file")
+        if mode and not overwrite:
+            raise self._exists()
+        try:
+            self._temporary, self._fd = self._take_slot()
+        except FileNotFoundError as error:
+            raise MissingError(
+                "the folder does not exist", path=self._folder, errno=errno.ENOENT, remedy="create it first"
+            ) from error
+        except OSError as error:
+            raise self._failure("cannot create a temporary file", error) from error
+
+    def reserve(self, nbytes: int) -> None:
+        """Reserve the first ``nbytes`` of the file on the disk, so that a full disk is found early."""
+        reserve = getattr(os, "posix_fallocate", None)
+        if reserve is None or nbytes <= self._reserved:
+            return
+        try:
+            reserve(self._fd, self._reserved, nbytes - self._reserved)
+        except OSError as error:
+            if error.errno not in _NO_PREALLOCATION:
+                raise self._failure(f"cannot reserve {nbytes} bytes", error) from error
+        self._reserved = nbytes
+
+    def reserve_if_possible(self, nbytes: int) -> bool:
+        """Reserve ahead, and tell whether that worked; a disk too full for it is no error yet."""
+        try:
+            self.reserve(nbytes)
+        except StorageError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            # what there was of it is ours now: given back, for the journal of a consuming save needs room too
+            self.truncate(self._reserved)
+            return False
+        return True
+
+    def truncate(self, nbytes: int) -> None:
+        """Cut what was reserved and not needed."""
+        try:
+            os.ftruncate(self._fd, nbytes)
+        except OSError as error:
+            raise self._failure("cannot cut the file to its length", error) from error
+
+    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
+        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
+        if len(buffers) > MAX_VECTORS:
+            buffers = [b"".join(buffers)]
+        while nbytes > 0:  # a count above what was asked for ends it too
+            try:
+                count = os.pwritev(self._fd, buffers, offset)
+            except OSError as error:
+                raise self._failure("writing failed", error, offset) from error
+            offset += count
+            nbytes -= count
+            if nbytes:
+                buffers = _skip(buffers, count)
+        if self._push:
+            try:
+                self._push_to(offset)
+            except OSError as error:
+                raise self._failure("syncing what was written failed", error) from error
+
+    def fileno(self) -> int:
+        """Return the file descriptor, which stays ours to close."""
+        return self._fd
+
+    def sync(self) -> None:
+        """Make the bytes survive a power cut, where that was asked for."""
+        if self._durable:
+            try:
+                sync_file(self._fd)
+            except OSError as error:
+                raise self._failure("publishing failed", error) from error
+
+    def publish(self) -> None:
+        """Make the file appear under its name; after an error `discard` or `leave` it.
+
+        A failed sync is never tried again: the system has forgotten the pages it could not write
+        (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
+        """
+        published = False
+        try:
+            if self._durable:
+                sync_file(self._fd)
+            else:
+                os.close(os.dup(self._fd))  # closing is when NFS tells what it could not write
+            if self._overwrite:
+                os.rename(self._temporary, self.path)
+                self._temporary = ""
+            else:
+                os.link(self._temporary, self.path)
+            published = True
+            if self._durable:
+                sync_folder(self._folder)
+        except FileExistsError as error:
+            raise self._exists() from error
+        except OSError as error:
+            if published:
+                raise StorageError(
+                    f"published, but it may not survive a power cut: {error.strerror}",
+                    path=self.path,
+                    errno=error.errno,
+                    remedy="save again, or elsewhere",
+                ) from error
+            raise self._failure("publishing failed", error) from error
+        self.discard()
+
+    def leave(self) -> str:
+        """Let go of what is not published, but keep it, and return its path."""
+        path, self._temporary = self._temporary, ""
+        self.discard()
+        return path
+
+    def discard(self) -> None:
+        """Remove what is not published and let go; the old file, if any, stays."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        # What cannot be removed is taken over or removed by the next save of this name, and what a
+        # close could tell was told by the sync before it: neither is to hide how the save went.
+        if self._temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary)  # while the lock is held: nobody else can have taken the slot
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # of a save interrupted before its own clean-up began, or a writer whose block was never entered
+        if getattr(self, "_fd", -1) >= 0:
+            self.discard()
+
+    def _push_to(self, end: int) -> None:
+        """Write to the disk what lies before ``end``, in whole steps, and drop it from the page cache.
+
+        Advice begins to write dirty pages and drops clean pages, so that pages under way stay: after advice
+        alone 600 to 1,500 of 2,048 MB stayed. The sync waits for them. `sync_file_range` would wait for less,
+        but does nothing on overlayfs, the file system of containers.
+        """
+        advise = getattr(os, "posix_fadvise", None)  # macOS has none
+        if advise is None:
+            return
+        while end - self._pushed >= PUSH_STEP_BYTES:
+            advise(self._fd, self._pushed, PUSH_STEP_BYTES, os.POSIX_FADV_DONTNEED)
+            self._pushed += PUSH_STEP_BYTES
+            if self._pushed % PUSH_BYTES == 0:
+                os.fdatasync(self._fd)
+                advise(self._fd, self._pushed - PUSH_BYTES, PUSH_BYTES, os.POSIX_FADV_DONTNEED)
+
+    def _take_slot(self) -> tuple[str, int]:
+        """Return the path of a temporary file that is ours alone, and its descriptor."""
+        taken: tuple[str, int] | None = None
+        # 255 bytes are all a file name may have; what is cut off is only our own prefix
+        stem = os.fsdecode(os.fsencode(self._name)[:200])
+        prefix = os.path.join(self._folder, f".{stem}.")
+        for slot in range(SLOTS):
+            path = f"{prefix}{slot}.tmp"
+            if taken is None:
+                fd = lock_slot(path)
+                if fd is not None:
+                    taken = path, fd
+            elif _mode(path):
+                with contextlib.suppress(OSError):  # cleaning up is no reason not to save
+                    remove_stale(path)
+        if taken is not None:
+            return taken
+        while True:
+            path = f"{prefix}{os.urandom(8).hex()}.tmp"
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                if lock_file(fd) and os.path.lexists(path):  # no collector found it before it was locked
+                    taken, fd = (path, fd), -1
+                    return taken
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+
+    def _exists(self) -> ExistsError:
+        return ExistsError(
+            "a file is already there",
+            path=self.path,
+            errno=errno.EEXIST,
+            remedy="choose another name, or overwrite=True",
+        )
+
+    def _failure(self, what: str, error: OSError, offset: int | None = None) -> StorageError:
+        number = error.errno
+        return StorageError(
+            f"{what}: {error.strerror}",
+            path=self.path,
+            offset=offset,
+            errno=number,
+            remedy=_REMEDIES.get(number or 0, "nothing was published"),
+        )
+
+
+def _mode(path: str) -> int:
+    """Return the mode of what a name is, a link's own; 0 where it is nothing, or not to be seen."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def _skip(buffers: Sequence[Any], count: int) -> list[Any]:
+    """Return what is left of the buffers after a short write."""
+    for position, buffer in enumerate(buffers):
+        view = memoryview(buffer)
+        if count < view.nbytes:
+            return [view.cast("B")[count:], *buffers[position + 1 :]]
+        count -= view.nbytes
+    return []
+
+
+def sync_file(fd: int) -> None:
+    """Make the bytes of a file survive a power cut."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync does not reach the platter there
+    if full is not None:
+        fcntl.fcntl(fd, full)
+    else:
+        os.fsync(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,316 @@
+"""A folder of cache files: how they are named, opened, made, listed and removed.
+
+One file for each version of an object: ``NAME.bytes`` is as long as the object, sparse, and behind that
+has one byte for each of its blocks: 1 where the block was fetched (`archive.storage.remote.cachedsource`). A byte and not
+a bit, so that processes can say so for neighbours without a lock; in the same file, so that both go by one
+unlink and a new file never meets old marks. ``NAME.json`` beside it is for people: URL, tag, size, created;
+its time of modification is that of the last open. No text of a URL is part of a name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import TracebackType
+
+from archive.errors import StorageError
+from archive.storage.remote.objectstore import ObjectVersion
+
+__all__ = [
+    "BLOCK_BYTES",
+    "CacheEntry",
+    "CacheFolder",
+    "clear_cache",
+    "list_cache",
+    "marks_at",
+]
+
+BLOCK_BYTES = 4096
+"""What is fetched, kept and marked as one: a page, so that each is in the file whole or not at all."""
+SUFFIX = ".bytes"
+_OURS = re.compile(r"([0-9a-f]{16}-[0-9a-f]{64})(\.bytes|\.json|\.[0-9a-f]{16}\.new)")
+_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """What a cache keeps of one version of an object."""
+
+    name: str
+    """Name of its files, without suffix."""
+    url: str
+    """Of which object, without credentials; empty where the sidecar is gone."""
+    tag: str
+    """Which version."""
+    nbytes: int
+    """Length of the object."""
+    cached_bytes: int
+    """How much of it is kept."""
+    created: float
+    """When the file was made; seconds since 1970."""
+    used: float
+    """When it was last opened."""
+
+
+def marks_at(nbytes: int) -> int:
+    """Return where the marks of a file begin: behind the last block."""
+    return -(-nbytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+class CacheFolder:
+    """An open cache folder, made if it is not there; a context manager.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    StorageError
+        It cannot be made or opened, is not ours, or others may write to it: they could cut files that we
+        have mapped.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        try:
+            os.makedirs(self.path, mode=0o700, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._failure(error) from error
+        status = os.fstat(self._fd)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            os.close(self._fd)
+            raise StorageError(
+                "others may write to the cache folder",
+                path=self.path,
+                errno=errno.EPERM,
+                remedy="name another folder, or: chmod 700 on your own",
+            )
+        self.device = status.st_dev
+
+    def knows(self, url: str) -> bool:
+        """Tell whether any version of an object has a file here."""
+        prefix = _hash(url)[:16] + "-"
+        with os.scandir(self._fd) as found:
+            return any(entry.name.startswith(prefix) and entry.name.endswith(SUFFIX) for entry in found)
+
+    def open(self, url: str, version: ObjectVersion) -> int:
+        """Return a descriptor, for reading and writing, of the file of a version; made if it is not there.
+
+        Whatever stands in its place and is no file of ours of the right length is unlinked, never written to.
+
+        Raises
+        ------
+        StorageError
+        """
+        name = file_name(url, version)
+        total = marks_at(version.nbytes) // BLOCK_BYTES * (BLOCK_BYTES + 1)
+        try:
+            for _ in range(_TRIES):
+                fd = self._existing(name, total)
+                if fd is not None:
+                    self._tell(name, url, version)
+                    return fd
+                self._create(name, total)
+        except OSError as error:
+            raise self._failure(error) from error
+        raise self._failure(OSError(errno.EBUSY, os.strerror(errno.EBUSY)))
+
+    def discard(self, url: str, version: ObjectVersion) -> None:
+        """Unlink the file of a version; who has it open goes on with it."""
+        self.unlink(file_name(url, version) + SUFFIX)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name; harmless where it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield (name, suffix) of everything here that is ours."""
+        for name in sorted(os.listdir(self._fd)):
+            match = _OURS.fullmatch(name)
+            if match:
+                yield match[1], match[2]
+
+    def entry(self, name: str) -> CacheEntry | None:
+        """Return what is known of a file; None where it is gone meanwhile, or is no file."""
+        try:
+            fd = os.open(name + SUFFIX, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(fd)
+            blocks = status.st_size // (BLOCK_BYTES + 1)
+            kept = _count_marks(fd, blocks)
+        finally:
+            os.close(fd)
+        facts, used = self._facts(name)
+        nbytes = facts.get("size")
+        whole = nbytes if isinstance(nbytes, int) else blocks * BLOCK_BYTES
+        return CacheEntry(
+            name,
+            str(facts.get("url", "")),
+            str(facts.get("tag", "")),
+            whole,
+            min(kept * BLOCK_BYTES, whole),
+            _seconds(facts.get("created"), status.st_ctime),
+            used or status.st_mtime,
+        )
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        os.close(self._fd)
+
+    def __enter__(self) -> CacheFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _existing(self, name: str, total: int) -> int | None:
+        """Open a file that is there; None where there is none, or none that can be ours."""
+        try:
+            fd = os.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EACCES):
+                raise
+        else:
+            status = os.fstat(fd)
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            # a shorter one would kill us where it is touched behind its end
+            if ours and status.st_size == total:
+                return fd
+            os.close(fd)
+        self.unlink(name + SUFFIX)
+        return None
+
+    def _create(self, name: str, total: int) -> None:
+        """Make a file that nobody sees before it has its length, unless another process was first."""
+        temporary = f"{name}.{os.urandom(8).hex()}.new"
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600, dir_fd=self._fd)
+        try:
+            os.ftruncate(fd, total)
+            # FileNotFoundError: the folder was cleared meanwhile
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.link(temporary, name + SUFFIX, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        finally:
+            os.close(fd)
+            self.unlink(temporary)
+
+    def _tell(self, name: str, url: str, version: ObjectVersion) -> None:
+        """Write the sidecar, or its time; what is for people only keeps nobody from reading."""
+        sidecar = name + ".json"
+        with contextlib.suppress(OSError):
+            try:
+                os.utime(sidecar, dir_fd=self._fd, follow_symlinks=False)
+            except FileNotFoundError:
+                created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                facts = {"url": url, "tag": version.tag, "size": version.nbytes, "created": created}
+                fd = os.open(sidecar, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600, dir_fd=self._fd)
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(facts, file)
+
+    def _facts(self, name: str) -> tuple[dict[str, object], float]:
+        """Return what the sidecar says, and when it was last touched."""
+        try:
+            fd = os.open(name + ".json", os.O_RDONLY | _FLAGS, dir_fd=self._fd)
+            with open(fd, encoding="utf-8", errors="replace") as file:
+                used = os.fstat(fd).st_mtime
+                facts = json.loads(file.read(1 << 16))
+        except (OSError, ValueError):
+            return {}, 0.0
+        return (facts if isinstance(facts, dict) else {}), used
+
+    def _failure(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"the cache folder cannot be used: {error.strerror}",
+            path=self.path,
+            errno=error.errno,
+            remedy="name another folder, or open it without cache",
+        )
+
+
+def file_name(url: str, version: ObjectVersion) -> str:
+    """Return the name, without suffix, of the file of one version of an object.
+
+    Its first part tells which files are of one object; the second is the SHA-256 of URL, tag and length.
+    """
+    return f"{_hash(url)[:16]}-{_hash(url, version.tag, str(version.nbytes))}"
+
+
+def list_cache(path: str) -> list[CacheEntry]:
+    """Return what a cache folder keeps, last used first; nothing where there is no folder.
+
+    Raises
+    ------
+    StorageError
+        It cannot be read, or is not ours.
+    """
+    if not os.path.lexists(path):
+        return []
+    with CacheFolder(path) as folder:
+        found = [folder.entry(name) for name, suffix in folder.names() if suffix == SUFFIX]
+    return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.used)
+
+
+def clear_cache(path: str, older_than: float = 0.0) -> list[CacheEntry]:
+    """Unlink files that were last opened longer ago than so many seconds, and return what they kept.
+
+    Nothing is cut: who has one mapped goes on with it, and its space comes back when they are done. What is
+    not ours is left alone.
+
+    Raises
+    ------
+    StorageError
+    """
+    removed: list[CacheEntry] = []
+    latest = time.time() - older_than
+    entries = {entry.name: entry for entry in list_cache(path)}
+    if not os.path.lexists(path):
+        return removed
+    with CacheFolder(path) as folder:
+        for entry in entries.values():
+            if not older_than or entry.used <= latest:
+                folder.unlink(entry.name + SUFFIX)
+                folder.unlink(entry.name + ".json")
+                removed.append(entry)
+        # what a killed process left: a file without its name, a sidecar without its file
+        for name, suffix in folder.names():
+            if name not in entries and suffix != SUFFIX:
+                folder.unlink(name + suffix)
+    return removed
+
+
+_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _count_marks(fd: int, blocks: int) -> int:
+    step, first, kept = 1 << 20, blocks * BLOCK_BYTES, 0
+    for at in range(first, first + blocks, step):
+        kept += os.pread(fd, min(step, first + blocks - at), at).count(1)
+    return kept
+
+
+def _seconds(text: object, otherwise: float) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else otherwise
+    except ValueError:
+        return otherwise

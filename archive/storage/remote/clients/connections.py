@@ -1,0 +1,66 @@
+"""What clients on aiohttp share: one instance a process, and errors of a connection as faults."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import fsspec.asyn
+
+from archive.storage.remote.clients.retry import Fault, Kind
+
+__all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Instances", "fault_of_connection"]
+
+CONNECT_SECONDS = 4
+"""What cannot be reached is reported within 5 s."""
+READ_SECONDS = 20
+"""Silence after which a connection is given up."""
+
+_UNREACHABLE: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
+if hasattr(aiohttp, "ConnectionTimeoutError"):  # aiohttp 3.10
+    _UNREACHABLE += (aiohttp.ConnectionTimeoutError,)
+
+
+# fsspec before 2025.3.1 hands the child of a fork its parent's loop, which no thread runs there
+os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
+
+
+class Instances:
+    """File systems of fsspec by process: their loop does not survive a fork.
+
+    No lock, which a fork could catch held. A parent's instance stays listed in the child, so that nobody
+    there closes the connections they share.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: dict[int, Any] = {}
+        self.get()
+
+    def get(self) -> Any:
+        """Return this process's instance."""
+        made = self._made.get(os.getpid())
+        return made if made is not None else self._made.setdefault(os.getpid(), self._make())
+
+
+def fault_of_connection(error: BaseException | None) -> Fault:
+    """Return what an error of aiohttp or of the system says about a request."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, socket.gaierror) or isinstance(getattr(error, "os_error", None), socket.gaierror):
+        return Fault(Kind.UNREACHABLE, "the host name is not known")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Fault(Kind.UNREACHABLE, "no secure connection came about: certificate or TLS")
+    if isinstance(error, _UNREACHABLE):
+        number = getattr(error, "errno", None)
+        reason = f": {os.strerror(number)}" if isinstance(number, int) and number > 0 else ""
+        return Fault(Kind.UNREACHABLE, f"the server cannot be reached{reason}")
+    if isinstance(error, asyncio.TimeoutError):
+        return Fault(Kind.TRANSIENT, "the server stopped answering")
+    if isinstance(error, aiohttp.ClientError | OSError | EOFError) and not isinstance(error, ValueError):
+        return Fault(Kind.TRANSIENT, f"the connection broke: {type(error).__name__}")
+    return Fault(Kind.REFUSED, f"the request cannot be made: {type(error).__name__}")

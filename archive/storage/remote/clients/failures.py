@@ -1,0 +1,73 @@
+"""Failed requests as the errors that callers see: each names the object, none a credential."""
+
+from __future__ import annotations
+
+import errno
+
+from archive.errors import ArchiveError, ExistsError, MissingError, ReplacedError, StorageError
+from archive.storage.remote.clients.retry import Fault, Kind
+
+__all__ = ["cause_of", "exists_error", "failure_of", "replaced_error"]
+
+_NUMBERS = {
+    Kind.TRANSIENT: errno.EIO,
+    Kind.UNREACHABLE: errno.EHOSTUNREACH,
+    Kind.CONFLICT: errno.EBUSY,
+    Kind.RANGE: errno.EIO,
+    Kind.DENIED: errno.EACCES,
+    Kind.UNSUPPORTED: errno.ENOTSUP,
+    Kind.REFUSED: errno.EIO,
+}
+_REMEDIES = {
+    Kind.TRANSIENT: "try again",
+    Kind.UNREACHABLE: "check the network, the host name and endpoint_url in storage_options",
+    Kind.CONFLICT: "somebody else is writing it: try again",
+    Kind.RANGE: "open it again",
+    Kind.DENIED: "check the credentials in storage_options or the environment, and what they may do",
+    Kind.UNSUPPORTED: "use another server",
+    Kind.REFUSED: "check the URL and storage_options",
+}
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return the error behind one of ours; None where it repeats a URL: tracebacks would show a signature."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if "://" in str(behind):
+            return None
+        behind = behind.__cause__ or behind.__context__
+    return error
+
+
+def failure_of(fault: Fault, url: str) -> ArchiveError:
+    """Return the error of a request that failed for good."""
+    if fault.kind is Kind.MISSING:
+        return MissingError(
+            fault.problem, path=url, errno=errno.ENOENT, remedy=fault.remedy or "check the URL"
+        )
+    return StorageError(
+        fault.problem,
+        path=url,
+        errno=_NUMBERS[fault.kind],
+        remedy=fault.remedy or _REMEDIES[fault.kind],
+    )
+
+
+def replaced_error(url: str, *, removed: bool = False) -> ReplacedError:
+    """Return the error of a handle whose object is another one by now, or gone."""
+    return ReplacedError(
+        f"the object was {'removed' if removed else 'replaced'} while it was open",
+        path=url,
+        errno=errno.ESTALE,
+        remedy="open it again",
+    )
+
+
+def exists_error(url: str) -> ExistsError:
+    """Return the error of an exclusive write that came second."""
+    return ExistsError(
+        "an object is already there",
+        path=url,
+        errno=errno.EEXIST,
+        remedy="choose another name, or overwrite=True",
+    )

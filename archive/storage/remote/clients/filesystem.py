@@ -1,0 +1,237 @@
+"""Any other file system of fsspec: memory, sftp, smb, other clouds, chains of them.
+
+Through documented methods only: no requests of our own, no uploads in parts, no preconditions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
+from archive.storage.remote.clients.connections import Instances
+from archive.storage.remote.clients.failures import cause_of, exists_error, replaced_error
+from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
+from archive.storage.url import Location
+
+__all__ = ["FileSystemStore"]
+
+_ALONE = ("ftp",)
+"""Protocols whose file system has one connection, that answers one thread at a time."""
+PIPE_BYTES = 64 << 20
+"""Objects up to this size are handed over at once, in one copy; larger ones in pieces of it."""
+
+
+class FileSystemStore:
+    """Objects of an fsspec file system.
+
+    A version is what `info` says: length, ETag or time of modification. That a range is of that version
+    is known by its digest; one request, of whoever misses it, tells why it is not (`pins`).
+
+    Parameters
+    ----------
+    location : Location
+    """
+
+    name = "fsspec"
+    multipart = False
+    min_part_bytes = 1
+    pins = False
+    writable = True
+
+    def __init__(self, location: Location) -> None:
+        scheme = location.path.partition("://")[0]
+        self._scheme = scheme
+        alone = scheme.rpartition("::")[2] in _ALONE
+        self.parallel = 1 if alone else 8
+        options = {**({"skip_instance_cache": True} if alone else {}), **location.options}
+
+        def make() -> tuple[Any, contextlib.AbstractContextManager[Any]]:
+            filesystem = fsspec.core.url_to_fs(location.path, **options)[0]
+            return filesystem, threading.Lock() if alone else contextlib.nullcontext()
+
+        self._instances = Instances(make)
+
+    def path_of(self, location: Location) -> str:
+        """Return the path that a URL names here."""
+        return str(fsspec.core.url_to_fs(location.path, **location.options)[1])
+
+    def url(self, path: str) -> str:
+        """Return what messages call an object."""
+        if "://" not in path:
+            return f"{self._scheme}://{path.lstrip('/')}"
+        # behind a chain it is a URL itself, with all that one may hold
+        chain, link, _ = self._scheme.rpartition("::")
+        return chain + link + Location(path, True).display
+
+    def head(self, path: str) -> ObjectVersion:
+        """Return the current version."""
+        with self._asked(path, fresh=True) as filesystem:
+            info = filesystem.info(path)
+        if info.get("type") == "directory" or info.get("size") is None:
+            self._fail(path, FileNotFoundError(path))
+        tag = next((str(info[name]) for name in ("ETag", "etag") if info.get(name)), "")
+        times = (info[name] for name in ("LastModified", "mtime", "modified", "created") if info.get(name))
+        return ObjectVersion(int(info["size"]), tag, "" if tag else str(next(times, "")))
+
+    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+        """Return the last bytes, and the version they are of."""
+        version = self.head(path)
+        return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
+
+    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+        """Return bytes ``start`` to ``stop``, exactly."""
+        if stop <= start:
+            return b""
+        try:
+            with self._asked(path) as filesystem:
+                # by keyword: in s3fs the first positional argument is a version
+                data = filesystem.cat_file(path, start=start, end=stop)
+        except MissingError as error:
+            raise replaced_error(self.url(path), removed=True) from error
+        if len(data) == stop - start:
+            return data
+        with contextlib.suppress(MissingError):
+            if self.head(path) == version:
+                raise TruncatedError(
+                    f"{len(data)} of {stop - start} bytes came",
+                    path=self.url(path),
+                    offset=start,
+                    remedy="try again, or download it first",
+                )
+        raise replaced_error(self.url(path))
+
+    def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
+        """Make an object of ``data`` appear whole.
+
+        Object stores show it when all of it has come. Where there are real files, which grow under the
+        eyes of readers, it is written beside its place and renamed.
+        """
+        with self._asked(path, fresh=True) as filesystem:
+            behind = getattr(filesystem, "fs", None)  # of a chain; in hdfs, something that is not of fsspec
+            target = behind if isinstance(behind, AbstractFileSystem) else filesystem
+            if exclusive and filesystem.exists(path):
+                raise exists_error(self.url(path))
+            if type(target).mv is AbstractFileSystem.mv:
+                self._write(filesystem, path, memoryview(data).cast("B"))
+            else:
+                self._write_beside(filesystem, path, memoryview(data).cast("B"))
+
+    def begin(self, path: str) -> Upload:
+        """Refuse: fsspec has no uploads that are completed at once."""
+        raise UnsupportedURLError("no uploads in parts", path=self.url(path), remedy="put it whole")
+
+    def is_exclusive(self, path: str, *, multipart: bool) -> bool:
+        """Tell whether the store keeps its word about ``exclusive``: nothing says so."""
+        return False
+
+    def list(self, path: str) -> Iterator[Entry]:
+        """Yield every object below a folder."""
+        try:
+            with self._asked(path, fresh=True) as filesystem:
+                found = filesystem.find(path, detail=True)
+        except MissingError:
+            return
+        prefix = path.rstrip("/") + "/"
+        for name, info in found.items():
+            if name.startswith(prefix):
+                yield Entry(name.removeprefix(prefix), int(info.get("size") or 0), _seconds(info))
+
+    def delete(self, path: str) -> None:
+        """Remove an object; MissingError where there is none."""
+        self.head(path)
+        with self._asked(path) as filesystem:
+            filesystem.rm_file(path)
+
+    def pending(self, path: str) -> Iterator[PendingUpload]:
+        """Yield nothing: there are no uploads in parts."""
+        return iter(())
+
+    def abort(self, pending: PendingUpload) -> None:
+        """Do nothing: there are no uploads in parts."""
+
+    @contextlib.contextmanager
+    def _asked(self, path: str, *, fresh: bool = False) -> Iterator[Any]:
+        """Yield the file system, and turn what it raises into errors of ours.
+
+        ``fresh``: without what it remembers of listings.
+        """
+        try:
+            filesystem, turn = self._instances.get()
+            with turn:
+                if fresh:
+                    with contextlib.suppress(AttributeError, NotImplementedError):
+                        filesystem.invalidate_cache()
+                yield filesystem
+        except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
+            self._fail(path, error)
+
+    def _write(self, filesystem: Any, path: str, data: memoryview) -> None:
+        if data.nbytes <= PIPE_BYTES:
+            filesystem.pipe_file(path, bytes(data))
+            return
+        # not in a with block: leaving one by an error publishes what was written so far
+        file = filesystem.open(path, "wb", autocommit=False)
+        with contextlib.ExitStack() as undo:
+            undo.callback(file.discard)
+            for start in range(0, data.nbytes, PIPE_BYTES):
+                file.write(bytes(data[start : start + PIPE_BYTES]))
+            file.close()
+            file.commit()
+            undo.pop_all()
+
+    def _write_beside(self, filesystem: Any, path: str, data: memoryview) -> None:
+        folder, _, name = path.rpartition("/")
+        temporary = f"{folder}/.{name[:200]}.{secrets.token_hex(8)}.tmp"
+
+        def remove() -> None:
+            with contextlib.suppress(Exception):
+                filesystem.rm_file(temporary)
+
+        with contextlib.ExitStack() as undo:
+            undo.callback(remove)
+            # in object stores, whose habits we keep to, folders need not be made
+            filesystem.makedirs(folder, exist_ok=True)
+            with filesystem.open(temporary, "wb") as file:
+                for start in range(0, data.nbytes, PIPE_BYTES):
+                    file.write(data[start : start + PIPE_BYTES])
+            arrived = filesystem.info(temporary).get("size")
+            if arrived != data.nbytes:
+                raise StorageError(
+                    f"{arrived} of {data.nbytes} bytes arrived", path=self.url(path), errno=errno.EIO
+                )
+            filesystem.mv(temporary, path)
+            undo.pop_all()
+
+    def _fail(self, path: str, error: Exception) -> NoReturn:
+        if isinstance(error, ArchiveError):
+            raise error
+        if isinstance(error, FileNotFoundError):
+            raise MissingError(
+                "no such object", path=self.url(path), errno=errno.ENOENT, remedy="check the URL"
+            ) from cause_of(error)
+        if isinstance(error, NotImplementedError):
+            raise UnsupportedURLError(
+                "this file system cannot do that", path=self.url(path), remedy="use a local path"
+            ) from cause_of(error)
+        number = getattr(error, "errno", None)
+        # the text of an error may repeat a signed URL
+        reason = getattr(error, "strerror", None) if isinstance(number, int) else None
+        raise StorageError(
+            f"the store failed: {reason or type(error).__name__}",
+            path=self.url(path),
+            errno=number if isinstance(number, int) else errno.EIO,
+            remedy="check the URL and storage_options, then try again",
+        ) from cause_of(error)
+
+
+def _seconds(info: dict[str, Any]) -> float:
+    modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
+    return float(modified.timestamp() if hasattr(modified, "timestamp") else modified)

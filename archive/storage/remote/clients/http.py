@@ -1,0 +1,216 @@
+"""Objects of a web server, to be read: through the session of fsspec's HTTP file system."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import aiohttp
+import fsspec
+
+from archive.errors import UnsupportedURLError
+from archive.storage.remote.clients.bodies import Received, join_body, read_body
+from archive.storage.remote.clients.connections import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    Instances,
+    fault_of_connection,
+)
+from archive.storage.remote.clients.failures import cause_of, failure_of, replaced_error
+from archive.storage.remote.clients.loop import run_on
+from archive.storage.remote.clients.replies import Body, Reply, expect_range, expect_tail
+from archive.storage.remote.clients.retry import Fault, Kind, fault_of_status, retried
+from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
+from archive.storage.url import Location
+
+__all__ = ["HttpStore"]
+
+_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ValueError)
+
+
+class HttpStore:
+    """Objects of web servers; a path is the whole URL.
+
+    Servers differ: one without ranges is read whole where the object is small, one without an ETag is
+    pinned by length and Last-Modified, and what that lets through is found by our digests.
+
+    Parameters
+    ----------
+    location : Location
+        Its options are those of fsspec's ``HTTPFileSystem``.
+    """
+
+    name = "http"
+    parallel = 8
+    multipart = False
+    min_part_bytes = 1
+    pins = True
+    writable = False
+
+    def __init__(self, location: Location) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        options = {
+            "skip_instance_cache": True,
+            **location.options,
+            "client_kwargs": {"timeout": timeout, **(location.options.get("client_kwargs") or {})},
+        }
+        self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **options)[0])
+        self._reached: set[str] = set()
+        self.denied = False
+        """Never: credentials are in the URL or in the options."""
+
+    def path_of(self, location: Location) -> str:
+        """Return the path that a URL names here."""
+        return location.path
+
+    def url(self, path: str) -> str:
+        """Return what messages call an object: neither credentials nor signature."""
+        return Location(path, True).display
+
+    def head(self, path: str) -> ObjectVersion:
+        """Return the current version; one request, two where a server does not answer HEAD."""
+        try:
+            reply = retried(lambda seconds: self._request("HEAD", path, {}, None, seconds))
+        except Fault as fault:
+            # a signed URL is signed for GET alone
+            if fault.kind not in (Kind.UNSUPPORTED, Kind.DENIED):
+                raise failure_of(fault, self.url(path)) from fault
+            return self.tail(path, 1)[1]
+        if reply.content_nbytes is None:
+            return self.tail(path, 1)[1]
+        return ObjectVersion(reply.content_nbytes, reply.tag, reply.modified)
+
+    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+        """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
+        try:
+            received = self._get(
+                path, {"Range": f"bytes=-{nbytes}"}, lambda reply: expect_tail(reply, nbytes), nbytes
+            )
+        except Fault as fault:
+            if fault.kind is not Kind.RANGE:
+                raise failure_of(fault, self.url(path)) from fault
+            version = self.head(path)
+            return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
+        data, version = join_body(received), received[1].version or ObjectVersion(0)
+        return data[-nbytes:], version
+
+    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+        """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
+        if stop <= start:
+            return b""
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        if version.tag:
+            headers["If-Match"] = version.tag
+        try:
+            received = self._get(
+                path, headers, lambda reply: expect_range(reply, start, stop, version), stop - start
+            )
+        except Fault as fault:
+            if fault.kind in (Kind.CONFLICT, Kind.MISSING, Kind.RANGE):
+                raise replaced_error(self.url(path), removed=fault.kind is Kind.MISSING) from fault
+            raise failure_of(fault, self.url(path)) from fault
+        return join_body(received)
+
+    def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
+        """Refuse: web servers are read."""
+        self._refuse(path)
+
+    def begin(self, path: str) -> Upload:
+        """Refuse: web servers are read."""
+        self._refuse(path)
+
+    def is_exclusive(self, path: str, *, multipart: bool) -> bool:
+        """Refuse: web servers are read."""
+        self._refuse(path)
+
+    def list(self, path: str) -> Iterator[Entry]:
+        """Refuse: a web server's pages of links are no listing."""
+        raise UnsupportedURLError(
+            "a web server does not list", path=self.url(path), remedy="name the archive itself"
+        )
+
+    def delete(self, path: str) -> None:
+        """Refuse: web servers are read."""
+        self._refuse(path)
+
+    def pending(self, path: str) -> Iterator[PendingUpload]:
+        """Yield nothing: there are no uploads."""
+        return iter(())
+
+    def abort(self, pending: PendingUpload) -> None:
+        """Do nothing: there are no uploads."""
+
+    def _refuse(self, path: str) -> NoReturn:
+        raise UnsupportedURLError(
+            "web servers are read, not written",
+            path=self.url(path),
+            remedy="save to a local path or to object storage",
+        )
+
+    def _get(
+        self, path: str, headers: dict[str, str], check: Callable[[Reply], Body], nbytes: int
+    ) -> Received:
+        received: Received = retried(
+            lambda seconds: self._request("GET", path, headers, check, seconds), nbytes=nbytes
+        )
+        return received
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        check: Callable[[Reply], Body] | None,
+        seconds: float,
+    ) -> Any:
+        filesystem = self._instances.get()
+
+        async def request() -> Reply | Received:
+            try:
+                session = await filesystem.set_session()
+                settings = dict(filesystem.kwargs)
+                own = settings.pop("headers", None) or {}
+                # compressed on the way, bytes would be counted of something else
+                asked = {**own, "Accept-Encoding": "identity", **headers}
+                settings.setdefault("allow_redirects", True)
+                url = filesystem.encode_url(path)
+                async with session.request(method, url, headers=asked, **settings) as response:
+                    reply = _reply(response)
+                    if check is None:
+                        return reply
+                    return await read_body(response.content.read, reply, check(reply))
+            except _FAILURES as error:
+                raise fault_of_connection(error) from cause_of(error)
+
+        host = urlsplit(path).netloc
+        try:
+            answer = run_on(filesystem.loop, request(), seconds)
+        except Fault as fault:
+            if host in self._reached and fault.kind is Kind.UNREACHABLE:
+                fault.kind = Kind.TRANSIENT  # a minute ago it was there
+            raise
+        self._reached.add(host)
+        return answer
+
+
+def _reply(response: aiohttp.ClientResponse) -> Reply:
+    status, found = response.status, response.headers
+    if status not in (200, 206):
+        after = found.get("Retry-After", "")
+        problem = "no such object" if status in (404, 410) else f"the server refused: {status}"
+        raise fault_of_status(status, problem, wait=float(after) if after.isdecimal() else 0.0)
+    if found.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+        raise Fault(Kind.UNSUPPORTED, "the server compresses what it sends", status=status)
+    tag, modified = found.get("ETag", ""), found.get("Last-Modified", "")
+    if not tag.startswith('"'):
+        tag, modified = "", tag or modified  # a weak tag does not promise the same bytes
+    length = found.get("Content-Length", "")
+    return Reply(
+        status,
+        found.get("Content-Range", ""),
+        int(length) if length.isdecimal() else None,
+        tag,
+        "" if tag else modified,
+    )

@@ -1,0 +1,271 @@
+"""Objects of an S3 server through s3fs: exact ranges of one version, whole objects, uploads in parts."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+from archive.errors import MissingError
+from archive.storage.remote.clients.bodies import join_body
+from archive.storage.remote.clients.failures import failure_of, replaced_error
+from archive.storage.remote.clients.replies import expect_range, expect_tail
+from archive.storage.remote.clients.retry import Fault, Kind, retried
+from archive.storage.remote.clients.s3client import PARALLEL, S3Client, version_fields
+from archive.storage.remote.clients.s3upload import S3Upload, publish
+from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload
+from archive.storage.url import Location
+
+__all__ = ["PROBE_PREFIX", "S3Store"]
+
+T = TypeVar("T")
+
+PROBE_PREFIX = ".fedarchive-probe-"
+"""Names of objects that asked a store whether it keeps its word; one that was left behind may be deleted."""
+
+
+class S3Store:
+    """Objects of one S3 server.
+
+    Parameters
+    ----------
+    location : Location
+        Any URL of it, with its options.
+    """
+
+    name = "s3fs"
+    parallel = PARALLEL
+    multipart = True
+    min_part_bytes = 5 << 20
+    pins = True
+    writable = True
+
+    def __init__(self, location: Location) -> None:
+        self.client = S3Client(location)
+        self._exclusive: dict[tuple[str, bool], bool] = {}
+
+    @property
+    def denied(self) -> bool:
+        """Whether the server did not let us in, so that another try is to begin with new credentials."""
+        return self.client.denied
+
+    def path_of(self, location: Location) -> str:
+        """Return the path that a URL names here."""
+        return str(self.client.filesystem()._strip_protocol(location.path))
+
+    def url(self, path: str) -> str:
+        """Return what messages call an object."""
+        return f"s3://{path.partition('?')[0]}"
+
+    def target(self, path: str) -> dict[str, Any]:
+        """Return bucket and key, as requests name them."""
+        bucket, key, _ = self.client.filesystem().split_path(path)
+        return {"Bucket": bucket, "Key": key}
+
+    def head(self, path: str) -> ObjectVersion:
+        """Return the current version; one request."""
+        arguments = self._versioned(path)
+        response = self._run(path, lambda seconds: self.client.call("head_object", seconds, **arguments))
+        return ObjectVersion(int(response["ContentLength"]), *version_fields(response))
+
+    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+        """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
+        arguments = self._versioned(path) | {"Range": f"bytes=-{nbytes}"}
+        try:
+            received = retried(
+                lambda seconds: self.client.get(
+                    lambda reply: expect_tail(reply, nbytes), seconds, **arguments
+                ),
+                nbytes=nbytes,
+            )
+        except Fault as fault:
+            if fault.kind is not Kind.RANGE:
+                raise failure_of(fault, self.url(path)) from fault
+            # an empty object has no last bytes; some servers refuse more bytes than there are, too
+            version = self.head(path)
+            return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
+        version = received[1].version or ObjectVersion(0)
+        return join_body(received), version
+
+    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+        """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
+        if stop <= start:
+            return b""
+        arguments = self._versioned(path) | {"Range": f"bytes={start}-{stop - 1}"}
+        if version.tag:
+            arguments["IfMatch"] = version.tag
+        try:
+            received = retried(
+                lambda seconds: self.client.get(
+                    lambda reply: expect_range(reply, start, stop, version), seconds, **arguments
+                ),
+                nbytes=stop - start,
+            )
+        except Fault as fault:
+            if fault.kind in (Kind.CONFLICT, Kind.MISSING, Kind.RANGE):
+                raise replaced_error(self.url(path), removed=fault.kind is Kind.MISSING) from fault
+            raise failure_of(fault, self.url(path)) from fault
+        return join_body(received)
+
+    def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
+        """Make an object of ``data`` appear whole. ``exclusive``: ExistsError where one is there already."""
+        write = secrets.token_hex(16)
+        arguments = self.target(path) | {"Body": data, "Metadata": self.metadata(write)}
+        if exclusive:
+            arguments["IfNoneMatch"] = "*"
+        publish(
+            self,
+            path,
+            write,
+            lambda seconds: self.client.call("put_object", seconds, **arguments),
+            exclusive=exclusive,
+            nbytes=memoryview(data).nbytes,
+        )
+
+    def begin(self, path: str) -> S3Upload:
+        """Begin an upload in parts."""
+        return S3Upload(self, path)
+
+    def is_exclusive(self, path: str, *, multipart: bool) -> bool:
+        """Tell whether the store keeps its word about ``exclusive``; asked once for each bucket."""
+        asked = (self.target(path)["Bucket"], multipart)
+        if asked not in self._exclusive:
+            self._exclusive[asked] = self._probe(path, multipart)
+        return self._exclusive[asked]
+
+    def list(self, path: str) -> Iterator[Entry]:
+        """Yield every object below a folder; nothing where there is no such folder."""
+        target = self.target(path)
+        prefix = _folder(target["Key"])
+        arguments = {"Bucket": target["Bucket"], "Prefix": prefix}
+        for page in self._pages(
+            path, "list_objects_v2", arguments, {"NextContinuationToken": "ContinuationToken"}
+        ):
+            for found in page.get("Contents") or []:
+                if found["Key"] != prefix:
+                    yield Entry(
+                        found["Key"][len(prefix) :], int(found["Size"]), _seconds(found.get("LastModified"))
+                    )
+
+    def delete(self, path: str) -> None:
+        """Remove an object; MissingError where there is none."""
+        self.head(path)  # a server says nothing about an object that was not there
+        self._run(path, lambda seconds: self.client.call("delete_object", seconds, **self.target(path)))
+
+    def pending(self, path: str) -> Iterator[PendingUpload]:
+        """Yield uploads of an object, or below a folder, that were begun and not ended."""
+        target = self.target(path)
+        key, folder = target["Key"].rstrip("/"), _folder(target["Key"])
+        arguments = {"Bucket": target["Bucket"], "Prefix": key}
+        marks = {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
+        for page in self._pages(path, "list_multipart_uploads", arguments, marks):
+            for found in page.get("Uploads") or []:
+                if found["Key"] == key or found["Key"].startswith(folder):
+                    yield PendingUpload(
+                        f"{target['Bucket']}/{found['Key']}",
+                        found["UploadId"],
+                        _seconds(found.get("Initiated")),
+                    )
+
+    def abort(self, pending: PendingUpload) -> None:
+        """End an upload that somebody began; nothing happens where it ended meanwhile."""
+        arguments = self.target(pending.path) | {"UploadId": pending.upload}
+        with contextlib.suppress(MissingError):
+            self._run(
+                pending.path,
+                lambda seconds: self.client.call("abort_multipart_upload", seconds, **arguments),
+            )
+
+    def metadata(self, write: str) -> dict[str, str]:
+        """Return what is stored beside an object: the user's own, and the id of this write."""
+        own = self.client.filesystem().s3_additional_kwargs.get("Metadata") or {}
+        return {**own, "fedarchive-write": write}
+
+    def _versioned(self, path: str) -> dict[str, Any]:
+        bucket, key, version = self.client.filesystem().split_path(path)
+        return {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
+
+    def _run(self, path: str, attempt: Callable[[float], T]) -> T:
+        try:
+            return retried(attempt)
+        except Fault as fault:
+            raise failure_of(fault, self.url(path)) from fault
+
+    def _pages(
+        self, path: str, method: str, arguments: dict[str, Any], marks: dict[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        while True:
+            asked = dict(arguments)
+            page = self._run(path, lambda seconds, asked=asked: self.client.call(method, seconds, **asked))  # type: ignore[misc]
+            yield page
+            following = {mark: page[name] for name, mark in marks.items() if page.get(name)}
+            if not page.get("IsTruncated") or not following or following.items() <= arguments.items():
+                return
+            arguments = arguments | following
+
+    def _probe(self, path: str, multipart: bool) -> bool:
+        folder = posixpath.dirname(path)
+        probe = f"{folder}/{PROBE_PREFIX}{secrets.token_hex(8)}"
+        arguments = self.target(probe) | {"Body": b"fedarchive", "IfNoneMatch": "*"}
+
+        def put(seconds: float) -> None:
+            self.client.call("put_object", seconds, **arguments)
+
+        try:
+            refused = self._refuses(put)
+            if refused and refused.kind is not Kind.CONFLICT:  # a conflict is our own, its answer lost
+                return False
+            if not multipart:
+                again = self._refuses(put)
+                return again is not None and again.kind is Kind.CONFLICT
+            upload = self.begin(probe)
+            try:
+                upload.part(1, b"fedarchive again")
+                again = self._refuses(lambda seconds: upload.send_complete(seconds, exclusive=True))
+            finally:
+                upload.abort()
+            return again is not None and again.kind is Kind.CONFLICT
+        except Fault as fault:
+            raise failure_of(fault, self.url(path)) from fault
+        finally:
+            with contextlib.suppress(Fault):
+                retried(lambda seconds: self.client.call("delete_object", seconds, **self.target(probe)))
+
+    @staticmethod
+    def _refuses(attempt: Callable[[float], object]) -> Fault | None:
+        """Return how a server declined a conditional request; None where it did as it was told."""
+        try:
+            retried(attempt)
+        except Fault as fault:
+            if fault.kind in (Kind.CONFLICT, Kind.UNSUPPORTED, Kind.REFUSED):
+                return fault
+            raise
+        return None
+
+    def is_ours(self, path: str, write: str) -> bool | None:
+        """Tell whether the object that is there came of one write; None where nothing is there.
+
+        Raises
+        ------
+        Fault
+            The server does not say.
+        """
+        try:
+            response = retried(lambda seconds: self.client.call("head_object", seconds, **self.target(path)))
+        except Fault as fault:
+            if fault.kind is Kind.MISSING:
+                return None
+            raise
+        found = {name.lower(): value for name, value in (response.get("Metadata") or {}).items()}
+        return found.get("fedarchive-write") == write
+
+
+def _folder(key: str) -> str:
+    return key.rstrip("/") + "/" if key else ""
+
+
+def _seconds(moment: datetime | None) -> float:
+    return moment.timestamp() if moment is not None else 0.0

@@ -1,0 +1,244 @@
+"""Objects that appear on an S3 server: uploads in parts, and answers that were lost on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+from archive.errors import ArchiveError, StorageError
+from archive.storage.remote.clients.failures import exists_error, failure_of
+from archive.storage.remote.clients.loop import on_loop
+from archive.storage.remote.clients.retry import Fault, Kind, retried
+from archive.storage.remote.clients.s3client import S3Client
+from archive.storage.remote.objectstore import Buffer, PendingUpload
+
+__all__ = ["S3Upload", "publish"]
+
+UNSETTLED = (Kind.TRANSIENT, Kind.UNREACHABLE)
+"""Faults after which a request may have been applied, or not."""
+CLOCK = 2.0
+"""Seconds by which a server's date may be off: it comes in whole seconds."""
+
+
+class _Store(Protocol):
+    """What is needed of an S3Store."""
+
+    client: S3Client
+
+    def url(self, path: str) -> str: ...
+    def target(self, path: str) -> dict[str, Any]: ...
+    def metadata(self, write: str) -> dict[str, str]: ...
+    def is_ours(self, path: str, write: str) -> bool | None: ...
+    def abort(self, pending: PendingUpload) -> None: ...
+
+
+def publish(
+    store: _Store,
+    path: str,
+    write: str,
+    attempt: Callable[[float], object],
+    *,
+    exclusive: bool,
+    nbytes: int = 0,
+) -> None:
+    """Make an object appear by ``attempt``, whose answers may be lost.
+
+    A request that was applied and whose answer was lost is refused when it is sent again: by its own
+    precondition, or because its upload has ended. The id of the write, stored beside the object, tells
+    (icechunk's design document 17 describes the case).
+
+    Raises
+    ------
+    ExistsError, StorageError
+    """
+    sent = False
+
+    def once(seconds: float) -> None:
+        nonlocal sent
+        try:
+            attempt(seconds)
+        except Fault as fault:
+            sent = sent or fault.kind is not Kind.UNREACHABLE
+            if fault.kind not in (Kind.CONFLICT, Kind.MISSING):
+                raise
+            there = store.is_ours(path, write)
+            if there:
+                return
+            if there is None and fault.status == 409:
+                # two began at once and neither is there yet
+                raise Fault(Kind.TRANSIENT, fault.problem, status=409) from fault
+            raise
+
+    try:
+        retried(once, nbytes=nbytes)
+    except Fault as fault:
+        if fault.kind is Kind.CONFLICT and exclusive:
+            raise exists_error(store.url(path)) from fault
+        if fault.kind in UNSETTLED and sent:
+            try:
+                there = store.is_ours(path, write)
+            except Fault:
+                raise StorageError(
+                    f"{fault.problem}; whether the object was published is not known",
+                    path=store.url(path),
+                    remedy="look whether it is there before you try again",
+                ) from fault
+            if there:
+                return
+            if there is False and exclusive:
+                raise exists_error(store.url(path)) from fault
+        raise failure_of(fault, store.url(path)) from fault
+
+
+class S3Upload:
+    """An object that is sent in parts and appears when it is completed.
+
+    Parameters
+    ----------
+    store : S3Store
+    path : str
+    """
+
+    def __init__(self, store: _Store, path: str) -> None:
+        self._store = store
+        self._path = path
+        self._target = store.target(path)
+        self._write = secrets.token_hex(16)
+        self._tags: dict[int, str] = {}
+        self._upload = self._create()
+        self._ended = False
+        # not the upload itself: what refers to it would keep it
+        self._abandoned = weakref.finalize(
+            self, _abandon, store, PendingUpload(path, self._upload, 0.0), os.getpid()
+        )
+
+    def part(self, number: int, data: Buffer) -> None:
+        """Send part ``number``, from 1; sent again under the same number it replaces what was there."""
+        arguments = self._target | {"UploadId": self._upload, "PartNumber": number, "Body": data}
+        nbytes = memoryview(data).nbytes
+        answer = self._run(
+            lambda seconds: self._store.client.call("upload_part", seconds, **arguments), nbytes
+        )
+        self._tags[number] = answer["ETag"]
+
+    def complete(self, *, exclusive: bool) -> None:
+        """Make the object appear. ``exclusive``: ExistsError where one is there already."""
+        publish(
+            self._store,
+            self._path,
+            self._write,
+            lambda seconds: self.send_complete(seconds, exclusive=exclusive),
+            exclusive=exclusive,
+            nbytes=64 << 20,  # servers may copy parts together before they answer
+        )
+        self._ended = True
+        self._abandoned.detach()
+
+    def send_complete(self, seconds: float, *, exclusive: bool) -> None:
+        """Send one request to complete.
+
+        Raises
+        ------
+        Fault
+        """
+        parts = [{"PartNumber": number, "ETag": self._tags[number]} for number in sorted(self._tags)]
+        arguments = self._target | {"UploadId": self._upload, "MultipartUpload": {"Parts": parts}}
+        if exclusive:
+            arguments["IfNoneMatch"] = "*"
+        self._store.client.call("complete_multipart_upload", seconds, **arguments)
+
+    def abort(self) -> None:
+        """Drop what was sent; nothing appears. Harmless when repeated, and after `complete`."""
+        if self._ended:
+            return
+        self._store.abort(PendingUpload(self._path, self._upload, 0.0))
+        self._ended = True
+        self._abandoned.detach()
+
+    def _create(self) -> str:
+        arguments = self._target | {"Metadata": self._store.metadata(self._write)}
+        lost: list[float] = []
+
+        def once(seconds: float) -> str:
+            sent = time.time()
+            try:
+                answer = self._store.client.call("create_multipart_upload", seconds, **arguments)
+            except Fault as fault:
+                if fault.kind is Kind.TRANSIENT:
+                    lost.extend((sent, time.time()))
+                raise
+            return str(answer["UploadId"])
+
+        created = ""
+        try:
+            created = str(self._run(once))
+        finally:
+            if lost:
+                # tidying up is no reason to fail: what stays is found by `gc`
+                with contextlib.suppress(Fault, ArchiveError):
+                    self._sweep(created, lost[0], lost[-1])
+        return created
+
+    def _sweep(self, ours: str, begin: float, end: float) -> None:
+        """Abort uploads that we began without hearing of it.
+
+        Nothing in a listing says whose an upload is: it is ours if it is of this key, has no part, and was
+        begun while our own requests were under way.
+        """
+        page = retried(
+            lambda seconds: self._store.client.call(
+                "list_multipart_uploads", seconds, Bucket=self._target["Bucket"], Prefix=self._target["Key"]
+            )
+        )
+        ahead = _server_time(page) - time.time()
+        for found in page.get("Uploads") or []:
+            started = found["Initiated"].timestamp() - ahead
+            if (
+                found["Key"] != self._target["Key"]
+                or found["UploadId"] == ours
+                or not begin - CLOCK <= started <= end + CLOCK
+            ):
+                continue
+            arguments = self._target | {"UploadId": found["UploadId"], "MaxParts": 1}
+            parts = retried(
+                lambda seconds, arguments=arguments: self._store.client.call(  # type: ignore[misc]
+                    "list_parts", seconds, **arguments
+                )
+            )
+            if not parts.get("Parts"):
+                self._store.abort(PendingUpload(self._path, found["UploadId"], started))
+
+    def _run(self, attempt: Callable[[float], Any], nbytes: int = 0) -> Any:
+        try:
+            return retried(attempt, nbytes=nbytes)
+        except Fault as fault:
+            raise failure_of(fault, self._store.url(self._path)) from fault
+
+
+def _server_time(answer: dict[str, Any]) -> float:
+    try:
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+    except (KeyError, ValueError):
+        return time.time()
+
+
+def _abandon(store: _Store, pending: PendingUpload, process: int) -> None:
+    """Abort an upload that was collected as garbage; a fork's copy of it is not its owner."""
+    if os.getpid() != process:
+        return
+
+    def abort() -> None:
+        with contextlib.suppress(ArchiveError, RuntimeError):
+            store.abort(pending)
+
+    if on_loop(store.client.filesystem().loop):
+        threading.Thread(target=abort, name="fedarchive-abort", daemon=True).start()
+    else:
+        abort()

@@ -1,0 +1,134 @@
+"""Objects behind a network: what every client can do, whatever speaks the protocol underneath.
+
+`archive.storage.remote.clients` has the clients. They translate: exact ranges of one pinned version, whole
+objects that appear at once, typed errors. What is asked of them, in which order, is decided elsewhere
+(`archive.storage.remote.source`, `archive.storage.remote.upload`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload"]
+
+Buffer = Any
+"""Contiguous bytes: bytes, bytearray, memoryview or ndarray of uint8."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    """One version of an object: its content never changes."""
+
+    nbytes: int
+    """Length."""
+    tag: str = ""
+    """What the store calls this version (an ETag); empty where it does not say."""
+    modified: str = ""
+    """Where it has no tag, when it was written, as the store says it: two versions may share that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object of a listing."""
+
+    path: str
+    """Path below the folder that was listed."""
+    nbytes: int
+    """Length."""
+    modified: float
+    """Seconds since 1970; 0.0 where the store does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """An upload that was begun and neither completed nor aborted."""
+
+    path: str
+    """Where its object would appear."""
+    upload: str
+    """What the store calls it."""
+    started: float
+    """Seconds since 1970."""
+
+
+class Upload(Protocol):
+    """An object that is sent in parts and appears when it is completed. Safe to use from several threads."""
+
+    def part(self, number: int, data: Buffer) -> None:
+        """Send part ``number``, from 1; every part but the last has at least `ObjectStore.min_part_bytes`."""
+        ...
+
+    def complete(self, *, exclusive: bool) -> None:
+        """Make the object appear. ``exclusive``: ExistsError where one is there already."""
+        ...
+
+    def abort(self) -> None:
+        """Drop what was sent; nothing appears. Harmless when repeated, and after `complete`."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Objects of one server, by path. Safe to use from several threads, and in the child of a fork.
+
+    Every method raises MissingError, ExistsError, ReplacedError, TruncatedError or StorageError, each
+    naming the object and never a credential, within a bounded number of requests and a bounded time.
+    """
+
+    name: str
+    """Which client it is: ``s3fs``, ``http``, ``fsspec``, ``obstore``."""
+    parallel: int
+    """Requests worth having under way at once."""
+    multipart: bool
+    """Whether `begin` works; where not, objects are put whole."""
+    min_part_bytes: int
+    """Smallest part but the last."""
+    pins: bool
+    """Whether `fetch` itself finds out that another version is there; where not, digests and `head` do."""
+    writable: bool
+    """Whether there is any way to make an object appear."""
+
+    def url(self, path: str) -> str:
+        """Return what messages call an object."""
+        ...
+
+    def head(self, path: str) -> ObjectVersion:
+        """Return the current version."""
+        ...
+
+    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+        """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
+        ...
+
+    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+        """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
+        ...
+
+    def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
+        """Make an object of ``data`` appear whole. ``exclusive``: ExistsError where one is there already."""
+        ...
+
+    def begin(self, path: str) -> Upload:
+        """Begin an upload in parts."""
+        ...
+
+    def is_exclusive(self, path: str, *, multipart: bool) -> bool:
+        """Tell whether the store keeps its word about ``exclusive``; asks it once with objects of our own."""
+        ...
+
+    def list(self, path: str) -> Iterator[Entry]:
+        """Yield every object below a folder; nothing where there is no such folder."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove an object; MissingError where there is none."""
+        ...
+
+    def pending(self, path: str) -> Iterator[PendingUpload]:
+        """Yield uploads of an object, or below a folder, that were begun and not ended."""
+        ...
+
+    def abort(self, pending: PendingUpload) -> None:
+        """End an upload that somebody began."""
+        ...

@@ -1,0 +1,132 @@
+"""A remote object to be read: its end is kept from the request that opened it, the rest is fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import Any
+
+import numpy as np
+
+from archive.errors import ClosedError, MissingError, ReplacedError
+from archive.storage.remote.objectstore import ObjectStore
+
+__all__ = ["TAIL_BYTES", "RemoteSource"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+TAIL_BYTES = 512 << 10
+"""Bytes that the first request asks for: metadata, index and footer of about a thousand arrays."""
+
+
+class RemoteSource:
+    """Ranges of one version of an object, each by one request.
+
+    Parameters
+    ----------
+    store : ObjectStore
+    path : str
+        Path of the object in its store.
+    tail_bytes : int
+        How much the first request asks for.
+    """
+
+    mapped = False
+    pinned = True
+
+    def __init__(self, store: ObjectStore, path: str, tail_bytes: int = TAIL_BYTES) -> None:
+        self.path = store.url(path)
+        self._store: ObjectStore | None = store
+        self._object = path
+        tail, self.version = store.tail(path, tail_bytes)
+        self.nbytes = self.version.nbytes
+        self.parallel = store.parallel
+        self.pins = store.pins
+        self._tail = _read_only(tail)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is fetched is kept in a local file."""
+        return False
+
+    def extend_tail(self, offset: int) -> None:
+        """Keep what lies from ``offset`` on, fetching by one request what is not there yet.
+
+        Asked a second time for less, it lets go of the rest, but for what the first request brought.
+        """
+        kept = self._tail  # asked once: whoever reads meanwhile has the one or the other
+        begin = self.nbytes - len(kept)
+        if offset < begin:
+            fetched = self._fetch(offset, begin)
+            self._tail = _read_only(np.concatenate([fetched, kept]))
+        elif len(kept) > TAIL_BYTES:
+            start = min(offset, self.nbytes - TAIL_BYTES)
+            self._tail = _read_only(kept[start - begin :].copy())
+
+    def read(self, offset: int, nbytes: int) -> NDArray:
+        """Return a range; memory of its own, or a read-only view of what was kept."""
+        kept = self._tail
+        begin = self.nbytes - len(kept)
+        if offset >= begin:
+            self._require_open()
+            view: NDArray = kept[offset - begin : offset - begin + nbytes]
+            return view
+        return self._fetch(offset, offset + nbytes)
+
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Fetch a range whose bytes fail their digest: they may have been changed on the way.
+
+        Raises
+        ------
+        ReplacedError
+            They are of another version, which the store did not tell.
+        """
+        self._require_version()
+        return self._fetch(offset, offset + nbytes)
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Fill ``out`` from ``offset``."""
+        out[:] = self.read(offset, len(out))
+
+    def private(self, offset: int, nbytes: int) -> NDArray:
+        """Return a range in memory of its own."""
+        data = self.read(offset, nbytes)
+        return data if data.flags.writeable else data.copy()
+
+    def release(self, offset: int, nbytes: int) -> None:
+        """Nothing to give back: what was read belongs to the caller."""
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._store = None
+
+    def _fetch(self, start: int, stop: int) -> NDArray:
+        data = self._require_open().fetch(self._object, start, stop, self.version)
+        return np.frombuffer(data, np.uint8)
+
+    def _require_version(self) -> None:
+        if self.pins:
+            return
+        found = None
+        with contextlib.suppress(MissingError):
+            found = self._require_open().head(self._object)
+        if found != self.version:
+            raise ReplacedError(
+                "the object was replaced while it was open",
+                path=self.path,
+                errno=errno.ESTALE,
+                remedy="open it again",
+            )
+
+    def _require_open(self) -> ObjectStore:
+        store = self._store
+        if store is None:
+            raise ClosedError("the archive is closed", path=self.path, remedy="open it again")
+        return store
+
+
+def _read_only(data: Any) -> NDArray:
+    """Return a view that nobody writes to: many callers may be handed parts of it."""
+    view: NDArray = np.frombuffer(data, np.uint8)
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,158 @@
+"""Remote objects written to a local file first, and sent when they are complete.
+
+For stores without uploads in parts, and for saves that consume their input: what arrived in a local file
+outlives a failure of the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from archive.storage.local.maps import map_private
+from archive.storage.local.partial import PartialFile
+from archive.storage.local.sink import AtomicFile
+from archive.storage.remote.objectstore import ObjectStore
+from archive.storage.remote.upload import PART_BYTES, RemoteSink, require_creatable
+
+__all__ = ["Spool", "SpooledPartialFile", "SpooledSink", "parse_spool"]
+
+Spool = bool | str | os.PathLike[str]
+"""True: a local file first, where it is needed, in the folder for temporary files; a folder: there; False:
+never."""
+
+
+def parse_spool(spool: Spool) -> str | None:
+    """Return the folder of local files, None where there are to be none.
+
+    Raises
+    ------
+    TypeError
+        Neither a bool nor a folder.
+    """
+    if isinstance(spool, bool):
+        return tempfile.gettempdir() if spool else None
+    folder = os.fspath(spool)
+    if not isinstance(folder, str):
+        raise TypeError(f"spool is a bool or a folder, not {type(spool).__name__}")
+    return folder
+
+
+class SpooledSink:
+    """An object whose bytes are collected in a local file, which goes in any case.
+
+    Parameters
+    ----------
+    store : ObjectStore
+    path : str
+        Path of the object in its store.
+    overwrite : bool
+        False: an existing object is an error.
+    folder : str
+        Where the local file lies; full, it is the disk of this folder that is.
+
+    Raises
+    ------
+    ExistsError, MissingError, StorageError, UnsupportedURLError
+    """
+
+    def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
+        self.path = store.url(path)
+        self._store = store
+        self._object = path
+        self._overwrite = overwrite
+        if not overwrite:
+            require_creatable(store, path, multipart=store.multipart)
+        self._file = AtomicFile(_local_name(folder, path), durable=False)
+        _hide(self._file.fileno())
+
+    def reserve(self, nbytes: int) -> None:
+        """Reserve the first ``nbytes`` on the local disk."""
+        self._file.reserve(nbytes)
+
+    def reserve_if_possible(self, nbytes: int) -> bool:
+        """Reserve ahead, and tell whether that worked."""
+        return self._file.reserve_if_possible(nbytes)
+
+    def truncate(self, nbytes: int) -> None:
+        """Cut what was reserved and not needed."""
+        self._file.truncate(nbytes)
+
+    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
+        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
+        self._file.write(buffers, offset, nbytes)
+
+    def publish(self) -> None:
+        """Send the file, and make the object appear."""
+        send_file(self._file.fileno(), self._store, self._object, overwrite=self._overwrite)
+        self._file.discard()
+
+    def discard(self) -> None:
+        """Remove the local file; harmless after `publish`."""
+        self._file.discard()
+
+
+class SpooledPartialFile(PartialFile):
+    """``NAME.partial`` in a local folder, for an object NAME: sent when it is complete, and removed then.
+
+    Parameters
+    ----------
+    store, path, overwrite, folder
+        As for `SpooledSink`.
+    """
+
+    def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
+        self._store = store
+        self._object = path
+        self._replace = overwrite
+        if not overwrite:
+            require_creatable(store, path, multipart=store.multipart)
+        super().__init__(_local_name(folder, path), push=True)
+        _hide(self._fd)
+
+    @property
+    def url(self) -> str:
+        """Where the object will appear."""
+        return self._store.url(self._object)
+
+    def publish(self) -> None:
+        """Send the file, make the object appear, and remove the file; after an error it is complete."""
+        send_file(self._fd, self._store, self._object, overwrite=self._replace)
+        self.discard()
+
+
+def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool) -> None:
+    """Send a local file as an object, which appears when all of it is there."""
+    nbytes = os.lseek(descriptor, 0, os.SEEK_END)
+    mapped = map_private(descriptor, 0, nbytes, path, read_only=True)
+    if not store.multipart:
+        store.put(path, mapped, exclusive=not overwrite)
+        return
+    sink = RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
+    try:
+        for start in range(0, nbytes, PART_BYTES):
+            piece = mapped[start : start + PART_BYTES]
+            sink.write([piece], start, len(piece))
+        sink.publish()
+    finally:
+        sink.discard()
+
+
+def _local_name(folder: str, path: str) -> str:
+    """Return a path in a folder that is no folder itself, and no link that would lead elsewhere."""
+    name = first = os.path.join(folder, path.rstrip("/").rpartition("/")[2] or "archive")
+    for number in itertools.count(2):
+        if not os.path.islink(name) and not os.path.isdir(name):
+            break
+        name = f"{first}-{number}"
+    return name
+
+
+def _hide(descriptor: int) -> None:
+    """Leave a local file to its owner: others may list the folder for temporary files."""
+    with contextlib.suppress(OSError):  # file systems without modes
+        os.fchmod(descriptor, 0o600)

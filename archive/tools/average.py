@@ -1,0 +1,150 @@
+"""The weighted mean of archives of one schema, array by array and piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from archive.engine.read.handle import Archive
+from archive.engine.read.storedpayload import StoredPayload
+from archive.engine.write.create import ArchiveWriter
+from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.format.constants import MODE_ELEMENTS
+from archive.format.elements import parse_description
+from archive.records import Array
+
+__all__ = ["average"]
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[int, int], object]
+
+PIECE_BYTES = 4 << 20
+"""Bytes of each input added up at a time."""
+EXACT_IN_DOUBLE = 1 << 53
+
+
+def average(
+    archives: Sequence[Archive], weights: Sequence[float], writer: ArchiveWriter, progress: Progress | None
+) -> None:
+    """Write the weighted mean of all arrays, in the order of the first archive.
+
+    Floating and complex arrays: the sum of ``weight * value`` in float64 (complex128), every product
+    by ``np.multiply(value, weight, dtype=float64)`` because ``weight * value`` would round it to
+    float32, divided once by the sum of weights, then rounded to the array's own type. Integers: the
+    same, rounded half to even; values beyond 2**53 are an error. All other arrays must be equal
+    everywhere and are taken over.
+
+    Raises
+    ------
+    ValueError
+        Weights that are negative, not finite or all zero; archives of different schema.
+    """
+    _require_weights(archives, weights)
+    names = list(archives[0])
+    for other in archives[1:]:
+        _require_schema(archives[0], other, names)
+    for record, found in archives[0].attributes.items():
+        writer.attributes[record] = dict(found)
+    total = sum(archives[0][name].nbytes for name in names)
+    done = 0
+    for name in names:
+        arrays = [handle[name] for handle in archives]
+        _add_mean(writer, name, arrays, weights)
+        done += arrays[0].nbytes
+        if progress is not None:
+            progress(done, total)
+
+
+def _require_weights(archives: Sequence[Archive], weights: Sequence[float]) -> None:
+    if not archives:
+        raise ValueError("the mean of no archives")
+    if len(weights) != len(archives):
+        raise ValueError(f"{len(weights)} weights for {len(archives)} archives")
+    if not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < math.inf:
+        raise ValueError(f"weights must be finite, not negative and not all zero: {list(weights)[:5]}")
+
+
+def _require_schema(first: Archive, other: Archive, names: list[tuple[str, str]]) -> None:
+    """Raise where two archives do not hold the same arrays of the same types."""
+    path = other.info.path
+    if set(other) != set(names):
+        odd = min(set(other) ^ set(names))
+        raise ValueError(f"{path}: the array {odd} is not in all archives")
+    for name in names:
+        ours, theirs = first[name], other[name]
+        if (ours.dtype, ours.shape, ours.stype) != (theirs.dtype, theirs.shape, theirs.stype):
+            raise ValueError(
+                f"{path}: {name} is {theirs.dtype} {tuple(theirs.shape)} {theirs.stype!r}, "
+                f"elsewhere {ours.dtype} {tuple(ours.shape)} {ours.stype!r}"
+            )
+
+
+def _add_mean(
+    writer: ArchiveWriter, name: tuple[str, str], arrays: list[Array], weights: Sequence[float]
+) -> None:
+    payloads = [array.payload for array in arrays]
+    stored = [payload for payload in payloads if isinstance(payload, StoredPayload)]
+    kind = stored[0].type
+    dtype = parse_description(kind.description) if kind.mode == MODE_ELEMENTS else None
+    if dtype is not None and _is_number(dtype) and all(payload.type == kind for payload in stored):
+        writer.add_stored(*name, stored[0].form, _pieces(stored, weights, dtype, name))
+        return
+    data = arrays[0].data
+    if any(array.data != data for array in arrays[1:]):
+        raise UnsupportedDtypeError(
+            f"{arrays[0].dtype!r} arrays have no mean, and these differ", key="/".join(name)
+        )
+    writer.add(*name, arrays[0])
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "iufc" or dtype.name.startswith(("bfloat16", "float8"))
+
+
+def _pieces(
+    stored: list[StoredPayload], weights: Sequence[float], dtype: np.dtype[Any], name: tuple[str, str]
+) -> Iterator[NDArray]:
+    """Yield the stored bytes of the mean: elements in C order, whatever the shape, a few megabytes each."""
+    step = max(PIECE_BYTES // dtype.itemsize, 1) * dtype.itemsize
+    for start in range(0, stored[0].nbytes, step):
+        stop = min(start + step, stored[0].nbytes)
+        values = [payload.stored_range(start, stop).view(dtype) for payload in stored]
+        yield _mean(values, weights, dtype, name).view(np.uint8)
+        for payload in stored:
+            payload.release()
+
+
+def _mean(
+    values: Sequence[NDArray], weights: Sequence[float], dtype: np.dtype[Any], name: tuple[str, str]
+) -> NDArray:
+    wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+    if dtype.kind in "fc" and dtype.type.__module__ == "numpy":
+        wide = np.result_type(dtype.newbyteorder("="), wide)  # longdouble keeps its digits
+    total = np.zeros(values[0].shape, wide)
+    product = np.empty_like(total)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for value, weight in zip(values, weights, strict=True):
+            if dtype.kind in "iu":
+                _require_exact(value, name)
+            # float8 and bfloat16 have no loop of their own for a wider result
+            source = value if dtype.type.__module__ == "numpy" else value.astype(wide)
+            np.multiply(source, weight, out=product, dtype=wide)
+            total += product
+        total /= math.fsum(weights)
+        if dtype.kind in "iu":
+            np.rint(total, out=total)
+        return total.astype(dtype)
+
+
+def _require_exact(value: NDArray, name: tuple[str, str]) -> None:
+    if value.dtype.itemsize == 8 and value.size:
+        largest = max(abs(int(value.max())), abs(int(value.min())))
+        if largest > EXACT_IN_DOUBLE:
+            raise ValueRangeError(
+                f"an integer of {largest} is too large for an exact mean",
+                key="/".join(name),
+                remedy="average it yourself",
+            )

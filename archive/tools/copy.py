@@ -1,0 +1,108 @@
+"""An archive copied byte for byte between any two places, every byte checked on its way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from archive.engine.progress import Bar, Progress
+from archive.engine.read.reader import Reader, open_reader
+from archive.engine.read.scan import read_whole
+from archive.engine.report import Failure, SaveReport
+from archive.errors import DamagedError, DigestError
+from archive.format.constants import NO_ALIAS
+from archive.storage.location import locate_sink
+from archive.storage.remote.staging import Spool
+from archive.storage.url import URL, parse_url
+
+__all__ = ["copy"]
+
+
+def copy(
+    url: URL,
+    out: URL,
+    *,
+    overwrite: bool = True,
+    durable: bool = True,
+    spool: Spool = True,
+    progress: Progress = None,
+    storage_options: Mapping[str, Any] | None = None,
+    out_options: Mapping[str, Any] | None = None,
+) -> SaveReport:
+    """Copy an archive byte for byte; the copy appears complete and verified, or not at all.
+
+    Parameters
+    ----------
+    url, out : str or path-like
+        Local paths or URLs of fsspec.
+    overwrite, durable, spool, progress
+        As for `archive.save`.
+    storage_options, out_options : mapping, optional
+        Keyword arguments of the remote file system of ``url``, and of that of ``out``.
+
+    Returns
+    -------
+    SaveReport
+
+    Raises
+    ------
+    NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
+        It is no archive, or one whose bytes are not what was saved; there is no copy.
+    ReplacedError
+        It was replaced meanwhile.
+    ExistsError, MissingError, StorageError, UnsupportedURLError
+        The one place cannot be read, or the other not be written.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> saved = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
+    >>> copy("/tmp/fedarchive-doctest.h5", "memory://fedarchive-doctest.h5").digest == saved.digest
+    True
+    """
+    source, target = parse_url(url, storage_options), parse_url(out, out_options)
+    started = time.perf_counter()
+    reader = open_reader(source, access="auto", verify="first")
+    try:
+        nbytes = reader.source.nbytes
+        sink = locate_sink(
+            target, overwrite=overwrite, durable=durable, push=True, nbytes=nbytes, spool=spool
+        )
+        try:
+            sink.reserve(nbytes)
+            with Bar(progress, f"copying {source.name}") as report:
+                for stretch in read_whole(reader):
+                    if stretch.failures:
+                        raise _damage(reader, stretch.failures[0])
+                    sink.write([stretch.data], stretch.start, len(stretch.data))
+                    reader.source.release(stretch.start, len(stretch.data))
+                    if report is not None:
+                        report(stretch.start + len(stretch.data), nbytes)
+            sink.publish()
+        finally:
+            sink.discard()
+    finally:
+        reader.close()
+    index = reader.index
+    return SaveReport(
+        url=sink.path,
+        arrays=index.arrays,
+        array_bytes=int(index.stored_nbytes[index.alias_of == NO_ALIAS].sum()),
+        file_bytes=nbytes,
+        seconds=time.perf_counter() - started,
+        digest=reader.identity.hex(),
+    )
+
+
+def _damage(reader: Reader, failure: Failure) -> DamagedError:
+    kind = DigestError if failure.record else DamagedError
+    return kind(
+        f"segment {failure.segment} {failure.problem}"
+        if failure.record
+        else f"{failure.key} {failure.problem}",
+        path=reader.path,
+        offset=failure.offset,
+        key=f"{failure.record}/{failure.key}" if failure.record else None,
+        remedy="take another copy, or an earlier round; nothing was written",
+    )
