@@ -21,6 +21,7 @@ import numpy as np
 from archive.errors import UnsupportedDtypeError
 
 __all__ = [
+    "NDArray",
     "NpyLayout",
     "dtype_name",
     "from_descr",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 DType = np.dtype[Any]
+NDArray = np.ndarray[Any, np.dtype[Any]]
+"""An array of any shape and element type."""
 
 NPY_MAGIC = b"\x93NUMPY"
 _NPY_VERSIONS = (b"\1\0", b"\2\0", b"\3\0")

@@ -12,7 +12,7 @@ from typing import Any
 from archive.engine.progress import Bar, Progress
 from archive.engine.read.containers import Records
 from archive.engine.read.handle import Archive
-from archive.engine.read.reader import open_reader
+from archive.engine.read.open import open_reader
 from archive.storage.url import URL, Cache, local_path, parse_url
 
 __all__ = ["load", "open"]

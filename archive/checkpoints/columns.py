@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from archive.engine.read.reader import Reader, open_reader
+from archive.dtypes import NDArray
+from archive.engine.read.open import open_reader
+from archive.engine.read.reader import Reader
 from archive.errors import HostileFileError, ReplacedError
 from archive.format.constants import KIND_ARRAYS, KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value, decode_value
@@ -15,7 +17,6 @@ from archive.storage.url import parse_url
 
 __all__ = ["Name", "Row", "make_columns", "read_reader", "read_row"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Name: TypeAlias = tuple[str, str, str]
 """``metrics`` or ``configs``, record, key."""
 Row: TypeAlias = dict[Name, Value]

@@ -11,7 +11,8 @@ from archive.checkpoints.columns import read_reader
 from archive.checkpoints.paths import CHECKPOINT, client_path, unspell
 from archive.engine.read.containers import record_values
 from archive.engine.read.handle import Archive
-from archive.engine.read.reader import Reader, open_reader, read_source
+from archive.engine.read.open import open_reader, read_source
+from archive.engine.read.reader import Reader
 from archive.engine.report import VerifyReport
 from archive.errors import (
     DamagedError,
@@ -23,7 +24,7 @@ from archive.errors import (
 )
 from archive.format.constants import KIND_CONFIGS
 from archive.records import RecordSet
-from archive.storage.local.source import Source
+from archive.storage.protocols import Source
 from archive.storage.url import parse_url
 
 __all__ = [

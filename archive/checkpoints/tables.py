@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from archive.checkpoints.background import side_by_side
-from archive.checkpoints.columns import NDArray, Row, make_column, make_columns, read_row
+from archive.checkpoints.columns import Row, make_column, make_columns, read_row
 from archive.checkpoints.paths import CHECKPOINT, unspell
+from archive.dtypes import NDArray
 from archive.errors import MissingError
 from archive.storage.folder import list_files
 from archive.storage.url import URL, parse_url

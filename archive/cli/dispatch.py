@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "info": ("info", "what an archive holds, and what was verified at open"),
-    "ls": ("listing", "one line an array, metric and config"),
+    "ls": ("ls", "one line an array, metric and config"),
     "verify": ("verify", "read every byte and compare it with its digest"),
     "demo": ("demo", "train a small model, save it, read it, damage a copy and see it found"),
     "reindex": ("reindex", "make an archive of an HDF5 file that another tool repacked, edited or wrote"),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
+
 __all__ = ["CLIENTS", "LEARNING_RATE", "SEED", "Round", "train"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Weights = dict[str, NDArray]
 
 SEED = 2024

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import dtype_name, is_ml_dtype, parse_dtype
+from archive.dtypes import NDArray, dtype_name, is_ml_dtype, parse_dtype
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import (
     FLAG_FORTRAN,
@@ -148,7 +148,7 @@ def data_form(name: str, stype: str, shape: Shape, nbytes: int) -> Form:
     return Form(ArrayType(name, stype, "", MODE_DATA, 1), shape, 0, nbytes, datatype, dims)
 
 
-def stored_value_form(type_name: str, elements: np.ndarray[Any, DType]) -> Form:
+def stored_value_form(type_name: str, elements: NDArray) -> Form:
     """Return the form of a metric or config that is too large for an attribute."""
     datatype, dims = encode_datatype(elements.dtype), elements.shape
     if type_name == "str" and elements.size and not (elements == 0).any():

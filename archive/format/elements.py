@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import MAX_NPY_HEADER, dtype_name, from_descr, is_ml_dtype, parse_dtype, parse_literal
-from archive.errors import HostileFileError, UnsupportedDtypeError
+from archive.dtypes import (
+    MAX_NPY_HEADER,
+    NDArray,
+    dtype_name,
+    from_descr,
+    is_ml_dtype,
+    parse_dtype,
+    parse_literal,
+)
+from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
@@ -80,36 +88,30 @@ def describe_dtype(dtype: DType) -> str:
         ) from error
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_description(text: str) -> DType:
-    """Return the element type that the index spells.
+    """Return the element type that the index spells; a text must be spelled as `describe_dtype` does.
+
+    Which characters beyond ASCII a description escapes depends on the Unicode of the Python that wrote it.
 
     Raises
     ------
-    HostileFileError
+    ValueError
         The text names no element type without Python objects.
     """
-    dtype = _parse_description(text)
-    if dtype is None:
-        raise HostileFileError(f"the element type {text[:80]!r} is unknown")
-    return dtype
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_description(text: str) -> DType | None:
-    """Return the type of a description; None unless it is spelled as `describe_dtype` does.
-
-    Which characters beyond ASCII it escapes depends on the Unicode of the Python that wrote it.
-    """
+    problem = f"the element type {text[:80]!r} is unknown"
     try:
         if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:
             dtype = from_descr(parse_literal(text))
         else:
             dtype = parse_dtype(text)
         spelled = describe_dtype(dtype)
-        same = spelled == text or (text[:1] == "[" and _unescaped(spelled) == _unescaped(text))
-        return dtype if same and not dtype.hasobject else None
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, IndexError, KeyError):
-        return None
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, IndexError, KeyError) as error:
+        raise ValueError(problem) from error
+    same = spelled == text or (text[:1] == "[" and _unescaped(spelled) == _unescaped(text))
+    if not same or dtype.hasobject:
+        raise ValueError(problem)
+    return dtype
 
 
 def _unescaped(text: str) -> str:
@@ -119,7 +121,11 @@ def _unescaped(text: str) -> str:
 
 def is_description(text: str) -> bool:
     """Tell whether `parse_description` knows an element type."""
-    return _parse_description(text) is not None
+    try:
+        parse_description(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _nesting(dtype: DType, limit: int) -> int:
@@ -130,7 +136,7 @@ def _nesting(dtype: DType, limit: int) -> int:
     return 1 + max((_nesting(member, limit - 1) for member in inner if member.names is not None), default=0)
 
 
-def opaque_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def opaque_view(array: NDArray) -> NDArray:
     """Return structured elements as opaque ones of their size, any other array as it is.
 
     numpy copies structured elements field by field and leaves whatever was in memory between the
@@ -141,16 +147,16 @@ def opaque_view(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-def column_major(elements: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def column_major(elements: NDArray) -> NDArray:
     """Return elements in column-major order, as `numpy.load` gives those of such a ``.npy``."""
     if not elements.nbytes:  # numpy widens elements of no bytes when it copies them
-        empty: np.ndarray[Any, Any] = np.ndarray(elements.shape, elements.dtype, order="F")
+        empty: NDArray = np.ndarray(elements.shape, elements.dtype, order="F")
         return empty
-    ordered: np.ndarray[Any, Any] = np.asfortranarray(opaque_view(elements)).view(elements.dtype)
+    ordered: NDArray = np.asfortranarray(opaque_view(elements)).view(elements.dtype)
     return ordered
 
 
-def text_width(array: np.ndarray[Any, Any]) -> int | None:
+def text_width(array: NDArray) -> int | None:
     """Return the width in bytes that holds every element of a ``U`` array as UTF-8, None where none does.
 
     NUL inside a text and lone surrogates do not survive as fixed-width UTF-8; such arrays are stored
@@ -172,20 +178,20 @@ def text_width(array: np.ndarray[Any, Any]) -> int | None:
     return width if array.dtype.itemsize <= width * MAX_TEXT_EXPANSION else None
 
 
-def pack_text(array: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+def pack_text(array: NDArray, width: int) -> NDArray:
     """Return ``U`` elements as NUL-padded UTF-8 of ``width`` bytes each, in C order (dtype ``S``)."""
     # flat, because np.char stops at 32 axes
     flat = np.char.encode(np.ascontiguousarray(array).reshape(-1), "utf-8")
-    packed: np.ndarray[Any, Any] = flat.astype(f"S{width}").reshape(array.shape)
+    packed: NDArray = flat.astype(f"S{width}").reshape(array.shape)
     return packed
 
 
-def unpack_text(stored: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+def unpack_text(stored: NDArray, dtype: DType) -> NDArray:
     """Return the ``U`` elements behind fixed-width UTF-8.
 
     Raises
     ------
-    HostileFileError
+    ValueError
         The bytes are no UTF-8, or longer than the type holds.
     """
     if stored.size == 0:
@@ -193,10 +199,10 @@ def unpack_text(stored: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, A
     try:
         text = np.char.decode(stored.reshape(-1), "utf-8").reshape(stored.shape)
     except UnicodeDecodeError as error:
-        raise HostileFileError("a text element is not UTF-8") from error
+        raise ValueError("a text element is not UTF-8") from error
     if text.dtype.itemsize > dtype.itemsize:
-        raise HostileFileError("a text element is longer than its type")
-    unpacked: np.ndarray[Any, Any] = text.astype(dtype)
+        raise ValueError("a text element is longer than its type")
+    unpacked: NDArray = text.astype(dtype)
     return unpacked
 
 
@@ -207,12 +213,12 @@ def stored_dtype(kind: ArrayType) -> DType:
     dtype = parse_description(kind.description)
     if kind.mode == MODE_TEXT:
         if dtype.kind != "U":
-            raise HostileFileError(f"mode TEXT with elements {kind.description[:80]!r}")
+            raise ValueError(f"mode TEXT with elements {kind.description[:80]!r}")
         if not 1 <= kind.itemsize <= dtype.itemsize <= kind.itemsize * MAX_TEXT_EXPANSION:
-            raise HostileFileError(f"text of {kind.itemsize} bytes for elements {kind.description[:80]!r}")
+            raise ValueError(f"text of {kind.itemsize} bytes for elements {kind.description[:80]!r}")
         return np.dtype(f"S{kind.itemsize}")
     if kind.mode != MODE_ELEMENTS:
-        raise HostileFileError(f"unknown storage mode {kind.mode}")
+        raise ValueError(f"unknown storage mode {kind.mode}")
     if dtype.itemsize != kind.itemsize:
-        raise HostileFileError(f"elements {kind.description[:80]!r} of {kind.itemsize} bytes")
+        raise ValueError(f"elements {kind.description[:80]!r} of {kind.itemsize} bytes")
     return dtype

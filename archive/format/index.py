@@ -1,6 +1,8 @@
 """The packed index, read in place: arrays are found by name without a Python object for each.
 
-Section order and meaning: ``spec/v1/format.md``, section "Index".
+Section order and meaning: ``spec/v1/format.md``, section "Index". Every per-array field is a column of its
+own, so that a check over all arrays is one numpy operation on contiguous memory: validating 1,000,000 arrays
+reads 8 MB a column, not 64 MB of rows a column.
 """
 
 from __future__ import annotations
@@ -13,22 +15,140 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import ArchiveError, HostileFileError, VersionError
 from archive.format.constants import (
+    DIGEST_BYTES,
     INDEX_HEADER_BYTES,
     INDEX_MAGIC,
     KINDS,
+    NO_ALIAS,
+    RECORD_ROW_BYTES,
+    TYPE_ROW_BYTES,
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
 from archive.format.document import parse_json
 from archive.format.elements import ArrayType
-from archive.format.sections import Places, parse_header, place_sections
 from archive.format.versions import unknown_feature
 
-__all__ = ["Index", "RecordName", "read_index"]
+__all__ = [
+    "HEADER",
+    "RECORD_ROW",
+    "SECTIONS",
+    "TYPE_ROW",
+    "Index",
+    "Origin",
+    "Places",
+    "RecordName",
+    "parse_header",
+    "place_sections",
+    "read_index",
+]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
+Places = dict[str, tuple[int, np.dtype[Any], int]]
+"""Of each section: offset in the index, element type, number of elements."""
+
+HEADER = np.dtype(
+    [
+        ("magic", "S8"),
+        ("version", "<u4"),
+        ("header_bytes", "<u4"),
+        ("segment_bytes", "<u8"),
+        ("records", "<u8"),
+        ("types", "<u8"),
+        ("arrays", "<u8"),
+        ("dims", "<u8"),
+        ("segments", "<u8"),
+        ("pool_bytes", "<u8"),
+        ("json_bytes", "<u8"),
+        ("reserved", "V16"),
+    ]
+)
+RECORD_ROW = np.dtype(
+    [("name_at", "<u8"), ("name_bytes", "<u4"), ("kind", "<u4"), ("arrays", "<u8"), ("reserved", "<u8")]
+)
+TYPE_ROW = np.dtype(
+    [
+        ("dtype_at", "<u8"),
+        ("stype_at", "<u8"),
+        ("description_at", "<u8"),
+        ("npy_header_at", "<u8"),
+        ("dtype_bytes", "<u4"),
+        ("stype_bytes", "<u4"),
+        ("description_bytes", "<u4"),
+        ("npy_header_bytes", "<u4"),
+        ("itemsize", "<u8"),
+        ("mode", "<u4"),
+        ("reserved", "<u4"),
+    ]
+)
+assert HEADER.itemsize == INDEX_HEADER_BYTES
+assert RECORD_ROW.itemsize == RECORD_ROW_BYTES
+assert TYPE_ROW.itemsize == TYPE_ROW_BYTES
+
+# (name, element type, which count of the header is its length); this order is the order in the file
+SECTIONS: tuple[tuple[str, np.dtype[Any], str], ...] = (
+    ("offset", np.dtype("<u8"), "arrays"),
+    ("nbytes", np.dtype("<u8"), "arrays"),
+    ("key_end", np.dtype("<u8"), "arrays"),
+    ("dims_end", np.dtype("<u8"), "arrays"),
+    ("segment_at", np.dtype("<u8"), "arrays"),
+    ("name_hash", np.dtype("<u8"), "arrays"),
+    ("dims", np.dtype("<u8"), "dims"),
+    ("digests", np.dtype((np.void, DIGEST_BYTES)), "segments"),
+    ("record", np.dtype("<u4"), "arrays"),
+    ("type", np.dtype("<u4"), "arrays"),
+    ("alias_of", np.dtype("<u4"), "arrays"),
+    ("flags", np.dtype("<u4"), "arrays"),
+    ("name_row", np.dtype("<u4"), "arrays"),
+    ("records", RECORD_ROW, "records"),
+    ("types", TYPE_ROW, "types"),
+    ("pool", np.dtype(np.uint8), "pool_bytes"),
+    ("json", np.dtype(np.uint8), "json_bytes"),
+)
+assert np.iinfo(np.uint32).max == NO_ALIAS
+
+
+def parse_header(index: NDArray) -> dict[str, Any]:
+    """Return the fields of the header that an index begins with."""
+    return dict(zip(HEADER.names or (), np.frombuffer(index, HEADER, 1).item(), strict=True))
+
+
+def place_sections(header: Any) -> tuple[Places, int]:
+    """Return where each section is: {name: (offset, element type, count)}, and the total size."""
+    at = INDEX_HEADER_BYTES
+    places = {}
+    for name, dtype, counted_by in SECTIONS:
+        count = int(header[counted_by])
+        places[name] = (at, dtype, count)
+        at += -(-count * dtype.itemsize // 8) * 8
+    return places, at
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an index was read: what errors about the index name."""
+
+    path: str | None = None
+    """The file."""
+    offset: int | None = None
+    """Offset of the index in that file."""
+    minor: int = 0
+    """Minor version of the footer: what a later version added is not an attack."""
+
+    def invalid(self, problem: str) -> HostileFileError:
+        """Return the error for an index that breaks a rule of the format."""
+        return HostileFileError(
+            problem,
+            path=self.path,
+            offset=self.offset,
+            remedy="do not trust this file: a digest holds over content that no writer makes",
+        )
+
+    def unknown(self, problem: str) -> ArchiveError:
+        """Return the error for content that this version of the format does not know."""
+        return unknown_feature(problem, self.minor, path=self.path, offset=self.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +172,13 @@ class Index:
         buffer: NDArray,
         header: Mapping[str, int],
         places: Places,
-        path: str | None = None,
-        minor: int = 0,
+        origin: Origin,
     ) -> None:
         def section(name: str) -> NDArray:
             at, dtype, count = places[name]
             return np.frombuffer(buffer, dtype, count, at)
 
-        self.path = path
-        self.minor = minor
+        self.origin = origin
         self.nbytes = len(buffer)
         self.places = places
         self.segment_bytes = header["segment_bytes"]
@@ -83,13 +201,13 @@ class Index:
         self.pool = section("pool")
         self._json = section("json")
 
-    def with_contents(self, buffer: NDArray, json_bytes: int, path: str | None, minor: int) -> Index:
+    def with_contents(self, buffer: NDArray, json_bytes: int, origin: Origin) -> Index:
         """Return the index in a buffer that differs from this one in digests and document alone."""
         at, dtype, count = self.places["digests"]
         other = Index.__new__(Index)
         other.__dict__.update(self.__dict__)
         other.__dict__.pop("document", None)
-        other.path, other.minor, other.nbytes = path, minor, len(buffer)
+        other.origin, other.nbytes = origin, len(buffer)
         other.digests = np.frombuffer(buffer, dtype, count, at)
         other._json = np.frombuffer(buffer, np.uint8, json_bytes, self.places["json"][0])
         return other
@@ -126,19 +244,19 @@ class Index:
         try:
             document = parse_json(self._json.tobytes())
         except ValueError as error:
-            raise HostileFileError("the index holds no valid JSON", path=self.path) from error
+            raise self.origin.invalid("the index holds invalid JSON") from error
         if not isinstance(document, dict):
-            raise HostileFileError("the JSON of the index is no object", path=self.path)
+            raise self.origin.invalid("the JSON of the index is not an object")
         return document
-
-    def unknown(self, problem: str) -> ArchiveError:
-        """Return the error for something that this version of the format does not know."""
-        return unknown_feature(problem, self.minor, path=self.path)
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
         start = int(self.key_end[row - 1]) if row else 0
         return self._text(start, int(self.key_end[row]) - start)
+
+    def full_name(self, row: int) -> str:
+        """Return record and key of a row, as errors name an array."""
+        return f"{self.records[int(self.record[row])].name}/{self.key(row)}"
 
     def keys(self, rows: Iterable[int]) -> list[str]:
         """Return the keys of many rows: 4 ms for 20,000."""
@@ -150,7 +268,7 @@ class Index:
                 return [text[ends[row - 1] if row else 0 : ends[row]] for row in rows]
             return [pool[ends[row - 1] if row else 0 : ends[row]].decode() for row in rows]
         except UnicodeDecodeError as error:
-            raise HostileFileError("a key is not UTF-8", path=self.path) from error
+            raise self.origin.invalid("a key is not UTF-8") from error
 
     def shape(self, row: int) -> tuple[int, ...]:
         """Return the shape of a row."""
@@ -165,8 +283,8 @@ class Index:
             start = end
         return shapes
 
-    def find(self, key: str) -> list[int]:
-        """Return the rows of a key, one for each record that has it: two binary searches in the map."""
+    def find(self, key: str, kind: int) -> list[int]:
+        """Return the rows of a key in records of a kind, one a record: two binary searches in the map."""
         try:
             wanted = key.encode()
         except UnicodeEncodeError:
@@ -177,7 +295,8 @@ class Index:
         while low < self.arrays and self.name_hash[low] == hashed:
             row = int(self.name_row[low])
             start = int(self.key_end[row - 1]) if row else 0
-            if self._bytes(start, int(self.key_end[row]) - start) == wanted:
+            same = self.pool[start : int(self.key_end[row])].tobytes() == wanted
+            if same and self.record_rows["kind"][self.record[row]] == kind:
                 rows.append(row)
             low += 1
         return rows
@@ -195,19 +314,17 @@ class Index:
         try:
             return self.pool[at : at + size].tobytes().decode()
         except UnicodeDecodeError as error:
-            raise HostileFileError("a name in the index is not UTF-8", path=self.path) from error
+            raise self.origin.invalid("a name in the index is not UTF-8") from error
 
 
-def read_index(buffer: NDArray, path: str | None = None, minor: int = 0) -> Index:
-    """Lay the sections over an index whose digest holds; `archive.format.validation` judges them.
+def read_index(buffer: NDArray, origin: Origin | None = None) -> Index:
+    """Lay the sections over an index whose digest holds; `archive.format.validation` validates them.
 
     Parameters
     ----------
     buffer : ndarray of uint8
-    path : str, optional
+    origin : Origin, optional
         Named in errors.
-    minor : int
-        The footer's minor version: what is unknown in a later one is no attack.
 
     Raises
     ------
@@ -216,23 +333,29 @@ def read_index(buffer: NDArray, path: str | None = None, minor: int = 0) -> Inde
     VersionError
         Written by a newer format.
     """
+    origin = Origin() if origin is None else origin
     if len(buffer) < INDEX_HEADER_BYTES:
-        raise HostileFileError("the index is shorter than its header")
+        raise origin.invalid("the index is shorter than its header")
     # Python integers: no count can overflow into a plausible total
     header = parse_header(buffer)
     if header["magic"] != INDEX_MAGIC:
-        raise HostileFileError("the index does not start with its magic")
+        raise origin.invalid("the index does not start with its magic")
     if header["version"] != VERSION_MAJOR:
-        raise VersionError(f"index version {header['version']}", remedy="upgrade fedarchive")
+        raise VersionError(
+            f"index version {header['version']}",
+            path=origin.path,
+            offset=origin.offset,
+            remedy="upgrade fedarchive",
+        )
     if any(header["reserved"]):
-        raise unknown_feature("a reserved field of the index header is not zero", minor)
+        raise origin.unknown("a reserved field of the index header is not zero")
     if header["header_bytes"] != INDEX_HEADER_BYTES:
-        raise HostileFileError(f"an index header of {header['header_bytes']} bytes")
+        raise origin.invalid(f"an index header of {header['header_bytes']} bytes")
     places, total = place_sections(header)
     if total != len(buffer):
-        raise HostileFileError(f"the sections of the index take {total} bytes, it has {len(buffer)}")
+        raise origin.invalid(f"the sections of the index take {total} bytes, the index has {len(buffer)}")
     for at, dtype, count in places.values():
         end = at + count * dtype.itemsize
         if end % 8 and any(buffer[end : -(-end // 8) * 8]):
-            raise HostileFileError("padding between the sections of the index is not zero")
-    return Index(buffer, header, places, path, minor)
+            raise origin.invalid("padding between the sections of the index is not zero")
+    return Index(buffer, header, places, origin)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.format.constants import (
     DIGEST_BYTES,
     INDEX_HEADER_BYTES,
@@ -18,12 +19,9 @@ from archive.format.constants import (
 )
 from archive.format.digests import name_hash
 from archive.format.elements import ArrayType
-from archive.format.index import RecordName
-from archive.format.sections import HEADER, RECORD_ROW, TYPE_ROW, place_sections
+from archive.format.index import HEADER, RECORD_ROW, TYPE_ROW, RecordName, place_sections
 
 __all__ = ["ArrayColumns", "IndexTemplate", "IndexWriter"]
-
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)

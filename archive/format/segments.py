@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.format.constants import DIGEST_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.index import Index
 
 __all__ = ["Segment", "failed_pieces", "locate_segment", "row_segments", "segments_of_rows"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Segment = int
 """A segment of an array, by the place of its digest in the index."""
 SegmentPiece = tuple[int, int, Segment]

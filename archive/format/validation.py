@@ -1,4 +1,4 @@
-"""Judging an index whose digests hold: every rule that a hostile one could break, before use.
+"""Validates an index whose digests hold: every rule that a hostile index could break, before use.
 
 One numpy operation a rule over all arrays; nothing is allocated from a field that was not checked.
 ``np.count_nonzero`` asks whether a rule is broken anywhere: 0.2 us where ``.any()`` takes 0.8, which of the
@@ -7,11 +7,9 @@ One numpy operation a rule over all arrays; nothing is allocated from a field th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from archive.errors import HostileFileError
+from archive.dtypes import NDArray
 from archive.format.constants import (
     ALIGN,
     DATA_AT,
@@ -33,7 +31,6 @@ from archive.format.index import Index
 
 __all__ = ["validate_index"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 _broken = np.count_nonzero
 
 
@@ -54,9 +51,9 @@ def validate_index(index: Index, data_end: int) -> None:
         A later minor version has a flag, mode, kind, element type or reserved field that is not known here.
     """
     if not ALIGN <= index.segment_bytes <= MAX_SEGMENT_BYTES or index.segment_bytes % ALIGN:
-        raise HostileFileError(f"digests over segments of {index.segment_bytes} bytes")
+        raise index.origin.invalid(f"digests over segments of {index.segment_bytes} bytes")
     if index.arrays > MAX_ARRAYS or len(index.record_rows) > MAX_RECORDS:
-        raise HostileFileError("more arrays or records than the format allows")
+        raise index.origin.invalid("more arrays or records than the format allows")
     _validate_tables(index)
     if index.arrays:
         _validate_columns(index)
@@ -64,73 +61,76 @@ def validate_index(index: Index, data_end: int) -> None:
         _validate_places(index, data_end)
         _validate_names(index)
     elif len(index.dims) or len(index.digests):
-        raise HostileFileError("axes or digests without arrays")
+        raise index.origin.invalid("axes or digests without arrays")
     elif _broken(index.record_rows["arrays"]):
-        raise HostileFileError("the records' array counts do not add up")
+        raise index.origin.invalid("the records' array counts do not add up")
 
 
-def _refuse(broken: NDArray, rule: str) -> None:
+def _refuse(index: Index, broken: NDArray, rule: str) -> None:
     """Raise for the first row where a rule is broken."""
     if _broken(broken):
-        raise HostileFileError(f"array row {int(np.argmax(broken))}: {rule}")
+        raise index.origin.invalid(f"array row {int(np.argmax(broken))}: {rule}")
 
 
 def _validate_tables(index: Index) -> None:
     records, types = index.record_rows, index.type_rows
     if _broken(records["reserved"]) or _broken(types["reserved"]):
-        raise index.unknown("a reserved field is not zero")
+        raise index.origin.unknown("a reserved field is not zero")
     if _broken(records["kind"] > KIND_CONFIGS):
-        raise index.unknown("a record of unknown kind")
+        raise index.origin.unknown("a record of unknown kind")
     if _broken(types["mode"] > MODE_DATA):
-        raise index.unknown("an unknown storage mode")
+        raise index.origin.unknown("an unknown storage mode")
     spans: set[tuple[int, int]] = set()
     for rows, texts in ((records, ("name",)), (types, ("dtype", "stype", "description", "npy_header"))):
         for text in texts:
             spans.update(zip(rows[f"{text}_at"].tolist(), rows[f"{text}_bytes"].tolist(), strict=True))
-    _validate_strings(spans, len(index.pool))
+    _validate_strings(index, spans)
     if len(set(index.records)) != len(index.records):
-        raise HostileFileError("two records of one kind share a name")
+        raise index.origin.invalid("two records of one kind share a name")
     for kind in index.types:
         if kind.mode != MODE_DATA and not is_description(kind.description):
-            raise index.unknown(f"the element type {kind.description[:80]!r} is unknown")
+            raise index.origin.unknown(f"the element type {kind.description[:80]!r} is unknown")
         if kind.mode == MODE_DATA and kind.itemsize != 1:
-            raise HostileFileError("items of more than one byte in mode DATA")
+            raise index.origin.invalid("items of more than one byte in mode DATA")
         if kind.mode == MODE_DATA and kind.npy_header:
-            raise HostileFileError("a .npy header in mode DATA")
-        stored_dtype(kind)
+            raise index.origin.invalid("a .npy header in mode DATA")
+        try:
+            stored_dtype(kind)
+        except ValueError as error:
+            raise index.origin.invalid(str(error)) from error
 
 
-def _validate_strings(spans: set[tuple[int, int]], pool_bytes: int) -> None:
+def _validate_strings(index: Index, spans: set[tuple[int, int]]) -> None:
     """Strings of the pool are the same or apart: what they take in memory is what they take in the file."""
-    end = 0
+    end, pool_bytes = 0, len(index.pool)
     for at, size in sorted(spans):
         if at + size > pool_bytes:
-            raise HostileFileError(f"a string at {at} lies outside the string pool of {pool_bytes} bytes")
+            raise index.origin.invalid(f"a string at {at} lies outside the string pool of {pool_bytes} bytes")
         if size and at < end:
-            raise HostileFileError("strings overlap in the string pool")
+            raise index.origin.invalid("strings overlap in the string pool")
         end = max(end, at + size)
 
 
 def _validate_columns(index: Index) -> None:
     # before the count, which takes memory for the largest number it meets
-    _refuse(index.record >= len(index.record_rows), "its record is not in the table of records")
+    _refuse(index, index.record >= len(index.record_rows), "its record is not in the table of records")
     counts = np.bincount(index.record, minlength=len(index.record_rows))
     if _broken(counts != index.record_rows["arrays"]):
-        raise HostileFileError("the records' array counts do not add up")
-    _refuse(index.type >= len(index.type_rows), "its type is not in the type table")
+        raise index.origin.invalid("the records' array counts do not add up")
+    _refuse(index, index.type >= len(index.type_rows), "its type is not in the type table")
     if _broken(index.flags > FLAG_FORTRAN):
-        raise index.unknown("an unknown flag of an array is set")
+        raise index.origin.unknown("an unknown flag of an array is set")
     if _broken(index.flags):
         data = index.type_rows["mode"][index.type] == MODE_DATA
-        _refuse((index.flags != 0) & data, "an order of elements in mode DATA")
+        _refuse(index, (index.flags != 0) & data, "an order of elements in mode DATA")
     for ends, total, what in (
         (index.key_end, len(index.pool), "keys"),
         (index.dims_end, len(index.dims), "axes"),
     ):
         if ends[-1] > total or _broken(ends[1:] < ends[:-1]):
-            raise HostileFileError(f"the {what} of the arrays overlap or leave their section")
+            raise index.origin.invalid(f"the {what} of the arrays overlap or leave their section")
     if index.dims_end[-1] != len(index.dims):
-        raise HostileFileError("axes that belong to no array")
+        raise index.origin.invalid("axes that belong to no array")
 
 
 def _validate_sizes(index: Index) -> None:
@@ -139,12 +139,12 @@ def _validate_sizes(index: Index) -> None:
     ranks = index.dims_end.view(np.int64) - starts
     largest_rank = int(np.maximum.reduce(ranks))
     if largest_rank > MAX_RANK:
-        _refuse(ranks > MAX_RANK, f"more than {MAX_RANK} axes")
+        _refuse(index, ranks > MAX_RANK, f"more than {MAX_RANK} axes")
     if _broken(index.flags):
         long = np.zeros(len(index.dims) + 1, np.int64)
         np.cumsum(index.dims > 1, out=long[1:])
         few = long[starts + ranks] - long[starts] < 2
-        _refuse((index.flags != 0) & few, "column-major order with fewer than two axes longer than 1")
+        _refuse(index, (index.flags != 0) & few, "column-major order with fewer than two axes longer than 1")
     sizes, modes = index.type_rows["itemsize"], index.type_rows["mode"]
     # Axes of length 0 count as 1 in the bound: numpy refuses shapes whose other axes overflow.
     axis = int(np.maximum.reduce(index.dims, initial=1))
@@ -159,13 +159,15 @@ def _validate_sizes(index: Index) -> None:
         axes = np.maximum(index.dims, 1)
         with np.errstate(over="ignore"):
             bound = _products(axes.astype(np.float64), starts, ranks) * item
-        _refuse(bound > MAX_FILE_BYTES, "more bytes than a file may hold")
+        _refuse(index, bound > MAX_FILE_BYTES, "more bytes than a file may hold")
         # that close to the limit a double is rounded, and an integer does not wrap around yet
-        _refuse(_products(axes, starts, ranks) * item > MAX_FILE_BYTES, "more bytes than a file may hold")
+        _refuse(
+            index, _products(axes, starts, ranks) * item > MAX_FILE_BYTES, "more bytes than a file may hold"
+        )
     itemsize = sizes if len(sizes) == 1 else sizes.take(index.type)
     differ = _products(index.dims, starts, ranks) * itemsize != index.stored_nbytes
     if _broken(differ):
-        _refuse(differ & (modes.take(index.type) != MODE_DATA), "its bytes are not those of its shape")
+        _refuse(index, differ & (modes.take(index.type) != MODE_DATA), "its bytes are not those of its shape")
 
 
 def _products(dims: NDArray, starts: NDArray, ranks: NDArray) -> NDArray:
@@ -183,13 +185,13 @@ def _validate_places(index: Index, data_end: int) -> None:
     offset, nbytes = index.offset, index.stored_nbytes
     largest = int(np.maximum.reduce(nbytes))
     if largest > MAX_FILE_BYTES:
-        raise HostileFileError("an array of more bytes than a file may hold")
+        raise index.origin.invalid("an array of more bytes than a file may hold")
     shared = index.alias_of != NO_ALIAS
     apart, full = not _broken(shared), np.count_nonzero(nbytes) == len(nbytes)
     offsets, ends = offset, offset + nbytes
     if not (apart and full):
         empty = nbytes == 0
-        _refuse(empty & (offset != 0), "an offset without bytes")
+        _refuse(index, empty & (offset != 0), "an offset without bytes")
         stored = np.flatnonzero(~(empty | shared))
         offsets, ends = offset[stored], ends[stored]
     if len(offsets) and (
@@ -199,7 +201,7 @@ def _validate_places(index: Index, data_end: int) -> None:
         or _broken(offsets[1:] < ends[:-1])
         or ends[-1] > data_end
     ):
-        raise HostileFileError("arrays overlap, leave the data, or are not aligned")
+        raise index.origin.invalid("arrays overlap, leave the data, or are not aligned")
     if largest <= index.segment_bytes:
         counts = (nbytes > 0).astype(np.uint64)  # a division of 20,000 takes 60 us
     else:
@@ -208,10 +210,10 @@ def _validate_places(index: Index, data_end: int) -> None:
     counts[aliases] = 0
     last = np.add.accumulate(counts)
     if last[-1] != len(index.digests):
-        raise HostileFileError("the digests are not as many as the segments")
+        raise index.origin.invalid("the digests are not as many as the segments")
     wrong = index.segment_at != last - counts
     wrong[aliases] = False
-    _refuse(wrong, "its digests are another's")
+    _refuse(index, wrong, "its digests are another's")
     if len(aliases):
         _validate_aliases(index, aliases)
 
@@ -219,27 +221,27 @@ def _validate_places(index: Index, data_end: int) -> None:
 def _validate_aliases(index: Index, aliases: NDArray) -> None:
     targets = index.alias_of[aliases].astype(np.intp)
     if (targets >= aliases).any() or (index.alias_of[targets] != NO_ALIAS).any():
-        raise HostileFileError("an alias of a later array or of another alias")
+        raise index.origin.invalid("an alias of a later array or of another alias")
     for column in (index.offset, index.stored_nbytes, index.type, index.flags, index.segment_at):
         if (column[aliases] != column[targets]).any():
-            raise HostileFileError("an alias that differs from the array it shares")
+            raise index.origin.invalid("an alias that differs from the array it shares")
     if not index.stored_nbytes[aliases].all():
-        raise HostileFileError("an alias of an array without bytes")
+        raise index.origin.invalid("an alias of an array without bytes")
     kinds = index.record_rows["kind"][index.record]
     if (kinds[aliases] != KIND_ARRAYS).any() or (kinds[targets] != KIND_ARRAYS).any():
-        raise HostileFileError("a value that is an alias, or has one")
+        raise index.origin.invalid("a value that is an alias, or has one")
     for alias, target in zip(aliases.tolist(), targets.tolist(), strict=True):
         if index.shape(alias) != index.shape(target):
-            raise HostileFileError("an alias of another shape than the array it shares")
+            raise index.origin.invalid("an alias of another shape than the array it shares")
 
 
 def _validate_names(index: Index) -> None:
     hashes, rows = index.name_hash, index.name_row
     before, after = hashes[:-1], hashes[1:]
     if _broken(after < before):
-        raise HostileFileError("the name table is not sorted")
+        raise index.origin.invalid("the name table is not sorted")
     if _broken(rows >= index.arrays) or _broken(np.bincount(rows, minlength=index.arrays) != 1):
-        raise HostileFileError("the name table does not name every array once")
+        raise index.origin.invalid("the name table does not name every array once")
     if _broken(after == before):
         _validate_twins(index)
 
@@ -255,5 +257,5 @@ def _validate_twins(index: Index) -> None:
     for at in np.union1d(twins, twins + 1).tolist():
         name = int(records[at]), index.key(int(rows[at]))
         if name in seen:
-            raise HostileFileError(f"two arrays of one record share the key {name[1][:80]!r}")
+            raise index.origin.invalid(f"two arrays of one record share the key {name[1][:80]!r}")
         seen.add(name)

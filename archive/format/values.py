@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import HostileFileError, ValueRangeError
 from archive.format.document import parse_json
 
@@ -148,7 +149,7 @@ def decode_value(encoded: Any) -> Value:
     return [decode(item) for item in payload]
 
 
-def decode_stored(type_name: str, description: str, stored: np.ndarray[Any, np.dtype[Any]]) -> Value:
+def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
     """Return the value behind the bytes of its dataset.
 
     Parameters

@@ -3,7 +3,8 @@
 The only module that imports h5py. It runs as a process of its own, ``python -m archive.hdf5.foreign FILE_FD
 SPOOL_FD``, because libhdf5 "is not designed to handle maliciously crafted files safely" (its own security
 page): a crash, a loop or a bomb ends this process and not the caller's. The listing goes to stdout as one
-JSON object, as `archive.engine.foreign.listing` reads it; what cannot be mapped in place is decoded into the spool.
+JSON object, which `archive.engine.foreign.listing` reads; data that cannot be mapped in place is decoded into
+the spool.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from h5py import h5, h5a, h5d, h5f, h5g, h5o, h5p, h5s, h5t, h5z
 
+from archive.dtypes import NDArray
 from archive.errors import ArchiveError, DamagedError, HostileFileError, ValueRangeError
 from archive.format.constants import FORMAT_NAME
 from archive.format.values import decode_value, encode_value, validate_value
@@ -304,7 +306,7 @@ def _bytes(attribute: Any, kind: Any, empty: bool, shape: tuple[int, ...]) -> An
     return data.tobytes()
 
 
-def _json_value(elements: np.ndarray[Any, Any]) -> Any:
+def _json_value(elements: NDArray) -> Any:
     """Return the value behind bytes of JSON, or the numbers that they are."""
     try:
         return decode_value(json.loads(elements.tobytes()))

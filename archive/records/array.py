@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from archive.dtypes import dtype_name
+from archive.dtypes import NDArray, dtype_name
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
 from archive.records.shape import Shape
 from archive.records.stype import SType
@@ -16,7 +16,6 @@ from archive.records.tensors import is_tensor, require_torch, tensor_from_elemen
 
 __all__ = ["Array", "array_from_numpy", "require_plain_elements"]
 
-NDArray = np.ndarray[Any, Any]
 Self = TypeVar("Self", bound="Array")
 
 _SLOTS = ("dtype", "shape", "stype", "data")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from archive.dtypes import parse_dtype
+from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.records.array import Array, require_plain_elements
 from archive.records.payload import release_of
@@ -19,7 +19,6 @@ from archive.records.typeddict import TypedDict, require_str_key
 
 __all__ = ["ArrayRecord", "require_arrays"]
 
-NDArray = np.ndarray[Any, Any]
 Self = TypeVar("Self", bound="ArrayRecord")
 
 

@@ -12,11 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from archive.dtypes import ML_DTYPES, NPY_MAGIC, npy_header, parse_dtype, split_npy
+from archive.dtypes import ML_DTYPES, NPY_MAGIC, NDArray, npy_header, parse_dtype, split_npy
 
 __all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release_of"]
-
-NDArray = np.ndarray[Any, Any]
 
 
 class Payload(Protocol):

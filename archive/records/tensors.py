@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import parse_dtype
+from archive.dtypes import NDArray, parse_dtype
 from archive.records.payload import private_copy
 
 __all__ = ["has_torch_dtype", "is_tensor", "require_torch", "tensor_from_elements", "tensor_to_elements"]
 
-NDArray = np.ndarray[Any, Any]
 
 _INT_VIEWS = {
     "bfloat16": "int16",

@@ -18,8 +18,9 @@ from typing import Any
 
 from archive.errors import MissingError, StorageError
 from archive.storage.local.slots import remove_stale
-from archive.storage.local.source import FileSource, Source
+from archive.storage.local.source import FileSource
 from archive.storage.location import locate_source, locate_store
+from archive.storage.protocols import Source
 from archive.storage.remote.objectstore import Entry
 from archive.storage.url import URL, parse_url
 

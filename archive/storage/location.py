@@ -6,11 +6,11 @@ Each is imported when it is asked for: who opens a local file loads nothing of w
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from archive.errors import UnsupportedURLError
-from archive.storage.local.source import Source, open_source
+from archive.storage.local.source import open_source
+from archive.storage.protocols import Sink, Source
 from archive.storage.url import Location
 
 if TYPE_CHECKING:
@@ -18,38 +18,7 @@ if TYPE_CHECKING:
     from archive.storage.remote.objectstore import ObjectStore
     from archive.storage.remote.staging import Spool
 
-__all__ = ["Sink", "locate_partial", "locate_sink", "locate_source", "locate_store"]
-
-
-class Sink(Protocol):
-    """A file or object in the making: it appears complete when it is published, or not at all."""
-
-    path: str
-    """Where it will appear, for messages."""
-
-    def reserve(self, nbytes: int) -> None:
-        """Reserve the first ``nbytes``, so that a full disk is found early."""
-        ...
-
-    def reserve_if_possible(self, nbytes: int) -> bool:
-        """Reserve ahead, and tell whether that worked."""
-        ...
-
-    def truncate(self, nbytes: int) -> None:
-        """Cut what was reserved and not needed."""
-        ...
-
-    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
-        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
-        ...
-
-    def publish(self) -> None:
-        """Make it appear; after an error `discard` it."""
-        ...
-
-    def discard(self) -> None:
-        """Drop what is not published and let go; harmless after `publish`."""
-        ...
+__all__ = ["locate_partial", "locate_sink", "locate_source", "locate_store"]
 
 
 def locate_source(location: Location, access: str) -> Source:

@@ -15,16 +15,15 @@ import ml_dtypes
 import numpy as np
 
 import archive
+from archive.dtypes import NDArray
 from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
-from archive.format.index import read_index
-from archive.format.sections import HEADER, SECTIONS
+from archive.format.index import HEADER, SECTIONS, read_index
 from archive.hdf5.checksum import lookup3
 
 __all__ = ["CREATED", "Crafted", "sample_records", "write_sample"]
 
-NDArray = np.ndarray[Any, Any]
 CREATED = "2026-01-02T03:04:05Z"
 FILE_BYTES, INDEX_BYTES = slice(24, 32), slice(64, 72)
 SUPERBLOCK, META_DIGEST, INDEX_DIGEST, FOOTER_DIGEST = (
@@ -73,7 +72,7 @@ class Crafted:
     >>> crafted.sections["offset"][crafted.row("model", "w")] = 1
     >>> archive.open(crafted.write(Path("/tmp/fedarchive-doctest.h5")))
     Traceback (most recent call last):
-    archive.errors.HostileFileError: ...: arrays overlap, leave the data, or are not aligned (at byte ...)
+    archive.errors.HostileFileError: ...: arrays overlap, leave the data, or are not aligned (at ...
     """
 
     def __init__(self, source: Path | bytes) -> None:

@@ -35,8 +35,8 @@ from archive.errors import (
     TruncatedError,
     UnsupportedURLError,
 )
-from archive.storage.local.source import Source
 from archive.storage.location import locate_source, locate_store
+from archive.storage.protocols import Source
 from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 from archive.storage.url import Location, parse_url
 

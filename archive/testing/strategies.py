@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 import archive
-from archive.dtypes import ML_DTYPES
+from archive.dtypes import ML_DTYPES, NDArray
 from archive.testing.breakages import BREAKAGES, Breakage
 from archive.testing.crafting import Crafted, write_sample
 
@@ -80,7 +80,7 @@ def arrays(draw: st.DrawFn) -> archive.Array:
     data = draw(st.binary(min_size=nbytes, max_size=nbytes)) if nbytes < 300 else bytes(nbytes)
     if dtype.names is not None or dtype.kind in "bUS":
         data = bytes(byte & 1 for byte in data)
-    elements: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data)
+    elements: NDArray = np.ndarray(shape, dtype, data)
     order: Any = draw(st.sampled_from(["C", "F"]))
     return archive.Array(np.array(elements, order=order))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.write.create import ArchiveWriter
@@ -18,7 +19,6 @@ from archive.records import Array
 
 __all__ = ["average"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], object]
 
 PIECE_BYTES = 4 << 20

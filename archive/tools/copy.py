@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archive.engine.progress import Bar, Progress
-from archive.engine.read.reader import Reader, open_reader
+from archive.engine.read.open import open_reader
+from archive.engine.read.reader import Reader
 from archive.engine.read.scan import read_whole
 from archive.engine.report import Failure, SaveReport
 from archive.errors import DamagedError, DigestError

@@ -12,7 +12,7 @@ from archive import reading, writing
 from archive.engine.progress import Bar, Progress
 from archive.engine.read.containers import Records
 from archive.engine.read.handle import Archive
-from archive.engine.read.reader import open_reader
+from archive.engine.read.open import open_reader
 from archive.engine.report import SaveReport, VerifyReport
 from archive.engine.write.create import ArchiveWriter
 from archive.engine.write.seal import seal_partial

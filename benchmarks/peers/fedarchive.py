@@ -83,7 +83,7 @@ class FedArchive(Peer):
 
     def forget(self) -> None:
         importlib.import_module("archive.engine.write.schema").forget_schemas()
-        importlib.import_module("archive.format.recent").forget_indexes()
+        importlib.import_module("archive.engine.read.open").forget_indexes()
         for name in [name for name in sys.modules if name.startswith("archive.") and name not in _ELEMENTS]:
             for kept in vars(sys.modules[name]).values():
                 if callable(getattr(kept, "cache_clear", None)):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.read.tail import END_BYTES
+from archive.engine.read.open import END_BYTES
 from archive.errors import StorageError
 from tests.checkpoints.forge import CLIENTS, contribution, model, save_round
 from tests.faults.conftest import ROOT, environment, figures

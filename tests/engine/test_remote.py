@@ -21,6 +21,7 @@ import pytest
 
 import archive
 import archive.tools.upkeep
+from archive.engine.read import open as opening
 from archive.engine.read import reader
 from archive.engine.read import storedpayload as payload
 from archive.errors import (
@@ -146,7 +147,7 @@ class TestOpening:
         self, store: FolderStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         archive.save(small(5_000), URL)
-        monkeypatch.setattr(reader, "CHECK_META_UP_TO", 1 * MiB)
+        monkeypatch.setattr(opening, "CHECK_META_UP_TO", 1 * MiB)
         with local(store) as handle:
             footer = handle._reader.footer
             assert footer is not None

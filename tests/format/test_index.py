@@ -60,15 +60,15 @@ def test_every_key_is_found_and_nothing_else(keys: list[str]) -> None:
     assert index.keys(range(len(keys))) == keys
     assert [index.key(row) for row in range(len(keys))] == keys
     for row, key in enumerate(keys):
-        assert index.find(key) == [row]
+        assert index.find(key, KIND_ARRAYS) == [row]
     for absent in ("absent key", "\ud800", "".join(keys) + "!"):
-        assert index.find(absent) == []
+        assert index.find(absent, KIND_ARRAYS) == []
 
 
 def test_one_key_in_many_records() -> None:
     index = read(*build(["x", "y", "x", "x"], [0, 0, 1, 2], names=3))
-    assert index.find("x") == [0, 2, 3]
-    assert index.find("y") == [1]
+    assert index.find("x", KIND_ARRAYS) == [0, 2, 3]
+    assert index.find("y", KIND_ARRAYS) == [1]
     assert index.record_rows["arrays"].tolist() == [2, 1, 1, 0]
 
 

@@ -43,8 +43,7 @@ from archive.format.constants import (
 )
 from archive.format.digests import digest
 from archive.format.elements import parse_description
-from archive.format.index import read_index
-from archive.format.sections import HEADER, place_sections
+from archive.format.index import HEADER, place_sections, read_index
 from archive.hdf5.checksum import lookup3
 
 CREATED = "2026-01-02T03:04:05Z"

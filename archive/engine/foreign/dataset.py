@@ -17,7 +17,6 @@ from archive.format.values import STORED_AS
 
 __all__ = ["Stored", "array_form", "parse_stored", "value_type"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 _BY_TYPE = "delete its attributes stype, dtype and shape to have it read by its HDF5 type"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.foreign.dataset import Stored, array_form, parse_stored, value_type
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError
 from archive.format.constants import (
@@ -32,7 +33,6 @@ from archive.format.names import escape_name, unescape_name
 
 __all__ = ["Listing", "build_index", "parse_listing"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Path = tuple[str, ...]
 
 ROOT_RECORD = "model"

@@ -11,8 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
+from archive.dtypes import NDArray
 from archive.engine.foreign.dataset import Stored
 from archive.engine.foreign.listing import build_index, parse_listing
 from archive.engine.read.reader import Reader
@@ -23,7 +22,6 @@ from archive.storage.local.source import FileSource, MapSource, open_source
 
 __all__ = ["open_foreign"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 MIN_SECONDS = 300
 """How long the child may take for any file. Loops end sooner, by its limit of processor time."""
@@ -94,7 +92,7 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
             return spliced.read(stored.offset + seam * stored.spooled, stored.nbytes)
 
         index = build_index(listing, seam, read)
-        reader = Reader(source, index, verify="off", writable=writable, access=access)
+        reader = Reader(source, index, "off", writable, access=access)
     except ArchiveError as error:
         error.path = error.path or file.path
         raise

@@ -103,7 +103,7 @@ def _container_of(reader: Reader) -> str:
     if not isinstance(container, str):
         raise HostileFileError("the context does not say what its records are", path=reader.path)
     if container not in CONTAINERS[:2]:
-        raise reader.index.unknown(f"unknown container {container[:80]!r}")
+        raise reader.index.origin.unknown(f"unknown container {container[:80]!r}")
     return container
 
 
@@ -206,7 +206,7 @@ def _type_name(reader: Reader, encoded: Any) -> str:
     if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
         raise ValueError("a value that is not its type and payload")
     if encoded[0] not in VALUE_TYPES:
-        raise reader.index.unknown(f"the value type {encoded[0][:80]!r} is unknown")
+        raise reader.index.origin.unknown(f"the value type {encoded[0][:80]!r} is unknown")
     return encoded[0]
 
 

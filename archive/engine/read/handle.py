@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.read.containers import Records, build_context, build_records, document_text, record_values
-from archive.engine.read.reader import Reader, reopen
+from archive.engine.read.open import reference_of, reopen
+from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import StoredPayload
-from archive.errors import DamagedError, HostileFileError
+from archive.errors import DamagedError
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
@@ -158,7 +160,8 @@ class Archive:
             rows = bring_rows(reader, rows)
         for row in rows:
             try:
-                yield (self._record(row).name, index.key(row)), self._array(row)
+                name = self._record(row).name, index.key(row)
+                yield name, _lazy(reader, row, index.shape(row), int(index.type[row]))
             finally:
                 reader.release(row)
 
@@ -195,8 +198,8 @@ class Archive:
         return self._reader.closed
 
     def __getitem__(self, key: str | tuple[str, str]) -> Array:
-        row = self._find(key)
-        return self._array(row)
+        row, reader = self._find(key), self._reader
+        return _lazy(reader, row, reader.index.shape(row), int(reader.index.type[row]))
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):
@@ -228,10 +231,10 @@ class Archive:
         return f"<fedarchive.Archive {self._reader.path!r}: {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_again, self._reader.reference
+        return _open_again, reference_of(self._reader)
 
     @cached_property
-    def _kinds(self) -> np.ndarray[Any, Any]:
+    def _kinds(self) -> NDArray:
         """Kind of the record of every row: values stored as datasets are rows too."""
         index = self._reader.index
         return np.asarray(index.record_rows["kind"][index.record])
@@ -241,7 +244,7 @@ class Archive:
         return index.records[int(index.record[row])]
 
     def _rows(self, key: str) -> list[int]:
-        return [row for row in self._reader.index.find(key) if self._record(row).kind == KIND_ARRAYS]
+        return self._reader.index.find(key, KIND_ARRAYS)
 
     def _find(self, key: str | tuple[str, str]) -> int:
         record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
@@ -260,26 +263,23 @@ class Archive:
     def _suggest(self, name: str) -> str:
         """Name arrays that are spelled nearly so; of very large archives only the first 100,000."""
         keys = self._reader.index.keys(range(min(self._reader.index.arrays, 100_000)))
-        if name in keys and not self._reader.index.find(name):
-            raise HostileFileError(f"the name table does not lead to {name!r}", path=self._reader.path)
+        if name in keys and not self._rows(name):
+            raise self._reader.index.origin.invalid(f"the name table does not lead to {name!r}")
         import difflib  # only to help after a mistake
 
         close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
-    def _array(self, row: int) -> Array:
-        index = self._reader.index
-        kind = index.types[int(index.type[row])]
-        return Array.from_payload(kind.dtype, index.shape(row), kind.stype, StoredPayload(self._reader, row))
-
     def _arrays(self, rows: list[int]) -> list[Array]:
-        index, reader = self._reader.index, self._reader
-        shapes, types, type_of = index.shapes(), index.types, index.type.tolist()
-        made = []
-        for row in rows:
-            kind = types[type_of[row]]
-            made.append(Array.from_payload(kind.dtype, shapes[row], kind.stype, StoredPayload(reader, row)))
-        return made
+        reader, index = self._reader, self._reader.index
+        shapes, types = index.shapes(), index.type.tolist()
+        return [_lazy(reader, row, shapes[row], types[row]) for row in rows]
+
+
+def _lazy(reader: Reader, row: int, shape: tuple[int, ...], type_row: int) -> Array:
+    """Return an array whose bytes are still in the file."""
+    kind = reader.index.types[type_row]
+    return Array.from_payload(kind.dtype, shape, kind.stype, StoredPayload(reader, row, shape))
 
 
 def _access(reader: Reader) -> str:

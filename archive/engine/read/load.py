@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.read.containers import Records, build_records
 from archive.engine.read.handle import select_rows
 from archive.engine.read.parallel import run_parallel
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of, npy_data
-from archive.errors import HostileFileError
 from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
 from archive.format.elements import ArrayType, column_major, stored_dtype
 from archive.format.segments import Segment, failed_pieces, segments_of_rows
@@ -24,7 +24,6 @@ from archive.storage.remote.ranges import GAP_BYTES, Piece, Request, plan_reques
 
 __all__ = ["OwnedPayload", "load_records"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], object]
 
 Place = tuple[NDArray, int]
@@ -213,8 +212,6 @@ def _payload(reader: Reader, row: int, kind: ArrayType, shape: tuple[int, ...], 
         if fortran:
             elements = column_major(elements)
         data = npy_data(kind, elements, fortran) if kind.npy_header else b""
-    except HostileFileError as error:
-        error.path = reader.path
-        error.key = f"{index.records[int(index.record[row])].name}/{index.key(row)}"
-        raise
+    except ValueError as error:
+        raise reader.invalid(row, error) from error
     return BytesPayload(data, kind.dtype) if kind.npy_header else OwnedPayload(elements)

@@ -7,10 +7,9 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
+from archive.dtypes import NDArray
 from archive.format.digests import digest
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["THREADS", "Segment", "failed_segments", "run_parallel"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from archive.storage.remote.ranges import Request, plan_requests
 
 __all__ = ["bring_rows"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 REQUEST_BYTES = 4 << 20
 REQUESTS = 4

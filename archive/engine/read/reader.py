@@ -5,88 +5,69 @@ The reader is what lazy arrays hold on to; it knows rows, not records.
 
 from __future__ import annotations
 
-import os
-import weakref
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.read.parallel import failed_segments, run_parallel
-from archive.engine.read.tail import Regions
-from archive.errors import (
-    ClosedError,
-    DamagedError,
-    DigestError,
-    NotAnArchiveError,
-)
+from archive.errors import ClosedError, DigestError, HostileFileError
 from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import Index
 from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
-from archive.storage.local.source import Source
-from archive.storage.location import locate_source
+from archive.storage.protocols import Source
 from archive.storage.remote.ranges import Request, plan_requests
 from archive.storage.url import Location
 
-__all__ = ["NETWORK", "Reader", "open_reader", "reopen"]
+__all__ = ["NETWORK", "Reader"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 NETWORK = 8
 """Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
 ONE_REQUEST = 64 << 20
 """Ranges up to this size are one request; larger ones are 16 MiB requests side by side into one buffer, as
 one connection is slower than the network."""
-CHECK_META_UP_TO = 16 << 20
-"""Metadata of a remote archive that is longer is not fetched to be checked ([FOOTER-7])."""
 
 
+@dataclass(eq=False)
 class Reader:
-    """Rows of an index and the bytes behind them.
+    """Rows of an index and the bytes that they name.
 
-    Parameters
-    ----------
-    source : Source
-    index : Index
-        Validated against ``source``.
-    verify : {"first", "open", "off"}
-    writable : bool
-        Hand out elements that may be written to (mode ``"c"``).
-    identity : bytes
-        Digest of the footer: by it a handle that was pickled finds the same version again.
+    Pickled handles find the same version of the file again: see `archive.engine.read.open`.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        index: Index,
-        *,
-        verify: str,
-        writable: bool = False,
-        identity: bytes = b"",
-        footer: Footer | None = None,
-        access: str = "auto",
-        location: Location | None = None,
-        meta_checked: bool = True,
-    ) -> None:
-        self.source = source
-        self.index = index
-        self.verify = verify
-        self.writable = writable
-        self.identity = identity
-        self.footer = footer
-        self.access = access
-        self.location = location if location is not None else Location(source.path)
-        self.meta_checked = meta_checked
-        self.closed = False
-        self.held: dict[int, NDArray] = {}
-        """Stored bytes of rows that were brought, checked, before anybody asked for them."""
-        # one byte a segment; setting one to 1 twice is harmless, so threads need no lock
-        self._checked = bytearray(len(index.digests))
+    source: Source
+    """Where the bytes are."""
+    index: Index
+    """Validated against ``source``."""
+    verify: str
+    """``"first"``, ``"open"`` or ``"off"``."""
+    writable: bool = False
+    """Hand out elements that may be written to (mode ``"c"``)."""
+    identity: bytes = b""
+    """Digest of the footer; empty for a foreign file, which cannot be found again."""
+    footer: Footer | None = None
+    """None for a foreign file."""
+    access: str = "auto"
+    """As it was asked for."""
+    location: Location | None = None
+    """A remote location, with its options; None for a local file."""
+    meta_checked: bool = True
+    """Whether the digest of the HDF5 metadata was compared when the archive was opened."""
+    closed: bool = False
+    held: dict[int, NDArray] = field(default_factory=dict)
+    """Stored bytes of rows that were fetched and checked before anybody asked for them."""
 
     @property
     def path(self) -> str:
         """Absolute path of the file."""
         return self.source.path
+
+    @cached_property
+    def _checked(self) -> bytearray:
+        """One byte a segment: setting a byte to 1 twice is harmless, so threads need no lock."""
+        return bytearray(len(self.index.digests))
 
     @property
     def remote(self) -> bool:
@@ -168,13 +149,22 @@ class Reader:
         """Return the error that names a segment."""
         row, number = locate_segment(self.index, segment)
         offset = int(self.index.offset[row]) + number * self.index.segment_bytes
-        record = self.index.records[int(self.index.record[row])]
         return DigestError(
             f"segment {number} does not match its digest",
             path=self.path,
             offset=offset,
-            key=f"{record.name}/{self.index.key(row)}",
+            key=self.index.full_name(row),
             remedy="the bytes changed after they were saved: take another copy, or an earlier round",
+        )
+
+    def invalid(self, row: int, problem: object) -> HostileFileError:
+        """Return the error for a row whose bytes match their digest and break a rule of the format."""
+        return HostileFileError(
+            str(problem),
+            path=self.path,
+            offset=int(self.index.offset[row]),
+            key=self.index.full_name(row),
+            remedy="do not trust this file: no writer makes such an array",
         )
 
     def close(self) -> None:
@@ -182,20 +172,9 @@ class Reader:
         self.closed = True
         self.source.close()
 
-    @property
-    def reference(self) -> tuple[Any, ...]:
-        """What `reopen` takes to find the same version again."""
-        if not self.identity:
-            raise TypeError("a foreign file has no digest to find it again by; save it as an archive first")
-        return self.location, self.access, self.verify, self.writable, self.identity
-
     def trust(self) -> None:
         """Take every segment as checked."""
         self._checked[:] = b"\x01" * len(self._checked)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # arrays of one archive share a reader in the process they come to, which nobody closes
-        return _reopen_shared, self.reference
 
     def _fetch(self, row: int, low: int, high: int) -> NDArray:
         """Return bytes of a row that begin and end with segments, by one request unless they are many."""
@@ -282,113 +261,3 @@ class Reader:
             ),
             len(data),
         )
-
-
-def open_reader(location: Location, *, access: str, verify: str, writable: bool = False) -> Reader:
-    """Open an archive: footer, superblock, metadata and index are checked, array bytes are not read.
-
-    A remote one takes one request, two where metadata and index are larger than what it asks for.
-
-    Raises
-    ------
-    NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
-        As `archive.errors` says.
-    MissingError, StorageError
-        The file cannot be read.
-    """
-    try:
-        return _open_once(location, access, verify, writable)
-    except (DamagedError, NotAnArchiveError):
-        if not location.remote:
-            raise
-    # what is damaged may have been changed on the way: asked for once more
-    return _open_once(location, access, verify, writable)
-
-
-def read_source(
-    source: Source,
-    *,
-    verify: str = "first",
-    writable: bool = False,
-    access: str = "auto",
-    location: Location | None = None,
-) -> Reader:
-    """Return a reader of an open file or object, which stays open where this fails.
-
-    Raises
-    ------
-    ArchiveError
-        As for `open_reader`.
-    """
-    regions = Regions(source)
-    footer = regions.footer()
-    # what is checked, and not kept, is not fetched by the hundred megabytes either
-    meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
-    if meta_checked:
-        source.extend_tail(footer.meta_at)
-        regions.check(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
-    source.extend_tail(footer.index_at)
-    return Reader(
-        source,
-        regions.index(footer),
-        verify=verify,
-        writable=writable,
-        identity=digest(footer.pack()),
-        footer=footer,
-        access=access,
-        location=location,
-        meta_checked=meta_checked,
-    )
-
-
-def _open_once(location: Location, access: str, verify: str, writable: bool) -> Reader:
-    source = locate_source(location, access)
-    if verify == "off" and (location.cache or not source.pins):
-        # what a power cut left of a cache file, and that an object was replaced, only digests tell
-        verify = "first"
-    reader = None
-    try:
-        reader = read_source(
-            source,
-            verify=verify,
-            writable=writable,
-            access=access,
-            # a relative path would be another file after a change of folder
-            location=location if location.remote else None,
-        )
-    finally:
-        if reader is None:
-            source.close()
-    return reader
-
-
-# Handles that were pickled, by path, version and settings: 289 arrays of one archive that cross to
-# another process share one file descriptor and one map there.
-_reopened: weakref.WeakValueDictionary[tuple[Any, ...], Reader] = weakref.WeakValueDictionary()
-
-
-def _reopen_shared(*reference: Any) -> Reader:
-    key = (os.getpid(), reference[0].path, *reference[1:])
-    reader = _reopened.get(key)
-    if reader is None:
-        reader = _reopened[key] = reopen(*reference)
-    return reader
-
-
-def reopen(location: Location, access: str, verify: str, writable: bool, identity: bytes) -> Reader:
-    """Open what a pickled handle referred to.
-
-    Raises
-    ------
-    DamagedError
-        The file is another version by now.
-    """
-    reader = open_reader(location, access=access, verify=verify, writable=writable)
-    if reader.identity != identity:
-        reader.close()
-        raise DamagedError(
-            "the file was replaced by another version since this handle was pickled",
-            path=location.display,
-            remedy="open it again and take the arrays from there",
-        )
-    return reader

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xxhash
 
+from archive.dtypes import NDArray
 from archive.engine.read.parallel import run_parallel
 from archive.engine.read.reader import Reader
 from archive.engine.report import Failure
@@ -20,7 +21,6 @@ from archive.storage.remote.ranges import REQUEST_BYTES, Piece, Request, plan_re
 
 __all__ = ["Stretch", "read_whole"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
 Content = Segment | Region
 """What a piece is: a segment, or bytes that belong to no array."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archive.dtypes import npy_dtype, npy_header, split_npy
+from archive.dtypes import NDArray, npy_dtype, npy_header, split_npy
 from archive.engine.read.reader import Reader
-from archive.errors import HostileFileError
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.format.digests import array_digest
 from archive.format.elements import ArrayType, column_major, opaque_view, parse_description, unpack_text
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredPayload", "elements_of"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
-
 
 class StoredPayload:
     """One row of an open archive.
@@ -29,23 +26,21 @@ class StoredPayload:
     ----------
     reader : Reader
     row : int
+    shape : tuple of int
+        Shape of the array.
     """
 
-    __slots__ = ("_reader", "_row")
+    __slots__ = ("_reader", "_row", "shape")
 
-    def __init__(self, reader: Reader, row: int) -> None:
+    def __init__(self, reader: Reader, row: int, shape: tuple[int, ...]) -> None:
         self._reader = reader
         self._row = row
+        self.shape = shape
 
     @property
     def type(self) -> ArrayType:
         """Row of the type table."""
         return self._reader.index.types[int(self._reader.index.type[self._row])]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self._reader.index.shape(self._row)
 
     @property
     def nbytes(self) -> int:
@@ -106,10 +101,11 @@ class StoredPayload:
         kind = self.type
         if kind.mode == MODE_DATA:
             return self.stored().tobytes()
+        stored = self.stored()
         try:
-            return npy_data(kind, elements_of(kind, self.shape, self.stored()), self._fortran)
-        except HostileFileError as error:
-            raise self._placed(error) from None
+            return npy_data(kind, elements_of(kind, self.shape, stored), self._fortran)
+        except ValueError as error:
+            raise self._reader.invalid(self._row, error) from error
 
     def numpy(self, copy: bool) -> NDArray:
         """Return the elements: a read-only view of the map, or private memory (``copy``, mode ``"c"``)."""
@@ -137,7 +133,7 @@ class StoredPayload:
         try:
             return self._select(index)
         except SystemError as error:  # what numpy makes of a code point beyond Unicode
-            raise self._placed(HostileFileError(f"an element that is no text: {error}")) from error
+            raise self._reader.invalid(self._row, f"an element that is not text: {error}") from error
 
     def _select(self, index: Any) -> Any:
         kind, shape = self.type, self.shape
@@ -161,17 +157,11 @@ class StoredPayload:
         return bool(int(self._reader.index.flags[self._row]) & FLAG_FORTRAN)
 
     def _elements(self) -> NDArray:
+        stored = self.stored()
         try:
-            return elements_of(self.type, self.shape, self.stored())
-        except HostileFileError as error:
-            raise self._placed(error) from None
-
-    def _placed(self, error: HostileFileError) -> HostileFileError:
-        """Return an error that says where."""
-        index = self._reader.index
-        record = index.records[int(index.record[self._row])]
-        error.path, error.key = self._reader.path, f"{record.name}/{index.key(self._row)}"
-        return error
+            return elements_of(self.type, self.shape, stored)
+        except ValueError as error:
+            raise self._reader.invalid(self._row, error) from error
 
     def _opaque(self) -> BytesPayload:
         """Return data that is not exactly one .npy of dtype and shape: what it means is up to np.load."""
@@ -186,7 +176,7 @@ class StoredPayload:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredPayload, (self._reader, self._row)
+        return StoredPayload, (self._reader, self._row, self.shape)
 
 
 def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDArray:
@@ -206,8 +196,8 @@ def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
 
     Raises
     ------
-    HostileFileError
-        That header is not of these elements.
+    ValueError
+        The header that came with the elements is not theirs.
     """
     header = kind.npy_header or npy_header(elements.dtype, elements.shape, fortran)
     # numpy widens elements of no bytes when it turns them around: 4 bytes each of "<U0"
@@ -217,11 +207,11 @@ def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
         try:
             layout = split_npy(data)
         except ValueError as error:
-            raise HostileFileError(f"a .npy header that is none: {error}") from error
+            raise ValueError(f"invalid .npy header: {error}") from error
         same = (layout.shape, layout.dtype) == (elements.shape, npy_dtype(elements.dtype))
         both = elements.flags.c_contiguous and elements.flags.f_contiguous
         if not same or (layout.fortran_order != fortran and not both):
-            raise HostileFileError("a .npy header of other elements")
+            raise ValueError("a .npy header of other elements")
     return data
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import ValueRangeError
 from archive.format.constants import KIND_CONFIGS, KIND_METRICS, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES
 from archive.format.index import RecordName
@@ -25,7 +26,6 @@ from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
 
 __all__ = ["EncodedValue", "encode_attributes", "encode_inline", "encode_values"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 INT64, UINT64, FLOAT64, BOOL = (np.dtype(name) for name in ("<i8", "<u8", "<f8", "?"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import parse_dtype
+from archive.dtypes import NDArray, parse_dtype
 from archive.engine.report import SaveReport
 from archive.engine.storagespec import Form, elements_form
 from archive.engine.write.inputs import plain_array, source_of
@@ -26,8 +26,6 @@ from archive.storage.remote.staging import Spool
 from archive.storage.url import Location
 
 __all__ = ["ArchiveWriter"]
-
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 
 class _Values(dict[str, Any]):

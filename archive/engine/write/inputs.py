@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from archive.dtypes import is_ml_dtype, npy_dtype, npy_header, parse_dtype, split_npy
+from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, npy_header, parse_dtype, split_npy
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, text_form
 from archive.errors import UnsupportedDtypeError, ValueRangeError
@@ -35,7 +35,6 @@ from archive.records.tensors import is_tensor, tensor_to_elements
 
 __all__ = ["Inputs", "RecordInput", "gather", "ndarray_forms", "plain_array", "source_of"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload
 """Where the bytes of an array come from when they are written: memory, or another archive."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.storagespec import Form, stored_value_form
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_inline, encode_values
 from archive.engine.write.inputs import Inputs, RecordInput, Source, ndarray_forms, source_of
@@ -31,8 +32,6 @@ from archive.hdf5.encoder import Metadata
 from archive.version import __version__
 
 __all__ = ["Plan", "add_values", "head_of", "make_plan", "place", "timestamp"]
-
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(slots=True)

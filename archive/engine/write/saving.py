@@ -24,7 +24,8 @@ from archive.format.digests import digest
 from archive.format.footer import Footer
 from archive.format.index import RecordName
 from archive.storage.local.journal import ForgetfulJournal, Journal, read_journal
-from archive.storage.location import Sink, locate_partial, locate_sink
+from archive.storage.location import locate_partial, locate_sink
+from archive.storage.protocols import Sink
 from archive.storage.remote.staging import Spool, parse_spool
 from archive.storage.url import Location
 

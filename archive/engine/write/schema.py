@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.storagespec import Form
 from archive.engine.write.table import Rows
 from archive.engine.write.tree import encode_arrays
@@ -27,7 +28,6 @@ from archive.hdf5.encoder import EncodedDatasets
 
 __all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "forget_schemas", "schema_of"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 BATCH_BYTES = 16 << 20
 """Bytes handed to the writing thread at once: 4 segments, hashed while the previous batch is written."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from archive.engine.read.reader import read_source
+from archive.engine.read.open import read_source
 from archive.engine.write.consume import JournalEntry, read_entries
 from archive.engine.write.stream import ArchiveStream
 from archive.errors import DamagedError, NotAnArchiveError, TruncatedError
@@ -30,7 +30,8 @@ from archive.storage.local.journal import (
     sync_journal,
 )
 from archive.storage.local.partial import CompletedFile, PartialFile
-from archive.storage.local.source import FileSource, Source
+from archive.storage.local.source import FileSource
+from archive.storage.protocols import Source
 
 __all__ = ["complete", "seal_partial"]
 

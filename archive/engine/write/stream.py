@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
+from archive.dtypes import NDArray
 from archive.engine.storagespec import Form
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_values
 from archive.engine.write.consume import Consumption, JournalEntry
@@ -24,11 +23,10 @@ from archive.format.index import RecordName
 from archive.format.layout import place_next
 from archive.format.names import escape_name
 from archive.format.values import Value
-from archive.storage.location import Sink
+from archive.storage.protocols import Sink
 
 __all__ = ["ArchiveStream"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 COPY_BELOW = 1 << 20
 """Arrays smaller than this are copied, so that they can be written together; larger ones are written

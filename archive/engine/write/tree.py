@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.engine.storagespec import Form
 from archive.engine.write.attributes import EncodedValue, encode_attributes
 from archive.format.constants import (
@@ -45,7 +46,6 @@ from archive.hdf5.encoder import (
 
 __all__ = ["encode_arrays", "encode_tree"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 _INT64 = np.dtype("<i8")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import xxhash
 
+from archive.dtypes import NDArray
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import Form
 from archive.engine.write.inputs import Source
@@ -32,7 +33,6 @@ __all__ = [
     "write_tail",
 ]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[int, int], object]
 Landed = Callable[[list[int]], object]
 """Called with the rows whose bytes have been written."""

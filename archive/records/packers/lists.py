@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
+from archive.dtypes import NDArray
+
 __all__ = ["NDArray", "NDArrays", "names_to_ndarray", "parse_list", "parse_names", "split_last"]
 
-NDArray: TypeAlias = np.ndarray[Any, Any]
 NDArrays: TypeAlias = list[NDArray]
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
+from archive.dtypes import NDArray
 from archive.storage.local.source import FileSource
 
 __all__ = ["SplicedSource"]
-
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 
 class SplicedSource:

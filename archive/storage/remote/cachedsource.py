@@ -12,13 +12,12 @@ goes on without: what it fetches is memory, ``mapped`` is False from then on.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import StorageError, TruncatedError
-from archive.storage.local.mounts import is_remote_filesystem
-from archive.storage.local.source import FileSource, MapSource
+from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.ranges import plan_requests
@@ -26,7 +25,6 @@ from archive.storage.remote.source import TAIL_BYTES, RemoteSource
 
 __all__ = ["CachedSource"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 PIN_BYTES = 256
 """What is asked of an object that has a file already: its last bytes, which say whether it is the same."""

@@ -1,10 +1,11 @@
 """A folder of cache files: how they are named, opened, made, listed and removed.
 
-One file for each version of an object: ``NAME.bytes`` is as long as the object, sparse, and behind that
-has one byte for each of its blocks: 1 where the block was fetched (`archive.storage.remote.cachedsource`). A byte and not
-a bit, so that processes can say so for neighbours without a lock; in the same file, so that both go by one
-unlink and a new file never meets old marks. ``NAME.json`` beside it is for people: URL, tag, size, created;
-its time of modification is that of the last open. No text of a URL is part of a name.
+Each version of an object has one file. ``NAME.bytes`` is sparse and as long as the object; after that comes
+the block bitmap: one byte for each block of the object, 1 where `archive.storage.remote.cachedsource` fetched
+the block. It is a byte and not a bit, so that processes can mark neighbours without a lock. The bitmap is in
+the same file, so that one unlink removes both and a new file never meets an old bitmap. ``NAME.json`` beside
+it is for people: URL, tag, size, created; its time of modification is that of the last open. No text of a URL
+is part of a name.
 """
 
 from __future__ import annotations

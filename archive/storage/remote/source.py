@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
 from archive.storage.remote.objectstore import ObjectStore
 
 __all__ = ["TAIL_BYTES", "RemoteSource"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 TAIL_BYTES = 512 << 10
 """Bytes that the first request asks for: metadata, index and footer of about a thousand arrays."""

@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from archive.storage.local.maps import map_private
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
+from archive.storage.local.source import map_private
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.upload import PART_BYTES, RemoteSink, require_creatable
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from archive.dtypes import NDArray
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.storage.remote.objectstore import ObjectStore, Upload
 
 __all__ = ["PART_BYTES", "RemoteSink", "part_size", "require_creatable"]
 
-NDArray = np.ndarray[Any, np.dtype[Any]]
 
 MiB = 1 << 20
 PART_BYTES = 16 * MiB

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from archive.engine.read import open as opening
+from archive.engine.read.open import forget_indexes, validated_index
 from archive.errors import ArchiveError
-from archive.format import recent
-from archive.format.index import Index
-from archive.format.recent import forget_indexes, judge_index
+from archive.format.index import Index, Origin
 from tests.format.test_index import build
 
 
@@ -46,7 +46,7 @@ def content(index: Index) -> list[object]:
 def judge_bytes(buffer: bytes, end: int) -> object:
     """Return what an index says, or why it is refused."""
     try:
-        return content(judge_index(np.frombuffer(buffer, np.uint8), end, None, 0))
+        return content(validated_index(np.frombuffer(buffer, np.uint8), end, Origin()))
     except ArchiveError as error:
         return type(error), str(error)
 
@@ -56,21 +56,21 @@ def test_archives_of_one_schema_share_columns_and_nothing_else() -> None:
     first.digests[:] = 1
     second, _ = build(["a", "b"])
     second.digests[:] = 2
-    one = judge_index(first.buffer, end, "one", 0)
+    one = validated_index(first.buffer, end, Origin("one"))
     assert one.document == {"a": "\u00e9"}
-    two = judge_index(second.buffer, end, "two", 0)
+    two = validated_index(second.buffer, end, Origin("two"))
     assert two.offset is one.offset
-    assert (one.path, two.path) == ("one", "two")
+    assert (one.origin.path, two.origin.path) == ("one", "two")
     assert bytes(one.digests[0]) == b"\x01" * 16
     assert bytes(two.digests[0]) == b"\x02" * 16
     forget_indexes()
-    assert content(two) == content(judge_index(second.buffer, end, "two", 0))
+    assert content(two) == content(validated_index(second.buffer, end, Origin("two")))
 
 
 def test_documents_of_other_lengths_are_read_as_they_are() -> None:
     buffers = [build(["a", "b"], document={"a": "x" * size})[0].buffer for size in range(20)]
     end = build(["a", "b"])[1]
-    indexes = [judge_index(buffer, end, None, 0) for buffer in buffers]
+    indexes = [validated_index(buffer, end, Origin()) for buffer in buffers]
     assert all(index.offset is indexes[0].offset for index in indexes)
     assert [index.document for index in indexes] == [{"a": "x" * size} for size in range(20)]
 
@@ -97,12 +97,12 @@ def test_arrays_that_no_longer_fit_before_the_metadata_are_refused_again() -> No
 
 
 def test_what_is_kept_is_bounded() -> None:
-    for number in range(recent.MAX_KEPT + 3):
+    for number in range(opening.MAX_KEPT + 3):
         writer, end = build([f"{key}" for key in range(number + 1)])
-        judge_index(writer.buffer, end, None, 0)
-    assert len(recent._judged) == recent.MAX_KEPT
+        validated_index(writer.buffer, end, Origin())
+    assert len(opening._kept) == opening.MAX_KEPT
     forget_indexes()
     long, end = build([f"{number:060}" for number in range(2_000)])
-    assert len(long.buffer) > recent.MAX_BYTES
-    judge_index(long.buffer, end, None, 0)
-    assert not recent._judged
+    assert len(long.buffer) > opening.MAX_KEPT_BYTES
+    validated_index(long.buffer, end, Origin())
+    assert not opening._kept

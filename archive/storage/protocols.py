@@ -1,0 +1,91 @@
+"""What bytes are read from and written to: the seams between the engine and every kind of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from archive.dtypes import NDArray
+
+__all__ = ["Sink", "Source"]
+
+
+class Source(Protocol):
+    """A file of fixed length whose bytes are read by offset; one version for the life of the handle."""
+
+    path: str
+    """Absolute path, for errors and for pickling by reference."""
+    nbytes: int
+    """Length of the file."""
+    mapped: bool
+    """Whether `read` gives views of a map rather than memory of its own."""
+    pinned: bool
+    """Whether the storage itself keeps to one version, so that the superblock need not be compared."""
+    pins: bool
+    """Whether it is found out, without digests, when another version lies there by now."""
+    parallel: int
+    """Reads worth having under way at once."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what is fetched is kept in a local file."""
+        ...
+
+    def extend_tail(self, offset: int) -> None:
+        """Say that everything from ``offset`` to the end is read next, and what is before it is not."""
+        ...
+
+    def reread(self, offset: int, nbytes: int) -> NDArray | None:
+        """Return a range that failed its digest, read again; None where that gives the same bytes."""
+        ...
+
+    def read(self, offset: int, nbytes: int) -> NDArray:
+        """Return a range as uint8, shape (nbytes,); not to be written to."""
+        ...
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Fill ``out`` (contiguous uint8) from ``offset``."""
+        ...
+
+    def private(self, offset: int, nbytes: int) -> NDArray:
+        """Return a writable range that no other caller sees: copied, or copied when written."""
+        ...
+
+    def release(self, offset: int, nbytes: int) -> None:
+        """Say that a range is not needed for now."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; views already handed out stay valid."""
+        ...
+
+
+class Sink(Protocol):
+    """A file or object in the making: it appears complete when it is published, or not at all."""
+
+    path: str
+    """Where it will appear, for messages."""
+
+    def reserve(self, nbytes: int) -> None:
+        """Reserve the first ``nbytes``, so that a full disk is found early."""
+        ...
+
+    def reserve_if_possible(self, nbytes: int) -> bool:
+        """Reserve ahead, and tell whether that worked."""
+        ...
+
+    def truncate(self, nbytes: int) -> None:
+        """Cut what was reserved and not needed."""
+        ...
+
+    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
+        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
+        ...
+
+    def publish(self) -> None:
+        """Make it appear; after an error `discard` it."""
+        ...
+
+    def discard(self) -> None:
+        """Drop what is not published and let go; harmless after `publish`."""
+        ...
