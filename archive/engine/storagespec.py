@@ -34,6 +34,7 @@ __all__ = [
     "Form",
     "data_form",
     "elements_form",
+    "plain_form",
     "stored_form",
     "stored_value_form",
     "text_form",
@@ -92,11 +93,14 @@ def elements_form(
     # can be equal and yet spelled differently (aligned or not), so that the spelling is part of the form.
     if name is None and dtype.names is not None:
         name = dtype_name(dtype)
-    return _elements_form(dtype, shape, fortran, name, header)
+    return plain_form(dtype, shape, fortran, name, header)
 
 
 @functools.lru_cache(maxsize=8192)
-def _elements_form(dtype: DType, shape: Shape, fortran: bool, name: str | None, header: bytes) -> Form:
+def plain_form(
+    dtype: DType, shape: Shape, fortran: bool, name: str | None = None, header: bytes = b""
+) -> Form:
+    """Return what `elements_form` does, of a type that is not structured or with its name given."""
     if dtype.hasobject:
         raise UnsupportedDtypeError(
             f"dtype {dtype} holds Python objects, which are never stored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from archive.errors import ValueRangeError
@@ -15,6 +16,7 @@ _WHOLE = {"": "%", ".": "%2E"}
 # "%" alone is never produced by escaping a character, so it is free to mean the empty name.
 
 
+@functools.lru_cache(maxsize=256)
 def escape_name(name: str) -> bytes:
     """Return the UTF-8 link name of a record or key name ([NAME-1] to [NAME-4]).
 

@@ -103,7 +103,7 @@ class EncodedDatasets:
     Made by `encode_all_datasets`; never changed by what is encoded around it.
     """
 
-    __slots__ = ("_block", "_heap", "_links", "_placed", "_relative", "start")
+    __slots__ = ("_block", "_heap", "_links", "_placed", "_relative", "nbytes", "start")
 
     def __init__(
         self,
@@ -115,16 +115,13 @@ class EncodedDatasets:
     ) -> None:
         self.start = start
         """File offset of the region."""
+        self.nbytes = 2 * len(block)
+        """About how much memory the datasets take."""
         self._heap = heap
         self._block = block
         self._relative = relative
         self._links = links
         self._placed: tuple[int, _PlacedLinks] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """About how much memory it takes."""
-        return 2 * len(self._block)
 
     def heap(self) -> GlobalHeap:
         """Return the heap with the strings of the datasets, to be gone on with."""

@@ -58,13 +58,14 @@ def locate_sink(
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
-    from archive.storage.local.sink import AtomicFile
+    if not location.remote:
+        from archive.storage.local.sink import AtomicFile
+
+        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
     from archive.storage.remote.staging import SpooledSink, parse_spool
     from archive.storage.remote.upload import PART_BYTES, RemoteSink
 
     folder = parse_spool(spool)
-    if not location.remote:
-        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
     store, path = _writable_store(location)
     small = 0 < nbytes <= PART_BYTES
     if store.multipart or small or folder is None:

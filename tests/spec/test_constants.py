@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from archive.dtypes import ML_DTYPES
-from archive.format import constants, footer, sections
+from archive.format import constants, footer, index
 from archive.format.footer import Footer
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_footer_fields_are_where_the_table_says() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "dtype"),
-    [("### 7.1", sections.HEADER), ("### 7.3", sections.RECORD_ROW), ("### 7.4", sections.TYPE_ROW)],
+    [("### 7.1", index.HEADER), ("### 7.3", index.RECORD_ROW), ("### 7.4", index.TYPE_ROW)],
     ids=["header", "record", "type"],
 )
 def test_index_rows(heading: str, dtype: np.dtype) -> None:
@@ -118,13 +118,13 @@ def test_index_rows(heading: str, dtype: np.dtype) -> None:
 
 
 def test_sections() -> None:
-    sizes = {"records": sections.RECORD_ROW, "types": sections.TYPE_ROW}
+    sizes = {"records": index.RECORD_ROW, "types": index.TYPE_ROW}
     listed = []
     for name, element, count, _ in table("section | element", "### 7.2"):
         dtype = sizes.get(name) or np.dtype(ELEMENTS[element])
         assert name not in sizes or element == f"{dtype.itemsize} bytes"
         listed.append((name, dtype, count))
-    assert listed == list(sections.SECTIONS)
+    assert listed == list(index.SECTIONS)
 
 
 def test_containers_and_kinds() -> None:

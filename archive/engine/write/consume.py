@@ -13,7 +13,7 @@ from typing import Any
 
 from archive.engine.storagespec import Form, stored_form
 from archive.engine.write.attributes import encode_inline
-from archive.engine.write.table import Rows
+from archive.engine.write.schema import Rows
 from archive.errors import DamagedError
 from archive.format.constants import DIGEST_BYTES, KIND_ARRAYS, NO_ALIAS
 from archive.format.elements import ArrayType

@@ -16,7 +16,7 @@ import numpy as np
 
 from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, npy_header, parse_dtype, split_npy
 from archive.engine.read.storedpayload import StoredPayload
-from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, text_form
+from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, plain_form, text_form
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
 from archive.format.elements import text_width
@@ -190,7 +190,7 @@ def ndarray_forms(arrays: list[Any]) -> list[Form] | None:
         if form is None:
             if array.dtype.kind not in _PLAIN_KINDS:
                 return None  # how text and structured types are stored hangs on more than that
-            form = known[key] = elements_form(*key)
+            form = known[key] = plain_form(*key)
         forms.append(form)
     return forms
 

@@ -16,8 +16,7 @@ from archive.dtypes import NDArray
 from archive.engine.storagespec import Form, stored_value_form
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_inline, encode_values
 from archive.engine.write.inputs import Inputs, RecordInput, Source, ndarray_forms, source_of
-from archive.engine.write.schema import Schema, schema_of
-from archive.engine.write.table import Rows
+from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
 from archive.errors import ArchiveError
 from archive.format.constants import (
@@ -214,7 +213,6 @@ def place(
     """Decide every address of rows that are complete; the same rows get the same addresses again."""
     schema = schema_of(rows, records)
     index = schema.index.write(document)
-    metadata = encode_tree(
-        records, values, document, schema.datasets, schema.links, len(index) + FOOTER_BYTES
-    )
+    index_bytes = len(index) + FOOTER_BYTES
+    metadata = encode_tree(tuple(records), values, document, schema.datasets, schema.links, index_bytes)
     return Plan(rows, records, schema, index, metadata)

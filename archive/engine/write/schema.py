@@ -8,15 +8,15 @@ time are encoded anew: of 20 arrays 1.0 of the 1.4 ms of a save, of 20,000 40 of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.storagespec import Form
-from archive.engine.write.table import Rows
-from archive.engine.write.tree import encode_arrays
+from archive.engine.write.inputs import Source
+from archive.engine.write.tree import KEPT_BYTES, encode_arrays
 from archive.errors import ValueRangeError
 from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
 from archive.format.elements import ArrayType
@@ -26,7 +26,7 @@ from archive.format.layout import place_arrays, segment_counts
 from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
-__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Run", "Schema", "forget_schemas", "schema_of"]
+__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Rows", "Run", "Schema", "forget_schemas", "schema_of"]
 
 
 BATCH_BYTES = 16 << 20
@@ -35,8 +35,68 @@ BATCH_ROWS = 1000
 """Buffers in a batch: one system call takes 1,024."""
 KEPT = 4
 """Schemas that are kept: a server saves a model, its clients' states, an optimizer's."""
-KEPT_BYTES = 64 << 20
-"""Larger ones are encoded each time: 150,000 arrays have about so much."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Columns while they grow, one entry a row."""
+
+    keys: list[str] = field(default_factory=list)
+    """Its key."""
+    record: list[int] = field(default_factory=list)
+    """Number of its record."""
+    form: list[int] = field(default_factory=list)
+    """Its form, as an index into ``forms``."""
+    sources: list[Source | None] = field(default_factory=list)
+    """Where its bytes come from."""
+    alias: list[int] = field(default_factory=list)
+    """Row whose bytes it shares, or NO_ALIAS."""
+    given: list[int] = field(default_factory=list)
+    """``id`` of what the caller's container held, of planned rows."""
+    forms: list[Form] = field(default_factory=list)
+    """Distinct forms."""
+    form_ids: dict[int, int] = field(default_factory=dict)
+    """``id(form)`` to its index; ``forms`` keeps them alive."""
+    identities: dict[object, int] = field(default_factory=dict)
+    """First row of each memory in each form."""
+
+    def extend(self, record: int, keys: list[str], forms: list[Form], sources: list[Any]) -> bool:
+        """Add the ndarrays of one record at once; False, and nothing added, where some are tied."""
+        first, n = len(self.keys), len(keys)
+        for number, form in {id(form): form for form in forms}.items():
+            if number not in self.form_ids:
+                self.form_ids[number] = len(self.forms)
+                self.forms.append(form)
+        numbers = [self.form_ids[id(form)] for form in forms]
+        known = dict(zip(zip(map(id, sources), numbers, strict=True), range(first, first + n), strict=True))
+        if len(known) < n or not self.identities.keys().isdisjoint(known):
+            return False
+        self.identities |= known
+        self.keys += keys
+        self.record += [record] * n
+        self.form += numbers
+        self.sources += sources
+        self.alias += [NO_ALIAS] * n
+        return True
+
+    def append(self, record: int, key: str, form: Form, source: Source | None, identity: object) -> int:
+        """Add a row and return its number; the same memory in the same form is stored once."""
+        row = len(self.keys)
+        number = self.form_ids.get(id(form))
+        if number is None:
+            number = self.form_ids[id(form)] = len(self.forms)
+            self.forms.append(form)
+        target = NO_ALIAS
+        if identity is not None and form.nbytes:
+            first = self.identities.setdefault((identity, number), row)
+            if first != row:
+                target = first
+        self.keys.append(key)
+        self.record.append(record)
+        self.form.append(number)
+        self.sources.append(source)
+        self.alias.append(target)
+        return row
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +137,7 @@ class Schema:
     """The index but for what values, clock and digests put into it."""
     datasets: EncodedDatasets
     """The HDF5 datasets."""
-    links: list[int | None]
+    links: tuple[int | None, ...]
     """For each record, which group of ``datasets`` is its own."""
     runs: list[Run]
     """All rows, as they are written."""

@@ -14,7 +14,7 @@ from archive.engine.write.attributes import EncodedValue, encode_attributes, enc
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, add_values, place
-from archive.engine.write.table import Rows
+from archive.engine.write.schema import Rows
 from archive.engine.write.writer import ArrayStream, Batches, Progress, stored_buffer, write_head, write_tail
 from archive.errors import DamagedError
 from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS

@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +46,13 @@ from archive.hdf5.encoder import (
     encode_metadata,
 )
 
-__all__ = ["encode_arrays", "encode_tree"]
+__all__ = ["KEPT_BYTES", "encode_arrays", "encode_tree"]
 
 _INT64 = np.dtype("<i8")
+KEPT_BYTES = 64 << 20
+"""Datasets that take more, some 150,000 of them, are encoded for each save anew and not kept."""
+_STAND_IN = secrets.token_hex(10)
+"""In place of a time of creation, which has 20 characters too. No other text of a file can be this one."""
 
 
 def encode_arrays(
@@ -60,7 +66,7 @@ def encode_arrays(
     offset: NDArray,
     nbytes: NDArray,
     start: int,
-) -> tuple[EncodedDatasets, list[int | None]]:
+) -> tuple[EncodedDatasets, tuple[int | None, ...]]:
     """Return the datasets of all rows, and for each record which group of them is its own.
 
     ``target_of`` names, for each row, the row whose dataset its name links to: its own, or the one it
@@ -90,10 +96,56 @@ def encode_arrays(
         if count:
             found = names if count == len(names) else [names[row] for row in rows.tolist()]
             links.append(DatasetLinks(found, dataset_of[rows]))
-    return encode_all_datasets(datasets, links, start=start), group_of
+    return encode_all_datasets(datasets, links, start=start), tuple(group_of)
 
 
 def encode_tree(
+    records: tuple[RecordName, ...],
+    values: Mapping[int, list[EncodedValue]],
+    document: Mapping[str, Any],
+    datasets: EncodedDatasets,
+    links: tuple[int | None, ...],
+    index_bytes: int,
+) -> Metadata:
+    """Return superblock and metadata region: the datasets, and the groups around them.
+
+    Two saves of arrays alone, of one schema, differ in the time of creation and in nothing else of the
+    region; so the region of the first is taken, with the other time: 20 arrays in 20 us instead of 120.
+    """
+    created = document["created"]
+    if values or "context" in document or len(created) != len(_STAND_IN) or datasets.nbytes > KEPT_BYTES:
+        return _encode_tree(records, values, document, datasets, links, index_bytes)
+    number, at, metadata = _tree_of_arrays(
+        records, document["writer"], document["container"], datasets, links, index_bytes
+    )
+    part = bytes(metadata.parts[number])
+    part = part[:at] + created.encode() + part[at + len(_STAND_IN) :]
+    return replace(metadata, parts=(*metadata.parts[:number], part, *metadata.parts[number + 1 :]))
+
+
+@functools.lru_cache(maxsize=4)
+def _tree_of_arrays(
+    records: tuple[RecordName, ...],
+    writer: str,
+    container: str,
+    datasets: EncodedDatasets,
+    links: tuple[int | None, ...],
+    index_bytes: int,
+) -> tuple[int, int, Metadata]:
+    """Return a region with a stand-in for the time of creation: which part has it, where, and the region."""
+    document = {"writer": writer, "container": container, "created": _STAND_IN}
+    metadata = _encode_tree(records, {}, document, datasets, links, index_bytes)
+    token = _STAND_IN.encode()
+    places = [
+        (number, bytes(part).find(token))
+        for number, part in enumerate(metadata.parts)
+        if token in bytes(part)
+    ]
+    ((number, at),) = places
+    return number, at, metadata
+
+
+def _encode_tree(
     records: Sequence[RecordName],
     values: Mapping[int, list[EncodedValue]],
     document: Mapping[str, Any],
@@ -101,7 +153,6 @@ def encode_tree(
     links: Sequence[int | None],
     index_bytes: int,
 ) -> Metadata:
-    """Return superblock and metadata region: the datasets, and the groups around them."""
     groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
     for number, (record, found) in enumerate(zip(records, links, strict=True)):
         attributes = tuple(v.attribute for v in values.get(number, ()) if v.attribute is not None)

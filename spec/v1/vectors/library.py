@@ -85,7 +85,7 @@ class LibraryVector:
         return {**self.handle._reader.index.document["context"], **configs}
 
     def _array(self, row: int) -> dict[str, Any]:
-        array = self.handle._array(row)
+        (array,) = self.handle._arrays([row])
         return {
             "key": self.handle._reader.index.key(row),
             "dtype": array.dtype,
