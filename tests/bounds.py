@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from archive.errors import ArchiveError
-from archive.testing.reading import measure
+from tests.handout import measure
 
 MAX_SECONDS = 1.0
 MAX_EXTRA_BYTES = 64 << 20

@@ -1,6 +1,6 @@
-"""Hypothesis strategies: records of every kind, and archives that break one rule of the format.
+"""Hypothesis strategies: records of every kind, with every element type and odd name.
 
-Needs hypothesis, which no other module here imports::
+Needs hypothesis, which ``pip install "fedarchive[testing]"`` brings::
 
     from hypothesis import given
     from archive.testing.strategies import records
@@ -12,9 +12,6 @@ Needs hypothesis, which no other module here imports::
 
 from __future__ import annotations
 
-import functools
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -24,10 +21,8 @@ import numpy as np
 
 import archive
 from archive.dtypes import ML_DTYPES, NDArray
-from archive.testing.breakages import BREAKAGES, Breakage
-from archive.testing.crafting import Crafted, write_sample
 
-__all__ = ["BrokenArchive", "arrays", "broken_archives", "configs", "dtypes", "metrics", "names", "records"]
+__all__ = ["arrays", "configs", "dtypes", "metrics", "names", "records"]
 
 DType = np.dtype[Any]
 ODD_NAMES = (
@@ -104,34 +99,3 @@ def records() -> st.SearchStrategy[archive.RecordSet | archive.RecordDict]:
     kinds = tuple(st.dictionaries(names(), kind, max_size=2) for kind in (model, metrics(), configs()))
     flat = st.dictionaries(names(), model | metrics() | configs(), max_size=4)
     return st.builds(archive.RecordSet, *kinds) | flat.map(archive.RecordDict)
-
-
-class BrokenArchive:
-    """An archive that breaks one rule, all its digests right."""
-
-    # Not a dataclass: hypothesis reports all fields of one, and warns of their length instead of the failure.
-    __slots__ = ("breakage", "data")
-
-    def __init__(self, breakage: Breakage, data: bytes) -> None:
-        self.breakage = breakage
-        """The rule, and what is said of it."""
-        self.data = data
-        """The whole file."""
-
-    def __repr__(self) -> str:
-        return f"BrokenArchive({self.breakage.name}, {len(self.data)} bytes)"
-
-
-@st.composite
-def broken_archives(draw: st.DrawFn, rule: str | None = None) -> BrokenArchive:
-    """Draw archives that break one rule of the format each; of one rule where it is named."""
-    breakage = draw(st.sampled_from([b for b in BREAKAGES if rule in (None, b.rule)]))
-    crafted = _sample().copy()
-    breakage.change(crafted, lambda low, high: draw(st.integers(low, high)))
-    return BrokenArchive(breakage, crafted.assemble())
-
-
-@functools.cache
-def _sample() -> Crafted:
-    with tempfile.TemporaryDirectory() as folder:
-        return Crafted(write_sample(Path(folder) / "sample.h5"))

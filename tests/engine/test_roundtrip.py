@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import archive
-from archive.testing.reading import measure
 from tests.engine.samples import ARRAYS, CREATED, NDArray, same
+from tests.handout import measure
 
 PLAIN = sorted(ARRAYS)
 MANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

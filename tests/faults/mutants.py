@@ -28,9 +28,9 @@ import ml_dtypes
 import numpy as np
 
 import archive
-from archive.testing.crafting import Crafted
-from archive.testing.reading import hand_out
+from tests.crafting import Crafted
 from tests.faults.scenes import CREATED
+from tests.handout import hand_out
 
 NAMES = ("numbers", "texts", "values")
 PATTERNS = (0xFF, 0x01, 0x80)

@@ -13,9 +13,9 @@ import pytest
 import archive
 from archive.errors import ArchiveError, HostileFileError, NotAnArchiveError, TruncatedError, VersionError
 from archive.format.constants import DATA_AT, FLAG_FORTRAN, MODE_DATA, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
-from archive.testing.crafting import Crafted, write_sample
-from archive.testing.reading import read_everything
 from tests.bounds import bounded
+from tests.crafting import Crafted, write_sample
+from tests.handout import read_everything
 
 HUGE = 1 << 63
 Change = Callable[[Crafted], None]

@@ -16,7 +16,7 @@ import pytest
 import archive
 from archive.errors import HostileFileError, UnsupportedDtypeError, ValueRangeError
 from archive.hdf5.checksum import lookup3
-from archive.testing.crafting import Crafted
+from tests.crafting import Crafted
 from tests.spec.reader import SpecReader
 
 CREATED = "2026-01-01T00:00:00Z"

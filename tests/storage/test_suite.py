@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from archive.testing.storage import Root, SinkTests, SourceTests, StorageTests
+from tests.storage.suite import Root, SinkTests, SourceTests, StorageTests
 
 
 class TestLocalFiles(SourceTests, SinkTests):

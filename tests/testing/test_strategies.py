@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 import archive
-from archive.testing.breakages import BREAKAGES
-from archive.testing.crafting import Crafted, write_sample
-from archive.testing.reading import hand_out, read_everything
-from archive.testing.strategies import BrokenArchive, broken_archives, records
+from archive.testing.strategies import records
 from tests.bounds import bounded
+from tests.breakages import BREAKAGES
+from tests.brokenarchives import BrokenArchive, broken_archives
+from tests.crafting import Crafted, write_sample
+from tests.handout import hand_out, read_everything
 
 SPEC = Path(__file__).parents[2] / "spec" / "v1" / "format.md"
 

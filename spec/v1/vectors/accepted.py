@@ -16,7 +16,7 @@ import numpy as np
 import archive
 from archive.format.constants import NO_ALIAS
 from archive.format.digests import digest
-from archive.testing.crafting import Crafted
+from tests.crafting import Crafted
 
 Change = Callable[[Crafted], None]
 

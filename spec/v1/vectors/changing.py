@@ -11,8 +11,8 @@ import numpy as np
 
 import archive
 from archive.format.digests import name_hash
-from archive.testing.crafting import Crafted
 from spec.v1.vectors.accepted import F4, OWN, RAW, WEIGHTS, Change, counted, npy, record
+from tests.crafting import Crafted
 
 HUGE = 1 << 63
 Place = dict[str, Any] | None

@@ -16,12 +16,12 @@ from unittest import mock
 
 import archive
 from archive.hdf5.checksum import lookup3
-from archive.testing.crafting import Crafted
 from spec.v1.vectors.accepted import VALID, Change
 from spec.v1.vectors.changing import base
 from spec.v1.vectors.damaged import RAWS, fixed
 from spec.v1.vectors.library import LibraryReader
 from spec.v1.vectors.refused import CRAFTED
+from tests.crafting import Crafted
 
 CREATED = "2026-01-01T00:00:00Z"
 

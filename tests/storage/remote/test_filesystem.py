@@ -28,8 +28,8 @@ from archive.errors import (
 )
 from archive.storage.location import locate_store
 from archive.storage.url import parse_url
-from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.web import web_server
+from tests.storage.suite import DATA, Root, StorageTests
 
 
 class Files(LocalFileSystem):

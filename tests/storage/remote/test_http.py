@@ -14,9 +14,9 @@ import archive
 from archive.errors import MissingError, ReplacedError, StorageError, UnsupportedURLError
 from archive.storage.location import locate_store
 from archive.storage.remote.clients import replies
-from archive.testing.storage import DATA, Root, SourceTests
 from tests.servers import nginx
 from tests.servers.web import WebServer, web_server
+from tests.storage.suite import DATA, Root, SourceTests
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from archive.storage.location import locate_store
 from archive.storage.remote.clients import open_store
 from archive.storage.remote.clients.retry import Kind
 from archive.storage.url import parse_url
-from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import BUCKET, S3Server
+from tests.storage.suite import DATA, Root, StorageTests
 
 pytest.importorskip("obstore", reason="obstore is not installed")
 

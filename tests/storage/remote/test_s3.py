@@ -19,9 +19,9 @@ from archive.storage.remote.clients import open_store
 from archive.storage.remote.clients.retry import Kind
 from archive.storage.remote.clients.s3client import fault_of
 from archive.storage.url import parse_url
-from archive.testing.storage import DATA, Root, StorageTests
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import BUCKET, S3Server
+from tests.storage.suite import DATA, Root, StorageTests
 
 
 class TestS3(StorageTests):

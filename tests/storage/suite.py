@@ -177,7 +177,7 @@ class SourceTests(_Base):
             found = handle["weight"][10:12]
             np.testing.assert_array_equal(np.asarray(found), ARRAYS["weight"][10:12])
             if not root.options:  # which are not pickled
-                again = pickle.loads(pickle.dumps(handle["bias"]))  # noqa: S301 - our own
+                again = pickle.loads(pickle.dumps(handle["bias"]))
                 np.testing.assert_array_equal(again.numpy(), ARRAYS["bias"])
         loaded: Any = archive.load(root.at("model.h5"), **root.arguments)["model"]
         for name, values in ARRAYS.items():

@@ -14,7 +14,7 @@ import numpy as np
 
 from archive.errors import ArchiveError, HostileFileError, TruncatedError, VersionError
 from archive.format.constants import ALIGN, DATA_AT, FOOTER_BYTES, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
-from archive.testing.crafting import Crafted
+from tests.crafting import Crafted
 
 __all__ = ["BREAKAGES", "Breakage", "Choose"]
 
