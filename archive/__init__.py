@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         SType,
         array_from_numpy,
     )
-    from archive.tools.upkeep import mean, recover, reindex, verify
+    from archive.tools import mean, recover, reindex, verify
     from archive.writing import create, save
 
 __all__ = [
@@ -84,7 +84,7 @@ _HOMES = {
     "table": "archive.checkpoints",
     **dict.fromkeys(("load", "open"), "archive.reading"),
     **dict.fromkeys(("create", "save"), "archive.writing"),
-    **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.tools.upkeep"),
+    **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.tools"),
 }
 """Where a name is found that is not in ``archive.records``."""
 

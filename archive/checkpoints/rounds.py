@@ -47,7 +47,7 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.url import URL, parse_url
-from archive.tools.gc import sweep
+from archive.tools.collection import sweep
 
 __all__ = ["Rounds"]
 

@@ -39,7 +39,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy one archive."""
-    from archive.tools.upkeep import copy
+    from archive.tools import copy
 
     report = copy(
         arguments.source,

@@ -42,7 +42,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sweep one folder."""
-    from archive.tools.gc import sweep
+    from archive.tools.collection import sweep
 
     removed = sweep(
         arguments.path,

@@ -1,1 +1,36 @@
-"""What is done with whole archives."""
+"""What is done with whole archives: verified, averaged, recovered, made of other files, copied, tidied up.
+
+Each name is loaded when it is first used, so that a command that copies imports nothing of averaging.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from archive.tools.averaging import mean
+    from archive.tools.copying import copy
+    from archive.tools.recovery import recover
+    from archive.tools.reindexing import reindex
+    from archive.tools.verification import verify
+
+__all__ = ["copy", "mean", "recover", "reindex", "verify"]
+
+_HOMES = {
+    "copy": "copying",
+    "mean": "averaging",
+    "recover": "recovery",
+    "reindex": "reindexing",
+    "verify": "verification",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a name of ``__all__`` at its first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import archive
-import archive.tools.upkeep
+import archive.tools
 from archive.cli.dispatch import main
 from tests.storage.folderstore import FolderStore, reach
 
@@ -33,7 +33,7 @@ def test_there_and_back(saved: Path, store: FolderStore, capsys: pytest.CaptureF
 
 
 def test_memory(saved: Path) -> None:
-    archive.tools.upkeep.copy(saved, "memory://cp/a.h5")
+    archive.tools.copy(saved, "memory://cp/a.h5")
     assert archive.verify("memory://cp/a.h5").ok
 
 

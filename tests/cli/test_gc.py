@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archive.cli.dispatch import main
-from archive.tools.gc import sweep
+from archive.tools.collection import sweep
 from tests.storage.folderstore import FolderStore, reach
 
 

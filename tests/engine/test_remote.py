@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import archive
-import archive.tools.upkeep
+import archive.tools
 from archive.engine.read import open as opening
 from archive.engine.read import reader
 from archive.engine.read import storedpayload as payload
@@ -290,7 +290,7 @@ def ask_verify() -> None:
 
 
 def ask_copy() -> None:
-    archive.tools.upkeep.copy(URL, "folder://models/copy.h5")
+    archive.tools.copy(URL, "folder://models/copy.h5")
 
 
 WAYS = [ask_one, ask_slice, ask_load, ask_drain, ask_verify, ask_copy]
@@ -542,7 +542,7 @@ class TestSaving:
         code = f"""
 import numpy as np, pathlib, pytest, sys
 import archive
-import archive.tools.upkeep
+import archive.tools
 from tests.storage.folderstore import FolderStore, reach
 store = FolderStore(pathlib.Path({str(tmp_path)!r}))
 reach(store, pytest.MonkeyPatch())

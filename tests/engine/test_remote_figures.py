@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import archive
-import archive.tools.upkeep
+import archive.tools
 from archive.errors import StorageError
 from archive.format.constants import SEGMENT_BYTES
 from archive.storage.remote import upload
@@ -75,7 +75,7 @@ CHILD = """
 import json, pathlib, sys, threading, time
 import numpy as np, pytest
 import archive
-import archive.tools.upkeep
+import archive.tools
 from tests.engine.test_remote_figures import URL, anonymous, measured, model
 from tests.storage.folderstore import FolderStore, reach
 folder = pathlib.Path({folder!r})
@@ -156,7 +156,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
     "created": lambda folder: save_by_hand(URL),
     "consumed": lambda folder: archive.save(arrays(), URL, keep_input=False, spool=folder),
     "lost": lambda folder: archive.save(arrays(), URL, keep_input=False, spool=False),
-    "copied": lambda folder: archive.tools.upkeep.copy(folder / "local.h5", URL),
+    "copied": lambda folder: archive.tools.copy(folder / "local.h5", URL),
     "averaged": lambda folder: archive.mean([folder / "local.h5"], out=URL),
 }
 

@@ -166,12 +166,12 @@ def test_an_archive_verified_at_open_is_not_hashed_again(tmp_path: Path) -> None
 
 
 PAGES = """
-import archive, archive.tools.upkeep, ctypes, mmap, sys
+import archive, archive.tools, ctypes, mmap, sys
 import numpy as np
 how, path, kept = sys.argv[1:]
 arrays = {str(n): np.full(4 << 20, n, "f4") for n in range(20)}
 if how == "copy":
-    archive.tools.upkeep.copy(kept, path, durable=False)
+    archive.tools.copy(kept, path, durable=False)
 else:
     given = iter(arrays.items()) if how == "stream" else arrays
     archive.save(given, path, keep_input=how != "consume", durable=False)

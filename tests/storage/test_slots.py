@@ -13,7 +13,7 @@ from archive.format.constants import DATA_AT, SUPERBLOCK_BYTES
 from archive.format.footer import HDF5_SIGNATURE, parse_superblock_eof
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive
-from archive.tools.gc import sweep
+from archive.tools.collection import sweep
 
 
 def test_what_begins_as_an_archive_is_what_the_format_says(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""An archive from its first byte to its last, a few megabytes at a time, every one of them judged."""
+"""An archive from its first byte to its last, a few megabytes at a time, every byte compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +12,15 @@ import xxhash
 from archive.dtypes import NDArray
 from archive.engine.read.parallel import run_parallel
 from archive.engine.read.reader import Reader
-from archive.engine.report import Failure
+from archive.engine.report import Failure, VerifyReport
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
-from archive.format.digests import digest
+from archive.format.digests import digest, name_hash
 from archive.format.footer import Footer
+from archive.format.index import Index
 from archive.format.segments import Segment, failed_pieces, locate_segment, segments_of_rows
 from archive.storage.remote.ranges import REQUEST_BYTES, Piece, Request, plan_requests
 
-__all__ = ["Stretch", "read_whole"]
+__all__ = ["Stretch", "read_whole", "verify_reader"]
 
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
 Content = Segment | Region
@@ -85,6 +86,32 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
         yield Stretch(request.start, data, stored, failures)
 
 
+def verify_reader(reader: Reader, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
+    """Check everything behind an open reader, whatever was checked before."""
+    index, footer = reader.index, reader.footer
+    if footer is None:
+        return VerifyReport(False, index.arrays, 0, index.arrays, ())
+    failures: list[Failure] = []
+    total = int(index.stored_nbytes[index.alias_of == NO_ALIAS].sum())
+    done = 0
+    for stretch in read_whole(reader):
+        failures += stretch.failures
+        done += stretch.array_bytes
+        reader.source.release(stretch.start, len(stretch.data))
+        if progress is not None and stretch.array_bytes:
+            progress(done, total)
+    if not _names_hold(index):
+        failures.append(Failure("", "name table", 0, footer.index_at, "a key is not where its hash says"))
+    failures.sort(key=lambda failure: failure.offset)
+    return VerifyReport(
+        ok=not failures,
+        arrays=index.arrays,
+        checked_bytes=reader.source.nbytes,
+        unverifiable=0,
+        failures=tuple(failures),
+    )
+
+
 def _digests(footer: Footer) -> dict[Content, tuple[bytes, int, int]]:
     """Return digest, length and offset of the regions that have one digest for all of them."""
     return {
@@ -143,3 +170,10 @@ def _judge(reader: Reader, footer: Footer, request: Request[Content], data: NDAr
         elif content == "footer" and part.tobytes() != footer.pack():
             failures.append(Failure("", content, 0, offset, "is another than at open"))
     return failures
+
+
+def _names_hold(index: Index) -> bool:
+    """Tell whether every key stands in the name table under its own hash."""
+    keys = index.keys(index.name_row.tolist())
+    hashes = np.fromiter((name_hash(key.encode()) for key in keys), np.uint64, len(keys))
+    return bool((hashes == index.name_hash).all())

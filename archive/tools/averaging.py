@@ -3,31 +3,103 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from archive.dtypes import NDArray
+from archive.engine.progress import Bar, Progress
 from archive.engine.read.handle import Archive
+from archive.engine.read.open import open_reader
 from archive.engine.read.storedpayload import StoredPayload
+from archive.engine.report import SaveReport
 from archive.engine.write.create import ArchiveWriter
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import MODE_ELEMENTS
 from archive.format.elements import parse_description
 from archive.records import Array
+from archive.storage.url import URL, Location, parse_url
 
-__all__ = ["average"]
-
-Progress = Callable[[int, int], object]
+__all__ = ["mean"]
 
 PIECE_BYTES = 4 << 20
 """Bytes of each input added up at a time."""
 EXACT_IN_DOUBLE = 1 << 53
 
 
-def average(
-    archives: Sequence[Archive], weights: Sequence[float], writer: ArchiveWriter, progress: Progress | None
+def mean(
+    urls: Iterable[URL],
+    weights: Iterable[float] | None = None,
+    *,
+    out: URL,
+    overwrite: bool = True,
+    durable: bool = True,
+    created: datetime | str | None = None,
+    progress: Progress = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> SaveReport:
+    """Average archives of equal schema into a new one, in a few megabytes of memory.
+
+    Parameters
+    ----------
+    urls : iterable of str or path-like
+        Archives whose arrays have the same names, dtypes and shapes.
+    weights : iterable of float, optional
+        One for each, not negative; equal weights if not given.
+    out : str or path-like
+        Where the mean goes. Metrics and configs are not averaged and not taken over.
+    overwrite, durable, created, progress, storage_options
+        As for `save`.
+
+    Returns
+    -------
+    SaveReport
+
+    Raises
+    ------
+    ValueError
+        The archives differ in schema, or the weights make no mean.
+    DigestError
+        An input is damaged; nothing is published.
+
+    Notes
+    -----
+    Products and sums are float64 (complex128, or longdouble for longdouble), rounded once to the input's
+    dtype. Integers are rounded half to even. Arrays that are no numbers must be equal everywhere.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> for client in (1, 3):
+    ...     _ = archive.save({"w": np.full(2, client, "f4")}, f"/tmp/fedarchive-doctest-{client}.h5")
+    >>> urls = ["/tmp/fedarchive-doctest-1.h5", "/tmp/fedarchive-doctest-3.h5"]
+    >>> _ = archive.mean(urls, [1, 3], out="/tmp/fedarchive-doctest.h5")
+    >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["w"].numpy().tolist()
+    [2.5, 2.5]
+    """
+    if isinstance(urls, (str, os.PathLike)):
+        raise TypeError("mean takes a list of archives, not one path; glob.glob() makes one of a pattern")
+    with ExitStack() as stack:
+        readers = (open_reader(_locate(url, storage_options), access="auto", verify="first") for url in urls)
+        handles = [stack.enter_context(Archive(reader)) for reader in readers]
+        shares = [1.0] * len(handles) if weights is None else [float(weight) for weight in weights]
+        report = stack.enter_context(Bar(progress, "averaging"))
+        location = _locate(out, storage_options)
+        writer = ArchiveWriter(location, overwrite=overwrite, durable=durable, created=created)
+        with writer:
+            _average(handles, shares, writer, report)
+    return writer.report
+
+
+def _average(
+    archives: Sequence[Archive],
+    weights: Sequence[float],
+    writer: ArchiveWriter,
+    progress: Callable[[int, int], object] | None,
 ) -> None:
     """Write the weighted mean of all arrays, in the order of the first archive.
 
@@ -148,3 +220,9 @@ def _require_exact(value: NDArray, name: tuple[str, str]) -> None:
                 key="/".join(name),
                 remedy="average it yourself",
             )
+
+
+def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
+    """Return the location of one URL of several, whose options are not for local ones among them."""
+    location = parse_url(url)
+    return parse_url(url, storage_options) if location.remote else location

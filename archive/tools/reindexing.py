@@ -1,0 +1,32 @@
+"""An archive made of an HDF5 file that another tool changed or wrote."""
+
+from __future__ import annotations
+
+from archive import reading, writing
+from archive.engine.progress import Progress
+from archive.engine.report import SaveReport
+from archive.storage.url import URL
+
+__all__ = ["reindex"]
+
+
+def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> SaveReport:
+    """Make an archive of an HDF5 file that another tool repacked, grew or wrote.
+
+    Parameters
+    ----------
+    url : str or path-like
+        The HDF5 file, read as ``open(url, foreign=True)`` reads it.
+    out : str or path-like, optional
+        Where the archive goes; ``url`` itself if not given, replaced at once.
+    progress
+        As for `save`.
+
+    Returns
+    -------
+    SaveReport
+    """
+    with reading.open(url, foreign=True) as handle:
+        created = handle.info.created or None
+        records = handle.context if handle.info.container == "context" else handle.records
+        return writing.save(records, url if out is None else out, created=created, progress=progress)

@@ -1,0 +1,50 @@
+"""Every byte of an archive compared with its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from archive.engine.progress import Bar, Progress
+from archive.engine.read.handle import Archive
+from archive.engine.read.open import open_reader
+from archive.engine.report import VerifyReport
+from archive.storage.url import URL, Cache, parse_url
+
+__all__ = ["verify"]
+
+
+def verify(
+    url: URL,
+    *,
+    progress: Progress = None,
+    cache: Cache = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> VerifyReport:
+    """Read every byte of an archive and compare it with its digest.
+
+    With ``cache``, as for `open`, what is kept there is read there, and fetched again where it does not
+    match.
+
+    Returns
+    -------
+    VerifyReport
+        Damaged arrays are listed, not raised.
+
+    Raises
+    ------
+    As `open`, where the file cannot even be opened.
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
+    >>> bool(archive.verify("/tmp/fedarchive-doctest.h5"))
+    True
+    """
+    location = parse_url(url, storage_options, cache)
+    with (
+        Archive(open_reader(location, access="auto", verify="first")) as handle,
+        Bar(progress, f"verifying {location.name}") as report,
+    ):
+        return handle.verify(progress=report)
