@@ -420,7 +420,7 @@ def npy_headers(crafted: Crafted, choose: Choose) -> None:
 # ---- the JSON document ----
 
 
-@_breaks("INDEX-18", "no valid JSON|JSON of the index is no object")
+@_breaks("INDEX-18", "invalid JSON|JSON of the index is not an object")
 def document_text(crafted: Crafted, choose: Choose) -> None:
     """Have no JSON, no object, a member twice, or too deep."""
     crafted.json = _one(
