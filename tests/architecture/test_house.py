@@ -13,7 +13,7 @@ import pytest
 from tests.architecture.measures import functions, lengths, modules, percentile, raises, stems
 
 TWINS = {"open", "source"}
-"""Parallel rooms have modules of one name: engine/read/open and engine/foreign/open, local and remote source."""
+"""Parallel rooms have modules of one name: how each is opened, and where its bytes come from."""
 
 
 def test_modules_are_short() -> None:
