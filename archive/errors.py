@@ -12,8 +12,8 @@
     ├── ReplacedError      (OSError)     another version lies there by now: open it again
     ├── PartialSaveError                    a consuming save failed; `partial` names what arrived
     ├── ClosedError        (ValueError)  the handle was closed
-    ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds
-    ├── ValueRangeError    (ValueError)  a value or name that the format cannot hold
+    ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds, or this ml_dtypes lacks
+    ├── ValueRangeError    (ValueError)  a value or name that the format, or this numpy, cannot hold
     ├── UnsupportedURLError (ValueError) a URL this version does not read or write
     ├── MissingError       (FileNotFoundError)
     ├── ExistsError        (FileExistsError)
@@ -142,7 +142,7 @@ class UnsupportedDtypeError(ArchiveError, TypeError):
 
 
 class ValueRangeError(ArchiveError, ValueError):
-    """A value, name or size that the format cannot hold."""
+    """A value, name or size that the format, or the installed numpy, cannot hold."""
 
 
 class UnsupportedURLError(ArchiveError, ValueError):

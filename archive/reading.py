@@ -64,6 +64,8 @@ def open(
     ------
     NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
         As `archive.errors` says.
+    UnsupportedDtypeError
+        An element type for which the installed ml_dtypes is too old.
     MissingError, StorageError
         The file cannot be read.
 
@@ -129,8 +131,8 @@ def load(
     >>> import archive, numpy as np
     >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5", metrics={"loss": 0.5})
     >>> records = archive.load("/tmp/fedarchive-doctest.h5")
-    >>> records["model"]["w"].numpy().sum(), records["metrics"]["loss"]
-    (np.float64(15.0), 0.5)
+    >>> float(records["model"]["w"].numpy().sum()), records["metrics"]["loss"]
+    (15.0, 0.5)
     """
     location = parse_url(url, storage_options, cache)
     if isinstance(keys, str):

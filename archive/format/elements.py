@@ -11,6 +11,7 @@ import numpy as np
 
 from archive.dtypes import (
     MAX_NPY_HEADER,
+    ML_DTYPES,
     NDArray,
     dtype_name,
     from_descr,
@@ -22,6 +23,7 @@ from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
+    "NUMPY_MAX_RANK",
     "ArrayType",
     "column_major",
     "describe_dtype",
@@ -33,6 +35,8 @@ __all__ = [
 ]
 
 DType = np.dtype[Any]
+NUMPY_MAX_RANK = 32 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 64
+"""Axes that the installed numpy holds; the format allows 64."""
 _ESCAPE = re.compile(
     r"\\(?:[xuU]((?<=x)[89a-f][0-9a-f]|(?<=u)(?!00)[0-9a-f]{4}|(?<=U)(?!0000)[0-9a-f]{8})|.)"
 )
@@ -98,7 +102,11 @@ def parse_description(text: str) -> DType:
     ------
     ValueError
         The text names no element type without Python objects.
+    UnsupportedDtypeError
+        The installed ml_dtypes is too old for the type.
     """
+    if text in ML_DTYPES:
+        return parse_dtype(text)
     problem = f"the element type {text[:80]!r} is unknown"
     try:
         if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:

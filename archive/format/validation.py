@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from archive.dtypes import NDArray
+from archive.errors import UnsupportedDtypeError
 from archive.format.constants import (
     ALIGN,
     DATA_AT,
@@ -88,7 +89,7 @@ def _validate_tables(index: Index) -> None:
     if len(set(index.records)) != len(index.records):
         raise index.origin.invalid("two records of one kind share a name")
     for kind in index.types:
-        if kind.mode != MODE_DATA and not is_description(kind.description):
+        if kind.mode != MODE_DATA and not _is_known(index, kind.description):
             raise index.origin.unknown(f"the element type {kind.description[:80]!r} is unknown")
         if kind.mode == MODE_DATA and kind.itemsize != 1:
             raise index.origin.invalid("items of more than one byte in mode DATA")
@@ -98,6 +99,16 @@ def _validate_tables(index: Index) -> None:
             stored_dtype(kind)
         except ValueError as error:
             raise index.origin.invalid(str(error)) from error
+
+
+def _is_known(index: Index, description: str) -> bool:
+    try:
+        return is_description(description)
+    except UnsupportedDtypeError as error:
+        origin = index.origin
+        raise UnsupportedDtypeError(
+            error.problem, path=origin.path, offset=origin.offset, remedy=error.remedy
+        ) from error
 
 
 def _validate_strings(index: Index, spans: set[tuple[int, int]]) -> None:

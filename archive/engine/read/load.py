@@ -16,7 +16,7 @@ from archive.engine.read.parallel import run_parallel
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of, npy_data
 from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
-from archive.format.elements import ArrayType, column_major, stored_dtype
+from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, stored_dtype
 from archive.format.segments import Segment, failed_pieces, segments_of_rows
 from archive.records import Array
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
@@ -186,7 +186,7 @@ def _arrays(
         payload = payloads.get(owner)
         if payload is None:
             place = memory.get(owner)
-            if plain[number] and place is not None and not flags[row]:
+            if plain[number] and place is not None and not flags[row] and len(shape) <= NUMPY_MAX_RANK:
                 payload = OwnedPayload(np.ndarray(shape, dtypes[number], *place))
             else:
                 payload = _payload(reader, row, kind, shape, _stored(reader, row, place))
@@ -206,6 +206,8 @@ def _payload(reader: Reader, row: int, kind: ArrayType, shape: tuple[int, ...], 
     index = reader.index
     if kind.mode == MODE_DATA:
         return BytesPayload(stored.tobytes(), kind.dtype)
+    if len(shape) > NUMPY_MAX_RANK:
+        raise reader.too_many_axes(row)
     fortran = bool(int(index.flags[row]) & FLAG_FORTRAN)
     try:
         elements = elements_of(kind, shape, stored)

@@ -12,8 +12,9 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.read.parallel import failed_segments, run_parallel
-from archive.errors import ClosedError, DigestError, HostileFileError
+from archive.errors import ClosedError, DigestError, HostileFileError, ValueRangeError
 from archive.format.digests import digest
+from archive.format.elements import NUMPY_MAX_RANK
 from archive.format.footer import Footer
 from archive.format.index import Index
 from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
@@ -165,6 +166,15 @@ class Reader:
             offset=int(self.index.offset[row]),
             key=self.index.full_name(row),
             remedy="do not trust this file: no writer makes such an array",
+        )
+
+    def too_many_axes(self, row: int) -> ValueRangeError:
+        """Return the error for a row that the format allows and the installed numpy cannot hold."""
+        return ValueRangeError(
+            f"{len(self.index.shape(row))} axes, numpy {np.__version__} holds {NUMPY_MAX_RANK}",
+            path=self.path,
+            key=self.index.full_name(row),
+            remedy="pip install 'numpy>=2'",
         )
 
     def close(self) -> None:

@@ -10,7 +10,14 @@ from archive.dtypes import NDArray, npy_dtype, npy_header, split_npy
 from archive.engine.read.reader import Reader
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.format.digests import array_digest
-from archive.format.elements import ArrayType, column_major, opaque_view, parse_description, unpack_text
+from archive.format.elements import (
+    NUMPY_MAX_RANK,
+    ArrayType,
+    column_major,
+    opaque_view,
+    parse_description,
+    unpack_text,
+)
 from archive.records.payload import BytesPayload
 
 if TYPE_CHECKING:
@@ -101,9 +108,9 @@ class StoredPayload:
         kind = self.type
         if kind.mode == MODE_DATA:
             return self.stored().tobytes()
-        stored = self.stored()
+        elements = self._elements()
         try:
-            return npy_data(kind, elements_of(kind, self.shape, stored), self._fortran)
+            return npy_data(kind, elements, self._fortran)
         except ValueError as error:
             raise self._reader.invalid(self._row, error) from error
 
@@ -126,7 +133,7 @@ class StoredPayload:
             return self._opaque().writable()
         if kind.mode == MODE_TEXT:
             return self._elements()
-        return elements_of(kind, self.shape, self._reader.private(self._row))
+        return self._view(self.shape, self._reader.private(self._row))
 
     def getitem(self, index: Any) -> Any:
         """Return ``elements[index]``; an integer or slice of the first axis reads only its segments."""
@@ -146,7 +153,7 @@ class StoredPayload:
         rest = index if isinstance(index, tuple) else (index,)
         row_bytes = int(self._reader.index.stored_nbytes[self._row]) // shape[0]
         part = self._reader.stored_range(self._row, start * row_bytes, stop * row_bytes)
-        block = elements_of(kind, (stop - start, *shape[1:]), part)
+        block = self._view((stop - start, *shape[1:]), part)
         block.flags.writeable = False
         first = rest[0]
         local_index = (slice(None, None, first.step) if isinstance(first, slice) else 0, *rest[1:])
@@ -157,9 +164,14 @@ class StoredPayload:
         return bool(int(self._reader.index.flags[self._row]) & FLAG_FORTRAN)
 
     def _elements(self) -> NDArray:
-        stored = self.stored()
+        return self._view(self.shape, self.stored())
+
+    def _view(self, shape: tuple[int, ...], stored: NDArray) -> NDArray:
+        """Return the elements of stored bytes of this row."""
+        if len(shape) > NUMPY_MAX_RANK:
+            raise self._reader.too_many_axes(self._row)
         try:
-            return elements_of(self.type, self.shape, stored)
+            return elements_of(self.type, shape, stored)
         except ValueError as error:
             raise self._reader.invalid(self._row, error) from error
 

@@ -19,7 +19,7 @@ from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, plain_form, text_form
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
-from archive.format.elements import text_width
+from archive.format.elements import NUMPY_MAX_RANK, text_width
 from archive.format.names import escape_name
 from archive.records import (
     Array,
@@ -303,7 +303,9 @@ def _npy_elements(name: str, shape: tuple[int, ...], data: bytes | memoryview) -
         dtype = parse_dtype(name)
     except (ValueError, UnsupportedDtypeError):
         return None
-    if layout.shape != shape or layout.dtype not in (dtype, npy_dtype(dtype)) or dtype.subdtype is not None:
+    if layout.shape != shape or len(shape) > NUMPY_MAX_RANK:
+        return None
+    if layout.dtype not in (dtype, npy_dtype(dtype)) or dtype.subdtype is not None:
         return None
     if layout.dtype != dtype and not is_ml_dtype(dtype):
         return None
