@@ -13,27 +13,28 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import torch
 
 import archive
+from tests.optional import torch
 
 CREATED = "2026-01-02T03:04:05Z"
 
 
-class Net(torch.nn.Module):
+def make_net() -> Any:
     """Batch norm counters (0-d int64), bfloat16, and an output layer tied to the embedding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = torch.nn.Embedding(50, 16)
-        self.norm = torch.nn.BatchNorm1d(16)
-        self.lower = torch.nn.Linear(16, 16).to(torch.bfloat16)
-        self.out = torch.nn.Linear(16, 50, bias=False)
-        self.out.weight = self.embed.weight
+    nn = torch().nn
+    layers = {
+        "embed": nn.Embedding(50, 16),
+        "norm": nn.BatchNorm1d(16),
+        "lower": nn.Linear(16, 16).to(torch().bfloat16),
+        "out": nn.Linear(16, 50, bias=False),
+    }
+    layers["out"].weight = layers["embed"].weight
+    return nn.ModuleDict(layers)
 
 
 def test_a_state_dict_comes_back_whole(tmp_path: Path) -> None:
-    state = Net().state_dict()
+    state = make_net().state_dict()
     path = tmp_path / "net.h5"
     report = archive.save(state, path)
     assert report.arrays == len(state)
@@ -47,13 +48,13 @@ def test_a_state_dict_comes_back_whole(tmp_path: Path) -> None:
     for key, tensor in state.items():
         assert restored[key].dtype == tensor.dtype
         assert restored[key].shape == tensor.shape
-        assert torch.equal(restored[key], tensor)
-    Net().load_state_dict(restored)
+        assert torch().equal(restored[key], tensor)
+    make_net().load_state_dict(restored)
     assert list(archive.load(path).parameters_records["model"].to_torch_state_dict()) == list(state)
 
 
 def test_tied_tensors_are_hard_links(tmp_path: Path) -> None:
-    net, path = Net(), tmp_path / "net.h5"
+    net, path = make_net(), tmp_path / "net.h5"
     archive.save(net.state_dict(), path)
     with h5py.File(path, "r+") as file:
         group = file["arrays/model"]
@@ -120,7 +121,7 @@ def test_3_000_records_and_equal_names_in_two_kinds(tmp_path: Path) -> None:
 
 def test_records_of_an_open_archive_saved_again(tmp_path: Path) -> None:
     given: dict[str, Any] = {
-        **Net().state_dict(),
+        **make_net().state_dict(),
         "f": np.asfortranarray(np.eye(3)),
         "t": np.array(["a", "\u00e9"]),
     }
@@ -159,6 +160,7 @@ print("healthy")
 
 @pytest.mark.slow
 def test_in_place_torch_operations_change_neither_file_nor_health(tmp_path: Path) -> None:
+    torch()
     path = tmp_path / "m.h5"
     archive.save({"small": np.arange(10.0), "scalar": np.array(3), "large": np.arange(1e6)}, path)
     done = subprocess.run(

@@ -7,6 +7,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from archive.format.elements import NUMPY_MAX_RANK
+
 NDArray = np.ndarray[Any, Any]
 CREATED = "2026-01-02T03:04:05Z"
 
@@ -50,9 +52,11 @@ ARRAYS: dict[str, NDArray] = {
     "broadcast": np.broadcast_to(np.array([1.0, 2.0], "f4"), (3, 2)),
     "every other": np.arange(20)[1::2],
     "misaligned": np.frombuffer(b"\0" + np.arange(3, dtype="f8").tobytes(), "f8", 3, 1),
-    "32 axes": np.arange(4).reshape((1,) * 30 + (2, 2)),
-    "33 axes": np.arange(4).reshape((1,) * 31 + (2, 2)),
-    "64 axes": np.arange(4).reshape((1,) * 62 + (2, 2)),
+    **{
+        f"{axes} axes": np.arange(4).reshape((1,) * (axes - 2) + (2, 2))
+        for axes in (32, 33, 64)
+        if axes <= NUMPY_MAX_RANK
+    },
     "32 axes of text": np.array(["ab", "c"]).reshape((1,) * 31 + (2,)),
     "one page": np.arange(16384, dtype="f4"),
 }

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import archive
 from archive.records import (
@@ -24,6 +23,7 @@ from archive.records import (
     RecordSet,
 )
 from tests.engine.samples import CREATED, NDArray
+from tests.optional import torch
 
 OPTIONS: dict[str, Any] = {"keep_input": False, "durable": False, "created": CREATED}
 MB = 1 << 20
@@ -159,7 +159,8 @@ def test_memory_falls_as_the_file_grows(tmp_path: Path, given: Any) -> None:
 
 
 def test_tensors_die_while_later_ones_wait(tmp_path: Path) -> None:
-    state = torch.nn.Sequential(*(torch.nn.Linear(1024, 1200, bias=False) for _ in range(8))).state_dict()
+    nn = torch().nn
+    state = nn.Sequential(*(nn.Linear(1024, 1200, bias=False) for _ in range(8))).state_dict()
     state = OrderedDict((key, tensor.clone()) for key, tensor in state.items())
     expected = {key: tensor.numpy().copy() for key, tensor in state.items()}
     watched = [weakref.ref(tensor) for tensor in state.values()]

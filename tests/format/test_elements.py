@@ -32,6 +32,8 @@ def test_every_plain_type_comes_back(dtype: np.dtype) -> None:  # type: ignore[t
 
 @pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "float4_e2m1fn"])
 def test_ml_types_come_back(name: str) -> None:
+    if not hasattr(ml_dtypes, name):
+        pytest.skip(f"this ml_dtypes has no {name}")
     dtype = np.dtype(getattr(ml_dtypes, name))
     assert describe_dtype(dtype) == name
     assert parse_description(name) == dtype

@@ -6,7 +6,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,6 +18,7 @@ from archive.packers import (
     ParameterPackerWithLayerNames,
     SparseCooParameterPacker,
 )
+from tests.optional import torch
 
 extract = SparseCooParameterPacker.extract_coo_info_from_dense
 SCALAR = [ParameterPackerWithClippingBit, ParameterPackerAdaptiveConstraint]
@@ -254,8 +254,8 @@ def test_extract_signed_zeros_and_nan(dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
 def test_extract_is_what_torch_gives(shape: Any, dtype: str) -> None:
     generator = np.random.default_rng(0)
-    tensor = torch.from_numpy(generator.integers(0, 2, shape)).to(getattr(torch, dtype))
-    want = (tensor[tensor != 0].numpy(), torch.nonzero(tensor).numpy(), np.array(tensor.shape))
+    tensor = torch().from_numpy(generator.integers(0, 2, shape)).to(getattr(torch(), dtype))
+    want = (tensor[tensor != 0].numpy(), torch().nonzero(tensor).numpy(), np.array(tensor.shape))
     for x in (tensor, tensor.numpy()):
         for mine, theirs in zip(extract(x), want, strict=True):
             assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
@@ -264,7 +264,7 @@ def test_extract_is_what_torch_gives(shape: Any, dtype: str) -> None:
 
 
 def test_extract_from_a_parameter_in_bfloat16() -> None:
-    parameter = torch.nn.Parameter(torch.tensor([[0.0, 1.5]], dtype=torch.bfloat16))
+    parameter = torch().nn.Parameter(torch().tensor([[0.0, 1.5]], dtype=torch().bfloat16))
     values, indices, _ = extract(parameter)
     assert (values.dtype.name, values.tolist(), indices.tolist()) == ("bfloat16", [1.5], [[0, 1]])
 
@@ -275,13 +275,20 @@ def test_extract_does_not_share_memory() -> None:
 
 
 def test_extract_nonsense() -> None:
-    for zero_d in (np.array(1.0), torch.tensor(1.0)):
-        with pytest.raises(ValueError, match="0-d"):
-            extract(zero_d)
+    with pytest.raises(ValueError, match="0-d"):
+        extract(np.array(1.0))
     with pytest.raises(TypeError, match="not list"):
         extract([0, 1])
     with pytest.raises(TypeError, match="<U1 was found"):
         extract(np.array(["a"]))
+
+
+def test_no_part_of_a_packed_list_is_a_tensor() -> None:
+    tensors = torch()
+    with pytest.raises(ValueError, match="0-d"):
+        extract(tensors.tensor(1.0))
+    with pytest.raises(TypeError, match="with Tensor at position 1"):
+        ParameterPackerWithControlVariates(1).unpack_parameters([np.ones(1), tensors.ones(1)])
 
 
 def test_sparse_nonsense_lists() -> None:
@@ -335,8 +342,8 @@ def test_only_lists_of_ndarrays(packer: Any) -> None:
             packer.unpack_parameters(wrong)
         with pytest.raises(TypeError, match="must be a list of ndarrays, not "):
             packer.pack_parameters(wrong, 1)
-    with pytest.raises(TypeError, match="with Tensor at position 1"):
-        packer.unpack_parameters([np.ones(1), torch.ones(1)])
+    with pytest.raises(TypeError, match="with dict at position 1"):
+        packer.unpack_parameters([np.ones(1), {}])
 
 
 def test_numpy_scalars_are_0d_weights() -> None:

@@ -171,7 +171,7 @@ def reversed_names(crafted: Crafted) -> None:
 
 
 def wrong_hash(crafted: Crafted) -> None:
-    crafted.sections["name_hash"][-1] += 1
+    crafted.sections["name_hash"][-1:] += np.uint64(1)  # in numpy 1 a scalar would become a float
 
 
 def empty_alias(crafted: Crafted) -> None:

@@ -4,17 +4,17 @@ import json
 import random
 
 import numpy as np
-import torch
 
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.records import Array
+from tests.optional import torch
 
 
 def draw() -> list[float]:
     numpy = np.random.mtrand._rand
     return [
         *(random.random(), random.gauss(0, 1), float(numpy.normal()), float(numpy.random())),
-        *(float(torch.rand(())), float(torch.randn(()))),
+        *(float(torch().rand(())), float(torch().randn(()))),
     ]
 
 
@@ -25,6 +25,6 @@ def test_all_three_go_on() -> None:
     first = draw()
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
+    torch().manual_seed(1)
     restore_random_state(state, arrays)
     assert draw() == first
