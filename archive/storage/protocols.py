@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from archive.dtypes import NDArray
@@ -65,6 +64,8 @@ class Sink(Protocol):
 
     path: str
     """Where it will appear, for messages."""
+    any_order: bool
+    """Whether bytes may be written in any order and from several threads, or front to back by one."""
 
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes``, so that a full disk is found early."""
@@ -78,8 +79,12 @@ class Sink(Protocol):
         """Cut what was reserved and not needed."""
         ...
 
-    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
-        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write a contiguous buffer at ``offset``; the memory is the caller's again when this returns."""
+        ...
+
+    def push_to(self, end: int) -> None:
+        """Take note that all bytes before ``end`` are written."""
         ...
 
     def publish(self) -> None:

@@ -76,7 +76,8 @@ def copy(
                 for stretch in read_whole(reader):
                     if stretch.failures:
                         raise _damage(reader, stretch.failures[0])
-                    sink.write([stretch.data], stretch.start, len(stretch.data))
+                    sink.write(stretch.data, stretch.start)
+                    sink.push_to(stretch.start + len(stretch.data))
                     reader.source.release(stretch.start, len(stretch.data))
                     if report is not None:
                         report(stretch.start + len(stretch.data), nbytes)

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from archive.dtypes import NDArray
@@ -30,7 +30,7 @@ Segment = tuple[int, NDArray, bytes]
 
 def run_parallel(
     function: Callable[[T], R], items: Iterable[T], *, network: int = 0, ahead: int = 0
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield the result of a function for every item, in order, computed in threads.
 
     The first exception is raised after the calls that were under way have ended; the rest is dropped.
@@ -49,9 +49,12 @@ def run_parallel(
     """
     threads = network or THREADS
     waiting = iter(items)
-    begun = list(itertools.islice(waiting, 2))
-    if len(begun) < 2 or threads < 2:
-        yield from map(function, itertools.chain(begun, waiting))
+    begun = deque(itertools.islice(waiting, 2))
+    few = len(begun) < 2 or threads < 2
+    # no item is kept once its result is there: it may be all that keeps an array in memory
+    waiting = itertools.chain((begun.popleft() for _ in range(len(begun))), waiting)
+    if few:
+        yield from map(function, waiting)
         return
     from concurrent.futures import wait  # with logging and more 8 ms, which few bytes do without
 
@@ -59,8 +62,9 @@ def run_parallel(
     pool = _pool.get(network)
     futures: deque[Future[R]] = deque()
     try:
-        for item in itertools.chain(begun, waiting):
+        for item in waiting:
             futures.append(pool.submit(function, item))
+            del item
             if len(futures) >= ahead:
                 futures[
                     0

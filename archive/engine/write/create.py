@@ -162,7 +162,6 @@ class ArchiveWriter:
                 self._report = self._clock(plan, footer)
         finally:
             self._broken = True
-            self._stream.__exit__(kind or ClosedError, error, trace)
             self._sink.discard()
 
     def _require_usable(self) -> None:

@@ -118,16 +118,16 @@ def _write_stream(
     head, values = head_of(inputs, options.created), _values_of(inputs)
     for name, found in values.items():  # what no archive holds is found before anything is asked for
         encode_inline(name, found)
-    with ArchiveStream(sink, head, options.progress) as stream:
-        if journal is not None:
-            consumption = Consumption(journal, stream.rows, stream.names, _leave, options.gc_threshold)
-            consumption.begin(head, values)
-            stream.consumption = consumption
-        for record in inputs.records:
-            if record.kind == KIND_ARRAYS:
-                stream.add_record(record.name, record.attributes)
-                _add_all(stream, record)
-        return stream.finish({name: found for name, found in values.items() if name.kind != KIND_ARRAYS})
+    stream = ArchiveStream(sink, head, options.progress)
+    if journal is not None:
+        consumption = Consumption(journal, stream.rows, stream.names, _leave, options.gc_threshold)
+        consumption.begin(head, values)
+        stream.consumption = consumption
+    for record in inputs.records:
+        if record.kind == KIND_ARRAYS:
+            stream.add_record(record.name, record.attributes)
+            _add_all(stream, record)
+    return stream.finish({name: found for name, found in values.items() if name.kind != KIND_ARRAYS})
 
 
 def _values_of(inputs: Inputs) -> dict[RecordName, dict[str, Any]]:

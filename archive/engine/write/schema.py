@@ -26,13 +26,11 @@ from archive.format.layout import place_arrays, segment_counts
 from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
-__all__ = ["BATCH_BYTES", "BATCH_ROWS", "Rows", "Run", "Schema", "forget_schemas", "schema_of"]
+__all__ = ["PIECE_BYTES", "Rows", "Run", "Schema", "forget_schemas", "schema_of"]
 
 
-BATCH_BYTES = 16 << 20
-"""Bytes handed to the writing thread at once: 4 segments, hashed while the previous batch is written."""
-BATCH_ROWS = 1000
-"""Buffers in a batch: one system call takes 1,024."""
+PIECE_BYTES = 256 << 10
+"""Bytes that are copied, hashed and written at a time."""
 KEPT = 4
 """Schemas that are kept: a server saves a model, its clients' states, an optimizer's."""
 
@@ -101,7 +99,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Rows that are written together: one larger than a segment, or as many small ones as fit a batch."""
+    """Rows that are written together: one larger than a piece, or as many small ones as fill a piece."""
 
     rows: list[int]
     """In file order, also those without bytes of their own."""
@@ -109,12 +107,16 @@ class Run:
     """Those that have bytes of their own."""
     forms: list[Form]
     """Their forms."""
-    gaps: list[int] | None
-    """Bytes of padding before each of them; None where there are none."""
+    spans: list[slice]
+    """Where each of them lies, from ``begin`` on."""
+    zeros: list[bytes] | None
+    """Padding after each of them; None where there is none."""
+    begin: int
+    """File offset of the first of them."""
     end: int
-    """File offset behind the last of them."""
+    """File offset of what comes after them and their padding."""
     large: bool
-    """Whether it is one row of more than a segment."""
+    """Whether it is one row of more than a piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,46 +230,46 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
         error.key = _bad_name(rows, records) or error.key
         raise
     stored = owners & (nbytes > 0)
-    runs = _runs(forms, form_of, stored, offset, nbytes)
+    runs = _runs(forms, form_of, stored, offset, nbytes, data_end)
     owned = np.flatnonzero(stored)
     return Schema(forms, form_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
 
 
 def _runs(
-    forms: list[Form], form_of: NDArray, stored: NDArray, offset: NDArray, nbytes: NDArray
+    forms: list[Form], form_of: NDArray, stored: NDArray, offset: NDArray, nbytes: NDArray, data_end: int
 ) -> list[Run]:
     """Return rows as they are written: a call for each small one would cost as much as its hash."""
     n = len(stored)
     size = np.where(stored, nbytes, 0).astype(np.int64)
-    large = np.flatnonzero(size > SEGMENT_BYTES).tolist()
-    total = np.cumsum(size)
+    large = np.flatnonzero(size > PIECE_BYTES).tolist()
+    # where the next stored row begins, for every row
+    starts = np.append(np.where(stored, offset, data_end).astype(np.int64), data_end)
+    after = np.minimum.accumulate(starts[:0:-1])[::-1]
     runs: list[Run] = []
     begin, position = 0, DATA_AT
     while begin < n:
         if large and large[0] == begin:
             end = large.pop(0) + 1
         else:
-            # about a batch of bytes, and no more buffers than one system call takes
-            before = int(total[begin] - size[begin])
-            full = int(np.searchsorted(total, before + BATCH_BYTES)) + 1
-            end = min(full, begin + BATCH_ROWS, large[0] if large else n, n)
+            full = int(np.searchsorted(after, position + PIECE_BYTES, side="right"))
+            end = min(max(full, begin + 1), large[0] if large else n)
         own = np.arange(begin, end)[stored[begin:end]]
-        ends = offset[own].astype(np.int64) + size[own]
-        gaps = offset[own].astype(np.int64)
-        gaps[1:] -= ends[:-1]
-        gaps[:1] -= position
-        position = int(ends[-1]) if len(own) else position
+        first = offset[own].astype(np.int64)
+        last = first + size[own]
+        zeros = after[own] - last
         runs.append(
             Run(
                 rows=list(range(begin, end)),
                 stored=own.tolist(),
                 forms=[forms[number] for number in form_of[own].tolist()],
-                gaps=gaps.tolist() if gaps.any() else None,
-                end=position,
-                large=bool(size[begin] > SEGMENT_BYTES),
+                spans=list(map(slice, (first - position).tolist(), (last - position).tolist())),
+                zeros=list(map(bytes, zeros.tolist())) if zeros.any() else None,
+                begin=position,
+                end=int(after[end - 1]),
+                large=bool(size[begin] > PIECE_BYTES),
             )
         )
-        begin = end
+        begin, position = end, runs[-1].end
     return runs
 
 

@@ -106,12 +106,12 @@ def _complete(sink: PartialFile, arrived: Arrived) -> None:
     sync_journal(path)
     sink.secure()
     sink.secure_names()
-    with ArchiveStream(sink, head) as stream:
-        stream.resume(entries, path)
-        for name, found in values:
-            if name.kind == KIND_ARRAYS:
-                stream.add_record(name.name, found)
-        stream.finish({name: found for name, found in values if name.kind != KIND_ARRAYS})
+    stream = ArchiveStream(sink, head)
+    stream.resume(entries, path)
+    for name, found in values:
+        if name.kind == KIND_ARRAYS:
+            stream.add_record(name.name, found)
+    stream.finish({name: found for name, found in values if name.kind != KIND_ARRAYS})
     sink.secure()
     remove_journal(path)
     sink.secure_names()

@@ -15,7 +15,7 @@ from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, add_values, place
 from archive.engine.write.schema import Rows
-from archive.engine.write.writer import ArrayStream, Batches, Progress, stored_buffer, write_head, write_tail
+from archive.engine.write.writer import ArrayStream, Progress, stored_buffer, write_head, write_tail
 from archive.errors import DamagedError
 from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS
 from archive.format.footer import Footer
@@ -28,9 +28,6 @@ from archive.storage.protocols import Sink
 __all__ = ["ArchiveStream"]
 
 
-COPY_BELOW = 1 << 20
-"""Arrays smaller than this are copied, so that they can be written together; larger ones are written
-before `add` returns, for the caller may change them then."""
 RESERVE_AHEAD = 64 << 20
 TAIL_PER_ARRAY = 2048
 """Bytes of metadata and index kept free for every array, so that what arrived can always be indexed."""
@@ -62,16 +59,8 @@ class ArchiveStream:
         self._position = DATA_AT
         self._reserved = 0
         self._ahead = RESERVE_AHEAD
-        self._arrays = ArrayStream()
-        self._batches = self._arrays.batches = Batches(
-            sink, threaded=True, progress=progress, landed=self._landed
-        )
-
-    def __enter__(self) -> ArchiveStream:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._batches.__exit__(*exception)
+        self._arrays = ArrayStream(sink, progress=progress, landed=self._landed)
+        self._arrays.seek(DATA_AT)  # the head comes last
 
     def resume(self, entries: Iterable[JournalEntry], path: str) -> None:
         """Take up arrays that a partial file already holds."""
@@ -90,24 +79,17 @@ class ArchiveStream:
     def add(self, record: str, key: str, form: Form, source: Source) -> None:
         """Write an array; when this returns its memory may be changed."""
         row = self._append(record, key, form)
-        if not form.nbytes:
-            self._arrays.note(row)
-            if self.consumption is not None:  # it arrived too, and is listed before the next is asked for
-                self._arrays.flush()
-                self._batches.settle()
-            return
-        offset = self._take_room(form)
-        buffer = stored_buffer(form, source, row, lambda _: (record, key))
-        if form.nbytes < COPY_BELOW and self.consumption is None:
-            # not bytes(buffer): of a 0-d array of integer 8 that is eight zeros
-            self._arrays.put(row, offset, memoryview(buffer).tobytes(), form.nbytes)
-        else:
+        if form.nbytes:
+            offset = self._take_room(form)
+            buffer = stored_buffer(form, source, row, lambda _: (record, key))
             self._arrays.put(row, offset, buffer, form.nbytes)
+        else:
+            self._arrays.note(row)
+        if self.consumption is not None:  # it is listed before the next array is asked for
             self._arrays.flush()
-            self._batches.settle()
 
     def add_pieces(self, record: str, key: str, form: Form, pieces: Iterable[NDArray]) -> None:
-        """Write an array whose bytes (uint8) come in pieces, each written before the next is asked for."""
+        """Write an array whose bytes (uint8) come in pieces; each may change when the next is asked for."""
         row = self._append(record, key, form)
         if not form.nbytes:
             for _ in pieces:  # the caller's checks are in the iterator
@@ -115,7 +97,7 @@ class ArchiveStream:
             self._arrays.note(row)
             return
         offset = self._take_room(form)
-        self._arrays.put_pieces(row, offset, pieces, form.nbytes, settle=True)
+        self._arrays.put_pieces(row, offset, pieces, form.nbytes)
 
     def add_record(self, name: str, attributes: Mapping[str, Any] | None = None) -> int:
         """Return the number of an array record, new or known."""
@@ -139,7 +121,6 @@ class ArchiveStream:
         plan = place(self.rows, self.names, encoded | self._attributes, document)
         self._sink.reserve(plan.file_bytes)
         self._arrays.flush()
-        self._batches.settle()
         self.consumption, consumption = None, self.consumption
         for row in range(arrays, len(self.rows.keys)):
             form = plan.form(row)
@@ -147,9 +128,9 @@ class ArchiveStream:
                 buffer = stored_buffer(form, plan.sources[row], row, plan.name)
                 self._arrays.put(row, int(plan.schema.offset[row]), buffer, form.nbytes)
         self._arrays.flush(plan.data_end)
-        footer = write_tail(plan, self._arrays.digests, self._batches)
-        write_head(plan, self._batches)
-        self._batches.settle()
+        footer = write_tail(plan, self._arrays)
+        write_head(plan, self._arrays)
+        self._arrays.flush()
         self._sink.truncate(plan.file_bytes)
         self.consumption = consumption
         return plan, footer
@@ -182,6 +163,6 @@ class ArchiveStream:
         self._position = end
         return offset
 
-    def _landed(self, rows: list[int]) -> None:
+    def _landed(self, rows: list[int], digests: list[bytes]) -> None:
         if self.consumption is not None:
-            self.consumption.landed(rows, self._arrays.digests)
+            self.consumption.landed(rows, digests)

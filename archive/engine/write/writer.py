@@ -1,272 +1,203 @@
-"""A plan onto the disk: array bytes written and hashed side by side, then metadata, index, footer."""
+"""A plan onto the disk: array bytes copied, hashed and written piece by piece, then metadata, index, footer.
+
+Only private copies are hashed and written, because a training loop may change arrays while they are saved.
+What is saved may then be partly old and partly new, but its digests are those of the bytes in the file.
+"""
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from contextlib import closing
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 
 from archive.dtypes import NDArray
+from archive.engine.read.parallel import run_parallel
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import Form
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan
-from archive.engine.write.schema import BATCH_BYTES, BATCH_ROWS, Run
+from archive.engine.write.schema import PIECE_BYTES
 from archive.errors import StorageError
 from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE, SEGMENT_BYTES
 from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
+from archive.storage.protocols import Sink
 
-__all__ = [
-    "ArrayStream",
-    "Batches",
-    "Progress",
-    "Sink",
-    "stored_buffer",
-    "write_head",
-    "write_plan",
-    "write_tail",
-]
+__all__ = ["ArrayStream", "Progress", "stored_buffer", "write_head", "write_plan", "write_tail"]
 
 Progress = Callable[[int, int], object]
-Landed = Callable[[list[int]], object]
-"""Called with the rows whose bytes have been written."""
-Consumed = Callable[[list[int], list[bytes]], object]
-"""Called with the rows that have been written, and the digests of all segments so far."""
+Write = Callable[[Any, int], object]
+"""Takes a buffer and its file offset; the memory is the caller's again when it returns."""
+Landed = Callable[[list[int], list[bytes]], object]
+"""Called with rows whose bytes have been written, and the digests of all segments so far."""
 
-IN_FLIGHT = 2
-"""Batches written or waiting while the next is hashed; none is a copy, so memory does not grow."""
-_ZEROS = bytes(PAGE)
-"""Padding: arrays begin at a page at the latest."""
-THREAD_FROM = 4 << 20
-"""Bytes from which a writing thread pays."""
+PARALLEL_FROM = 4 << 20
+"""Bytes from which writing in threads pays."""
+AHEAD = 3
+"""Parts that are being written or are next: two threads copy and hash while the other one writes."""
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
 _BUFFER_KINDS = frozenset("biufcS")
 
 
-class Sink(Protocol):
-    """What bytes are written to."""
+class Part(NamedTuple):
+    """A segment, or some small arrays: what one thread copies, hashes and writes."""
 
-    def write(self, buffers: list[Any], offset: int, nbytes: int) -> None:
-        """Write buffers of ``nbytes`` in all, one after the other."""
+    offset: int
+    """File offset."""
+    nbytes: int
+    """Bytes that it has there."""
+    buffers: list[Any]
+    """They are these buffers one after the other."""
+    spans: list[slice] | None
+    """What of them has a digest each; None for a segment, which is one buffer and has one digest."""
+    rows: list[int]
+    """Rows that are complete with it."""
 
 
-class Batches:
-    """Batches of buffers on their way to the sink, by a thread of their own where that pays.
+class ArrayStream:
+    """Array bytes in file order, every segment hashed; parts are written side by side where a sink allows it.
 
     Parameters
     ----------
     sink : Sink
-    threaded : bool
-        Write in a thread while the caller hashes.
+    parallel : bool
+        Use threads where the sink takes bytes in any order.
     total : int
         Bytes in all, for ``progress``; 0 where that is not known.
     progress : callable, optional
-        Called with (bytes written, bytes in all) from the calling thread.
+        Called with (bytes written, bytes in all).
     landed : callable, optional
-        Called with the rows of a batch once it is written, from the calling thread.
+        Called with the rows of each part once it is written, in file order, from the calling thread.
     """
 
     def __init__(
         self,
         sink: Sink,
         *,
-        threaded: bool,
+        parallel: bool = True,
         total: int = 0,
         progress: Progress | None = None,
         landed: Landed | None = None,
     ) -> None:
+        self.digests: list[bytes] = []
+        """Digest of every segment so far, in file order."""
         self._sink = sink
+        self._parallel = parallel and sink.any_order
         self._total = total
         self._progress = progress
         self._landed = landed
         self._done = 0
-        self._pool = ThreadPoolExecutor(1, "fedarchive-write") if threaded else None
-        self._flying: deque[tuple[Future[None], int, list[int]]] = deque()
-        self._buffers: list[Any] = []
+        self._held: _Memory | None = None  # copies of small buffers, to be written together
         self._rows: list[int] = []
-        self._begin = self._end = 0
-
-    def write(self, buffers: list[Any], offset: int, nbytes: int, rows: list[int]) -> None:
-        """Take a batch, whose buffers must stay as they are until it has landed.
-
-        What follows what was taken before is written along with it, up to a multiple of `BATCH_BYTES` in the
-        file: the page cache takes long aligned writes in large folios. 1.1 GB in pieces that end where
-        arrays do: 162 to 1,159 ms while a thread hashes, half of the runs above 450; aligned: 159 to 285.
-        """
-        if offset != self._end:
-            self._hand_over()
-            self._begin = self._end = offset
-        boundary = (self._begin // BATCH_BYTES + 1) * BATCH_BYTES
-        for buffer in buffers if offset + nbytes >= boundary else ():
-            view = memoryview(buffer).cast("B")
-            while self._end + len(view) >= boundary:
-                part, view = view[: boundary - self._end], view[boundary - self._end :]
-                self._buffers.append(part)
-                self._end = boundary
-                self._hand_over()
-                boundary += BATCH_BYTES
-            if len(view):
-                self._buffers.append(view)
-                self._end += len(view)
-        if self._end < offset + nbytes:
-            self._buffers += buffers
-            self._end = offset + nbytes
-        self._rows += rows
-        if len(self._buffers) > BATCH_ROWS:
-            self._hand_over()
-
-    def settle(self) -> None:
-        """Wait until everything that was taken is written."""
-        self._hand_over()
-        while self._flying:
-            self._land()
-
-    def __enter__(self) -> Batches:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Finish and end the thread; after an error too what it has begun is waited for."""
-        try:
-            if kind is None:
-                self.settle()
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _hand_over(self) -> None:
-        """Write what was taken, or have the thread write it."""
-        if not self._buffers and not self._rows:
-            return
-        buffers, offset, nbytes, rows = self._buffers, self._begin, self._end - self._begin, self._rows
-        self._buffers, self._rows, self._begin = [], [], self._end
-        if self._pool is None:
-            self._sink.write(buffers, offset, nbytes)
-            self._report(nbytes, rows)
-            return
-        while len(self._flying) >= IN_FLIGHT:
-            self._land()
-        self._flying.append((self._pool.submit(self._sink.write, buffers, offset, nbytes), nbytes, rows))
-
-    def _land(self) -> None:
-        future, nbytes, rows = self._flying.popleft()
-        future.result()
-        self._report(nbytes, rows)
-
-    def _report(self, nbytes: int, rows: list[int]) -> None:
-        self._done += nbytes
-        if rows and self._landed is not None:
-            self._landed(rows)
-        if self._progress is not None:
-            self._progress(self._done, self._total or self._done)
-
-
-class ArrayStream:
-    """Array bytes in file order: small arrays gathered, large ones in pieces, every segment hashed.
-
-    Set ``batches`` before the first array.
-    """
-
-    batches: Batches
-    """Where they go."""
-
-    def __init__(self) -> None:
-        self._batch: list[Any] = []
-        self._rows: list[int] = []
-        self._begin = self._position = DATA_AT
-        self.digests: list[bytes] = []
-        """Digest of every segment so far, in file order."""
+        self._begin = self._position = 0
 
     def put(self, row: int, offset: int, buffer: Any, nbytes: int) -> None:
-        """Write the stored bytes of a row; ``buffer`` must stay as it is until it has landed."""
-        if nbytes > SEGMENT_BYTES:
-            flat = _flat(buffer)
-            pieces = (flat[start : start + BATCH_BYTES] for start in range(0, nbytes, BATCH_BYTES))
-            self.put_pieces(row, offset, pieces, nbytes)
-            return
-        if offset > self._position:
-            self._batch.append(bytes(offset - self._position))
-        self._batch.append(buffer)
+        """Write the stored bytes of a row; when this returns its memory may change."""
+        if nbytes > PIECE_BYTES:
+            self.flush(offset)
+            self.put_parts(_segments(row, offset, buffer))
+        else:
+            self.digests.append(digest(self._hold([buffer], nbytes, offset)))
+            self._rows.append(row)
+
+    def put_pieces(self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int) -> None:
+        """Write a row whose bytes (uint8) come in pieces; each may change when the next is asked for."""
+        self.digests += _write_copies(self.write, offset, pieces, nbytes)
         self._rows.append(row)
-        self._position = offset + nbytes
-        self.digests.append(digest(buffer))
-        if self._position - self._begin >= BATCH_BYTES or len(self._batch) >= BATCH_ROWS:
-            self.flush()
 
-    def put_run(self, run: Run, buffers: list[Any]) -> None:
-        """Write rows none of which is larger than a segment.
-
-        Parameters
-        ----------
-        run : Run
-        buffers : list
-            The bytes of its ``stored`` rows, which must stay as they are until they have landed.
-        """
-        self._rows += run.rows
-        if buffers:
-            self.digests += map(digest, buffers)
-            if run.gaps is None:
-                self._batch += buffers
-            else:
-                for gap, buffer in zip(run.gaps, buffers, strict=True):
-                    if gap:
-                        self._batch.append(_ZEROS[:gap])
-                    self._batch.append(buffer)
-            self._position = run.end
+    def put_parts(self, parts: Iterable[Part]) -> None:
+        """Write parts that follow one another, which are asked for as they are begun."""
+        if not self._parallel:
+            for part in parts:
+                if part.spans is None:
+                    self.digests += _write_copies(self.write, part.offset, part.buffers, part.nbytes)
+                else:
+                    copy = self._hold(part.buffers, part.nbytes, part.offset)
+                    self.digests += [digest(copy[span]) for span in part.spans]
+                self._rows += part.rows
+            return
         self.flush()
-
-    def seek(self, position: int) -> None:
-        """Go on behind arrays that are already written."""
-        self._begin = self._position = position
+        with closing(run_parallel(self._write_all, _grouped(parts), ahead=AHEAD)) as written:
+            for digests, nbytes, rows in written:
+                self.digests += digests
+                self.seek(self._position + nbytes)
+                self._report(nbytes, rows)
 
     def note(self, row: int) -> None:
         """Pass a row along that has no bytes of its own."""
         self._rows.append(row)
 
-    def put_pieces(
-        self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int, *, settle: bool = False
-    ) -> None:
-        """Write a row whose bytes (uint8) come in pieces.
+    def seek(self, position: int) -> None:
+        """Go on after arrays that are already written."""
+        self._begin = self._position = position
 
-        ``settle``: each is written before the next is asked for, because its memory may be used again.
-        """
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write bytes; small ones are held as a copy: a system call for each is a third of a small save."""
+        if len(buffer) < PIECE_BYTES:
+            self._hold([buffer], len(buffer), offset)
+            return
         self.flush(offset)
-        hasher = xxhash.xxh3_128()
-        at = 0
-        for piece in pieces:
-            for part in _cut(piece, at):
-                if len(part) == SEGMENT_BYTES:
-                    self.digests.append(digest(part))  # twice the speed of the incremental one
-                else:
-                    hasher.update(part.data)
-                    if (at + len(part)) % SEGMENT_BYTES == 0 or at + len(part) == nbytes:
-                        self.digests.append(hasher.digest())
-                        hasher.reset()
-                at += len(part)
-            last = [row] if at == nbytes else []
-            self.batches.write([piece], offset + at - len(piece), len(piece), last)
-            if settle:
-                self.batches.settle()
-        self._begin = self._position = offset + nbytes
+        self._sink.write(buffer, offset)
+        self.seek(offset + len(buffer))
+        self._report(len(buffer), [])
 
     def flush(self, until: int = 0) -> None:
-        """Hand over what was gathered, and zeros up to an offset."""
+        """Write what is held, and zeros up to an offset."""
         if until > self._position:
-            self._batch.append(bytes(until - self._position))
-            self._position = until
-        if self._batch or self._rows:
-            self.batches.write(self._batch, self._begin, self._position - self._begin, self._rows)
-            self._batch, self._rows = [], []
-        self._begin = self._position
+            self._hold([], 0, until)
+        held, self._held = self._held, None
+        rows, self._rows = self._rows, []
+        begin, self._begin = self._begin, self._position
+        if held is not None:
+            self._sink.write(held.view[: self._position - begin], begin)
+            _spare.append(held)
+        if held is not None or rows:
+            self._report(self._position - begin, rows)
+
+    def _hold(self, buffers: list[Any], nbytes: int, offset: int) -> memoryview:
+        """Copy small buffers, and return the copy; there are zeros between it and what was held before."""
+        if offset + nbytes > self._begin + PIECE_BYTES or offset < self._position:
+            self.flush()
+        if offset < self._position:
+            self.seek(offset)
+        if self._held is None:
+            self._held = _take()
+        start, end = self._position - self._begin, offset - self._begin
+        self._held.view[start:end] = bytes(end - start)
+        self._position = offset + nbytes
+        return self._held.copy(buffers, end)
+
+    def _write_all(self, parts: list[Part]) -> tuple[list[bytes], int, list[int]]:
+        """Write parts, and return digests, length and rows of all of them."""
+        digests: list[bytes] = []
+        for part in parts:
+            if part.spans is None:
+                digests += _write_copies(self._sink.write, part.offset, part.buffers, part.nbytes)
+            else:
+                memory = _take()
+                copy = memory.copy(part.buffers)
+                digests += [digest(copy[span]) for span in part.spans]
+                self._sink.write(copy, part.offset)
+                _spare.append(memory)
+        return digests, sum(part.nbytes for part in parts), [row for part in parts for row in part.rows]
+
+    def _report(self, nbytes: int, rows: list[int]) -> None:
+        self._sink.push_to(self._position)
+        self._done += nbytes
+        if rows and self._landed is not None:
+            self._landed(rows, self.digests)
+        if self._progress is not None:
+            self._progress(self._done, self._total or self._done)
 
 
 def write_plan(
-    plan: Plan, sink: Sink, progress: Progress | None = None, consumed: Consumed | None = None
+    plan: Plan, sink: Sink, progress: Progress | None = None, consumed: Landed | None = None
 ) -> Footer:
     """Write a whole archive, front to back, and return its footer.
 
@@ -280,37 +211,22 @@ def write_plan(
         Called with rows that are written; the plan lets go of each array as it is handed over.
     """
     total = plan.file_bytes
-    stream = ArrayStream()
-    landed = None if consumed is None else lambda rows: consumed(rows, stream.digests)
-    with Batches(
-        sink, threaded=total >= THREAD_FROM, total=total, progress=progress, landed=landed
-    ) as batches:
-        write_head(plan, batches)
-        stream.batches = batches
-        for run in plan.schema.runs:
-            buffers = [
-                stored_buffer(form, plan.sources[row], row, plan.name)
-                for row, form in zip(run.stored, run.forms, strict=True)
-            ]
-            if run.large:
-                nbytes = run.forms[0].nbytes
-                stream.put(run.rows[0], run.end - nbytes, buffers[0], nbytes)
-            else:
-                stream.put_run(run, buffers)
-            del buffers
-            if consumed is not None:
-                for row in run.rows:
-                    plan.sources[row] = None
-        stream.flush(plan.data_end)
-        if consumed is not None:
-            batches.settle()  # what arrived is known before the tail can fail
-        return write_tail(plan, stream.digests, batches)
+    stream = ArrayStream(
+        sink, parallel=total >= PARALLEL_FROM, total=total, progress=progress, landed=consumed
+    )
+    write_head(plan, stream)
+    stream.put_parts(_parts(plan, consume=consumed is not None))
+    if consumed is not None:
+        stream.flush()  # what arrived is known before the tail can fail
+    footer = write_tail(plan, stream)
+    stream.flush()
+    return footer
 
 
-def write_tail(plan: Plan, digests: list[bytes], batches: Batches) -> Footer:
+def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
     """Write metadata, index and footer of a plan whose arrays are written."""
     index = plan.index
-    index.digests[:] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
+    index.digests[:] = np.frombuffer(b"".join(stream.digests), np.uint8).reshape(-1, DIGEST_BYTES)
     parts = list(plan.metadata.parts)
     meta = xxhash.xxh3_128()
     for part in parts:
@@ -325,15 +241,17 @@ def write_tail(plan: Plan, digests: list[bytes], batches: Batches) -> Footer:
         meta_digest=meta.digest(),
         index_digest=digest(index.buffer),
     )
-    tail = [*parts, index.buffer, footer.pack()]
-    batches.write(tail, plan.data_end, plan.file_bytes - plan.data_end, [])
+    position = plan.data_end
+    for buffer in (*parts, index.buffer, footer.pack()):
+        stream.write(buffer, position)
+        position += len(buffer)
     return footer
 
 
-def write_head(plan: Plan, batches: Batches) -> None:
+def write_head(plan: Plan, stream: ArrayStream) -> None:
     """Write the superblock and its padding."""
     superblock = plan.metadata.superblock
-    batches.write([superblock + bytes(DATA_AT - len(superblock))], 0, DATA_AT, [])
+    stream.write(superblock + bytes(DATA_AT - len(superblock)), 0)
 
 
 def stored_buffer(form: Form, source: Source | None, row: int, name: Callable[[int], tuple[str, str]]) -> Any:
@@ -356,14 +274,99 @@ def stored_buffer(form: Form, source: Source | None, row: int, name: Callable[[i
     return _flat(source)
 
 
+def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
+    """Yield all arrays of a plan, in file order, and the zeros between them."""
+    for run in plan.schema.runs:
+        buffers = [
+            stored_buffer(form, plan.sources[row], row, plan.name)
+            for row, form in zip(run.stored, run.forms, strict=True)
+        ]
+        if consume:
+            for row in run.rows:
+                plan.sources[row] = None
+        if run.large:
+            yield from _segments(run.rows[0], run.begin, buffers[0])
+            if run.zeros is not None:
+                yield Part(run.end - len(run.zeros[0]), len(run.zeros[0]), [*run.zeros], [], [])
+        else:
+            if run.zeros is not None:
+                buffers = [part for pair in zip(buffers, run.zeros, strict=True) for part in pair]
+            yield Part(run.begin, run.end - run.begin, buffers, run.spans, run.rows)
+        del buffers  # or it would live on while the next array is read
+
+
+def _segments(row: int, offset: int, buffer: Any) -> Iterator[Part]:
+    """Yield the segments of an array."""
+    flat = _flat(buffer)
+    for start in range(0, len(flat), SEGMENT_BYTES):
+        segment = flat[start : start + SEGMENT_BYTES]
+        last = start + SEGMENT_BYTES >= len(flat)
+        yield Part(offset + start, len(segment), [segment], None, [row] if last else [])
+
+
+def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Yield parts by a few MiB: handing one to a thread costs as much as hashing a piece."""
+    group: list[Part] = []
+    for part in parts:
+        group.append(part)
+        if sum(part.nbytes for part in group) >= SEGMENT_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _write_copies(write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int) -> list[bytes]:
+    """Copy an array a piece at a time, hash and write the copies, and return the digests of its segments."""
+    memory = _take()
+    hasher = xxhash.xxh3_128()
+    digests = []
+    at = 0
+    for piece in pieces:
+        start = 0
+        while start < len(piece):
+            size = min(len(piece) - start, PIECE_BYTES - at % PIECE_BYTES)
+            memory.array[:size] = piece[start : start + size]
+            hasher.update(memory.view[:size])
+            write(memory.view[:size], offset + at)
+            start += size
+            at += size
+            if at % SEGMENT_BYTES == 0 or at == nbytes:
+                digests.append(hasher.digest())
+                hasher.reset()
+    _spare.append(memory)
+    return digests
+
+
+class _Memory:
+    """Private memory for a piece and the zeros beside it."""
+
+    __slots__ = ("array", "map", "view")
+
+    def __init__(self) -> None:
+        # private, or a forked child would share it
+        self.map = mmap.mmap(-1, PIECE_BYTES + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.view = memoryview(self.map)
+        self.array = np.frombuffer(self.map, np.uint8)
+
+    def copy(self, buffers: list[Any], at: int = 0) -> memoryview:
+        """Copy buffers one after the other, and return the copy."""
+        self.map.seek(at)
+        deque(map(self.map.write, buffers), 0)
+        return self.view[at : self.map.tell()]
+
+
+_spare: list[_Memory] = []
+"""Memory that nobody uses now, kept because page faults of new memory cost as much as copying into it."""
+
+
+def _take() -> _Memory:
+    """Return memory, for one thread, to be added to the spare when it is no longer used."""
+    try:
+        return _spare.pop()
+    except IndexError:
+        return _Memory()
+
+
 def _flat(source: Any) -> NDArray:
     return np.asarray(source).reshape(-1).view(np.uint8)
-
-
-def _cut(piece: NDArray, at: int) -> Iterator[NDArray]:
-    """Cut a piece that begins at byte ``at`` of its array where segments end."""
-    start = 0
-    while start < len(piece):
-        stop = min(len(piece), start + SEGMENT_BYTES - (at + start) % SEGMENT_BYTES)
-        yield piece[start:stop]
-        start = stop

@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
@@ -20,8 +19,6 @@ from archive.storage.local.slots import SLOTS, lock_file, lock_slot, remove_stal
 
 __all__ = ["AtomicFile", "sync_file", "sync_folder"]
 
-MAX_VECTORS = 1024
-"""Buffers in one system call (IOV_MAX on Linux)."""
 PUSH_BYTES = 64 << 20
 """Bytes of a pushed file that stay in the page cache at most."""
 PUSH_STEP_BYTES = 16 << 20
@@ -60,6 +57,8 @@ class AtomicFile:
     ------
     ExistsError, MissingError, StorageError
     """
+
+    any_order = True
 
     def __init__(
         self, path: str, *, overwrite: bool = True, durable: bool = True, push: bool = False
@@ -121,22 +120,22 @@ class AtomicFile:
         except OSError as error:
             raise self._failure("cannot cut the file to its length", error) from error
 
-    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
-        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
-        if len(buffers) > MAX_VECTORS:
-            buffers = [b"".join(buffers)]
-        while nbytes > 0:  # a count above what was asked for ends it too
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write a contiguous buffer at ``offset``; several threads may, each its own."""
+        view = memoryview(buffer).cast("B")
+        while len(view):
             try:
-                count = os.pwritev(self._fd, buffers, offset)
+                count = os.pwrite(self._fd, view, offset)
             except OSError as error:
                 raise self._failure("writing failed", error, offset) from error
             offset += count
-            nbytes -= count
-            if nbytes:
-                buffers = _skip(buffers, count)
+            view = view[count:]
+
+    def push_to(self, end: int) -> None:
+        """Take note that all bytes before ``end`` are written: those of a pushed file go to the disk now."""
         if self._push:
             try:
-                self._push_to(offset)
+                self._push_to(end)
             except OSError as error:
                 raise self._failure("syncing what was written failed", error) from error
 
@@ -279,16 +278,6 @@ def _mode(path: str) -> int:
         return os.lstat(path).st_mode
     except (OSError, ValueError):
         return 0
-
-
-def _skip(buffers: Sequence[Any], count: int) -> list[Any]:
-    """Return what is left of the buffers after a short write."""
-    for position, buffer in enumerate(buffers):
-        view = memoryview(buffer)
-        if count < view.nbytes:
-            return [view.cast("B")[count:], *buffers[position + 1 :]]
-        count -= view.nbytes
-    return []
 
 
 def sync_file(fd: int) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import Sequence
 from typing import Any
 
 from archive.storage.local.partial import PartialFile
@@ -60,6 +59,8 @@ class SpooledSink:
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
 
+    any_order = True
+
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
         self.path = store.url(path)
         self._store = store
@@ -82,9 +83,12 @@ class SpooledSink:
         """Cut what was reserved and not needed."""
         self._file.truncate(nbytes)
 
-    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
-        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on."""
-        self._file.write(buffers, offset, nbytes)
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write a contiguous buffer at ``offset``."""
+        self._file.write(buffer, offset)
+
+    def push_to(self, end: int) -> None:
+        """Leave the writing of the local file to the system: it is read again at once."""
 
     def publish(self) -> None:
         """Send the file, and make the object appear."""
@@ -135,8 +139,7 @@ def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool
     sink = RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
     try:
         for start in range(0, nbytes, PART_BYTES):
-            piece = mapped[start : start + PART_BYTES]
-            sink.write([piece], start, len(piece))
+            sink.write(mapped[start : start + PART_BYTES], start)
         sink.publish()
     finally:
         sink.discard()

@@ -7,7 +7,6 @@ import errno
 import os
 import threading
 import weakref
-from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -109,6 +108,8 @@ class RemoteSink:
         As `require_creatable` says.
     """
 
+    any_order = False
+
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, nbytes: int = 0) -> None:
         self.path = store.url(path)
         self._store = store
@@ -138,8 +139,8 @@ class RemoteSink:
     def truncate(self, nbytes: int) -> None:
         """Nothing was reserved."""
 
-    def write(self, buffers: Sequence[Any], offset: int, nbytes: int) -> None:
-        """Write contiguous buffers, ``nbytes`` in all, one after the other from ``offset`` on.
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write a contiguous buffer at ``offset``; it is copied, and parts are sent from the copy.
 
         Raises
         ------
@@ -147,9 +148,9 @@ class RemoteSink:
             A part could not be sent; or a write that is neither the next nor the head.
         """
         # frombuffer and not a cast of the memoryview: that knows neither byte orders nor complex numbers
-        arrays = [np.frombuffer(buffer, np.uint8) for buffer in buffers if memoryview(buffer).nbytes]
-        if not offset and 0 < self._head == nbytes:
-            self._fill_head(np.concatenate(arrays))
+        array = np.frombuffer(buffer, np.uint8)
+        if not offset and 0 < self._head == len(array):
+            self._fill_head(array)
             return
         if offset and not self._position and offset <= len(self._buffer):
             self._head = self._position = self._filled = offset
@@ -160,9 +161,11 @@ class RemoteSink:
                 offset=offset,
                 errno=errno.ESPIPE,
             )
-        for array in arrays:
-            self._append(array)
-        self._position += nbytes
+        self._append(array)
+        self._position += len(array)
+
+    def push_to(self, end: int) -> None:
+        """Nothing to push: parts are sent when they are full."""
 
     def publish(self) -> None:
         """Make the object appear; after an error `discard` it."""
