@@ -1,7 +1,7 @@
 """What a stored array looks like: its row in the index and its dataset in the HDF5 tree.
 
-Arrays of one dtype, shape and order share one form, so that 20,000 arrays cost a dictionary look-up
-each; everything dear is done once a form.
+Arrays of one dtype, shape and order share one storage spec, so that 20,000 arrays cost a dictionary
+look-up each; everything dear is done once a storage spec.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from archive.hdf5.datatypes import BFLOAT16, UINT8, encode_datatype, utf8_fixed
 
 __all__ = [
     "NUMPY_STYPE",
-    "Form",
-    "data_form",
-    "elements_form",
-    "plain_form",
-    "stored_form",
-    "stored_value_form",
-    "text_form",
+    "StorageSpec",
+    "data_spec",
+    "elements_spec",
+    "plain_spec",
+    "stored_spec",
+    "stored_value_spec",
+    "text_spec",
 ]
 
 DType = np.dtype[Any]
@@ -46,7 +46,7 @@ NUMPY_STYPE = "numpy.ndarray"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
+class StorageSpec:
     """Everything about a stored array but its bytes, its name and its place."""
 
     type: ArrayType
@@ -68,10 +68,10 @@ class Form:
         return -(-self.nbytes // SEGMENT_BYTES)
 
 
-def elements_form(
+def elements_spec(
     dtype: DType, shape: Shape, fortran: bool, *, name: str | None = None, header: bytes = b""
-) -> Form:
-    """Return the form of an array whose elements are stored as they are, in C order.
+) -> StorageSpec:
+    """Return the storage spec of an array whose elements are stored as they are, in C order.
 
     Parameters
     ----------
@@ -89,18 +89,18 @@ def elements_form(
     ValueRangeError
         More axes or bytes than the format allows.
     """
-    # str(dtype) takes 2 us, a third of all that a small array costs: only once a form. Structured types
-    # can be equal and yet spelled differently (aligned or not), so that the spelling is part of the form.
+    # str(dtype) takes 2 us, a third of all that a small array costs: only once a storage spec. Equal
+    # structured types can be spelled differently (aligned or not): the spelling is part of the cache key.
     if name is None and dtype.names is not None:
         name = dtype_name(dtype)
-    return plain_form(dtype, shape, fortran, name, header)
+    return plain_spec(dtype, shape, fortran, name, header)
 
 
 @functools.lru_cache(maxsize=8192)
-def plain_form(
+def plain_spec(
     dtype: DType, shape: Shape, fortran: bool, name: str | None = None, header: bytes = b""
-) -> Form:
-    """Return what `elements_form` does, of a type that is not structured or with its name given."""
+) -> StorageSpec:
+    """Return what `elements_spec` does, of a type that is not structured or with its name given."""
     if dtype.hasobject:
         raise UnsupportedDtypeError(
             f"dtype {dtype} holds Python objects, which are never stored",
@@ -116,25 +116,25 @@ def plain_form(
             f"dtype {description[:80]} cannot be restored from its name", remedy="view it as a plain dtype"
         )
     kind = ArrayType(name, NUMPY_STYPE, description, MODE_ELEMENTS, dtype.itemsize, header)
-    return Form(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
+    return StorageSpec(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
 
 
 @functools.lru_cache(maxsize=8192)
-def text_form(
+def text_spec(
     dtype: DType, shape: Shape, fortran: bool, width: int, *, name: str | None = None, header: bytes = b""
-) -> Form:
-    """Return the form of a ``U`` array stored as UTF-8 of ``width`` bytes an element."""
+) -> StorageSpec:
+    """Return the storage spec of a ``U`` array stored as UTF-8 of ``width`` bytes an element."""
     nbytes = _checked_nbytes(shape, width)
     datatype, dims = (utf8_fixed(width), shape) if len(shape) <= HDF5_MAX_RANK else (UINT8, (nbytes,))
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     kind = ArrayType(name, NUMPY_STYPE, describe_dtype(dtype), MODE_TEXT, width, header)
-    return Form(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
+    return StorageSpec(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
 
 
 @functools.lru_cache(maxsize=8192)
-def data_form(name: str, stype: str, shape: Shape, nbytes: int) -> Form:
-    """Return the form of an array whose ``data`` is stored as it is.
+def data_spec(name: str, stype: str, shape: Shape, nbytes: int) -> StorageSpec:
+    """Return the storage spec of an array whose ``data`` is stored as it is.
 
     Its dataset is typed where the bytes are exactly the C-order elements of a dtype and shape that
     HDF5 tools can show, else plain bytes.
@@ -149,16 +149,16 @@ def data_form(name: str, stype: str, shape: Shape, nbytes: int) -> Form:
         dtype = None
     if dtype is not None and dtype.itemsize and math.prod(shape) * dtype.itemsize == nbytes:
         datatype, dims = _display(dtype, shape, nbytes)
-    return Form(ArrayType(name, stype, "", MODE_DATA, 1), shape, 0, nbytes, datatype, dims)
+    return StorageSpec(ArrayType(name, stype, "", MODE_DATA, 1), shape, 0, nbytes, datatype, dims)
 
 
-def stored_value_form(type_name: str, elements: NDArray) -> Form:
-    """Return the form of a metric or config that is too large for an attribute."""
+def stored_value_spec(type_name: str, elements: NDArray) -> StorageSpec:
+    """Return the storage spec of a metric or config that is too large for an attribute."""
     datatype, dims = encode_datatype(elements.dtype), elements.shape
     if type_name == "str" and elements.size and not (elements == 0).any():
         datatype, dims = utf8_fixed(elements.size), ()
     kind = ArrayType(type_name, "", describe_dtype(elements.dtype), MODE_DATA, 1)
-    return Form(kind, elements.shape, 0, elements.nbytes, datatype, dims)
+    return StorageSpec(kind, elements.shape, 0, elements.nbytes, datatype, dims)
 
 
 def _require_utf8(*texts: str) -> None:
@@ -169,14 +169,14 @@ def _require_utf8(*texts: str) -> None:
             raise ValueRangeError("dtype or stype holds a lone surrogate, which no UTF-8 spells") from error
 
 
-def stored_form(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> Form:
-    """Return the form of an array that is already stored, from its row in an index or journal."""
+def stored_spec(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> StorageSpec:
+    """Return the storage spec of an array that is already stored, from its row in an index or journal."""
     if kind.mode == MODE_DATA:
-        return data_form(kind.dtype, kind.stype, shape, nbytes)
+        return data_spec(kind.dtype, kind.stype, shape, nbytes)
     dtype, fortran = parse_description(kind.description), bool(flags & FLAG_FORTRAN)
     if kind.mode == MODE_TEXT:
-        return text_form(dtype, shape, fortran, kind.itemsize, name=kind.dtype, header=kind.npy_header)
-    return elements_form(dtype, shape, fortran, name=kind.dtype, header=kind.npy_header)
+        return text_spec(dtype, shape, fortran, kind.itemsize, name=kind.dtype, header=kind.npy_header)
+    return elements_spec(dtype, shape, fortran, name=kind.dtype, header=kind.npy_header)
 
 
 def _checked_nbytes(shape: Shape, itemsize: int) -> int:

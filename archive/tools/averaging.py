@@ -162,7 +162,7 @@ def _add_mean(
     kind = stored[0].type
     dtype = parse_description(kind.description) if kind.mode == MODE_ELEMENTS else None
     if dtype is not None and _is_number(dtype) and all(payload.type == kind for payload in stored):
-        writer.add_stored(*name, stored[0].form, _pieces(stored, weights, dtype, name))
+        writer.add_stored(*name, stored[0].spec, _pieces(stored, weights, dtype, name))
         return
     data = arrays[0].data
     if any(array.data != data for array in arrays[1:]):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.foreign.dataset import array_form, parse_stored
+from archive.engine.foreign.dataset import array_spec, parse_stored
 from archive.errors import (
     ClosedError,
     DamagedError,
@@ -291,9 +291,9 @@ def test_text_beyond_the_axes_of_hdf5(texts: list[str], mode: str, order: str) -
     shape = [1] * 33 + [2]
     attributes = {"stype": "numpy.ndarray", "dtype": dtype.str, "shape": shape}
     entry = ["uint8", "elements", 1, [stored.nbytes], False, 0, stored.nbytes, attributes]
-    form = array_form(parse_stored("/w", entry, 1000, 0), True, lambda _: stored.view("u1"))
-    assert form.type.mode == (MODE_TEXT if mode == "text" else MODE_ELEMENTS)
-    assert form.shape == tuple(shape)
+    spec = array_spec(parse_stored("/w", entry, 1000, 0), True, lambda _: stored.view("u1"))
+    assert spec.type.mode == (MODE_TEXT if mode == "text" else MODE_ELEMENTS)
+    assert spec.shape == tuple(shape)
 
 
 def test_attributes_that_contradict_their_bytes_are_refused(edited: Path) -> None:

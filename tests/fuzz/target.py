@@ -121,7 +121,7 @@ def read_everything(path: str, variant: int) -> None:
 
 def _use(array: archive.Array) -> None:
     repr(array)
-    _ = array.nbytes, array.payload.digest, array.payload.form  # type: ignore[attr-defined]
+    _ = array.nbytes, array.payload.digest, array.payload.spec  # type: ignore[attr-defined]
     data = array.data
     assert len(data) == array.payload.data_nbytes
     if array.stype != "numpy.ndarray":

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import ML_DTYPES, parse_dtype
-from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, text_form
+from archive.engine.storagespec import NUMPY_STYPE, StorageSpec, data_spec, elements_spec, text_spec
 from archive.errors import ArchiveError, HostileFileError
 from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
 from archive.format.elements import ArrayType, describe_dtype
 from archive.format.values import STORED_AS
 
-__all__ = ["Stored", "array_form", "parse_stored", "value_type"]
+__all__ = ["Stored", "array_spec", "parse_stored", "value_type"]
 
 
 _BY_TYPE = "delete its attributes stype, dtype and shape to have it read by its HDF5 type"
@@ -70,8 +70,8 @@ def parse_stored(path: str, entry: list[Any], file_bytes: int, spool_bytes: int)
     return Stored(path, dtype, mode, itemsize, tuple(shape), bool(spooled), offset, nbytes, attributes)
 
 
-def array_form(stored: Stored, ours: bool, read: Any) -> Form:
-    """Return the form of the array that a dataset is.
+def array_spec(stored: Stored, ours: bool, read: Any) -> StorageSpec:
+    """Return the storage spec of the array that a dataset is.
 
     Parameters
     ----------
@@ -88,20 +88,20 @@ def array_form(stored: Stored, ours: bool, read: Any) -> Form:
     """
     try:
         if ours and isinstance(stored.attributes.get("dtype"), str) and stored.attributes.get("stype"):
-            form = _form_by_attributes(stored, read)
+            spec = _spec_by_attributes(stored, read)
         else:
-            form = _form_by_type(stored)
+            spec = _spec_by_type(stored)
     except (ArchiveError, TypeError, ValueError) as error:
         raise HostileFileError(
             f"no array that an archive holds: {error}", key=stored.path, remedy=_BY_TYPE
         ) from error
-    if form.nbytes != stored.nbytes:
+    if spec.nbytes != stored.nbytes:
         raise HostileFileError(
-            f"its attributes describe {form.nbytes} bytes, it has {stored.nbytes}",
+            f"its attributes describe {spec.nbytes} bytes, it has {stored.nbytes}",
             key=stored.path,
             remedy=_BY_TYPE,
         )
-    return form
+    return spec
 
 
 def value_type(stored: Stored) -> ArrayType | None:
@@ -116,19 +116,19 @@ def value_type(stored: Stored) -> ArrayType | None:
     return ArrayType(name, "", description, MODE_DATA, 1)
 
 
-def _form_by_type(stored: Stored) -> Form:
-    """Return the form of a dataset by its HDF5 type."""
+def _spec_by_type(stored: Stored) -> StorageSpec:
+    """Return the storage spec of a dataset by its HDF5 type."""
     dtype, named = parse_dtype(stored.dtype), stored.attributes.get("dtype")
     if stored.mode == "text":
-        return text_form(dtype, stored.shape, False, stored.itemsize)
+        return text_spec(dtype, stored.shape, False, stored.itemsize)
     if dtype.kind == "V" and dtype.names is None and isinstance(named, str) and named in ML_DTYPES:
         # Keras writes bfloat16 as untagged bytes and its name beside them
         dtype = parse_dtype(named)
-    return elements_form(dtype, stored.shape, False)
+    return elements_spec(dtype, stored.shape, False)
 
 
-def _form_by_attributes(stored: Stored, read: Any) -> Form:
-    """Return the form that an archive's own attributes describe."""
+def _spec_by_attributes(stored: Stored, read: Any) -> StorageSpec:
+    """Return the storage spec that an archive's own attributes describe."""
     attributes = stored.attributes
     name, stype, shape = (
         attributes["dtype"],
@@ -140,7 +140,7 @@ def _form_by_attributes(stored: Stored, read: Any) -> Form:
     if any(type(axis) is not int or axis < 0 for axis in shape):
         raise ValueError("its shape is none")
     if attributes.get("encoding") == "data":
-        return data_form(name, stype, shape, stored.nbytes)
+        return data_spec(name, stype, shape, stored.nbytes)
     if stype != NUMPY_STYPE:
         raise ValueError(f"elements of stype {stype[:80]!r}")
     dtype = parse_dtype(name)
@@ -150,8 +150,8 @@ def _form_by_attributes(stored: Stored, read: Any) -> Form:
         items = math.prod(shape)
         width = stored.nbytes // items if items else 0
         if stored.mode == "text" or _is_text(stored, dtype, width, read):
-            return text_form(dtype, shape, fortran, width, name=name, header=header)
-    return elements_form(dtype, shape, fortran, name=name, header=header)
+            return text_spec(dtype, shape, fortran, width, name=name, header=header)
+    return elements_spec(dtype, shape, fortran, name=name, header=header)
 
 
 def _is_text(stored: Stored, dtype: np.dtype[Any], width: int, read: Any) -> bool:

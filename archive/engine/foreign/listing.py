@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.foreign.dataset import Stored, array_form, parse_stored, value_type
+from archive.engine.foreign.dataset import Stored, array_spec, parse_stored, value_type
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError
 from archive.format.constants import (
     FORMAT_NAME,
@@ -243,8 +243,8 @@ def _add_dataset(
     elif stored.mode == "null":
         return False
     else:
-        form = array_form(stored, ours, read)
-        row = _Row(stored, form.type, form.shape, form.flags)
+        spec = array_spec(stored, ours, read)
+        row = _Row(stored, spec.type, spec.shape, spec.flags)
     rows = records.setdefault(RecordName(kind or KIND_ARRAYS, record), _Record()).rows
     if key in rows:
         raise HostileFileError(

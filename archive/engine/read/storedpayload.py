@@ -21,7 +21,7 @@ from archive.format.elements import (
 from archive.records.payload import BytesPayload
 
 if TYPE_CHECKING:
-    from archive.engine.storagespec import Form
+    from archive.engine.storagespec import StorageSpec
 
 __all__ = ["StoredPayload", "elements_of"]
 
@@ -64,13 +64,13 @@ class StoredPayload:
         return self.nbytes if self.type.mode == MODE_DATA else len(self._header()) + self.nbytes
 
     @property
-    def form(self) -> Form:
-        """The form under which another archive stores it again."""
-        from archive.engine.storagespec import stored_form  # HDF5's datatypes, only needed to save it again
+    def spec(self) -> StorageSpec:
+        """The storage spec under which another archive stores it again."""
+        from archive.engine.storagespec import stored_spec  # HDF5's datatypes, only needed to save it again
 
         index = self._reader.index
         nbytes, flags = int(index.stored_nbytes[self._row]), int(index.flags[self._row])
-        return stored_form(self.type, self.shape, flags, nbytes)
+        return stored_spec(self.type, self.shape, flags, nbytes)
 
     @property
     def identity(self) -> object:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from archive.engine.storagespec import Form, stored_form
+from archive.engine.storagespec import StorageSpec, stored_spec
 from archive.engine.write.attributes import encode_inline
 from archive.engine.write.schema import Rows
 from archive.errors import DamagedError
@@ -70,7 +70,7 @@ class Consumption:
         self._append([self._entry(row, digests) for row in rows])
         for row in rows:
             self._take(row)
-            self._since_collection += self._rows.forms[self._rows.form[row]].nbytes
+            self._since_collection += self._rows.specs[self._rows.spec[row]].nbytes
             # Counted by array: the arrays of one batch may have several times the threshold.
             if self._since_collection > self._gc_threshold:
                 gc.collect()
@@ -78,7 +78,7 @@ class Consumption:
 
     def _entry(self, row: int, digests: list[bytes]) -> dict[str, Any]:
         rows = self._rows
-        form, kind = rows.forms[rows.form[row]], rows.forms[rows.form[row]].type
+        spec, kind = rows.specs[rows.spec[row]], rows.specs[rows.spec[row]].type
         entry: dict[str, Any] = {
             "record": self._names[rows.record[row]].name,
             "key": rows.keys[row],
@@ -88,13 +88,13 @@ class Consumption:
             "mode": kind.mode,
             "itemsize": kind.itemsize,
             "npy_header": kind.npy_header.hex(),
-            "shape": list(form.shape),
-            "flags": form.flags,
-            "nbytes": form.nbytes,
+            "shape": list(spec.shape),
+            "flags": spec.flags,
+            "nbytes": spec.nbytes,
         }
         if rows.alias[row] != NO_ALIAS:
             return entry | {"alias_of": rows.alias[row]}
-        count = form.segments
+        count = spec.segments
         found = digests[self._segments : self._segments + count]
         self._segments += count
         return entry | {"digests": b"".join(found).hex()}
@@ -106,7 +106,7 @@ class Consumption:
 class JournalEntry:
     """One array that arrived in a partial file."""
 
-    __slots__ = ("alias_of", "digests", "form", "key", "record")
+    __slots__ = ("alias_of", "digests", "key", "record", "spec")
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         kind = ArrayType(
@@ -119,7 +119,7 @@ class JournalEntry:
         )
         self.record: str = fields["record"]
         self.key: str = fields["key"]
-        self.form: Form = stored_form(kind, tuple(fields["shape"]), fields["flags"], fields["nbytes"])
+        self.spec: StorageSpec = stored_spec(kind, tuple(fields["shape"]), fields["flags"], fields["nbytes"])
         self.alias_of: int = fields.get("alias_of", NO_ALIAS)
         found = bytes.fromhex(fields.get("digests", ""))
         self.digests = [found[at : at + DIGEST_BYTES] for at in range(0, len(found), DIGEST_BYTES)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from archive.dtypes import NDArray, parse_dtype
 from archive.engine.report import SaveReport
-from archive.engine.storagespec import Form, elements_form
+from archive.engine.storagespec import StorageSpec, elements_spec
 from archive.engine.write.inputs import plain_array, source_of
 from archive.engine.write.plan import timestamp
 from archive.engine.write.saving import report_of
@@ -110,10 +110,10 @@ class ArchiveWriter:
         if (shape is None) != (dtype is None):
             raise TypeError("pieces need both shape= and dtype=; a whole array needs neither")
         if shape is None or dtype is None:
-            form, source, _ = source_of(array)
+            spec, source, _ = source_of(array)
             self._stream.require_new(record, key)
             self._broken = True
-            self._stream.add(record, key, form, source)
+            self._stream.add(record, key, spec, source)
         else:
             kind = parse_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)
             if kind.kind == "U":
@@ -121,10 +121,10 @@ class ArchiveWriter:
             axes = tuple(operator.index(axis) for axis in shape)
             if any(axis < 0 for axis in axes):
                 raise ValueError(f"{record}/{key}: a shape has no negative axis: {axes}")
-            form = elements_form(kind, axes, False)
+            spec = elements_spec(kind, axes, False)
             self._stream.require_new(record, key)
             self._broken = True
-            self._stream.add_pieces(record, key, form, _pieces(array, kind, form, f"{record}/{key}"))
+            self._stream.add_pieces(record, key, spec, _pieces(array, kind, spec, f"{record}/{key}"))
         self._broken = False
 
     @property
@@ -136,12 +136,12 @@ class ArchiveWriter:
             )
         return self._report
 
-    def add_stored(self, record: str, key: str, form: Form, pieces: Iterable[NDArray]) -> None:
-        """Write an array of a known form whose stored bytes (uint8) come in pieces."""
+    def add_stored(self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray]) -> None:
+        """Write an array of a known storage spec whose stored bytes (uint8) come in pieces."""
         self._require_usable()
         self._stream.require_new(record, key)
         self._broken = True
-        self._stream.add_pieces(record, key, form, pieces)
+        self._stream.add_pieces(record, key, spec, pieces)
         self._broken = False
 
     def __enter__(self) -> ArchiveWriter:
@@ -173,22 +173,22 @@ class ArchiveWriter:
             )
 
 
-def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], form: Form, name: str) -> Iterator[NDArray]:
+def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], spec: StorageSpec, name: str) -> Iterator[NDArray]:
     """Yield the bytes of pieces along axis 0, checked against the whole."""
-    if not form.shape:
+    if not spec.shape:
         raise ValueError(f"{name}: a 0-d array does not come in pieces")
     rows = 0
     for chunk in chunks:
         piece = plain_array(chunk) if isinstance(chunk, np.ndarray) else np.asarray(chunk)
-        if piece.dtype != dtype or piece.shape[1:] != form.shape[1:] or not piece.ndim:
+        if piece.dtype != dtype or piece.shape[1:] != spec.shape[1:] or not piece.ndim:
             raise ValueError(
                 f"{name}: a piece of dtype {piece.dtype} and shape {piece.shape} does not fit "
-                f"{dtype} and {form.shape}"
+                f"{dtype} and {spec.shape}"
             )
         rows += len(piece)
-        if rows > form.shape[0]:
-            raise ValueError(f"{name}: the pieces have more than {form.shape[0]} rows")
+        if rows > spec.shape[0]:
+            raise ValueError(f"{name}: the pieces have more than {spec.shape[0]} rows")
         if piece.nbytes:
             yield np.ascontiguousarray(opaque_view(piece)).reshape(-1).view(np.uint8)
-    if rows != form.shape[0]:
-        raise ValueError(f"{name}: the pieces have {rows} rows of {form.shape[0]}")
+    if rows != spec.shape[0]:
+        raise ValueError(f"{name}: the pieces have {rows} rows of {spec.shape[0]}")

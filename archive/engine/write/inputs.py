@@ -1,4 +1,4 @@
-"""What callers hand to `save`, brought to one form: records of (key, form, source).
+"""What callers hand to `save` as one kind of list: records of (key, spec, source).
 
 Foreign objects (torch tensors, Flower's records) are recognised by what they are, through
 ``sys.modules``; nothing is imported for them.
@@ -16,7 +16,14 @@ import numpy as np
 
 from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, npy_header, parse_dtype, split_npy
 from archive.engine.read.storedpayload import StoredPayload
-from archive.engine.storagespec import NUMPY_STYPE, Form, data_form, elements_form, plain_form, text_form
+from archive.engine.storagespec import (
+    NUMPY_STYPE,
+    StorageSpec,
+    data_spec,
+    elements_spec,
+    plain_spec,
+    text_spec,
+)
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
 from archive.format.elements import NUMPY_MAX_RANK, text_width
@@ -33,7 +40,7 @@ from archive.records import (
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
 
-__all__ = ["Inputs", "RecordInput", "gather", "ndarray_forms", "plain_array", "source_of"]
+__all__ = ["Inputs", "RecordInput", "gather", "ndarray_specs", "plain_array", "source_of"]
 
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload
@@ -129,8 +136,8 @@ def _inputs(records: Any, name: str) -> Inputs:
     return Inputs("recordset", [arrays])
 
 
-def source_of(array: Any) -> tuple[Form, Source, object]:
-    """Return the form of an array-like, where its bytes come from, and its identity.
+def source_of(array: Any) -> tuple[StorageSpec, Source, object]:
+    """Return the storage spec of an array-like, where its bytes come from, and its identity.
 
     Parameters
     ----------
@@ -138,7 +145,7 @@ def source_of(array: Any) -> tuple[Form, Source, object]:
 
     Returns
     -------
-    form : Form
+    spec : StorageSpec
     source : ndarray or StoredPayload
     identity
         Equal for two arrays that are the same memory, None where that cannot be told.
@@ -152,9 +159,9 @@ def source_of(array: Any) -> tuple[Form, Source, object]:
     """
     if isinstance(array, np.ndarray):
         plain = array if type(array) is np.ndarray else plain_array(array)
-        form, source = _ndarray(plain, None, b"")
+        spec, source = _ndarray(plain, None, b"")
         # id() of what the plan keeps alive: that of anything else may be used again
-        return form, source, id(array) if source is array else None
+        return spec, source, id(array) if source is array else None
     if isinstance(array, Array):
         return _array(array)
     if is_tensor(array):
@@ -162,10 +169,10 @@ def source_of(array: Any) -> tuple[Form, Source, object]:
             elements, _ = tensor_to_elements(array)
         except RuntimeError as error:  # torch's word for a tensor without memory
             raise TypeError(str(error)) from error
-        form, source = _ndarray(elements, None, b"")
+        spec, source = _ndarray(elements, None, b"")
         # The address of the elements and not of the tensor: x and x.conj() share a data_ptr, and a tensor
         # that an iterable makes on the way is freed, and its address used again, before the next one comes.
-        return form, source, (elements.__array_interface__["data"][0], elements.strides)
+        return spec, source, (elements.__array_interface__["data"][0], elements.strides)
     if all(hasattr(array, name) for name in ("dtype", "shape", "stype", "data")):
         data = array.data
         if not isinstance(data, bytes):  # Flower checks no assignment: any buffer may be there, of any items
@@ -177,22 +184,22 @@ def source_of(array: Any) -> tuple[Form, Source, object]:
     raise TypeError(f"an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}")
 
 
-def ndarray_forms(arrays: list[Any]) -> list[Form] | None:
-    """Return the forms of arrays that are all plain ndarrays of plain types; None of any others."""
+def ndarray_specs(arrays: list[Any]) -> list[StorageSpec] | None:
+    """Return the storage specs of arrays that are all plain ndarrays of plain types; None of any others."""
     if set(map(type, arrays)) != {np.ndarray}:
         return None
-    known: dict[object, Form] = {}
-    forms = []
+    known: dict[object, StorageSpec] = {}
+    specs = []
     for array in arrays:
         flags = array.flags
         key = array.dtype, array.shape, flags.f_contiguous and not flags.c_contiguous
-        form = known.get(key)
-        if form is None:
+        spec = known.get(key)
+        if spec is None:
             if array.dtype.kind not in _PLAIN_KINDS:
                 return None  # how text and structured types are stored hangs on more than that
-            form = known[key] = plain_form(*key)
-        forms.append(form)
-    return forms
+            spec = known[key] = plain_spec(*key)
+        specs.append(spec)
+    return specs
 
 
 def _record(name: str, record: Any) -> RecordInput:
@@ -253,7 +260,7 @@ def _value_records(kind: int, extra: Mapping[str, Any] | None) -> list[RecordInp
     return [RecordInput(kind, KINDS[kind], values=extra)]
 
 
-def _ndarray(array: NDArray, name: str | None, header: bytes) -> tuple[Form, Source]:
+def _ndarray(array: NDArray, name: str | None, header: bytes) -> tuple[StorageSpec, Source]:
     if array.dtype.type is np.record:
         array = array.view(np.dtype((np.void, array.dtype)))
     dtype, shape = array.dtype, array.shape
@@ -262,14 +269,14 @@ def _ndarray(array: NDArray, name: str | None, header: bytes) -> tuple[Form, Sou
     if dtype.kind == "U":
         width = text_width(array)
         if width is not None:
-            return text_form(dtype, shape, fortran, width, name=name, header=header), array
-    return elements_form(dtype, shape, fortran, name=name, header=header), array
+            return text_spec(dtype, shape, fortran, width, name=name, header=header), array
+    return elements_spec(dtype, shape, fortran, name=name, header=header), array
 
 
-def _array(array: Array) -> tuple[Form, Source, object]:
+def _array(array: Array) -> tuple[StorageSpec, Source, object]:
     payload = array.payload
     if isinstance(payload, StoredPayload):
-        return payload.form, payload, payload.identity
+        return payload.spec, payload, payload.identity
     if isinstance(payload, NdarrayPayload) and array.stype == NUMPY_STYPE:
         elements = payload.array
         name = array.dtype if array.dtype != str(elements.dtype) else None
@@ -286,18 +293,22 @@ def plain_array(array: NDArray) -> NDArray:
     return np.asarray(array)
 
 
-def _bytes(name: str, shape: tuple[int, ...], stype: str, data: bytes | memoryview) -> tuple[Form, Source]:
-    """Return the form of serialised data: as elements where it is exactly one .npy of dtype and shape."""
+def _bytes(
+    name: str, shape: tuple[int, ...], stype: str, data: bytes | memoryview
+) -> tuple[StorageSpec, Source]:
+    """Return the storage spec of serialised data: elements where it is one .npy of dtype and shape."""
     if min(shape, default=0) < 0:
         raise ValueRangeError(f"shape {tuple(shape)} has an axis of negative length")
     if stype == NUMPY_STYPE:
         found = _npy_elements(name, shape, data)
         if found is not None:
             return found
-    return data_form(name, stype, shape, len(data)), np.frombuffer(data, np.uint8)
+    return data_spec(name, stype, shape, len(data)), np.frombuffer(data, np.uint8)
 
 
-def _npy_elements(name: str, shape: tuple[int, ...], data: bytes | memoryview) -> tuple[Form, Source] | None:
+def _npy_elements(
+    name: str, shape: tuple[int, ...], data: bytes | memoryview
+) -> tuple[StorageSpec, Source] | None:
     try:
         layout = split_npy(data)
         dtype = parse_dtype(name)

@@ -1,4 +1,4 @@
-"""Every address before the first byte: names, forms and places of a whole archive.
+"""Every address before the first byte: names, specs and places of a whole archive.
 
 Nothing is read or written here. Planning 20,000 arrays takes about as long as hashing them.
 """
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.storagespec import Form, stored_value_form
+from archive.engine.storagespec import StorageSpec, stored_value_spec
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_inline, encode_values
-from archive.engine.write.inputs import Inputs, RecordInput, Source, ndarray_forms, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, Source, ndarray_specs, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
 from archive.errors import ArchiveError
@@ -56,12 +56,12 @@ class Plan:
     @property
     def array_bytes(self) -> int:
         """Bytes of array data, tied arrays counted once."""
-        return int(self.nbytes[self.schema.form_of[self.schema.rows]].sum())
+        return int(self.nbytes[self.schema.spec_of[self.schema.rows]].sum())
 
     @property
     def nbytes(self) -> NDArray:
-        """Stored bytes of each form."""
-        return np.array([form.nbytes for form in self.schema.forms], np.int64)
+        """Stored bytes of each storage spec."""
+        return np.array([spec.nbytes for spec in self.schema.specs], np.int64)
 
     @property
     def sources(self) -> list[Source | None]:
@@ -83,9 +83,9 @@ class Plan:
         """Length of the file."""
         return self.index_at + len(self.index) + FOOTER_BYTES
 
-    def form(self, row: int) -> Form:
-        """Return the form of a row."""
-        return self.schema.forms[int(self.schema.form_of[row])]
+    def spec(self, row: int) -> StorageSpec:
+        """Return the storage spec of a row."""
+        return self.schema.specs[int(self.schema.spec_of[row])]
 
     def name(self, row: int) -> tuple[str, str]:
         """Return record and key of a row, for errors."""
@@ -143,8 +143,8 @@ def add_values(
         for value in values[number]:
             inline = value.inline
             if value.stored is not None:
-                form = stored_value_form(value.type_name, value.stored)
-                row = rows.append(number, value.key, form, value.stored, None)
+                spec = stored_value_spec(value.type_name, value.stored)
+                row = rows.append(number, value.key, spec, value.stored, None)
                 inline = [value.type_name, {"row": row}]
             entries.append([value.key, inline])
         listed.append([number, entries])
@@ -179,13 +179,13 @@ def timestamp(created: datetime.datetime | str | None) -> str:
 def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
     entries = list(record.arrays)
     keys, arrays = [key for key, _ in entries], [array for _, array in entries]
-    forms = ndarray_forms(arrays)
+    specs = ndarray_specs(arrays)
     # a call an array is most of what 20,000 of them cost: 22 ms, 9 this way
     if (
-        forms is not None
+        specs is not None
         and set(map(type, keys)) == {str}
         and len(set(keys)) == len(keys)
-        and rows.extend(number, keys, forms, arrays)
+        and rows.extend(number, keys, specs, arrays)
     ):
         rows.given += map(id, arrays)
         return
@@ -197,13 +197,13 @@ def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
             raise ValueError(f"record {record.name!r}: two arrays with the key {key!r}")
         seen.add(key)
         try:
-            form, source, identity = source_of(array)
+            spec, source, identity = source_of(array)
         except ArchiveError as error:
             error.key = f"{record.name}/{key}"
             raise
         except TypeError as error:
             raise TypeError(f"{record.name}/{key}: {error}") from error
-        rows.append(number, key, form, source, identity)
+        rows.append(number, key, spec, source, identity)
         rows.given.append(id(array))
 
 

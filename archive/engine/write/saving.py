@@ -145,9 +145,9 @@ def _add_all(stream: ArchiveStream, record: RecordInput) -> None:
         pair = next(arrays, None)
         if pair is None:
             return
-        form, source, _ = source_of(pair[1])
+        spec, source, _ = source_of(pair[1])
         stream.require_new(record.name, pair[0])
-        stream.add(record.name, pair[0], form, source)
+        stream.add(record.name, pair[0], spec, source)
         # nothing may hold the array while the caller makes the next: two of the largest would be alive
         del pair, source
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.storagespec import Form
+from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
 from archive.engine.write.tree import KEPT_BYTES, encode_arrays
 from archive.errors import ValueRangeError
@@ -43,55 +43,57 @@ class Rows:
     """Its key."""
     record: list[int] = field(default_factory=list)
     """Number of its record."""
-    form: list[int] = field(default_factory=list)
-    """Its form, as an index into ``forms``."""
+    spec: list[int] = field(default_factory=list)
+    """Its storage spec, as an index into ``specs``."""
     sources: list[Source | None] = field(default_factory=list)
     """Where its bytes come from."""
     alias: list[int] = field(default_factory=list)
     """Row whose bytes it shares, or NO_ALIAS."""
     given: list[int] = field(default_factory=list)
     """``id`` of what the caller's container held, of planned rows."""
-    forms: list[Form] = field(default_factory=list)
-    """Distinct forms."""
-    form_ids: dict[int, int] = field(default_factory=dict)
-    """``id(form)`` to its index; ``forms`` keeps them alive."""
+    specs: list[StorageSpec] = field(default_factory=list)
+    """Distinct storage specs."""
+    spec_ids: dict[int, int] = field(default_factory=dict)
+    """``id(spec)`` to its index; ``specs`` keeps them alive."""
     identities: dict[object, int] = field(default_factory=dict)
-    """First row of each memory in each form."""
+    """First row of each memory in each storage spec."""
 
-    def extend(self, record: int, keys: list[str], forms: list[Form], sources: list[Any]) -> bool:
+    def extend(self, record: int, keys: list[str], specs: list[StorageSpec], sources: list[Any]) -> bool:
         """Add the ndarrays of one record at once; False, and nothing added, where some are tied."""
         first, n = len(self.keys), len(keys)
-        for number, form in {id(form): form for form in forms}.items():
-            if number not in self.form_ids:
-                self.form_ids[number] = len(self.forms)
-                self.forms.append(form)
-        numbers = [self.form_ids[id(form)] for form in forms]
+        for number, spec in {id(spec): spec for spec in specs}.items():
+            if number not in self.spec_ids:
+                self.spec_ids[number] = len(self.specs)
+                self.specs.append(spec)
+        numbers = [self.spec_ids[id(spec)] for spec in specs]
         known = dict(zip(zip(map(id, sources), numbers, strict=True), range(first, first + n), strict=True))
         if len(known) < n or not self.identities.keys().isdisjoint(known):
             return False
         self.identities |= known
         self.keys += keys
         self.record += [record] * n
-        self.form += numbers
+        self.spec += numbers
         self.sources += sources
         self.alias += [NO_ALIAS] * n
         return True
 
-    def append(self, record: int, key: str, form: Form, source: Source | None, identity: object) -> int:
-        """Add a row and return its number; the same memory in the same form is stored once."""
+    def append(
+        self, record: int, key: str, spec: StorageSpec, source: Source | None, identity: object
+    ) -> int:
+        """Add a row and return its number; the same memory in the same storage spec is stored once."""
         row = len(self.keys)
-        number = self.form_ids.get(id(form))
+        number = self.spec_ids.get(id(spec))
         if number is None:
-            number = self.form_ids[id(form)] = len(self.forms)
-            self.forms.append(form)
+            number = self.spec_ids[id(spec)] = len(self.specs)
+            self.specs.append(spec)
         target = NO_ALIAS
-        if identity is not None and form.nbytes:
+        if identity is not None and spec.nbytes:
             first = self.identities.setdefault((identity, number), row)
             if first != row:
                 target = first
         self.keys.append(key)
         self.record.append(record)
-        self.form.append(number)
+        self.spec.append(number)
         self.sources.append(source)
         self.alias.append(target)
         return row
@@ -105,8 +107,8 @@ class Run:
     """In file order, also those without bytes of their own."""
     stored: list[int]
     """Those that have bytes of their own."""
-    forms: list[Form]
-    """Their forms."""
+    specs: list[StorageSpec]
+    """Their specs."""
     spans: list[slice]
     """Where each of them lies, from ``begin`` on."""
     zeros: list[bytes] | None
@@ -123,10 +125,10 @@ class Run:
 class Schema:
     """Places of all arrays, and how they are described."""
 
-    forms: list[Form]
-    """Distinct forms."""
-    form_of: NDArray
-    """Form of each row."""
+    specs: list[StorageSpec]
+    """Distinct storage specs."""
+    spec_of: NDArray
+    """StorageSpec of each row."""
     rows: NDArray
     """Rows that have bytes of their own, in file order."""
     offset: NDArray
@@ -158,10 +160,10 @@ def schema_of(rows: Rows, records: Sequence[RecordName]) -> Schema:
     """
     key = (
         tuple(rows.keys),
-        tuple(rows.form),
+        tuple(rows.spec),
         tuple(rows.record),
         tuple(rows.alias),
-        tuple(map(id, rows.forms)),  # a kept schema keeps them alive
+        tuple(map(id, rows.specs)),  # a kept schema keeps them alive
         tuple(records),
     )
     schema = _kept.get(key)
@@ -185,12 +187,12 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
         raise ValueRangeError(
             f"{n} arrays in {len(records)} records: the format allows {MAX_ARRAYS}, {MAX_RECORDS}"
         )
-    forms = list(rows.forms)
-    form_of = np.array(rows.form, np.intp)
+    specs = list(rows.specs)
+    spec_of = np.array(rows.spec, np.intp)
     alias_of = np.array(rows.alias, np.uint32)
     owners = alias_of == NO_ALIAS
     targets = np.where(owners, np.arange(n), alias_of).astype(np.intp)
-    nbytes = _by_form([form.nbytes for form in forms], np.uint64, form_of)
+    nbytes = _by_spec([spec.nbytes for spec in specs], np.uint64, spec_of)
     offset, data_end = place_arrays(np.where(owners, nbytes, 0).astype(np.uint64))
     counts = np.where(owners, segment_counts(nbytes, SEGMENT_BYTES), 0).astype(np.uint64)
     segment_ends = np.cumsum(counts, dtype=np.uint64)
@@ -198,27 +200,27 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
     offset = np.where(nbytes > 0, offset[targets], 0).astype(np.uint64)
 
     types: dict[ArrayType, int] = {}
-    type_of_form = [types.setdefault(form.type, len(types)) for form in forms]
-    dims, dims_end = _dims(forms, form_of)
+    type_of_spec = [types.setdefault(spec.type, len(types)) for spec in specs]
+    dims, dims_end = _dims(specs, spec_of)
     record = np.array(rows.record, np.uint32)
     columns = ArrayColumns(
         keys=[key.encode("utf-8", "surrogatepass") for key in rows.keys],
         record=record,
-        type=_by_form(type_of_form, np.uint32, form_of),
+        type=_by_spec(type_of_spec, np.uint32, spec_of),
         dims=dims,
         dims_end=dims_end,
         offset=offset,
         nbytes=nbytes,
         alias_of=alias_of,
-        flags=_by_form([form.flags for form in forms], np.uint32, form_of),
+        flags=_by_spec([spec.flags for spec in specs], np.uint32, spec_of),
         segment_at=segment_at,
     )
     index = IndexTemplate(columns, list(types), records, int(segment_ends[-1]) if n else 0)
     try:
         datasets, links = encode_arrays(
             records=len(records),
-            forms=forms,
-            form_of=form_of,
+            specs=specs,
+            spec_of=spec_of,
             keys=rows.keys,
             record_of=record,
             target_of=targets,
@@ -230,13 +232,18 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
         error.key = _bad_name(rows, records) or error.key
         raise
     stored = owners & (nbytes > 0)
-    runs = _runs(forms, form_of, stored, offset, nbytes, data_end)
+    runs = _runs(specs, spec_of, stored, offset, nbytes, data_end)
     owned = np.flatnonzero(stored)
-    return Schema(forms, form_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
+    return Schema(specs, spec_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
 
 
 def _runs(
-    forms: list[Form], form_of: NDArray, stored: NDArray, offset: NDArray, nbytes: NDArray, data_end: int
+    specs: list[StorageSpec],
+    spec_of: NDArray,
+    stored: NDArray,
+    offset: NDArray,
+    nbytes: NDArray,
+    data_end: int,
 ) -> list[Run]:
     """Return rows as they are written: a call for each small one would cost as much as its hash."""
     n = len(stored)
@@ -261,7 +268,7 @@ def _runs(
             Run(
                 rows=list(range(begin, end)),
                 stored=own.tolist(),
-                forms=[forms[number] for number in form_of[own].tolist()],
+                specs=[specs[number] for number in spec_of[own].tolist()],
                 spans=list(map(slice, (first - position).tolist(), (last - position).tolist())),
                 zeros=list(map(bytes, zeros.tolist())) if zeros.any() else None,
                 begin=position,
@@ -273,8 +280,8 @@ def _runs(
     return runs
 
 
-def _by_form(values: list[int], dtype: Any, form_of: NDArray) -> NDArray:
-    return np.array(values, dtype)[form_of] if len(form_of) else np.empty(0, dtype)
+def _by_spec(values: list[int], dtype: Any, spec_of: NDArray) -> NDArray:
+    return np.array(values, dtype)[spec_of] if len(spec_of) else np.empty(0, dtype)
 
 
 def _bad_name(rows: Rows, records: Sequence[RecordName]) -> str | None:
@@ -287,13 +294,13 @@ def _bad_name(rows: Rows, records: Sequence[RecordName]) -> str | None:
     return None
 
 
-def _dims(forms: list[Form], form_of: NDArray) -> tuple[NDArray, NDArray]:
+def _dims(specs: list[StorageSpec], spec_of: NDArray) -> tuple[NDArray, NDArray]:
     """Return the axes of all rows one after the other, and where each row's end."""
-    ranks = np.array([len(form.shape) for form in forms], np.int64)
-    if not len(form_of):
+    ranks = np.array([len(spec.shape) for spec in specs], np.int64)
+    if not len(spec_of):
         return np.empty(0, np.uint64), np.empty(0, np.uint64)
-    table = np.zeros((len(forms), int(ranks.max(initial=0))), np.uint64)
-    for row, form in zip(table, forms, strict=True):
-        row[: len(form.shape)] = form.shape
-    used = np.arange(table.shape[1]) < ranks[form_of][:, None]
-    return table[form_of][used], np.cumsum(ranks[form_of]).astype(np.uint64)
+    table = np.zeros((len(specs), int(ranks.max(initial=0))), np.uint64)
+    for row, spec in zip(table, specs, strict=True):
+        row[: len(spec.shape)] = spec.shape
+    used = np.arange(table.shape[1]) < ranks[spec_of][:, None]
+    return table[spec_of][used], np.cumsum(ranks[spec_of]).astype(np.uint64)

@@ -151,6 +151,6 @@ def _segments(entries: Sequence[JournalEntry]) -> Iterator[tuple[int, int, bytes
     position = DATA_AT
     for entry in entries:
         if entry.alias_of == NO_ALIAS:
-            offset, position = place_next(position, entry.form.nbytes)
-            for start, wanted in zip(range(0, entry.form.nbytes, SEGMENT_BYTES), entry.digests, strict=False):
-                yield offset + start, min(SEGMENT_BYTES, entry.form.nbytes - start), wanted
+            offset, position = place_next(position, entry.spec.nbytes)
+            for start, wanted in zip(range(0, entry.spec.nbytes, SEGMENT_BYTES), entry.digests, strict=False):
+                yield offset + start, min(SEGMENT_BYTES, entry.spec.nbytes - start), wanted

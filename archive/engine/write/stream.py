@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archive.dtypes import NDArray
-from archive.engine.storagespec import Form
+from archive.engine.storagespec import StorageSpec
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_values
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
@@ -67,37 +67,37 @@ class ArchiveStream:
         for entry in entries:
             if entry.alias_of != NO_ALIAS and not 0 <= entry.alias_of < len(self.rows.keys):
                 raise DamagedError("the journal of the partial file contradicts itself", path=path)
-            if len(entry.digests) != (entry.form.segments if entry.alias_of == NO_ALIAS else 0):
+            if len(entry.digests) != (entry.spec.segments if entry.alias_of == NO_ALIAS else 0):
                 raise DamagedError("the journal of the partial file contradicts itself", path=path)
-            row = self._append(entry.record, entry.key, entry.form)
+            row = self._append(entry.record, entry.key, entry.spec)
             self.rows.alias[row] = entry.alias_of
             if entry.alias_of == NO_ALIAS:
-                _, self._position = place_next(self._position, entry.form.nbytes)
+                _, self._position = place_next(self._position, entry.spec.nbytes)
                 self._arrays.digests += entry.digests
         self._arrays.seek(self._position)
 
-    def add(self, record: str, key: str, form: Form, source: Source) -> None:
+    def add(self, record: str, key: str, spec: StorageSpec, source: Source) -> None:
         """Write an array; when this returns its memory may be changed."""
-        row = self._append(record, key, form)
-        if form.nbytes:
-            offset = self._take_room(form)
-            buffer = stored_buffer(form, source, row, lambda _: (record, key))
-            self._arrays.put(row, offset, buffer, form.nbytes)
+        row = self._append(record, key, spec)
+        if spec.nbytes:
+            offset = self._take_room(spec)
+            buffer = stored_buffer(spec, source, row, lambda _: (record, key))
+            self._arrays.put(row, offset, buffer, spec.nbytes)
         else:
             self._arrays.note(row)
         if self.consumption is not None:  # it is listed before the next array is asked for
             self._arrays.flush()
 
-    def add_pieces(self, record: str, key: str, form: Form, pieces: Iterable[NDArray]) -> None:
+    def add_pieces(self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray]) -> None:
         """Write an array whose bytes (uint8) come in pieces; each may change when the next is asked for."""
-        row = self._append(record, key, form)
-        if not form.nbytes:
+        row = self._append(record, key, spec)
+        if not spec.nbytes:
             for _ in pieces:  # the caller's checks are in the iterator
                 pass
             self._arrays.note(row)
             return
-        offset = self._take_room(form)
-        self._arrays.put_pieces(row, offset, pieces, form.nbytes)
+        offset = self._take_room(spec)
+        self._arrays.put_pieces(row, offset, pieces, spec.nbytes)
 
     def add_record(self, name: str, attributes: Mapping[str, Any] | None = None) -> int:
         """Return the number of an array record, new or known."""
@@ -123,10 +123,10 @@ class ArchiveStream:
         self._arrays.flush()
         self.consumption, consumption = None, self.consumption
         for row in range(arrays, len(self.rows.keys)):
-            form = plan.form(row)
-            if form.nbytes:
-                buffer = stored_buffer(form, plan.sources[row], row, plan.name)
-                self._arrays.put(row, int(plan.schema.offset[row]), buffer, form.nbytes)
+            spec = plan.spec(row)
+            if spec.nbytes:
+                buffer = stored_buffer(spec, plan.sources[row], row, plan.name)
+                self._arrays.put(row, int(plan.schema.offset[row]), buffer, spec.nbytes)
         self._arrays.flush(plan.data_end)
         footer = write_tail(plan, self._arrays)
         write_head(plan, self._arrays)
@@ -144,13 +144,13 @@ class ArchiveStream:
         if (self.add_record(record), key) in self._seen:
             raise ValueError(f"record {record!r}: two arrays with the key {key!r}")
 
-    def _append(self, record: str, key: str, form: Form) -> int:
+    def _append(self, record: str, key: str, spec: StorageSpec) -> int:
         number = self.add_record(record)
         self._seen.add((number, key))
-        return self.rows.append(number, key, form, None, None)
+        return self.rows.append(number, key, spec, None, None)
 
-    def _take_room(self, form: Form) -> int:
-        offset, end = place_next(self._position, form.nbytes)
+    def _take_room(self, spec: StorageSpec) -> int:
+        offset, end = place_next(self._position, spec.nbytes)
         needed = end + TAIL_BASE + TAIL_PER_ARRAY * len(self.rows.keys)
         if needed > self._reserved:
             # found full here, nothing of this array is written and what arrived can still be indexed

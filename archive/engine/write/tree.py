@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.storagespec import Form
+from archive.engine.storagespec import StorageSpec
 from archive.engine.write.attributes import EncodedValue, encode_attributes
 from archive.format.constants import (
     CONTEXT_NUMBERS,
@@ -58,8 +58,8 @@ _STAND_IN = secrets.token_hex(10)
 def encode_arrays(
     *,
     records: int,
-    forms: Sequence[Form],
-    form_of: NDArray,
+    specs: Sequence[StorageSpec],
+    spec_of: NDArray,
     keys: list[str],
     record_of: NDArray,
     target_of: NDArray,
@@ -78,8 +78,8 @@ def encode_arrays(
     dataset_of[owners] = np.arange(len(owners))
     dataset_of = dataset_of[target_of]
     datasets = Datasets(
-        classes=[_dataset_class(form) for form in forms],
-        class_of=form_of[owners],
+        classes=[_dataset_class(spec) for spec in specs],
+        class_of=spec_of[owners],
         address=offset[owners],
         nbytes=nbytes[owners],
         keys=_true_keys(keys, names, owners, dataset_of),
@@ -174,21 +174,21 @@ def _encode_tree(
 
 
 @functools.lru_cache(maxsize=8192)
-def _dataset_class(form: Form) -> DatasetClass:
-    shape = np.array(form.shape, _INT64)
+def _dataset_class(spec: StorageSpec) -> DatasetClass:
+    shape = np.array(spec.shape, _INT64)
     attributes = [
-        _text("stype", form.type.stype),
-        _text("dtype", form.type.dtype),
+        _text("stype", spec.type.stype),
+        _text("dtype", spec.type.dtype),
         Attribute("shape", encode_datatype(_INT64), shape.shape, shape.tobytes()),
     ]
-    if form.type.mode == MODE_DATA and form.type.stype:
+    if spec.type.mode == MODE_DATA and spec.type.stype:
         attributes.append(_text("encoding", "data"))
-    if form.flags & FLAG_FORTRAN:
+    if spec.flags & FLAG_FORTRAN:
         attributes.append(_text("order", "F"))
-    if 0 < len(form.type.npy_header) <= MAX_ATTRIBUTE_BYTES:
-        header = form.type.npy_header
+    if 0 < len(spec.type.npy_header) <= MAX_ATTRIBUTE_BYTES:
+        header = spec.type.npy_header
         attributes.append(Attribute("npy_header", UINT8, (len(header),), header))
-    return DatasetClass(form.datatype, form.dims, tuple(attributes))
+    return DatasetClass(spec.datatype, spec.dims, tuple(attributes))
 
 
 def _context_group(document: Mapping[str, Any]) -> list[tuple[bytes, Group]]:

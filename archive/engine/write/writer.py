@@ -18,7 +18,7 @@ import xxhash
 from archive.dtypes import NDArray
 from archive.engine.read.parallel import run_parallel
 from archive.engine.read.storedpayload import StoredPayload
-from archive.engine.storagespec import Form
+from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan
 from archive.engine.write.schema import PIECE_BYTES
@@ -254,7 +254,9 @@ def write_head(plan: Plan, stream: ArrayStream) -> None:
     stream.write(superblock + bytes(DATA_AT - len(superblock)), 0)
 
 
-def stored_buffer(form: Form, source: Source | None, row: int, name: Callable[[int], tuple[str, str]]) -> Any:
+def stored_buffer(
+    spec: StorageSpec, source: Source | None, row: int, name: Callable[[int], tuple[str, str]]
+) -> Any:
     """Return the stored bytes of an array as one C-contiguous buffer; copied only where they are not.
 
     ``name`` tells record and key of a row, for errors.
@@ -263,11 +265,11 @@ def stored_buffer(form: Form, source: Source | None, row: int, name: Callable[[i
         return source.stored()
     if source is None:
         raise StorageError("the array was consumed before it was written", key="/".join(name(row)))
-    if form.type.mode == MODE_TEXT:
-        source = pack_text(source, form.type.itemsize)
+    if spec.type.mode == MODE_TEXT:
+        source = pack_text(source, spec.type.itemsize)
     if not source.flags.c_contiguous:
         source = np.ascontiguousarray(opaque_view(source))
-    if source.nbytes != form.nbytes:
+    if source.nbytes != spec.nbytes:
         raise StorageError("the array changed its size while it was saved", key="/".join(name(row)))
     if source.dtype.kind in _BUFFER_KINDS and source.dtype.isbuiltin == 1:
         return source
@@ -278,8 +280,8 @@ def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
     """Yield all arrays of a plan, in file order, and the zeros between them."""
     for run in plan.schema.runs:
         buffers = [
-            stored_buffer(form, plan.sources[row], row, plan.name)
-            for row, form in zip(run.stored, run.forms, strict=True)
+            stored_buffer(spec, plan.sources[row], row, plan.name)
+            for row, spec in zip(run.stored, run.specs, strict=True)
         ]
         if consume:
             for row in run.rows:

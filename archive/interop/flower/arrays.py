@@ -160,7 +160,7 @@ def _parts(payload: Payload) -> tuple[bytes, Any] | None:
     """Return ``.npy`` header and element bytes without copying them; None where the bytes are made."""
     if not isinstance(payload, StoredPayload) or payload.type.mode in (MODE_DATA, MODE_TEXT):
         return None
-    if payload.form.flags & FLAG_FORTRAN:
+    if payload.spec.flags & FLAG_FORTRAN:
         return None  # the file has C order, the .npy has not
     elements = payload.numpy(False)
     if not elements.flags.c_contiguous or not elements.size:
