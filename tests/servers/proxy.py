@@ -67,6 +67,8 @@ class Request:
     """Bytes of the reply's body that were passed on."""
     status: int = 0
     fault: str = ""
+    reply: bytes = b""
+    """Head and body as they were passed on, for the fault ``keep``."""
 
 
 @dataclass
@@ -76,6 +78,10 @@ class Fault:
     name: str
     before: Callable[[], object] | None = None
     """Called first: replaces the object, for instance."""
+    reply: bytes | None = None
+    """Head and body that the client gets instead of the server's."""
+    forward: bool = False
+    """Whether the server gets the request all the same."""
 
 
 Plan = Callable[[Request], "Fault | str | None"]
@@ -189,8 +195,16 @@ class Proxy:
             await asyncio.sleep(3600)
         if name[:3].isdigit():
             request.status = int(name[:3])
-            return await _refuse(writer, request.status, name[4:])
+            return await _refuse(writer, method, request.status, name[4:])
         outgoing = re.sub(rb"\r\n[Ee]xpect: [^\r]*", b"", head)
+        if fault and fault.reply is not None:
+            if fault.forward:
+                back, start = await self._ask(outgoing, body, upstream)
+                await _drain(back, start, method)
+            lie, _, page = fault.reply.partition(b"\r\n\r\n")
+            writer.write(lie + b"\r\n\r\n" + (b"" if method == "HEAD" else page))
+            await writer.drain()
+            return True
         whole = name == "whole" and bool(request.range)
         answer = await self._ask(outgoing, body, upstream)
         back, start = answer
@@ -258,6 +272,7 @@ class Proxy:
         if re.search(rb"(?i)\r\ntransfer-encoding:", head):
             head = re.sub(rb"(?i)\r\ntransfer-encoding: [^\r]*", b"", head)
             head = head[:-2] + f"Content-Length: {len(data)}\r\n\r\n".encode()
+        request.reply = head + data
         writer.write(head)
         cut = name in ("reset-mid", "short", "stall-mid") and request.method != "HEAD"
         sent = data[:half] if cut else data
@@ -342,13 +357,13 @@ async def _drain(reader: asyncio.StreamReader, head: bytes, method: str) -> byte
     return await reader.readexactly(int(length)) if length else await _chunks(reader)
 
 
-async def _refuse(writer: asyncio.StreamWriter, status: int, code: str = "") -> bool:
+async def _refuse(writer: asyncio.StreamWriter, method: str, status: int, code: str) -> bool:
     code = code or {503: "SlowDown", 429: "TooManyRequests"}.get(status, "InternalError")
     text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     writer.write(
         f"HTTP/1.1 {status} Broken\r\nContent-Type: application/xml\r\n"
         f"Content-Length: {len(text)}\r\n\r\n".encode()
-        + text
+        + (b"" if method == "HEAD" else text)
     )
     await writer.drain()
     writer.close()

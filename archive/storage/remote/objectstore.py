@@ -74,6 +74,7 @@ class ObjectStore(Protocol):
 
     Every method raises MissingError, ExistsError, ReplacedError, TruncatedError or StorageError, each
     naming the object and never a credential, within a bounded number of requests and a bounded time.
+    Each returns only after the server has shown its success; a success that shows nothing is a StorageError.
     """
 
     name: str

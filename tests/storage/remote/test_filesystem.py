@@ -49,6 +49,8 @@ class Odd(MemoryFileSystem):
     store: ClassVar[dict[str, Any]] = {}
     error: Exception | None = None
     short = 0
+    lie = ""
+    """What is done by no more than saying so: ``nothing`` is written, ``half``, or nothing is ``removed``."""
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -59,6 +61,14 @@ class Odd(MemoryFileSystem):
             raise Odd.error
         data = bytes(super().cat_file(path, start=start, end=end, **kwargs))
         return data[: len(data) - Odd.short]
+
+    def pipe_file(self, path: str, value: bytes, **kwargs: Any) -> None:
+        if Odd.lie != "nothing":
+            super().pipe_file(path, value[: len(value) // 2] if Odd.lie == "half" else value, **kwargs)
+
+    def rm_file(self, path: str) -> None:
+        if Odd.lie != "removed":
+            super().rm_file(path)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -99,7 +109,7 @@ def store_folder(path: str) -> str:
 @pytest.fixture
 def odd() -> Iterator[type[Odd]]:
     yield Odd
-    Odd.error, Odd.short = None, 0
+    Odd.error, Odd.short, Odd.lie = None, 0, ""
 
 
 def test_short_ranges_are_found_out(odd: type[Odd]) -> None:
@@ -129,6 +139,41 @@ def test_errors_are_ours(odd: type[Odd], error: Exception, kind: type[Exception]
         store.fetch(path, 0, 10, version)
     assert isinstance(caught.value, kind)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("old", [b"", b"old"])
+@pytest.mark.parametrize(
+    ("lie", "came"), [("nothing", "arrived"), ("half", f"{len(DATA) // 2} of {len(DATA)} bytes arrived")]
+)
+def test_what_was_not_written_is_no_success(odd: type[Odd], old: bytes, lie: str, came: str) -> None:
+    store, path = locate_store(parse_url(f"odd://{lie}/{len(old)}"))
+    if old:
+        store.put(path, old)
+    odd.lie = lie
+    with pytest.raises(StorageError, match=came) as caught:
+        store.put(path, DATA)
+    assert caught.value.path == f"odd://{lie}/{len(old)}"
+
+
+def test_a_consumed_input_outlives_a_file_system_that_lies(odd: type[Odd], tmp_path: Path) -> None:
+    odd.lie = "nothing"
+    given = {"w": np.arange(1000)}
+    with pytest.raises(StorageError, match="nothing arrived") as caught:
+        archive.save(given, "odd://consumed/m.h5", keep_input=False, spool=tmp_path)
+    assert not given
+    assert caught.value.partial is not None
+    assert caught.value.partial in str(caught.value)
+    assert archive.recover(caught.value.partial)["model"]["w"].numpy().tolist() == list(range(1000))
+
+
+def test_what_was_not_removed_is_no_success(odd: type[Odd]) -> None:
+    store, path = locate_store(parse_url("odd://removed/object"))
+    store.put(path, DATA)
+    odd.lie = "removed"
+    with pytest.raises(StorageError, match="still there"):
+        store.delete(path)
+    odd.lie = ""
+    store.delete(path)
 
 
 def test_large_objects_go_in_pieces(monkeypatch: pytest.MonkeyPatch, odd: type[Odd]) -> None:

@@ -16,6 +16,7 @@ _NUMBERS = {
     Kind.RANGE: errno.EIO,
     Kind.DENIED: errno.EACCES,
     Kind.UNSUPPORTED: errno.ENOTSUP,
+    Kind.UNPROVEN: errno.EIO,
     Kind.REFUSED: errno.EIO,
 }
 _REMEDIES = {
@@ -25,6 +26,7 @@ _REMEDIES = {
     Kind.RANGE: "open it again",
     Kind.DENIED: "check the credentials in storage_options or the environment, and what they may do",
     Kind.UNSUPPORTED: "use another server",
+    Kind.UNPROVEN: "check endpoint_url in storage_options",
     Kind.REFUSED: "check the URL and storage_options",
 }
 

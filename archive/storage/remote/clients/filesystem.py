@@ -112,7 +112,8 @@ class FileSystemStore:
         """Make an object of ``data`` appear whole.
 
         Object stores show it when all of it has come. Where there are real files, which grow under the
-        eyes of readers, it is written beside its place and renamed.
+        eyes of readers, it is written beside its place and renamed. Its length is asked for then: a file
+        system may report a success that its server never had.
         """
         with self._asked(path, fresh=True) as filesystem:
             behind = getattr(filesystem, "fs", None)  # of a chain; in hdfs, something that is not of fsspec
@@ -123,6 +124,7 @@ class FileSystemStore:
                 self._write(filesystem, path, memoryview(data).cast("B"))
             else:
                 self._write_beside(filesystem, path, memoryview(data).cast("B"))
+            self._require_length(filesystem, path, path, memoryview(data).nbytes)
 
     def begin(self, path: str) -> Upload:
         """Refuse: fsspec has no uploads that are completed at once."""
@@ -146,9 +148,17 @@ class FileSystemStore:
 
     def delete(self, path: str) -> None:
         """Remove an object; MissingError where there is none."""
-        self.head(path)
+        removed = self.head(path)
         with self._asked(path) as filesystem:
             filesystem.rm_file(path)
+        with contextlib.suppress(MissingError):
+            if self.head(path) == removed:
+                raise StorageError(
+                    "the file system reports that the object was removed, and it is still there",
+                    path=self.url(path),
+                    errno=errno.EIO,
+                    remedy="check the URL and storage_options, then try again",
+                )
 
     def pending(self, path: str) -> Iterator[PendingUpload]:
         """Yield nothing: there are no uploads in parts."""
@@ -167,8 +177,7 @@ class FileSystemStore:
             filesystem, turn = self._instances.get()
             with turn:
                 if fresh:
-                    with contextlib.suppress(AttributeError, NotImplementedError):
-                        filesystem.invalidate_cache()
+                    _forget_listings(filesystem)
                 yield filesystem
         except Exception as error:  # noqa: BLE001 - other people's file systems raise what they like
             self._fail(path, error)
@@ -202,13 +211,25 @@ class FileSystemStore:
             with filesystem.open(temporary, "wb") as file:
                 for start in range(0, data.nbytes, PIPE_BYTES):
                     file.write(data[start : start + PIPE_BYTES])
-            arrived = filesystem.info(temporary).get("size")
-            if arrived != data.nbytes:
-                raise StorageError(
-                    f"{arrived} of {data.nbytes} bytes arrived", path=self.url(path), errno=errno.EIO
-                )
+            self._require_length(filesystem, path, temporary, data.nbytes)
             filesystem.mv(temporary, path)
             undo.pop_all()
+
+    def _require_length(self, filesystem: Any, path: str, written: str, nbytes: int) -> None:
+        """Raise unless a file that was written for an object has all its bytes."""
+        _forget_listings(filesystem)
+        try:
+            arrived = filesystem.info(written).get("size")
+        except FileNotFoundError:
+            arrived = None
+        if arrived != nbytes:
+            came = "nothing" if arrived is None else f"{arrived} of {nbytes} bytes"
+            raise StorageError(
+                f"the file system reports success, and {came} arrived",
+                path=self.url(path),
+                errno=errno.EIO,
+                remedy="check the URL and storage_options, then try again",
+            )
 
     def _fail(self, path: str, error: Exception) -> NoReturn:
         if isinstance(error, ArchiveError):
@@ -230,6 +251,11 @@ class FileSystemStore:
             errno=number if isinstance(number, int) else errno.EIO,
             remedy="check the URL and storage_options, then try again",
         ) from cause_of(error)
+
+
+def _forget_listings(filesystem: Any) -> None:
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        filesystem.invalidate_cache()
 
 
 def _seconds(info: dict[str, Any]) -> float:

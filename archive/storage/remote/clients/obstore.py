@@ -143,16 +143,9 @@ class _Client(s3client.S3Client):
         received: Received = self._either(get, instead, seconds, arguments)
         return received
 
-    def call(self, method: str, seconds: float, **arguments: Any) -> dict[str, Any]:
-        """Return the answer to one request.
-
-        Raises
-        ------
-        Fault
-        """
-
+    def _send(self, method: str, seconds: float, arguments: dict[str, Any]) -> dict[str, Any]:
         def instead() -> dict[str, Any]:
-            return super(_Client, self).call(method, seconds, **arguments)
+            return super(_Client, self)._send(method, seconds, arguments)
 
         if method == "head_object":
             work: _Work = _heading(arguments)
@@ -224,7 +217,7 @@ def _heading(arguments: Mapping[str, Any]) -> _Work:
         return {
             "ContentLength": meta["size"],
             "ETag": meta["e_tag"],
-            "LastModified": meta["last_modified"],
+            "LastModified": meta["last_modified"] if meta["last_modified"].timestamp() else None,
             "Metadata": dict(result.attributes),
         }
 
@@ -233,7 +226,7 @@ def _heading(arguments: Mapping[str, Any]) -> _Work:
 
 def _putting(arguments: Mapping[str, Any]) -> _Work:
     async def put(bucket: Any, key: str) -> dict[str, Any]:
-        await obstore.put_async(
+        result = await obstore.put_async(
             bucket,
             key,
             _plain(arguments["Body"]),
@@ -241,7 +234,7 @@ def _putting(arguments: Mapping[str, Any]) -> _Work:
             mode="create" if "IfNoneMatch" in arguments else "overwrite",
             use_multipart=False,
         )
-        return {}
+        return {"ETag": result["e_tag"]}
 
     return put
 

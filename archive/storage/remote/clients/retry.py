@@ -31,6 +31,8 @@ class Kind(Enum):
     """The server does not know us, or does not let us."""
     UNSUPPORTED = "unsupported"
     """The server cannot do that."""
+    UNPROVEN = "unproven"
+    """The server said that it was done, and its reply does not show it."""
     REFUSED = "refused"
     """Anything else that stays as it is."""
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from archive.errors import MissingError
 from archive.storage.remote.clients.bodies import join_body
 from archive.storage.remote.clients.failures import failure_of, replaced_error
+from archive.storage.remote.clients.proofs import tag_of, unproven
 from archive.storage.remote.clients.replies import expect_range, expect_tail
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import PARALLEL, S3Client, version_fields
-from archive.storage.remote.clients.s3upload import S3Upload, publish
+from archive.storage.remote.clients.s3upload import S3Upload, Written, publish
 from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload
 from archive.storage.url import Location
 
@@ -112,17 +113,17 @@ class S3Store:
 
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
         """Make an object of ``data`` appear whole. ``exclusive``: ExistsError where one is there already."""
-        write = secrets.token_hex(16)
-        arguments = self.target(path) | {"Body": data, "Metadata": self.metadata(write)}
+        written = Written(secrets.token_hex(16), memoryview(data).nbytes, tag_of(data))
+        arguments = self.target(path) | {"Body": data, "Metadata": self.metadata(written.write)}
         if exclusive:
             arguments["IfNoneMatch"] = "*"
         publish(
             self,
             path,
-            write,
+            written,
             lambda seconds: self.client.call("put_object", seconds, **arguments),
             exclusive=exclusive,
-            nbytes=memoryview(data).nbytes,
+            nbytes=written.nbytes,
         )
 
     def begin(self, path: str) -> S3Upload:
@@ -153,7 +154,7 @@ class S3Store:
     def delete(self, path: str) -> None:
         """Remove an object; MissingError where there is none."""
         self.head(path)  # a server says nothing about an object that was not there
-        self._run(path, lambda seconds: self.client.call("delete_object", seconds, **self.target(path)))
+        self._remove(path, "delete_object", "head_object", self.target(path))
 
     def pending(self, path: str) -> Iterator[PendingUpload]:
         """Yield uploads of an object, or below a folder, that were begun and not ended."""
@@ -174,10 +175,7 @@ class S3Store:
         """End an upload that somebody began; nothing happens where it ended meanwhile."""
         arguments = self.target(pending.path) | {"UploadId": pending.upload}
         with contextlib.suppress(MissingError):
-            self._run(
-                pending.path,
-                lambda seconds: self.client.call("abort_multipart_upload", seconds, **arguments),
-            )
+            self._remove(pending.path, "abort_multipart_upload", "list_parts", arguments)
 
     def metadata(self, write: str) -> dict[str, str]:
         """Return what is stored beside an object: the user's own, and the id of this write."""
@@ -194,6 +192,26 @@ class S3Store:
         except Fault as fault:
             raise failure_of(fault, self.url(path)) from fault
 
+    def _remove(self, path: str, method: str, ask: str, arguments: dict[str, Any]) -> None:
+        """Remove something by a request; where its answer proves nothing, ask whether it is gone."""
+
+        def remove(seconds: float) -> None:
+            try:
+                self.client.call(method, seconds, **arguments)
+            except Fault as fault:
+                if fault.kind is not Kind.UNPROVEN:
+                    raise
+                try:
+                    self.client.call(ask, seconds, **arguments)
+                except Fault as absent:
+                    if absent.kind is Kind.MISSING:
+                        return
+                    raise fault from absent
+                # the same server knows it still: the answer was not its own, and another may be
+                raise Fault(Kind.TRANSIENT, f"{fault.problem}; nothing was removed", status=200) from fault
+
+        self._run(path, remove)
+
     def _pages(
         self, path: str, method: str, arguments: dict[str, Any], marks: dict[str, str]
     ) -> Iterator[dict[str, Any]]:
@@ -202,8 +220,10 @@ class S3Store:
             page = self._run(path, lambda seconds, asked=asked: self.client.call(method, seconds, **asked))  # type: ignore[misc]
             yield page
             following = {mark: page[name] for name, mark in marks.items() if page.get(name)}
-            if not page.get("IsTruncated") or not following or following.items() <= arguments.items():
+            if not page["IsTruncated"]:
                 return
+            if not following or following.items() <= arguments.items():
+                raise failure_of(unproven("with a listing that breaks off"), self.url(path))
             arguments = arguments | following
 
     def _probe(self, path: str, multipart: bool) -> bool:
@@ -245,13 +265,13 @@ class S3Store:
             raise
         return None
 
-    def is_ours(self, path: str, write: str) -> bool | None:
+    def is_ours(self, path: str, written: Written) -> bool | None:
         """Tell whether the object that is there came of one write; None where nothing is there.
 
         Raises
         ------
         Fault
-            The server does not say.
+            The server does not say, or has something else under the name of this write.
         """
         try:
             response = retried(lambda seconds: self.client.call("head_object", seconds, **self.target(path)))
@@ -260,7 +280,11 @@ class S3Store:
                 return None
             raise
         found = {name.lower(): value for name, value in (response.get("Metadata") or {}).items()}
-        return found.get("fedarchive-write") == write
+        if found.get("fedarchive-write") != written.write:
+            return False
+        if response["ContentLength"] != written.nbytes:
+            raise unproven(f"and has {response['ContentLength']} of {written.nbytes} bytes")
+        return True
 
 
 def _folder(key: str) -> str:

@@ -23,6 +23,7 @@ from archive.storage.remote.clients.connections import (
     fault_of_connection,
 )
 from archive.storage.remote.clients.loop import run_on
+from archive.storage.remote.clients.proofs import expect_answer, expect_xml
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Fault, Kind, fault_of_status
 from archive.storage.url import Location
@@ -60,6 +61,8 @@ _FAILURES = (
     EOFError,
     ValueError,
 )
+_REDIRECTS = (301, 302, 307)
+_REGION = "x-amz-bucket-region"
 # Codes whose HTTP status says something else, or too little
 _CODES = {
     "RequestTimeout": Kind.TRANSIENT,
@@ -113,14 +116,19 @@ class S3Client:
         return self._instances.get()
 
     def call(self, method: str, seconds: float, **arguments: Any) -> dict[str, Any]:
-        """Return the answer to one request.
+        """Return the answer to one request, which shows that it was done.
 
         Raises
         ------
         Fault
         """
+        answer = self._send(method, seconds, arguments)
+        expect_answer(method, arguments, answer)
+        return answer
+
+    def _send(self, method: str, seconds: float, arguments: dict[str, Any]) -> dict[str, Any]:
         if "Body" in arguments:
-            arguments["Body"] = _View(arguments["Body"])
+            arguments = arguments | {"Body": _View(arguments["Body"])}
         answer: dict[str, Any] = self._run(_call, method, seconds, arguments)
         return answer
 
@@ -205,6 +213,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
         raise fault_of(error) from error
     try:
         client = await filesystem.get_s3(arguments.get("Bucket"))
+        client.meta.events.register("response-received.s3", _judge, unique_id="fedarchive")
         function = getattr(client, method)
         answer: dict[str, Any] = await function(
             **filesystem._get_s3_method_kwargs(function, filesystem.req_kw, **arguments)
@@ -218,6 +227,24 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
     except _FAILURES as error:
         raise fault_of(error) from error
     return answer
+
+
+def _judge(event_name: str, response_dict: dict[str, Any] | None, **_: Any) -> None:
+    """Check a reply before botocore does something about it."""
+    if response_dict is None:
+        return
+    operation, status = event_name.rpartition(".")[2], response_dict["status_code"]
+    if operation == "HeadBucket" and status in _REDIRECTS and _REGION not in response_dict["headers"]:
+        # where a request is redirected botocore asks for the bucket's region so; redirected again, for ever
+        raise Fault(
+            Kind.REFUSED,
+            f"the endpoint redirects every request: {status}",
+            status=status,
+            remedy="check endpoint_url in storage_options, whether it is https, and the bucket's region",
+        )
+    # botocore would make 500 of a 200 with a page
+    if status < 300 and isinstance(response_dict["body"], bytes):
+        expect_xml(operation, response_dict["body"])
 
 
 def version_fields(response: dict[str, Any]) -> tuple[str, str]:
@@ -252,7 +279,13 @@ def fault_of(error: Exception) -> Fault:
         return Fault(Kind.UNREACHABLE, f"the server cannot be reached: {type(error).__name__}")
     if isinstance(error, exceptions.ReadTimeoutError):
         return Fault(Kind.TRANSIENT, "the server stopped answering")
-    if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError):
+    if isinstance(error, ResponseParserError):
+        return Fault(
+            Kind.TRANSIENT,
+            "the endpoint answered with something that is not S3's",
+            remedy="check endpoint_url in storage_options",
+        )
+    if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
         return Fault(Kind.TRANSIENT, f"the connection broke: {type(error).__name__}")
     if isinstance(error, exceptions.BotoCoreError | ValueError):
         return Fault(Kind.REFUSED, f"the request cannot be made: {type(error).__name__}")
@@ -274,7 +307,7 @@ def _fault_of_answer(response: Any) -> Fault:
     else:
         problem = f"the server refused: {status} {'' if code == str(status) else code}".rstrip()
     remedy = _REMEDIES.get(code, "")
-    region = re.sub(r"[^a-z0-9-]", "", str(headers.get("x-amz-bucket-region") or ""))[:32]
+    region = re.sub(r"[^a-z0-9-]", "", str(headers.get(_REGION) or ""))[:32]
     if region and status in (301, 307, 400):
         remedy = f"the bucket is in {region}: client_kwargs={{'region_name': {region!r}}} in storage_options"
     elif status == 301 and not remedy:

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from archive.errors import ArchiveError, StorageError
 from archive.storage.remote.clients.failures import exists_error, failure_of
 from archive.storage.remote.clients.loop import on_loop
+from archive.storage.remote.clients.proofs import bare_tag, tag_of_parts, unproven
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import S3Client
 from archive.storage.remote.objectstore import Buffer, PendingUpload
 
-__all__ = ["S3Upload", "publish"]
+__all__ = ["S3Upload", "Written", "publish"]
 
-UNSETTLED = (Kind.TRANSIENT, Kind.UNREACHABLE)
+UNSETTLED = (Kind.TRANSIENT, Kind.UNREACHABLE, Kind.UNPROVEN)
 """Faults after which a request may have been applied, or not."""
 CLOCK = 2.0
 """Seconds by which a server's date may be off: it comes in whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an object is known by after it was written."""
+
+    write: str
+    """Id of the write, stored beside the object."""
+    nbytes: int
+    """Length."""
+    tag: str
+    """ETag that proves the write; empty where only the server knows one."""
 
 
 class _Store(Protocol):
@@ -35,46 +50,57 @@ class _Store(Protocol):
     def url(self, path: str) -> str: ...
     def target(self, path: str) -> dict[str, Any]: ...
     def metadata(self, write: str) -> dict[str, str]: ...
-    def is_ours(self, path: str, write: str) -> bool | None: ...
+    def is_ours(self, path: str, written: Written) -> bool | None: ...
     def abort(self, pending: PendingUpload) -> None: ...
 
 
 def publish(
     store: _Store,
     path: str,
-    write: str,
-    attempt: Callable[[float], object],
+    written: Written,
+    attempt: Callable[[float], dict[str, Any]],
     *,
     exclusive: bool,
-    nbytes: int = 0,
+    nbytes: int,
 ) -> None:
-    """Make an object appear by ``attempt``, whose answers may be lost.
+    """Make an object appear by ``attempt``, whose answers may be lost, or prove nothing.
 
     A request that was applied and whose answer was lost is refused when it is sent again: by its own
     precondition, or because its upload has ended. The id of the write, stored beside the object, tells
-    (icechunk's design document 17 describes the case).
+    (icechunk's design document 17 describes the case). Where an answer lacks the ETag of these very bytes,
+    id and length are asked for once.
+
+    Parameters
+    ----------
+    attempt : callable
+        Sends the request within so many seconds and returns its answer.
+    nbytes : int
+        Bytes that the server moves before it answers.
 
     Raises
     ------
     ExistsError, StorageError
     """
-    sent = False
+    sent = acknowledged = False
 
     def once(seconds: float) -> None:
-        nonlocal sent
+        nonlocal sent, acknowledged
         try:
-            attempt(seconds)
+            answer = attempt(seconds)
         except Fault as fault:
             sent = sent or fault.kind is not Kind.UNREACHABLE
             if fault.kind not in (Kind.CONFLICT, Kind.MISSING):
                 raise
-            there = store.is_ours(path, write)
+            there = store.is_ours(path, written)
             if there:
                 return
             if there is None and fault.status == 409:
                 # two began at once and neither is there yet
                 raise Fault(Kind.TRANSIENT, fault.problem, status=409) from fault
             raise
+        sent = acknowledged = True
+        if bare_tag(answer["ETag"]) != written.tag:
+            raise unproven("and does not show the object")
 
     try:
         retried(once, nbytes=nbytes)
@@ -82,19 +108,29 @@ def publish(
         if fault.kind is Kind.CONFLICT and exclusive:
             raise exists_error(store.url(path)) from fault
         if fault.kind in UNSETTLED and sent:
-            try:
-                there = store.is_ours(path, write)
-            except Fault:
-                raise StorageError(
-                    f"{fault.problem}; whether the object was published is not known",
-                    path=store.url(path),
-                    remedy="look whether it is there before you try again",
-                ) from fault
+            there = _look(store, path, written, fault, acknowledged)
             if there:
                 return
-            if there is False and exclusive:
+            if there is False and exclusive and fault.kind is not Kind.UNPROVEN:
                 raise exists_error(store.url(path)) from fault
         raise failure_of(fault, store.url(path)) from fault
+
+
+def _look(store: _Store, path: str, written: Written, fault: Fault, acknowledged: bool) -> bool | None:
+    """Tell whether an object is there that may have been published; None where nothing shows it."""
+    try:
+        return store.is_ours(path, written)
+    except Fault as unseen:
+        if acknowledged and unseen.kind is Kind.DENIED:
+            return True  # who may write and not read has no better proof than any ETag
+        if unseen.kind is fault.kind is Kind.UNPROVEN:
+            return None
+        raise StorageError(
+            f"{fault.problem}; whether the object was published is not known",
+            path=store.url(path),
+            errno=errno.EIO,
+            remedy="look whether it is there before you try again",
+        ) from fault
 
 
 class S3Upload:
@@ -112,6 +148,7 @@ class S3Upload:
         self._target = store.target(path)
         self._write = secrets.token_hex(16)
         self._tags: dict[int, str] = {}
+        self._sizes: dict[int, int] = {}
         self._upload = self._create()
         self._ended = False
         # not the upload itself: what refers to it would keep it
@@ -126,14 +163,15 @@ class S3Upload:
         answer = self._run(
             lambda seconds: self._store.client.call("upload_part", seconds, **arguments), nbytes
         )
-        self._tags[number] = answer["ETag"]
+        self._tags[number], self._sizes[number] = answer["ETag"], nbytes
 
     def complete(self, *, exclusive: bool) -> None:
         """Make the object appear. ``exclusive``: ExistsError where one is there already."""
+        tag = tag_of_parts(self._tags[number] for number in sorted(self._tags))
         publish(
             self._store,
             self._path,
-            self._write,
+            Written(self._write, sum(self._sizes.values()), tag),
             lambda seconds: self.send_complete(seconds, exclusive=exclusive),
             exclusive=exclusive,
             nbytes=64 << 20,  # servers may copy parts together before they answer
@@ -141,8 +179,8 @@ class S3Upload:
         self._ended = True
         self._abandoned.detach()
 
-    def send_complete(self, seconds: float, *, exclusive: bool) -> None:
-        """Send one request to complete.
+    def send_complete(self, seconds: float, *, exclusive: bool) -> dict[str, Any]:
+        """Send one request to complete, and return its answer.
 
         Raises
         ------
@@ -152,7 +190,7 @@ class S3Upload:
         arguments = self._target | {"UploadId": self._upload, "MultipartUpload": {"Parts": parts}}
         if exclusive:
             arguments["IfNoneMatch"] = "*"
-        self._store.client.call("complete_multipart_upload", seconds, **arguments)
+        return self._store.client.call("complete_multipart_upload", seconds, **arguments)
 
     def abort(self) -> None:
         """Drop what was sent; nothing appears. Harmless when repeated, and after `complete`."""
@@ -171,7 +209,7 @@ class S3Upload:
             try:
                 answer = self._store.client.call("create_multipart_upload", seconds, **arguments)
             except Fault as fault:
-                if fault.kind is Kind.TRANSIENT:
+                if fault.kind in (Kind.TRANSIENT, Kind.UNPROVEN):
                     lost.extend((sent, time.time()))
                 raise
             return str(answer["UploadId"])
