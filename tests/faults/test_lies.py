@@ -21,8 +21,8 @@ import pytest
 
 import archive
 from archive.errors import ArchiveError, NotAnArchiveError, StorageError
-from archive.storage.remote import upload
 from archive.storage.location import locate_store
+from archive.storage.remote import upload
 from archive.storage.remote.clients import proofs
 from archive.storage.remote.clients.retry import POLICY, retried
 from archive.storage.remote.clients.s3 import S3Store

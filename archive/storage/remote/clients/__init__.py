@@ -3,9 +3,10 @@
 Imported when the first remote URL is used, and not before: fsspec costs 60 ms, s3fs 250.
 
 `retry` is the one rule for requests that fail, `replies` what a reply with bytes must say before a byte is
-believed, `proofs` what any other reply of S3 must show, `failures` the errors that callers see. `s3`, `http` and `filesystem` are the clients; `obstore` is `s3` with
-the most frequent requests over the package of that name, chosen where it is installed and every setting means
-the same to it. FEDARCHIVE_CLIENT=s3fs or obstore decides instead.
+believed, `proofs` what any other reply of S3 must show, `failures` the errors that callers see. `s3`, `http`
+and `filesystem` are the clients; `obstore` is `s3` with the most frequent requests over the package of that
+name, chosen where it is installed and every setting means the same to it. FEDARCHIVE_CLIENT=s3fs or obstore
+decides instead.
 """
 
 from __future__ import annotations
