@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archive import writing
-from archive.checkpoints.background import side_by_side
 from archive.checkpoints.columns import Row, read_row
 from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, spell, unspell
 from archive.checkpoints.retention import Goal, best_round, metric_of
@@ -48,6 +47,7 @@ from archive.storage.folder import (
 )
 from archive.storage.url import URL, parse_url
 from archive.tools.collection import sweep
+from archive.workers import map_archives
 
 __all__ = ["Rounds"]
 
@@ -131,7 +131,7 @@ class Rounds:
         """Return names and digests of the client files of a round that is to be saved."""
         own = self._own.get(number)
         if own is not None:
-            found = side_by_side(
+            found = map_archives(
                 lambda spelled: read_client(self.path(client_path(number, spelled)), self.options)[1],
                 own,
                 remote=self.remote,
@@ -151,7 +151,7 @@ class Rounds:
         folder = _folder(number)
         paths = [f"{folder}/{entry.path}" for entry in list_files(self.path(folder), self.options)]
         paths = sorted(path for path in paths if parse_client(path.removeprefix("rounds/")))
-        found = side_by_side(
+        found = map_archives(
             lambda path: read_client(self.path(path), self.options), paths, remote=self.remote
         )
         clients = {}
@@ -213,7 +213,7 @@ class Rounds:
                 return error
 
         numbers = self.numbers()
-        for number, found in zip(numbers, side_by_side(read, numbers, remote=self.remote), strict=True):
+        for number, found in zip(numbers, map_archives(read, numbers, remote=self.remote), strict=True):
             if isinstance(found, ArchiveError):
                 damaged.append((number, found))
             elif found is not None:
@@ -229,7 +229,7 @@ class Rounds:
         clients: dict[str, str] = {}
         if not failures[0]:
             clients = self.clients(number)
-            failures += side_by_side(
+            failures += map_archives(
                 lambda spelled: self._verify_file(client_path(number, spelled), clients[spelled]),
                 clients,
                 remote=self.remote,

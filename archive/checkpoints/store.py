@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any
 
 from archive import reading, writing
-from archive.checkpoints.background import Background, side_by_side
 from archive.checkpoints.paths import (
     client_path,
     context_path,
@@ -30,6 +29,7 @@ from archive.errors import ArchiveError, MissingError
 from archive.records import Context
 from archive.storage.folder import make_place
 from archive.storage.url import URL, parse_url
+from archive.workers import Background, map_archives
 
 __all__ = ["CheckpointStore"]
 
@@ -251,7 +251,7 @@ class CheckpointStore:
         rounds = files.numbers()
         rows = [(number, "", files.path(round_path(number))) for number in rounds]
         if clients:
-            found = side_by_side(files.clients, rounds, remote=files.remote)
+            found = map_archives(files.clients, rounds, remote=files.remote)
             for number, names in zip(rounds, found, strict=True):
                 rows += [(number, unspell(name), files.path(client_path(number, name))) for name in names]
         return history_of(sorted(rows), self._options, clients=clients)

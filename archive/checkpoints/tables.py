@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from archive.checkpoints.background import side_by_side
 from archive.checkpoints.columns import Row, make_column, make_columns, read_row
 from archive.checkpoints.paths import CHECKPOINT, unspell
 from archive.dtypes import NDArray
 from archive.errors import MissingError
 from archive.storage.folder import list_files
 from archive.storage.url import URL, parse_url
+from archive.workers import map_archives
 
 __all__ = ["Table", "history_of", "table"]
 
@@ -112,7 +112,7 @@ def _read_rows(paths: Sequence[str], storage_options: Options, *, missing_ok: bo
             raise
 
     remote = any(parse_url(path, storage_options).remote for path in paths[:1])
-    return side_by_side(read, paths, remote=remote)
+    return map_archives(read, paths, remote=remote)
 
 
 def _tabulate(columns: dict[str, NDArray], rows: Sequence[Row]) -> Table:

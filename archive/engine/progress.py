@@ -6,9 +6,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Bar", "Progress"]
+__all__ = ["Bar", "Progress", "Report"]
 
-Progress = bool | Callable[[int, int], object] | None
+Report = Callable[[int, int], object]
+"""Called with bytes done and bytes in all."""
+Progress = bool | Report | None
+"""What callers give."""
 
 
 class Bar:
@@ -21,7 +24,7 @@ class Bar:
             self._bar = importlib.import_module("tqdm").tqdm(unit="B", unit_scale=True, desc=label)
             self._call = self._advance
 
-    def __enter__(self) -> Callable[[int, int], object] | None:
+    def __enter__(self) -> Report | None:
         return self._call
 
     def __exit__(self, *exception: object) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
-from archive.engine.progress import Bar, Progress
+from archive.engine.progress import Bar, Progress, Report
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
 from archive.engine.read.storedpayload import StoredPayload
@@ -26,8 +27,6 @@ from archive.storage.url import URL, Location, parse_url
 
 __all__ = ["mean"]
 
-PIECE_BYTES = 4 << 20
-"""Bytes of each input added up at a time."""
 EXACT_IN_DOUBLE = 1 << 53
 
 
@@ -99,7 +98,7 @@ def _average(
     archives: Sequence[Archive],
     weights: Sequence[float],
     writer: ArchiveWriter,
-    progress: Callable[[int, int], object] | None,
+    progress: Report | None,
 ) -> None:
     """Write the weighted mean of all arrays, in the order of the first archive.
 
@@ -180,7 +179,7 @@ def _pieces(
     stored: list[StoredPayload], weights: Sequence[float], dtype: np.dtype[Any], name: tuple[str, str]
 ) -> Iterator[NDArray]:
     """Yield the stored bytes of the mean: elements in C order, whatever the shape, a few megabytes each."""
-    step = max(PIECE_BYTES // dtype.itemsize, 1) * dtype.itemsize
+    step = max(tuning.MEAN_BYTES // dtype.itemsize, 1) * dtype.itemsize
     for start in range(0, stored[0].nbytes, step):
         stop = min(start + step, stored[0].nbytes)
         values = [payload.stored_range(start, stop).view(dtype) for payload in stored]

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.read.open import END_BYTES
 from archive.errors import StorageError
+from archive.tuning import END_BYTES
 from tests.checkpoints.forge import CLIENTS, contribution, model, save_round
 from tests.faults.conftest import ROOT, environment, figures
 from tests.faults.test_errors import small_disk

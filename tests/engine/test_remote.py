@@ -21,8 +21,7 @@ import pytest
 
 import archive
 import archive.tools
-from archive.engine.read import open as opening
-from archive.engine.read import reader
+from archive import tuning
 from archive.engine.read import storedpayload as payload
 from archive.errors import (
     ArchiveError,
@@ -37,7 +36,6 @@ from archive.errors import (
     UnsupportedURLError,
 )
 from archive.format.constants import DATA_AT, FOOTER_BYTES, SEGMENT_BYTES
-from archive.storage.remote.source import TAIL_BYTES
 from archive.storage.url import parse_url
 from tests.engine.samples import CREATED
 from tests.storage.folderstore import FolderStore, reach
@@ -127,7 +125,7 @@ class TestOpening:
             assert handle.info.verified.startswith("metadata and index at open;")
             assert handle.records["metrics"]["loss"] == 0.5
         assert store.kinds() == {"tail": 1}
-        assert store.nbytes() <= TAIL_BYTES
+        assert store.nbytes() <= tuning.TAIL_BYTES
 
     def test_20000_arrays_take_two(self, store: FolderStore) -> None:
         archive.save(small(20_000), URL)
@@ -139,15 +137,15 @@ class TestOpening:
             assert len(list(handle)) == 20_000
             # of what was fetched to be checked only the index stays
             kept = len(handle._reader.source._tail)  # type: ignore[attr-defined]
-            assert kept == max(footer.index_bytes + FOOTER_BYTES, TAIL_BYTES)
+            assert kept == max(footer.index_bytes + FOOTER_BYTES, tuning.TAIL_BYTES)
         assert store.kinds() == {"tail": 1, "fetch": 1}
-        assert store.nbytes() <= footer.meta_bytes + footer.index_bytes + TAIL_BYTES
+        assert store.nbytes() <= footer.meta_bytes + footer.index_bytes + tuning.TAIL_BYTES
 
     def test_long_metadata_is_left_alone_and_it_says_so(
         self, store: FolderStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         archive.save(small(5_000), URL)
-        monkeypatch.setattr(opening, "CHECK_META_UP_TO", 1 * MiB)
+        monkeypatch.setattr(tuning, "CHECKED_META_BYTES", 1 * MiB)
         with local(store) as handle:
             footer = handle._reader.footer
             assert footer is not None
@@ -172,7 +170,7 @@ class TestOpening:
             footer = handle._reader.footer
         assert footer is not None
         at = {"footer": footer.file_bytes - 9, "index": footer.index_at + 200, "metadata": footer.meta_at + 9}
-        begin = max(footer.file_bytes - TAIL_BYTES, 0)
+        begin = max(footer.file_bytes - tuning.TAIL_BYTES, 0)
         store.clear()
         store.flip = {0: at[place] - begin}
         with archive.open(URL) as handle:
@@ -225,7 +223,7 @@ class TestRanges:
     def test_a_large_array_is_fetched_side_by_side(
         self, store: FolderStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reader, "ONE_REQUEST", 20 * MiB)
+        monkeypatch.setattr(tuning, "SINGLE_REQUEST_BYTES", 20 * MiB)
         store.delay = 0.05
         with archive.open(URL) as handle:
             store.clear()
@@ -353,7 +351,7 @@ class TestAll:
         size = saved.file(PATH).stat().st_size
         assert report.ok
         assert report.checked_bytes == size
-        assert size <= saved.nbytes() <= size + TAIL_BYTES
+        assert size <= saved.nbytes() <= size + tuning.TAIL_BYTES
         assert saved.counted() <= size // (16 * MiB) + 3
 
     @pytest.mark.parametrize("where", ["superblock", "padding", "array", "metadata", "index"])
@@ -543,6 +541,7 @@ class TestSaving:
 import numpy as np, pathlib, pytest, sys
 import archive
 import archive.tools
+from archive import tuning
 from tests.storage.folderstore import FolderStore, reach
 store = FolderStore(pathlib.Path({str(tmp_path)!r}))
 reach(store, pytest.MonkeyPatch())

@@ -16,10 +16,10 @@ import pytest
 
 import archive
 import archive.tools
+from archive import tuning
 from archive.errors import StorageError
 from archive.format.constants import SEGMENT_BYTES
 from archive.storage.remote import upload
-from archive.storage.remote.source import TAIL_BYTES
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
@@ -203,4 +203,4 @@ def test_listing_figures(store: FolderStore) -> None:
         with archive.open(URL) as handle:
             assert len(list(handle)) == count
         assert store.counted() == most
-        assert most > 1 or store.nbytes() <= TAIL_BYTES
+        assert most > 1 or store.nbytes() <= tuning.TAIL_BYTES

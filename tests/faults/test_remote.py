@@ -21,15 +21,12 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.read import prefetch as ahead
-from archive.engine.read import scan as whole
+from archive import tuning
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError
 from archive.storage.location import locate_store
-from archive.storage.remote import source as remotesource
 from archive.storage.remote import upload
 from archive.storage.remote.clients.retry import POLICY, retried
 from archive.storage.remote.clients.s3 import S3Store
-from archive.storage.remote.ranges import plan_requests
 from archive.storage.url import parse_url
 from tests.faults.broken import (
     OPERATIONS,
@@ -61,11 +58,9 @@ def server() -> Iterator[S3Server]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small requests instead of few large ones, so that there are many to break."""
-    monkeypatch.setattr(remotesource, "TAIL_BYTES", 1 << 10)
-    monkeypatch.setattr(remotesource.RemoteSource.__init__, "__defaults__", (1 << 10,))
-    monkeypatch.setitem(plan_requests.__kwdefaults__, "request_bytes", 64 << 10)
-    for module in (ahead, whole):
-        monkeypatch.setattr(module, "REQUEST_BYTES", 64 << 10)
+    monkeypatch.setattr(tuning, "TAIL_BYTES", 1 << 10)
+    monkeypatch.setattr(tuning, "REQUEST_BYTES", 64 << 10)
+    monkeypatch.setattr(tuning, "PREFETCH_BYTES", 64 << 10)
     monkeypatch.setattr(upload, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
     monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)

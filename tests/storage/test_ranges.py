@@ -7,7 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive.storage.remote.ranges import GAP_BYTES, REQUEST_BYTES, Piece, plan_requests
+from archive.storage.remote.ranges import Piece, plan_requests
+from archive.tuning import GAP_BYTES, REQUEST_BYTES
 
 MiB = 1 << 20
 SEGMENT = 4 * MiB

@@ -270,7 +270,7 @@ def test_an_upload_collected_where_its_parts_are_sent(store: FolderStore) -> Non
             assert go_on.wait(60)
             part(number, data)
 
-        sink._parts._pool.submit(wait, 2, content(10))
+        sink._parts._pool.submit(lambda: wait(2, content(10)))
         return [sink]
 
     held = fill()

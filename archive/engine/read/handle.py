@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from archive.dtypes import NDArray
+from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records, document_text, record_values
 from archive.engine.read.open import reference_of, reopen
 from archive.engine.read.reader import Reader
@@ -132,7 +133,7 @@ class Archive:
         """
         return build_context(self._reader, self.records)
 
-    def verify(self, *, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
+    def verify(self, *, progress: Report | None = None) -> VerifyReport:
         """Read every byte of the file and compare it with its digest.
 
         Returns
@@ -155,9 +156,9 @@ class Archive:
         index, reader = self._reader.index, self._reader
         rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
         if reader.network:
-            from archive.engine.read.prefetch import bring_rows  # for remote archives alone
+            from archive.engine.read.prefetch import prefetch_rows  # for remote archives alone
 
-            rows = bring_rows(reader, rows)
+            rows = prefetch_rows(reader, rows)
         for row in rows:
             try:
                 name = self._record(row).name, index.key(row)

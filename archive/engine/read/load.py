@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
+from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_records
 from archive.engine.read.handle import select_rows
-from archive.engine.read.parallel import run_parallel
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of, npy_data
 from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
@@ -20,21 +21,13 @@ from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, sto
 from archive.format.segments import Segment, failed_pieces, segments_of_rows
 from archive.records import Array
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
-from archive.storage.remote.ranges import GAP_BYTES, Piece, Request, plan_requests
+from archive.storage.remote.ranges import Piece, Request, plan_requests
+from archive.workers import run_parallel
 
 __all__ = ["OwnedPayload", "load_records"]
 
-Progress = Callable[[int, int], object]
-
 Place = tuple[NDArray, int]
 """Memory, and where in it an array begins."""
-
-RUN_BYTES = 16 << 20
-"""Arrays that follow one another are read at once up to this size: 20,000 arrays of 4 KiB take 5
-reads instead of 20,000."""
-OWN_FROM = 4 << 20
-"""Arrays from this size have memory of their own; smaller ones share that of their run. From 4 MiB on numpy
-asks for huge pages: 289 arrays of 4.0 MB took 353 to 412 ms one by one, 194 to 312 in runs."""
 
 
 class OwnedPayload(NdarrayPayload):
@@ -55,7 +48,7 @@ class OwnedPayload(NdarrayPayload):
 
 
 def load_records(
-    reader: Reader, keys: Iterable[str | tuple[str, str]] | None, progress: Progress | None
+    reader: Reader, keys: Iterable[str | tuple[str, str]] | None, progress: Report | None
 ) -> Records:
     """Read all arrays, or those of ``keys``, and return the container that was saved.
 
@@ -91,7 +84,7 @@ class _Task:
     """Where they are in the file."""
 
 
-def _read(reader: Reader, wanted: NDArray, progress: Progress | None) -> dict[int, Place]:
+def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int, Place]:
     """Return where the stored bytes of rows that have any are now; not of rows that are tied to others."""
     index = reader.index
     targets = np.where(index.alias_of[wanted] == NO_ALIAS, wanted, index.alias_of[wanted])
@@ -119,7 +112,7 @@ def _run(reader: Reader, tasks: list[_Task]) -> Iterator[int]:
         return task.out.nbytes
 
     def fetch(request: Request[_Task]) -> int:
-        # checked where it came to, then copied to where it belongs: what a failed check refuses is never seen
+        # verify in the receive buffer, then copy: unverified bytes never reach the caller
         segments = [segment for _, _, task in request.pieces for segment in task.segments]
         data = reader.fetch(Request(request.start, request.stop, segments))
         for offset, nbytes, task in request.pieces:
@@ -137,11 +130,11 @@ def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Tas
     index = reader.index
     size = index.segment_bytes
     # a request ends with the read that makes it 16 MiB long: none may add much to it
-    run_bytes = size if reader.remote else RUN_BYTES
+    run_bytes = size if reader.remote else tuning.RUN_BYTES
     begins, nbytes = index.offset[rows].astype(np.int64), index.stored_nbytes[rows].astype(np.int64)
     ends = begins + nbytes
-    large = nbytes >= OWN_FROM
-    apart = begins[1:] - ends[:-1] > GAP_BYTES
+    large = nbytes >= tuning.OWN_BYTES
+    apart = begins[1:] - ends[:-1] > tuning.GAP_BYTES
     breaks = np.flatnonzero(apart | large[1:] | large[:-1]) + 1
     tasks: list[_Task] = []
     first, n = 0, len(rows)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
 from archive.errors import DamagedError, NotAnArchiveError, TruncatedError
@@ -29,15 +30,6 @@ from archive.storage.url import Location
 
 __all__ = ["forget_indexes", "open_reader", "read_source", "reference_of", "reopen", "validated_index"]
 
-END_BYTES = 64 << 10
-"""Bytes of a file's end that are read by one call: 2 us, where each first touch of a map costs 3 to 5."""
-CHECK_META_UP_TO = 16 << 20
-"""HDF5 metadata of a remote archive that is longer is not fetched to be checked ([FOOTER-7])."""
-MAX_KEPT_BYTES = 256 << 10
-"""Longest index that is kept, about 2,500 arrays. Longer ones are validated each time, so that all that is
-kept takes no more than 5 MB."""
-MAX_KEPT = 8
-"""Indexes that are kept."""
 _JSON_BYTES_AT = HEADER.fields["json_bytes"][1] if HEADER.fields else 0
 
 
@@ -117,7 +109,7 @@ def read_source(
     """
     end = _End(source)
     footer = _read_footer(source, end)
-    meta_checked = not source.pinned or footer.meta_bytes <= CHECK_META_UP_TO
+    meta_checked = not source.pinned or footer.meta_bytes <= tuning.CHECKED_META_BYTES
     if meta_checked:
         if source.pinned:
             source.extend_tail(footer.meta_at)
@@ -161,7 +153,7 @@ class _End:
     def __init__(self, source: Source) -> None:
         self._source = source
         # remote sources keep their end themselves
-        self._bytes = np.empty(0 if source.pinned else min(END_BYTES, source.nbytes), np.uint8)
+        self._bytes = np.empty(0 if source.pinned else min(tuning.END_BYTES, source.nbytes), np.uint8)
         self._at = source.nbytes - len(self._bytes)
         if len(self._bytes):
             source.read_into(self._at, self._bytes)
@@ -273,7 +265,7 @@ def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
     HostileFileError, VersionError
         As `read_index` and `validate_index` say.
     """
-    if len(data) > MAX_KEPT_BYTES or len(data) < INDEX_HEADER_BYTES:
+    if len(data) > tuning.INDEX_BYTES or len(data) < INDEX_HEADER_BYTES:
         return _validate(data, data_end, origin)
     content = data.tobytes()
     key = (data_end, content[:_JSON_BYTES_AT], content[_JSON_BYTES_AT + 8 : INDEX_HEADER_BYTES])
@@ -283,7 +275,7 @@ def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
         if index is not None:
             return index
     index = _validate(np.frombuffer(content, np.uint8), data_end, origin)
-    if len(_kept) >= MAX_KEPT:
+    if len(_kept) >= tuning.INDEXES:
         _kept.pop(next(iter(_kept), key), None)
     digests_at, dtype, count = index.places["digests"]
     document_at = index.places["json"][0]

@@ -6,22 +6,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from archive.engine.read.parallel import run_parallel
+from archive import tuning
 from archive.engine.read.reader import Reader
 from archive.format.segments import Segment, row_segments
 from archive.storage.remote.ranges import Request, plan_requests
+from archive.workers import run_parallel
 
-__all__ = ["bring_rows"]
-
-
-REQUEST_BYTES = 4 << 20
-REQUESTS = 4
-"""Requests under way or waiting to be taken: 16 MiB in all beside the array that was taken last. In as many
-threads: each keeps some of the memory that it freed (4 of 8 MiB: 286 MB at most, with s3fs and arrays of
-64 MiB; 4 of 4 MiB: 241)."""
+__all__ = ["prefetch_rows"]
 
 
-def bring_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
+def prefetch_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
     """Yield rows in order, the bytes of each checked and held by the reader until it is released.
 
     Where they are kept in a mapped cache, they are brought there and not checked yet.
@@ -38,9 +32,9 @@ def bring_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
     pieces = (piece for row in rows for piece in row_segments(reader.index, row))
     found = run_parallel(
         lambda request: (request, reader.fetch(request)),
-        plan_requests(pieces, request_bytes=REQUEST_BYTES),
-        network=min(reader.network, REQUESTS),
-        ahead=REQUESTS,
+        plan_requests(pieces, request_bytes=tuning.PREFETCH_BYTES),
+        network=min(reader.network, tuning.PREFETCH_REQUESTS),
+        ahead=tuning.PREFETCH_REQUESTS,
     )
     parts = (
         (offset - request.start, nbytes, data)
@@ -69,8 +63,8 @@ def _cache_rows(reader: Reader, rows: list[int]) -> Iterator[int]:
         return len(request.pieces)
 
     pieces = (piece for row in rows for piece in row_segments(reader.index, row))
-    requests = plan_requests(pieces, request_bytes=REQUEST_BYTES)
-    brought = run_parallel(bring, requests, network=reader.network, ahead=REQUESTS)
+    requests = plan_requests(pieces, request_bytes=tuning.PREFETCH_BYTES)
+    brought = run_parallel(bring, requests, network=reader.network, ahead=tuning.PREFETCH_REQUESTS)
     count = wanted = 0
     for row in rows:
         wanted += -(-int(reader.index.stored_nbytes[row]) // reader.index.segment_bytes)

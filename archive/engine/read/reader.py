@@ -5,13 +5,14 @@ The reader is what lazy arrays hold on to; it knows rows, not records.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
-from archive.engine.read.parallel import failed_segments, run_parallel
 from archive.errors import ClosedError, DigestError, HostileFileError, ValueRangeError
 from archive.format.digests import digest
 from archive.format.elements import NUMPY_MAX_RANK
@@ -21,14 +22,9 @@ from archive.format.segments import Segment, failed_pieces, locate_segment, row_
 from archive.storage.protocols import Source
 from archive.storage.remote.ranges import Request, plan_requests
 from archive.storage.url import Location
+from archive.workers import run_parallel
 
-__all__ = ["NETWORK", "Reader"]
-
-NETWORK = 8
-"""Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
-ONE_REQUEST = 64 << 20
-"""Ranges up to this size are one request; larger ones are 16 MiB requests side by side into one buffer, as
-one connection is slower than the network."""
+__all__ = ["Reader"]
 
 
 @dataclass(eq=False)
@@ -78,7 +74,7 @@ class Reader:
     @property
     def network(self) -> int:
         """Requests to have under way at once, 0 for a file."""
-        return min(self.source.parallel, NETWORK) if self.source.pinned else 0
+        return min(self.source.parallel, tuning.REQUESTS) if self.source.pinned else 0
 
     def stored(self, row: int) -> NDArray:
         """Return the stored bytes of a row, uint8, not to be written to; verified unless told otherwise."""
@@ -104,7 +100,7 @@ class Reader:
             return part if 2 * len(part) >= len(data) else part.copy()
         checked = memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]
         checks = not self.source.mapped or 0 in checked
-        if checks and self.network and high - low > ONE_REQUEST:
+        if checks and self.network and high - low > tuning.SINGLE_REQUEST_BYTES:
             self._bring(row, low, high)
         data = self.source.read(offset + low, high - low)
         # asked again: a cache that is full hands out memory from then on
@@ -190,7 +186,7 @@ class Reader:
         """Return bytes of a row that begin and end with segments, by one request unless they are many."""
         offset = int(self.index.offset[row])
         pieces = list(row_segments(self.index, row, low, high))
-        if high - low <= ONE_REQUEST:
+        if high - low <= tuning.SINGLE_REQUEST_BYTES:
             return self.fetch(Request(offset + low, offset + high, pieces))
         out = np.empty(high - low, np.uint8)
 
@@ -255,19 +251,16 @@ class Reader:
         return data
 
     def _failed(self, row: int, data: NDArray, first: int, last: int) -> list[int]:
+        """Return the numbers of the segments whose bytes do not match."""
         if last - first == 1:
             wanted = self.index.digests[self._segment(row, first)].tobytes()
             return [] if digest(data) == wanted else [first]
-        size = self.index.segment_bytes
-        wanted = self.index.segment_digests(row)
-        return failed_segments(
-            (
-                (
-                    number,
-                    data[(number - first) * size : (number - first + 1) * size],
-                    wanted[number].tobytes(),
-                )
-                for number in range(first, last)
-            ),
-            len(data),
-        )
+        begin = first * self.index.segment_bytes
+        pieces = list(row_segments(self.index, row, begin, begin + len(data)))
+        validate = partial(failed_pieces, self.index, data, int(self.index.offset[row]) + begin)
+        if len(data) < tuning.CHECK_PARALLEL_BYTES:
+            failed = validate(pieces)
+        else:  # xxhash releases the interpreter lock, so that threads add up
+            shares = [pieces[number :: tuning.THREADS] for number in range(min(tuning.THREADS, len(pieces)))]
+            failed = sorted(itertools.chain.from_iterable(run_parallel(validate, shares)))
+        return [segment - self._segment(row, 0) for segment in failed]

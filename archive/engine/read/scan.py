@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import xxhash
 
+from archive import tuning
 from archive.dtypes import NDArray
-from archive.engine.read.parallel import run_parallel
+from archive.engine.progress import Report
 from archive.engine.read.reader import Reader
 from archive.engine.report import Failure, VerifyReport
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
@@ -18,20 +19,14 @@ from archive.format.digests import digest, name_hash
 from archive.format.footer import Footer
 from archive.format.index import Index
 from archive.format.segments import Segment, failed_pieces, locate_segment, segments_of_rows
-from archive.storage.remote.ranges import REQUEST_BYTES, Piece, Request, plan_requests
+from archive.storage.remote.ranges import Piece, Request, plan_requests
+from archive.workers import run_parallel
 
 __all__ = ["Stretch", "read_whole", "verify_reader"]
 
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
 Content = Segment | Region
 """What a piece is: a segment, or bytes that belong to no array."""
-
-LOCAL_BYTES = 4 << 20
-"""What one thread reads of a file at a time, and gives back to the system afterwards."""
-WHOLE_BYTES = 32 << 20
-"""Metadata and index up to this size are judged at once, so that they can be fetched again."""
-AHEAD = 6
-"""Requests to a server that are under way or waiting to be taken, at most: some 120 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +57,16 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
 
     def read(request: Request[Content]) -> tuple[Request[Content], NDArray, list[Failure]]:
         data = reader.source.read(request.start, request.nbytes)
-        failures = _judge(reader, footer, request, data)
+        failures = _validate(reader, footer, request, data)
         again = reader.source.reread(request.start, request.nbytes) if failures else None
         if again is not None:
-            data, failures = again, _judge(reader, footer, request, again)
+            data, failures = again, _validate(reader, footer, request, again)
         return request, data, failures
 
     requests = plan_requests(
-        _pieces(reader, footer), request_bytes=REQUEST_BYTES if reader.network else LOCAL_BYTES
+        _pieces(reader, footer), request_bytes=tuning.REQUEST_BYTES if reader.network else tuning.SCAN_BYTES
     )
-    ahead = AHEAD if reader.network else 0
+    ahead = tuning.SCAN_REQUESTS if reader.network else 0
     for request, data, failures in run_parallel(read, requests, network=reader.network, ahead=ahead):
         stored = 0
         for offset, nbytes, content in request.pieces:
@@ -86,7 +81,7 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
         yield Stretch(request.start, data, stored, failures)
 
 
-def verify_reader(reader: Reader, progress: Callable[[int, int], object] | None = None) -> VerifyReport:
+def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyReport:
     """Check everything behind an open reader, whatever was checked before."""
     index, footer = reader.index, reader.footer
     if footer is None:
@@ -133,18 +128,18 @@ def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
         yield piece
         position = piece[0] + piece[1]
     yield from _cut(position, footer.meta_at, "padding")
-    yield from _cut(footer.meta_at, footer.index_at, "HDF5 metadata", WHOLE_BYTES)
-    yield from _cut(footer.index_at, footer.file_bytes - FOOTER_BYTES, "index", WHOLE_BYTES)
+    yield from _cut(footer.meta_at, footer.index_at, "HDF5 metadata", tuning.SCAN_REGION_BYTES)
+    yield from _cut(footer.index_at, footer.file_bytes - FOOTER_BYTES, "index", tuning.SCAN_REGION_BYTES)
     yield footer.file_bytes - FOOTER_BYTES, FOOTER_BYTES, "footer"
 
 
 def _cut(start: int, stop: int, content: Region, whole: int = 0) -> Iterator[Piece[Content]]:
-    step = max(whole, 1) if stop - start <= whole else LOCAL_BYTES
+    step = max(whole, 1) if stop - start <= whole else tuning.SCAN_BYTES
     for low in range(start, stop, step):
         yield low, min(step, stop - low), content
 
 
-def _judge(reader: Reader, footer: Footer, request: Request[Content], data: NDArray) -> list[Failure]:
+def _validate(reader: Reader, footer: Footer, request: Request[Content], data: NDArray) -> list[Failure]:
     """Return what is wrong with the pieces that can be judged by themselves."""
     index, digests = reader.index, _digests(footer)
     failures = []

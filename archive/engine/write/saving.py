@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from archive.engine.progress import Report
 from archive.engine.report import SaveReport
 from archive.engine.write.attributes import encode_inline
 from archive.engine.write.consume import Consumption
@@ -17,7 +18,7 @@ from archive.engine.write.inputs import Inputs, RecordInput, source_of
 from archive.engine.write.plan import Plan, head_of, make_plan
 from archive.engine.write.seal import complete
 from archive.engine.write.stream import ArchiveStream
-from archive.engine.write.writer import Progress, write_plan
+from archive.engine.write.writer import write_plan
 from archive.errors import ArchiveError, PartialSaveError, StorageError
 from archive.format.constants import KIND_ARRAYS
 from archive.format.digests import digest
@@ -50,7 +51,7 @@ class SaveOptions:
     """Where what cannot be sent as it comes, or must outlive a failure, is collected."""
     gc_threshold: int
     """Bytes consumed between two garbage collections."""
-    progress: Progress | None
+    progress: Report | None
     """Called with (bytes written, bytes in all)."""
 
 

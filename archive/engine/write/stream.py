@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from archive.dtypes import NDArray
+from archive.engine.progress import Report
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_values
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, add_values, place
 from archive.engine.write.schema import Rows
-from archive.engine.write.writer import ArrayStream, Progress, stored_buffer, write_head, write_tail
+from archive.engine.write.writer import ArrayStream, stored_buffer, write_head, write_tail
 from archive.errors import DamagedError
 from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS
 from archive.format.footer import Footer
@@ -46,7 +47,7 @@ class ArchiveStream:
         Called with (bytes written, the same).
     """
 
-    def __init__(self, sink: Sink, head: Mapping[str, Any], progress: Progress | None = None) -> None:
+    def __init__(self, sink: Sink, head: Mapping[str, Any], progress: Report | None = None) -> None:
         self.rows = Rows()
         self.names: list[RecordName] = []
         self.consumption: Consumption | None = None

@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from archive.dtypes import NDArray
-from archive.engine.read.parallel import run_parallel
+from archive.engine.progress import Report
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
@@ -28,10 +28,10 @@ from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
 from archive.storage.protocols import Sink
+from archive.workers import run_parallel
 
-__all__ = ["ArrayStream", "Progress", "stored_buffer", "write_head", "write_plan", "write_tail"]
+__all__ = ["ArrayStream", "stored_buffer", "write_head", "write_plan", "write_tail"]
 
-Progress = Callable[[int, int], object]
 Write = Callable[[Any, int], object]
 """Takes a buffer and its file offset; the memory is the caller's again when it returns."""
 Landed = Callable[[list[int], list[bytes]], object]
@@ -82,7 +82,7 @@ class ArrayStream:
         *,
         parallel: bool = True,
         total: int = 0,
-        progress: Progress | None = None,
+        progress: Report | None = None,
         landed: Landed | None = None,
     ) -> None:
         self.digests: list[bytes] = []
@@ -197,7 +197,7 @@ class ArrayStream:
 
 
 def write_plan(
-    plan: Plan, sink: Sink, progress: Progress | None = None, consumed: Landed | None = None
+    plan: Plan, sink: Sink, progress: Report | None = None, consumed: Landed | None = None
 ) -> Footer:
     """Write a whole archive, front to back, and return its footer.
 

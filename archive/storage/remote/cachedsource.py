@@ -15,22 +15,16 @@ import os
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import StorageError, TruncatedError
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.ranges import plan_requests
-from archive.storage.remote.source import TAIL_BYTES, RemoteSource
+from archive.storage.remote.source import RemoteSource
 
 __all__ = ["CachedSource"]
-
-
-PIN_BYTES = 256
-"""What is asked of an object that has a file already: its last bytes, which say whether it is the same."""
-PIECE_BYTES = 4 << 20
-REQUEST_BYTES = 65 << 20
-"""What one read may fetch by one request: a little more than readers ask for at once."""
 
 
 class CacheFile(MapSource):
@@ -127,7 +121,7 @@ class CachedSource(RemoteSource):
         self._writable = True
         url = store.url(path)
         with CacheFolder(folder) as cache:
-            super().__init__(store, path, PIN_BYTES if cache.knows(url) else TAIL_BYTES)
+            super().__init__(store, path, tuning.CACHE_PIN_BYTES if cache.knows(url) else 0)
             if not self.version.tag:
                 return
             use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(cache.device))
@@ -166,8 +160,8 @@ class CachedSource(RemoteSource):
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range: a read-only view of the map, or memory."""
         file, stop = self._file, offset + nbytes
-        # the very end comes from the server each time: it is what all else is checked by
-        if file is None or not nbytes or offset >= self.nbytes - PIN_BYTES:
+        # always fetch the footer: everything else is validated against it
+        if file is None or not nbytes or offset >= self.nbytes - tuning.CACHE_PIN_BYTES:
             return super().read(offset, nbytes)
         fetched = self._bring(file, offset, stop)
         if fetched is not None:
@@ -185,7 +179,7 @@ class CachedSource(RemoteSource):
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a writable range: pages copied when written, or memory of its own."""
         file = self._file
-        if file is None or not self.mapped or offset >= self.nbytes - PIN_BYTES:
+        if file is None or not self.mapped or offset >= self.nbytes - tuning.CACHE_PIN_BYTES:
             return super().private(offset, nbytes)
         fetched = self._bring(file, offset, offset + nbytes)
         if fetched is None and self.mapped:
@@ -208,7 +202,7 @@ class CachedSource(RemoteSource):
 
     def _is_same(self, file: CacheFile) -> bool:
         """Tell whether a file ends as the object does: a tag alone may be no more than a date."""
-        nbytes = min(PIN_BYTES, self.nbytes)
+        nbytes = min(tuning.CACHE_PIN_BYTES, self.nbytes)
         at = self.nbytes - nbytes
         try:
             if file.missing(at, self.nbytes):
@@ -232,12 +226,12 @@ class CachedSource(RemoteSource):
         except (TruncatedError, StorageError):
             self._give_up()
             return None
+        step = tuning.CACHE_PIECE_BYTES
         pieces = (
-            (low, min(PIECE_BYTES, end - low), None)
-            for begin, end in missing
-            for low in range(begin, end, PIECE_BYTES)
+            (low, min(step, end - low), None) for begin, end in missing for low in range(begin, end, step)
         )
-        for request in plan_requests(pieces, request_bytes=REQUEST_BYTES, gap_bytes=BLOCK_BYTES):
+        request_bytes = tuning.CACHE_REQUEST_BYTES
+        for request in plan_requests(pieces, request_bytes=request_bytes, gap_bytes=BLOCK_BYTES):
             if not self._writable and not (request.start <= start and stop <= request.stop):
                 return None  # in pieces that are not kept, it would have to be fetched again
             data = self._fetch(request.start, request.stop)

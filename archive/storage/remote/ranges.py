@@ -6,16 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["GAP_BYTES", "REQUEST_BYTES", "Piece", "Request", "plan_requests"]
+from archive import tuning
+
+__all__ = ["Piece", "Request", "plan_requests"]
 
 T = TypeVar("T")
-
-GAP_BYTES = 4096
-"""Bytes nobody asked for that are fetched along rather than paid for with a request of their own: the
-padding between two arrays is smaller."""
-REQUEST_BYTES = 16 << 20
-"""A request ends with the piece that makes it this long. At 20 ms a request and 1 GB/s a connection this
-keeps what is spent on waiting under a half, and eight at once fill 10 Gbit/s."""
 
 Piece = tuple[int, int, T]
 """File offset, length, and what the caller knows it by."""
@@ -39,7 +34,7 @@ class Request(Generic[T]):
 
 
 def plan_requests(
-    pieces: Iterable[Piece[T]], *, request_bytes: int = REQUEST_BYTES, gap_bytes: int = GAP_BYTES
+    pieces: Iterable[Piece[T]], *, request_bytes: int = 0, gap_bytes: int | None = None
 ) -> Iterator[Request[T]]:
     """Yield the requests that bring pieces, in their order, planned as they are asked for.
 
@@ -53,9 +48,9 @@ def plan_requests(
     pieces : iterable of (offset, nbytes, anything)
         In file order.
     request_bytes : int
-        Length at which a request ends.
-    gap_bytes : int
-        Longest gap that is fetched along.
+        Length at which a request ends; 0: `archive.tuning.REQUEST_BYTES`.
+    gap_bytes : int, optional
+        Longest gap that is fetched along; if not given, `archive.tuning.GAP_BYTES`.
 
     Examples
     --------
@@ -63,6 +58,8 @@ def plan_requests(
     >>> [(request.start, request.stop, len(request.pieces)) for request in found]
     [(0, 16, 2), (90, 92, 1)]
     """
+    request_bytes = request_bytes or tuning.REQUEST_BYTES
+    gap_bytes = tuning.GAP_BYTES if gap_bytes is None else gap_bytes
     gathered: list[Piece[T]] = []
     start = stop = 0
     for piece in pieces:

@@ -8,15 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
 from archive.storage.remote.objectstore import ObjectStore
 
-__all__ = ["TAIL_BYTES", "RemoteSource"]
-
-
-TAIL_BYTES = 512 << 10
-"""Bytes that the first request asks for: metadata, index and footer of about a thousand arrays."""
+__all__ = ["RemoteSource"]
 
 
 class RemoteSource:
@@ -28,17 +25,17 @@ class RemoteSource:
     path : str
         Path of the object in its store.
     tail_bytes : int
-        How much the first request asks for.
+        How much the first request asks for; 0: `archive.tuning.TAIL_BYTES`.
     """
 
     mapped = False
     pinned = True
 
-    def __init__(self, store: ObjectStore, path: str, tail_bytes: int = TAIL_BYTES) -> None:
+    def __init__(self, store: ObjectStore, path: str, tail_bytes: int = 0) -> None:
         self.path = store.url(path)
         self._store: ObjectStore | None = store
         self._object = path
-        tail, self.version = store.tail(path, tail_bytes)
+        tail, self.version = store.tail(path, tail_bytes or tuning.TAIL_BYTES)
         self.nbytes = self.version.nbytes
         self.parallel = store.parallel
         self.pins = store.pins
@@ -59,8 +56,8 @@ class RemoteSource:
         if offset < begin:
             fetched = self._fetch(offset, begin)
             self._tail = _read_only(np.concatenate([fetched, kept]))
-        elif len(kept) > TAIL_BYTES:
-            start = min(offset, self.nbytes - TAIL_BYTES)
+        elif len(kept) > tuning.TAIL_BYTES:
+            start = min(offset, self.nbytes - tuning.TAIL_BYTES)
             self._tail = _read_only(kept[start - begin :].copy())
 
     def read(self, offset: int, nbytes: int) -> NDArray:

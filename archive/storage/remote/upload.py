@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import weakref
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from archive.dtypes import NDArray
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.storage.remote.objectstore import ObjectStore, Upload
+from archive.workers import Job, Pool
 
 __all__ = ["PART_BYTES", "RemoteSink", "part_size", "require_creatable"]
 
@@ -250,9 +251,10 @@ class _Parts:
         self._store = store
         self._object = path
         self._upload: Upload | None = None
-        self._flying: dict[Future[None], NDArray] = {}
+        self._flying: dict[int, tuple[Job[None], NDArray]] = {}
+        self._sent: SimpleQueue[int] = SimpleQueue()  # numbers of parts under way that have ended
         self._spare: list[NDArray] = []
-        self._pool = ThreadPoolExecutor(UNDER_WAY, "fedarchive-upload")  # without threads until it is used
+        self._pool = Pool(UNDER_WAY, "fedarchive-upload")
         self._pid = os.getpid()
 
     @property
@@ -272,12 +274,20 @@ class _Parts:
         """Send a part in a thread; wait where too many are under way, raise where one has failed."""
         if self._upload is None:
             self._upload = self._store.begin(self._object)
-        self._land(min(UNDER_WAY, max(UNDER_WAY_BYTES // len(part), 1)) - 1)
-        self._flying[self._pool.submit(self._upload.part, number, part)] = part
+        upload, sent = self._upload, self._sent
+        self._settle(min(UNDER_WAY, max(UNDER_WAY_BYTES // len(part), 1)) - 1)
+
+        def send() -> None:
+            try:
+                upload.part(number, part)
+            finally:
+                sent.put(number)
+
+        self._flying[number] = self._pool.submit(send), part
 
     def complete(self, *, exclusive: bool) -> None:
         """Make the object appear, once everything is there."""
-        self._land(0)
+        self._settle(0)
         if self._upload is not None:
             self._upload.complete(exclusive=exclusive)
 
@@ -296,16 +306,15 @@ class _Parts:
 
     def close(self) -> None:
         """Wait for what is under way, and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
         self._flying.clear()
         self._spare.clear()
 
-    def _land(self, most: int) -> None:
+    def _settle(self, most: int) -> None:
         """Wait until so many parts are under way, at most; raise what any of the others raised."""
-        while True:
-            for future in [future for future in self._flying if future.done()]:
-                future.result()
-                self._spare.append(self._flying.pop(future))
-            if len(self._flying) <= most:
-                return
-            wait(self._flying, return_when=FIRST_COMPLETED)
+        with contextlib.suppress(Empty):
+            while self._flying:
+                number = self._sent.get(block=len(self._flying) > most)
+                job, part = self._flying.pop(number)
+                job.result()
+                self._spare.append(part)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from archive import tuning
 from archive.engine.read import open as opening
 from archive.engine.read.open import forget_indexes, validated_index
 from archive.errors import ArchiveError
@@ -97,12 +98,12 @@ def test_arrays_that_no_longer_fit_before_the_metadata_are_refused_again() -> No
 
 
 def test_what_is_kept_is_bounded() -> None:
-    for number in range(opening.MAX_KEPT + 3):
+    for number in range(tuning.INDEXES + 3):
         writer, end = build([f"{key}" for key in range(number + 1)])
         validated_index(writer.buffer, end, Origin())
-    assert len(opening._kept) == opening.MAX_KEPT
+    assert len(opening._kept) == tuning.INDEXES
     forget_indexes()
     long, end = build([f"{number:060}" for number in range(2_000)])
-    assert len(long.buffer) > opening.MAX_KEPT_BYTES
+    assert len(long.buffer) > tuning.INDEX_BYTES
     validated_index(long.buffer, end, Origin())
     assert not opening._kept

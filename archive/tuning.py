@@ -1,0 +1,71 @@
+"""Sizes and counts that were measured: how much is read at a time, and how many requests are under way.
+
+None of them decides what a file holds; those that do are in `archive.format.constants`. A module looks a
+figure up here when it uses it.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__: list[str] = []
+
+# Reading files
+
+THREADS = min(8, os.cpu_count() or 1)
+"""Threads that hash and read files."""
+CHECK_PARALLEL_BYTES = 8 << 20
+"""From this size an array is hashed in threads: starting a thread costs as much as hashing 1 MiB."""
+RUN_BYTES = 16 << 20
+"""Loading reads neighbouring arrays at once up to this size: 20,000 arrays of 4 KiB take 5 reads."""
+OWN_BYTES = 4 << 20
+"""From this size a loaded array has memory of its own; smaller ones share that of their run. From 4 MiB on
+numpy asks for huge pages: 289 arrays of 4.0 MB took 353 to 412 ms one by one, 194 to 312 in runs."""
+END_BYTES = 64 << 10
+"""Bytes of a file's end that opening reads by one call: 2 us; each first touch of a map costs 3 to 5."""
+INDEXES = 8
+"""Validated indexes that are kept: 3 us instead of 72 for 20 arrays, 9 instead of 112 for 2,400."""
+INDEX_BYTES = 256 << 10
+"""Longest index that is kept, about 2,500 arrays, so that all of them take at most 5 MB."""
+SCAN_BYTES = 4 << 20
+"""What one thread reads of a file at a time for `verify` and `copy`, and then gives back to the system."""
+SCAN_REGION_BYTES = 32 << 20
+"""Up to this size metadata and index are compared as a whole there, so that they can be fetched again."""
+MEAN_BYTES = 4 << 20
+"""Bytes of each input that `mean` adds up at a time."""
+
+# Reading over a network
+
+REQUESTS = 8
+"""Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
+REQUEST_BYTES = 16 << 20
+"""A request ends with the piece that makes it this long. At 20 ms a request and 1 GB/s a connection this
+keeps the time spent on waiting under a half, and eight at once fill 10 Gbit/s."""
+GAP_BYTES = 4096
+"""Unwanted bytes that a request fetches along rather than end: padding between arrays is smaller."""
+SINGLE_REQUEST_BYTES = 64 << 20
+"""A slice up to this size is one request; a larger one is several into one buffer, as one connection is
+slower than the network."""
+TAIL_BYTES = 512 << 10
+"""Bytes that the request which opens an object asks for: metadata, index and footer of about 1,000 arrays."""
+CHECKED_META_BYTES = 16 << 20
+"""Longer HDF5 metadata of a remote archive is not fetched to be checked ([FOOTER-7])."""
+PREFETCH_BYTES = 4 << 20
+"""Length of a request for arrays that are fetched before they are asked for."""
+PREFETCH_REQUESTS = 4
+"""Such requests under way or waiting to be taken: 16 MiB beside the array taken last. In as many threads, as
+each keeps some of the memory it freed (4 of 8 MiB: 286 MB at most, with s3fs and arrays of 64 MiB; 4 of 4
+MiB: 241)."""
+SCAN_REQUESTS = 6
+"""Requests of `verify` and `copy` under way or waiting to be taken: some 120 MiB."""
+ARCHIVES = 16
+"""Remote archives of a store or table read at once, each a round trip or two."""
+
+# The cache of remote archives
+
+CACHE_PIN_BYTES = 256
+"""The last bytes of an object that has a cache file already: they say whether it is the same version."""
+CACHE_REQUEST_BYTES = 65 << 20
+"""What one read of the cache may fetch by one request: a little more than readers ask for at once."""
+CACHE_PIECE_BYTES = 4 << 20
+"""Such a request ends with a piece of this size: a missing range is divided into pieces."""

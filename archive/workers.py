@@ -1,0 +1,326 @@
+"""Threads: jobs side by side, and one job in the background.
+
+One rule for all of them:
+
+- A thread is an optimisation: where none can be started, the calling thread does the work.
+- Threads are daemons, so that they serve a program until its last thread ends.
+- An error is raised where the result is asked for, after the jobs under way have ended.
+- The child of a fork has none of its parent's threads: it starts its own, and a job that its parent began
+  raises ClosedError there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from archive import tuning
+from archive.errors import ClosedError
+
+__all__ = ["Background", "Job", "Pool", "map_archives", "run_parallel"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Job(Generic[R]):
+    """A call that a thread makes: its result, or the error in which it ended."""
+
+    __slots__ = ("_begun", "_call", "_ended", "_errors", "_pid", "_results")
+
+    def __init__(self, call: Callable[[], R]) -> None:
+        self._call: Callable[[], R] | None = call
+        self._results: list[R] = []
+        self._errors: list[BaseException] = []
+        self._begun, self._ended = threading.Lock(), threading.Lock()
+        self._ended.acquire()
+        self._pid = os.getpid()
+
+    def run(self) -> None:
+        """Make the call, unless the job was dropped."""
+        if not self._begun.acquire(blocking=False):
+            return
+        call, self._call = self._call, None
+        try:
+            if call is not None:
+                self._results.append(call())
+        except BaseException as error:  # noqa: BLE001 `result` raises it
+            self._errors.append(error)
+        finally:
+            self._ended.release()
+
+    def drop(self) -> None:
+        """End the job unless it has begun."""
+        if self._begun.acquire(blocking=False):
+            self._call = None
+            self._ended.release()
+
+    def wait(self) -> bool:
+        """Wait for the end, and return whether there is an outcome.
+
+        A dropped job has none, nor has one that runs in the process that forked this one.
+        """
+        if self._pid == os.getpid():
+            with self._ended:
+                pass
+        return bool(self._results or self._errors)
+
+    def result(self) -> R:
+        """Wait for the end, and return the result or raise the error; once, as neither is kept.
+
+        Raises
+        ------
+        ClosedError
+            The process that forked this one runs the job.
+        """
+        if not self.wait():
+            raise _elsewhere()
+        if self._errors:
+            raise self._errors.pop()  # a name for the error would be a cycle: error, traceback, frame, error
+        return self._results.pop()
+
+
+class Pool:
+    """Threads that take jobs in turn, each started when a job comes.
+
+    Parameters
+    ----------
+    threads : int
+        At most.
+    name : str
+        Of the threads.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._most, self._name = threads, name
+        self._lock = threading.Lock()
+        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._pid = os.getpid()
+        self._end = weakref.finalize(self, _end, self._jobs, self._threads, self._pid)
+        self._end.atexit = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process made the pool; False in the child of a fork."""
+        return self._pid == os.getpid()
+
+    def submit(self, call: Callable[[], R]) -> Job[R]:
+        """Have a thread make a call; it is made now where no thread can be started.
+
+        Raises
+        ------
+        ClosedError
+            The pool belongs to the process that forked this one.
+        """
+        if not self.is_here:
+            raise _elsewhere()
+        job = Job(call)
+        with self._lock:
+            if len(self._threads) < self._most:
+                self._start_thread()
+            if self._threads:
+                self._jobs.put(job)
+                return job
+        job.run()
+        return job
+
+    def close(self) -> None:
+        """Drop the jobs that have not begun, wait for the others, and end the threads."""
+        if not self.is_here:
+            return
+        with self._lock, contextlib.suppress(Empty):
+            self._most = 0
+            while job := self._jobs.get_nowait():
+                job.drop()
+        self._end()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return  # the system allows no more threads, or the interpreter is ending
+        self._threads.append(thread)
+
+
+def run_parallel(
+    function: Callable[[T], R], items: Iterable[T], *, network: int = 0, ahead: int = 0
+) -> Generator[R, None, None]:
+    """Yield the result of a function for every item, in order, computed in threads.
+
+    The first error is raised after the calls under way have ended; the other calls are dropped.
+
+    Parameters
+    ----------
+    function : callable
+        Must not call this function with the same ``network``: all threads could wait for one more.
+    items : iterable
+        Each is asked for when its call begins.
+    network : int
+        Threads that wait for a server, in a pool of their own; 0: those that hash and read files.
+    ahead : int
+        Results begun and not yet taken, at most: this bounds the memory they hold. If not given, enough
+        to keep all threads busy while one is slow.
+
+    Raises
+    ------
+    ClosedError
+        The process that forked this one began the work.
+    """
+    threads = network or tuning.THREADS
+    waiting = iter(items)
+    first = deque(itertools.islice(waiting, 2))
+    few = len(first) < 2 or threads < 2
+    # keep no item once its result is there: it may be all that keeps an array in memory
+    waiting = itertools.chain((first.popleft() for _ in range(len(first))), waiting)
+    if few:
+        yield from map(function, waiting)
+        return
+    ahead = ahead or 4 * threads
+    pool = _shared_pool(network)
+    jobs: deque[Job[R]] = deque()
+    try:
+        for item in waiting:
+            jobs.append(pool.submit(partial(function, item)))
+            del item
+            if len(jobs) >= ahead:
+                jobs[0].wait()  # still among the jobs, so that an interrupt leaves it to be waited for
+                yield jobs.popleft().result()
+        while jobs:
+            jobs[0].wait()
+            yield jobs.popleft().result()
+    finally:
+        for job in jobs:
+            job.drop()
+        for job in jobs:
+            job.wait()
+
+
+def map_archives(function: Callable[[T], R], items: Iterable[T], *, remote: bool) -> list[R]:
+    """Return ``function`` of each archive, in order; of remote ones several at once: each is a round trip."""
+    return list(run_parallel(function, items, network=tuning.ARCHIVES) if remote else map(function, items))
+
+
+class Background:
+    """A thread with one job at a time, started with the first job.
+
+    A second job waits for the first: two snapshots of a large model would be more memory than anybody
+    planned for. The interpreter waits for the last job when it exits, and prints its error.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+        self._job: Job[object] | None = None
+
+    def start(self, call: Callable[[], object]) -> None:
+        """Wait for the job before, raise its error, then start this one."""
+        self.settle()
+        if self._pool is None or not self._pool.is_here:
+            self._pool = Pool(1 if _wait_at_exit(self) else 0, "fedarchive-save")
+        self._job = self._pool.submit(call)
+
+    def settle(self) -> None:
+        """Wait for the job and raise its error, once; forget a job of the process that forked this one."""
+        job = self._job
+        if job is not None:
+            there = job.wait()
+            self._job = None
+            if there:
+                job.result()
+
+    def close(self) -> None:
+        """Wait for the job, end the thread, and raise the job's error."""
+        try:
+            self.settle()
+        finally:
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = None
+
+    def report_at_exit(self) -> None:
+        """Wait for a job that nobody asked for again, and print its error."""
+        try:
+            self.settle()
+        except BaseException as error:  # noqa: BLE001 nobody is there to catch it
+            arguments = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(arguments))
+
+
+def _wait_at_exit(background: Background) -> bool:
+    """Have the interpreter wait for a job when it exits, and return whether it will.
+
+    ``atexit`` is too late: name resolution of asyncio uses the threads of concurrent.futures, which end
+    before. What is registered later runs earlier, so that module must have been imported.
+    """
+    here = weakref.ref(background)
+
+    def wait() -> None:
+        found = here()
+        if found is not None:
+            found.report_at_exit()
+
+    try:
+        importlib.import_module("concurrent.futures.thread")
+        threading._register_atexit(wait)  # type: ignore[attr-defined]  # not public by Python 3.14
+    except RuntimeError:
+        return False  # the interpreter is waiting for its last threads already
+    return True
+
+
+_pools: dict[int, Pool] = {}
+_lock = threading.Lock()
+
+
+def _shared_pool(network: int) -> Pool:
+    """Return the pool of the process with so many threads for a server, or for 0 the one that hashes.
+
+    It is made once: handles come and go by the thousand.
+    """
+    with _lock:
+        if network not in _pools:
+            name = "fedarchive-fetch" if network else "fedarchive"
+            _pools[network] = Pool(network or tuning.THREADS, name)
+        return _pools[network]
+
+
+def _forget_pools() -> None:
+    """Start afresh in the child of a fork."""
+    global _lock  # noqa: PLW0603 another thread of the parent may have held it
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
+def _work(jobs: SimpleQueue[Job[Any] | None]) -> None:
+    for job in iter(jobs.get, None):
+        job.run()
+        del job  # it may be all that keeps an array in memory
+
+
+def _end(jobs: SimpleQueue[Job[Any] | None], threads: list[threading.Thread], pid: int) -> None:
+    if pid == os.getpid():
+        for _ in threads:
+            jobs.put(None)
+
+
+def _elsewhere() -> ClosedError:
+    return ClosedError(
+        "the process that forked this one began this work, and its threads are not here",
+        remedy="begin again in this process",
+    )

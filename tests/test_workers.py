@@ -1,0 +1,220 @@
+"""Threads as an optimisation: without new threads, at exit, after a fork, after an error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import ClosedError
+from archive.workers import Background, Pool, run_parallel
+
+SAVE_AND_LOAD = """
+import threading
+import numpy as np
+import archive
+
+arrays = {f"layer{number}": np.full(1 << 20, number, "f8") for number in range(4)}
+
+def work():
+    archive.save(arrays, "model.h5")
+    loaded = archive.load("model.h5")["model"]
+    assert all((loaded[f"layer{number}"].numpy() == number).all() for number in range(4))
+    assert archive.verify("model.h5")
+    store = archive.CheckpointStore("store", background=True)
+    store.save(arrays, 1)
+    assert store.rounds() == [1]
+    print("done")
+"""
+
+AFTER_THE_MAIN_THREAD = """
+def wait_and_work():
+    threading.main_thread().join()
+    work()
+
+threading.Thread(target=wait_and_work).start()
+"""
+
+USED_BEFORE = "archive.save(arrays, 'before.h5'); archive.load('before.h5')"
+
+NO_THREADS = """
+threading.stack_size(1 << 46)  # more than there are addresses: no thread can be started
+work()
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [AFTER_THE_MAIN_THREAD, USED_BEFORE + AFTER_THE_MAIN_THREAD, NO_THREADS],
+    ids=["after the main thread", "after the main thread, threads there", "no threads"],
+)
+def test_a_save_and_load_go_without_new_threads(program: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE_AND_LOAD + program],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_a_job_in_the_background_ends_before_the_program(tmp_path: Path) -> None:
+    program = """
+    store = archive.CheckpointStore("store", background=True)
+    store.save(arrays, 1)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE_AND_LOAD + program.replace("    ", "")],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert archive.verify(tmp_path / "store/rounds/00000001.h5")
+
+
+def in_a_child(call: object) -> int:
+    """Run a call in the child of a fork, and return 0 where it returned True."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            code = 0 if call() else 2  # type: ignore[operator]
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+class TestForks:
+    def test_a_child_starts_its_own_threads(self) -> None:
+        assert list(run_parallel(abs, range(100))) == list(range(100))
+        assert in_a_child(lambda: list(run_parallel(abs, range(100))) == list(range(100))) == 0
+
+    def test_a_child_cannot_go_on_with_its_parents_jobs(self) -> None:
+        go_on = threading.Event()
+        pool = Pool(1, "test")
+        job = pool.submit(go_on.wait)
+
+        def refused() -> bool:
+            for call in (job.result, lambda: pool.submit(int)):
+                with pytest.raises(ClosedError):
+                    call()
+            pool.close()
+            return True
+
+        assert in_a_child(refused) == 0
+        go_on.set()
+        assert job.result()
+        pool.close()
+
+    def test_a_child_ends_its_parents_generator_at_once(self) -> None:
+        go_on = threading.Event()
+        begun = run_parallel(lambda item: not item or go_on.wait(), range(9), network=3, ahead=2)
+        assert next(begun) is True
+
+        def closed() -> bool:
+            begun.close()
+            return True
+
+        assert in_a_child(closed) == 0
+        go_on.set()
+        assert all(begun)
+
+    def test_a_child_forgets_a_job_in_the_background(self) -> None:
+        go_on = threading.Event()
+        background, made = Background(), []
+        background.start(go_on.wait)
+
+        def forgotten() -> bool:
+            background.start(lambda: made.append(1))
+            background.close()
+            return made == [1]
+
+        assert in_a_child(forgotten) == 0
+        go_on.set()
+        background.close()
+
+
+class TestErrors:
+    def test_the_first_is_raised_after_what_is_under_way_has_ended(self) -> None:
+        ended: list[int] = []
+        second = threading.Event()
+
+        def work(item: int) -> None:
+            if not item:
+                assert second.wait(60)
+                raise ValueError("the first item")
+            second.set()
+            ended.append(item)
+
+        with pytest.raises(ValueError, match="the first item"):
+            list(run_parallel(work, range(100), network=2, ahead=4))
+        before = len(ended)
+        assert 1 <= before <= 3
+        assert list(run_parallel(abs, range(3), network=2)) == [0, 1, 2], "and the pool goes on"
+        assert len(ended) == before
+
+    def test_of_a_job_it_is_raised_where_the_result_is_asked_for(self) -> None:
+        for threads in (0, 1):
+            pool = Pool(threads, "test")
+            with pytest.raises(ZeroDivisionError):
+                pool.submit(lambda: 1 // 0).result()
+            assert pool.submit(lambda: 1).result() == 1
+            pool.close()
+
+
+def test_closing_a_pool_drops_what_has_not_begun_and_ends_the_threads() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        assert go_on.wait(60)
+        return "begun"
+
+    pool = Pool(1, "fedarchive-test")
+    first, second = pool.submit(work), pool.submit(lambda: "not begun")
+    assert begun.wait(60)
+    threading.Timer(0.05, go_on.set).start()
+    pool.close()
+    assert first.result() == "begun"
+    assert not second.wait(), "dropped"
+    assert not [thread for thread in threading.enumerate() if thread.name == "fedarchive-test"]
+    assert pool.submit(lambda: "without threads").result() == "without threads"
+
+
+def test_threads_of_a_forgotten_pool_end() -> None:
+    pool = Pool(2, "fedarchive-forgotten")
+    pool.submit(int).result()
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "fedarchive-forgotten"]
+    del pool
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_no_item_is_kept() -> None:
+    import weakref
+
+    class Item(np.ndarray):
+        pass
+
+    kept: list[weakref.ref[Item]] = []
+
+    def items() -> Iterator[Item]:
+        for _ in range(20):
+            item = np.zeros(1).view(Item)
+            kept.append(weakref.ref(item))
+            yield item
+            del item
+
+    for number, _ in enumerate(run_parallel(len, items(), network=2, ahead=3)):
+        assert sum(item() is not None for item in kept[: number + 1]) <= 2
