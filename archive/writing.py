@@ -37,6 +37,8 @@ def save(
 ) -> SaveReport:
     """Save records as one archive, which appears complete or not at all.
 
+    Arrays that another thread changes meanwhile may be saved partly old, partly new; the archive verifies.
+
     Parameters
     ----------
     records : RecordSet, RecordDict, ArrayRecord, mapping, list or iterable

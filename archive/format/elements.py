@@ -187,9 +187,17 @@ def text_width(array: NDArray) -> int | None:
 
 
 def pack_text(array: NDArray, width: int) -> NDArray:
-    """Return ``U`` elements as NUL-padded UTF-8 of ``width`` bytes each, in C order (dtype ``S``)."""
+    """Return ``U`` elements as NUL-padded UTF-8 of ``width`` bytes each, in C order (dtype ``S``).
+
+    Raises
+    ------
+    ValueError
+        An element is wider, or has no UTF-8.
+    """
     # flat, because np.char stops at 32 axes
     flat = np.char.encode(np.ascontiguousarray(array).reshape(-1), "utf-8")
+    if flat.dtype.itemsize > width:
+        raise ValueError(f"text of {flat.dtype.itemsize} bytes, where {width} are its width")
     packed: NDArray = flat.astype(f"S{width}").reshape(array.shape)
     return packed
 

@@ -64,7 +64,8 @@ def copy(
     """
     source, target = parse_url(url, storage_options), parse_url(out, out_options)
     started = time.perf_counter()
-    reader = open_reader(source, access="auto", verify="first")
+    # no map: bytes that somebody changes after they were checked would be written
+    reader = open_reader(source, access="pread", verify="first")
     try:
         nbytes = reader.source.nbytes
         sink = locate_sink(

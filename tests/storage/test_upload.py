@@ -39,9 +39,7 @@ def content(nbytes: int) -> np.ndarray[Any, Any]:
 
 def write(sink: Any, data: np.ndarray[Any, Any], step: int, start: int = 0) -> None:
     for at in range(start, len(data), step):
-        piece = data[at : at + step]
-        half = len(piece) // 2
-        sink.write([piece[:half], bytes(piece[half:])], at, len(piece))
+        sink.write(data[at : at + step], at)
 
 
 @given(st.integers(1, 5 * 10**12))
@@ -84,7 +82,7 @@ def test_the_head_comes_last(store: FolderStore, nbytes: int) -> None:
     data = content(nbytes)
     sink = RemoteSink(store, "model.h5", overwrite=True)
     write(sink, data, 7 * MiB, start=4096)
-    sink.write([data[:48], data[48:4096]], 0, 4096)
+    sink.write(bytes(data[:4096]), 0)
     sink.publish()
     assert store.file("model.h5").read_bytes() == data.tobytes()
     assert store.uploads() == []
@@ -92,9 +90,9 @@ def test_the_head_comes_last(store: FolderStore, nbytes: int) -> None:
 
 def test_what_is_not_written_front_to_back_is_refused(store: FolderStore) -> None:
     sink = RemoteSink(store, "model.h5", overwrite=True)
-    sink.write([bytes(100)], 4096, 100)
+    sink.write(bytes(100), 4096)
     with pytest.raises(StorageError, match="byte 4196 is next"):
-        sink.write([b"x"], 5000, 1)
+        sink.write(b"x", 5000)
     with pytest.raises(StorageError, match="head was never written"):
         sink.publish()
     sink.discard()
@@ -102,16 +100,18 @@ def test_what_is_not_written_front_to_back_is_refused(store: FolderStore) -> Non
 
 
 def test_any_buffer_is_taken(store: FolderStore) -> None:
-    """Byte orders, complex numbers, 0-d and empty arrays: what a memoryview cannot cast."""
+    """Byte orders, complex numbers and 0-d arrays: what a memoryview cannot cast."""
     arrays = [
         np.arange(3, dtype=">i4"),
         np.ones((2, 2), "c16"),
         np.array(7),
-        np.empty((0, 3)),
         np.zeros(2, "S3"),
     ]
     sink = RemoteSink(store, "model.h5", overwrite=True)
-    sink.write(arrays, 0, sum(array.nbytes for array in arrays))
+    offset = 0
+    for array in arrays:
+        sink.write(array, offset)
+        offset += array.nbytes
     sink.publish()
     assert store.file("model.h5").read_bytes() == b"".join(array.tobytes() for array in arrays)
 
@@ -133,7 +133,7 @@ def test_the_first_failure_stops_the_save(store: FolderStore) -> None:
 
     def forty() -> None:
         for number in range(40):
-            sink.write([data], number * PART_BYTES, PART_BYTES)
+            sink.write(data, number * PART_BYTES)
 
     with pytest.raises(StorageError, match="no more space"):
         forty()
@@ -216,7 +216,7 @@ def test_without_parts_it_is_collected_in_memory(tmp_path: Path, known: bool) ->
     data = content(2 * PART_BYTES + 5)
     sink = RemoteSink(store, "model.h5", overwrite=True, nbytes=len(data) if known else 0)
     write(sink, data, MiB, start=4096)
-    sink.write([data[:4096]], 0, 4096)
+    sink.write(data[:4096], 0)
     sink.publish()
     assert store.kinds() == {"put": 1}
     assert store.file("model.h5").read_bytes() == data.tobytes()
@@ -311,7 +311,7 @@ def test_spooled_files_are_their_owners_alone(store: FolderStore, tmp_path: Path
         journal = Journal(sink.partial)
         assert Path(journal.path).stat().st_mode & 0o777 == 0o600
         journal.remove()
-    sink.write([b"some"], 0, 4)
+    sink.write(b"some", 0)
     sink.publish()
     sink.discard()
     assert store.file("a/model").read_bytes() == b"some"

@@ -66,7 +66,7 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
     requests = plan_requests(
         _pieces(reader, footer), request_bytes=tuning.REQUEST_BYTES if reader.network else tuning.SCAN_BYTES
     )
-    ahead = tuning.SCAN_REQUESTS if reader.network else 0
+    ahead = 0 if reader.source.mapped and not reader.network else tuning.SCAN_REQUESTS
     for request, data, failures in run_parallel(read, requests, network=reader.network, ahead=ahead):
         stored = 0
         for offset, nbytes, content in request.pieces:

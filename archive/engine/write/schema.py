@@ -16,6 +16,7 @@ import numpy as np
 from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
+from archive.engine.write.memory import PIECE_BYTES
 from archive.engine.write.tree import KEPT_BYTES, encode_arrays
 from archive.errors import ValueRangeError
 from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
@@ -26,11 +27,9 @@ from archive.format.layout import place_arrays, segment_counts
 from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
-__all__ = ["PIECE_BYTES", "Rows", "Run", "Schema", "forget_schemas", "schema_of"]
+__all__ = ["Rows", "Run", "Schema", "forget_schemas", "schema_of"]
 
 
-PIECE_BYTES = 256 << 10
-"""Bytes that are copied, hashed and written at a time."""
 KEPT = 4
 """Schemas that are kept: a server saves a model, its clients' states, an optimizer's."""
 

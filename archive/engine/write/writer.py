@@ -6,8 +6,6 @@ What is saved may then be partly old and partly new, but its digests are those o
 
 from __future__ import annotations
 
-import mmap
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -20,10 +18,10 @@ from archive.engine.progress import Report
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
+from archive.engine.write.memory import PIECE_BYTES, Memory, give_back, take
 from archive.engine.write.plan import Plan
-from archive.engine.write.schema import PIECE_BYTES
 from archive.errors import StorageError
-from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, SEGMENT_BYTES
 from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
@@ -40,7 +38,7 @@ Landed = Callable[[list[int], list[bytes]], object]
 PARALLEL_FROM = 4 << 20
 """Bytes from which writing in threads pays."""
 AHEAD = 3
-"""Parts that are being written or are next: two threads copy and hash while the other one writes."""
+"""Groups of parts under way: two threads take turns to copy, hash and write, and find the third group ready."""
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
 _BUFFER_KINDS = frozenset("biufcS")
 
@@ -93,7 +91,7 @@ class ArrayStream:
         self._progress = progress
         self._landed = landed
         self._done = 0
-        self._held: _Memory | None = None  # copies of small buffers, to be written together
+        self._held: Memory | None = None  # copies of small buffers, to be written together
         self._rows: list[int] = []
         self._begin = self._position = 0
 
@@ -138,7 +136,7 @@ class ArrayStream:
         self._begin = self._position = position
 
     def write(self, buffer: Any, offset: int) -> None:
-        """Write bytes; small ones are held as a copy: a system call for each is a third of a small save."""
+        """Write bytes; few are held as a copy: each system call is 2 % of the save of a small model."""
         if len(buffer) < PIECE_BYTES:
             self._hold([buffer], len(buffer), offset)
             return
@@ -156,7 +154,7 @@ class ArrayStream:
         begin, self._begin = self._begin, self._position
         if held is not None:
             self._sink.write(held.view[: self._position - begin], begin)
-            _spare.append(held)
+            give_back(held)
         if held is not None or rows:
             self._report(self._position - begin, rows)
 
@@ -167,7 +165,7 @@ class ArrayStream:
         if offset < self._position:
             self.seek(offset)
         if self._held is None:
-            self._held = _take()
+            self._held = take()
         start, end = self._position - self._begin, offset - self._begin
         self._held.view[start:end] = bytes(end - start)
         self._position = offset + nbytes
@@ -180,11 +178,11 @@ class ArrayStream:
             if part.spans is None:
                 digests += _write_copies(self._sink.write, part.offset, part.buffers, part.nbytes)
             else:
-                memory = _take()
+                memory = take()
                 copy = memory.copy(part.buffers)
                 digests += [digest(copy[span]) for span in part.spans]
                 self._sink.write(copy, part.offset)
-                _spare.append(memory)
+                give_back(memory)
         return digests, sum(part.nbytes for part in parts), [row for part in parts for row in part.rows]
 
     def _report(self, nbytes: int, rows: list[int]) -> None:
@@ -266,7 +264,12 @@ def stored_buffer(
     if source is None:
         raise StorageError("the array was consumed before it was written", key="/".join(name(row)))
     if spec.type.mode == MODE_TEXT:
-        source = pack_text(source, spec.type.itemsize)
+        try:
+            source = pack_text(source, spec.type.itemsize)
+        except ValueError as error:
+            raise StorageError(
+                "the text changed while it was saved", key="/".join(name(row)), remedy="save a copy of it"
+            ) from error
     if not source.flags.c_contiguous:
         source = np.ascontiguousarray(opaque_view(source))
     if source.nbytes != spec.nbytes:
@@ -320,7 +323,7 @@ def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 def _write_copies(write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int) -> list[bytes]:
     """Copy an array a piece at a time, hash and write the copies, and return the digests of its segments."""
-    memory = _take()
+    memory = take()
     hasher = xxhash.xxh3_128()
     digests = []
     at = 0
@@ -336,38 +339,8 @@ def _write_copies(write: Write, offset: int, pieces: Iterable[NDArray], nbytes: 
             if at % SEGMENT_BYTES == 0 or at == nbytes:
                 digests.append(hasher.digest())
                 hasher.reset()
-    _spare.append(memory)
+    give_back(memory)
     return digests
-
-
-class _Memory:
-    """Private memory for a piece and the zeros beside it."""
-
-    __slots__ = ("array", "map", "view")
-
-    def __init__(self) -> None:
-        # private, or a forked child would share it
-        self.map = mmap.mmap(-1, PIECE_BYTES + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.view = memoryview(self.map)
-        self.array = np.frombuffer(self.map, np.uint8)
-
-    def copy(self, buffers: list[Any], at: int = 0) -> memoryview:
-        """Copy buffers one after the other, and return the copy."""
-        self.map.seek(at)
-        deque(map(self.map.write, buffers), 0)
-        return self.view[at : self.map.tell()]
-
-
-_spare: list[_Memory] = []
-"""Memory that nobody uses now, kept because page faults of new memory cost as much as copying into it."""
-
-
-def _take() -> _Memory:
-    """Return memory, for one thread, to be added to the spare when it is no longer used."""
-    try:
-        return _spare.pop()
-    except IndexError:
-        return _Memory()
 
 
 def _flat(source: Any) -> NDArray:
