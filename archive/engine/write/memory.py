@@ -16,8 +16,8 @@ __all__ = ["PIECE_BYTES", "Memory", "give_back", "take"]
 
 PIECE_BYTES = 512 << 10
 """Bytes that are copied, hashed and written at a time: a copy of this size is still in the processor's cache
-when it is hashed and written. Processor time of a save in ms (medians of 9), first hashed and written from the
-caller's memory, then by copies of 128 KiB, 256 KiB, 512 KiB, 1 MiB, 2 MiB and 4 MiB:
+when it is hashed and written. Processor time of a save in ms (medians of 9), first hashed and written from
+the caller's memory, then by copies of 128 KiB, 256 KiB, 512 KiB, 1 MiB, 2 MiB and 4 MiB:
 
 - 270 MB in large arrays: 112, then 123, 111, 108, 128, 145, 162
 - 300 arrays of 64 to 320 KiB: 27, then 36, 33, 33, 31, 33, 35

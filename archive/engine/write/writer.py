@@ -38,7 +38,7 @@ Landed = Callable[[list[int], list[bytes]], object]
 PARALLEL_FROM = 4 << 20
 """Bytes from which writing in threads pays."""
 AHEAD = 3
-"""Groups of parts under way: two threads take turns to copy, hash and write, and find the third group ready."""
+"""Groups of parts under way: two threads copy, hash and write in turn, and find the third group ready."""
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
 _BUFFER_KINDS = frozenset("biufcS")
 
