@@ -24,7 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from archive import tuning
-from archive.errors import ClosedError
+from archive.owner import Owner
 
 __all__ = ["Background", "Job", "Pool", "map_archives", "run_parallel"]
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 class Job(Generic[R]):
     """A call that a thread makes: its result, or the error in which it ended."""
 
-    __slots__ = ("_begun", "_call", "_ended", "_errors", "_pid", "_results")
+    __slots__ = ("_begun", "_call", "_ended", "_errors", "_owner", "_results")
 
     def __init__(self, call: Callable[[], R]) -> None:
         self._call: Callable[[], R] | None = call
@@ -43,7 +43,7 @@ class Job(Generic[R]):
         self._errors: list[BaseException] = []
         self._begun, self._ended = threading.Lock(), threading.Lock()
         self._ended.acquire()
-        self._pid = os.getpid()
+        self._owner = Owner()
 
     def run(self) -> None:
         """Make the call, unless the job was dropped."""
@@ -69,7 +69,7 @@ class Job(Generic[R]):
 
         A dropped job has none, nor has one that runs in the process that forked this one.
         """
-        if self._pid == os.getpid():
+        if self._owner.is_here:
             with self._ended:
                 pass
         return bool(self._results or self._errors)
@@ -83,7 +83,7 @@ class Job(Generic[R]):
             The process that forked this one runs the job.
         """
         if not self.wait():
-            raise _elsewhere()
+            self._owner.require_here()
         if self._errors:
             raise self._errors.pop()  # a name for the error would be a cycle: error, traceback, frame, error
         return self._results.pop()
@@ -105,14 +105,10 @@ class Pool:
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._pid = os.getpid()
-        self._end = weakref.finalize(self, _end, self._jobs, self._threads, self._pid)
+        self.owner = Owner()
+        """The process that made the pool."""
+        self._end = weakref.finalize(self, _end, self._jobs, self._threads, self.owner)
         self._end.atexit = False
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this process made the pool; False in the child of a fork."""
-        return self._pid == os.getpid()
 
     def submit(self, call: Callable[[], R]) -> Job[R]:
         """Have a thread make a call; it is made now where no thread can be started.
@@ -122,8 +118,7 @@ class Pool:
         ClosedError
             The pool belongs to the process that forked this one.
         """
-        if not self.is_here:
-            raise _elsewhere()
+        self.owner.require_here()
         job = Job(call)
         with self._lock:
             if len(self._threads) < self._most:
@@ -136,7 +131,7 @@ class Pool:
 
     def close(self) -> None:
         """Drop the jobs that have not begun, wait for the others, and end the threads."""
-        if not self.is_here:
+        if not self.owner.is_here:
             return
         with self._lock, contextlib.suppress(Empty):
             self._most = 0
@@ -228,7 +223,7 @@ class Background:
     def start(self, call: Callable[[], object]) -> None:
         """Wait for the job before, raise its error, then start this one."""
         self.settle()
-        if self._pool is None or not self._pool.is_here:
+        if self._pool is None or not self._pool.owner.is_here:
             self._pool = Pool(1 if _wait_at_exit(self) else 0, "fedarchive-save")
         self._job = self._pool.submit(call)
 
@@ -313,14 +308,7 @@ def _work(jobs: SimpleQueue[Job[Any] | None]) -> None:
         del job  # it may be all that keeps an array in memory
 
 
-def _end(jobs: SimpleQueue[Job[Any] | None], threads: list[threading.Thread], pid: int) -> None:
-    if pid == os.getpid():
+def _end(jobs: SimpleQueue[Job[Any] | None], threads: list[threading.Thread], owner: Owner) -> None:
+    if owner.is_here:
         for _ in threads:
             jobs.put(None)
-
-
-def _elsewhere() -> ClosedError:
-    return ClosedError(
-        "the process that forked this one began this work, and its threads are not here",
-        remedy="begin again in this process",
-    )

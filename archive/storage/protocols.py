@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from archive.dtypes import NDArray
+from archive.owner import Owner
 
 __all__ = ["Sink", "Source"]
 
@@ -64,6 +65,9 @@ class Sink(Protocol):
 
     path: str
     """Where it will appear, for messages."""
+    owner: Owner
+    """The process that made it. In any other, writing and publishing raise ClosedError; discarding does
+    nothing."""
     any_order: bool
     """Whether bytes may be written in any order and from several threads, or front to back by one."""
 

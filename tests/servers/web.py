@@ -26,6 +26,8 @@ class WebServer:
     """Content and version by path below the habits."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and range of each request."""
+    connections: int = 0
+    """How many were opened."""
 
     def place(self, name: str, data: bytes) -> None:
         """Serve an object under any habits."""
@@ -35,6 +37,10 @@ class WebServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     web: WebServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.web.connections += 1
 
     def log_message(self, *args: Any) -> None:
         pass

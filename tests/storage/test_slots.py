@@ -1,8 +1,12 @@
-"""Temporary files: taken over or removed by content and lock, never by name alone."""
+"""Temporary files: held while their writer lives, removed by content and lock, never by name alone."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,58 @@ import pytest
 import archive
 from archive.format.constants import DATA_AT, SUPERBLOCK_BYTES
 from archive.format.footer import HDF5_SIGNATURE, parse_superblock_eof
+from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
-from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive
+from archive.storage.local.slots import (
+    HEAD_BYTES,
+    SLOTS,
+    begins_as_archive,
+    claim_slot,
+    close_unlocked,
+    hold,
+    remove_stale,
+)
 from archive.tools.collection import sweep
+from tests.faults.conftest import ROOT, environment
+
+CLAIMING = """
+import json, os, sys, time
+from archive.storage.local.slots import claim_slot, close_unlocked, remove_stale
+
+role, folder, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+paths = [f"{folder}/.model.h5.{slot}.tmp" for slot in range(2)]
+sys.stdin.readline()
+end, turns, wrong = time.monotonic() + seconds, 0, []
+while time.monotonic() < end:
+    path = paths[turns % 2]
+    turns += 1
+    if role == "remove":
+        remove_stale(path, dry_run=True)
+        remove_stale(path)
+        continue
+    fd = claim_slot(path)
+    if fd is None:
+        continue
+    mine = f"{os.getpid()} {turns}".encode()
+    os.pwrite(fd, mine, 4096)
+    if turns % 3 == 0:
+        time.sleep(0.0005)
+    try:
+        named = os.stat(path)
+    except FileNotFoundError:
+        wrong.append("removed under its writer")
+    else:
+        if named.st_ino != os.fstat(fd).st_ino:
+            wrong.append("another file under its name")
+        if named.st_nlink != 1 or os.pread(fd, 100, 4096) != mine:
+            wrong.append("shared by two writers")
+    if turns % 5:
+        os.unlink(path)
+        close_unlocked(fd)
+    else:
+        os.close(fd)  # as a killed writer leaves it
+print(json.dumps([turns, wrong]))
+"""
 
 
 def test_what_begins_as_an_archive_is_what_the_format_says(tmp_path: Path) -> None:
@@ -33,7 +86,7 @@ def test_what_begins_as_an_archive_is_what_the_format_says(tmp_path: Path) -> No
 
 
 def test_the_files_of_others_are_no_temporary_files(tmp_path: Path) -> None:
-    """A save of ``notes`` takes over or removes none of the names ``.notes.0.tmp`` to ``.notes.7.tmp``."""
+    """A save of ``notes`` removes none of the names ``.notes.0.tmp`` to ``.notes.7.tmp``."""
     thesis = tmp_path / "thesis.txt"
     thesis.write_text("a thesis")
     for slot in (0, 3, 7):
@@ -84,3 +137,78 @@ def test_no_writer_loses_its_file_to_a_collector(tmp_path: Path) -> None:
     for writer in writers:
         writer.publish()
     assert os.listdir(tmp_path) == ["m.h5"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / ".model.h5.0.tmp")
+
+
+def test_a_writer_shares_its_file_with_readers_only(path: str) -> None:
+    fd = claim_slot(path)
+    assert fd is not None
+    assert not remove_stale(path)
+    assert claim_slot(path) is None
+    with open(path, "rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as libhdf5 does
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    close_unlocked(fd)
+    assert remove_stale(path)
+    assert not os.path.exists(path)
+
+
+def test_what_a_killed_writer_left_is_replaced(path: str) -> None:
+    left = bytes(HEAD_BYTES) + b"left behind"
+    Path(path).write_bytes(left)
+    with open(path, "rb") as before:
+        fd = claim_slot(path)
+        assert fd is not None
+        assert os.fstat(fd).st_ino != os.fstat(before.fileno()).st_ino
+        assert before.read() == left
+    assert os.fstat(fd).st_size == 0
+    close_unlocked(fd)
+
+
+def test_a_file_that_somebody_locked_or_removed_first_is_not_held(path: str) -> None:
+    """What another process does between the creation of a slot and its lock."""
+    with open(path, "wb") as made, open(path, "rb") as faster:
+        fcntl.flock(faster, fcntl.LOCK_EX)
+        assert not hold(made.fileno(), path)
+        os.unlink(path)
+        fcntl.flock(faster, fcntl.LOCK_UN)
+        assert not hold(made.fileno(), path)
+        Path(path).touch()
+        assert not hold(made.fileno(), path)
+
+
+def test_a_partial_file_that_somebody_looks_at_is_left_to_them(tmp_path: Path) -> None:
+    """Readers may look at it all the time; whoever completes it waits until its writer is gone."""
+    file = PartialFile(str(tmp_path / "model.h5"))
+    with open(file.partial, "rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.discard()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(30, marks=pytest.mark.slow)])
+def test_claims_and_removals_side_by_side(tmp_path: Path, seconds: float) -> None:
+    """Whoever claimed a slot has it alone, whatever others claim and remove meanwhile."""
+    command = [sys.executable, "-c", CLAIMING]
+    roles = ["claim"] * 3 + ["remove"] * 2
+    crowd = [
+        subprocess.Popen(
+            [*command, role, str(tmp_path), str(seconds)],
+            cwd=ROOT, env=environment(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for role in roles
+    ]  # fmt: skip
+    for process in crowd:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    results = [json.loads(process.communicate()[0]) for process in crowd]
+    assert all(turns > 20 for turns, _ in results)
+    assert [wrong for _, wrong in results] == [[]] * len(roles)

@@ -168,20 +168,6 @@ def test_ending_is_tried_again(store: FolderStore) -> None:
     assert store.uploads() == []
 
 
-def test_a_child_of_a_fork_leaves_the_upload_alone(
-    store: FolderStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = RemoteSink(store, "model.h5", overwrite=True)
-    write(sink, content(3 * PART_BYTES), MiB)
-    ours = upload.os.getpid()
-    with monkeypatch.context() as patch:
-        patch.setattr(upload.os, "getpid", lambda: ours + 1)
-        sink._parts.abort()
-    assert len(store.uploads()) == 1
-    sink.publish()
-    assert store.uploads() == []
-
-
 class TestExclusive:
     def test_an_object_that_is_there(self, store: FolderStore) -> None:
         store.put("model.h5", b"old")

@@ -48,7 +48,8 @@ class _Values(dict[str, Any]):
 class ArchiveWriter:
     """An archive that is written array by array. Made by `archive.create`; a context manager.
 
-    The archive appears when the ``with`` block ends; after an exception nothing does.
+    The archive appears when the ``with`` block ends; after an exception nothing does. The writer belongs to
+    the process that made it: the child of a fork cannot write, and leaving the block there changes nothing.
 
     Examples
     --------
@@ -104,7 +105,8 @@ class ArchiveWriter:
         TypeError, ValueError
             No such array; a key twice; pieces of another shape or dtype, too many or too few.
         ClosedError
-            An earlier `add` failed half-way, or the writer is closed.
+            An earlier `add` failed half-way, the writer is closed, or it belongs to the process that forked
+            this one.
         """
         self._require_usable()
         if (shape is None) != (dtype is None):
@@ -131,6 +133,7 @@ class ArchiveWriter:
     def report(self) -> SaveReport:
         """What was written, once it is published; ClosedError before."""
         if self._report is None:
+            self._sink.owner.require_here()
             raise ClosedError(
                 "nothing is published yet", path=self._sink.path, remedy="leave the with block first"
             )
@@ -151,7 +154,7 @@ class ArchiveWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and self._sink.owner.is_here:
                 self._require_usable()
                 values = {RecordName(KIND_METRICS, name): found for name, found in self.metrics.items()}
                 values |= {RecordName(KIND_CONFIGS, name): found for name, found in self.configs.items()}
@@ -165,6 +168,7 @@ class ArchiveWriter:
             self._sink.discard()
 
     def _require_usable(self) -> None:
+        self._sink.owner.require_here()
         if self._broken:
             raise ClosedError(
                 "nothing more can be written",

@@ -283,7 +283,7 @@ class _Consuming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.journal.close()
-        if error is None:
+        if error is None or not self.sink.owner.is_here:
             self.sink.discard()
             return
         if not self.sink.partial or not self._anything_arrived():

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
+from archive.owner import Owner, close_in_children
 
 __all__ = [
     "SUFFIX",
@@ -45,6 +46,9 @@ class Journal:
 
     def __init__(self, partial: str) -> None:
         self.path = partial + SUFFIX
+        self._owner = Owner(self.path)
+        self._fd = -1
+        close_in_children(self)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it
@@ -56,9 +60,11 @@ class Journal:
         """Add entries; when this returns they survive the death of the process."""
         lines = b"".join(b"%08x %s\n" % (zlib.crc32(payload), payload) for payload in payloads)
         while lines:
+            self._owner.require_here()
             try:
                 lines = lines[os.write(self._fd, lines) :]
             except OSError as error:
+                self._owner.require_here()  # a signal handler may have forked since
                 raise _failure(self.path, error) from error
 
     def close(self) -> None:
@@ -71,7 +77,12 @@ class Journal:
     def remove(self) -> None:
         """Remove the file: what it lists is published, or nothing arrived."""
         self.close()
+        self._owner.require_here()
         _remove(self.path)
+
+    def close_copy(self) -> None:
+        """Close the descriptor that the child of a fork has of its parent's journal."""
+        self.close()
 
 
 class ForgetfulJournal(Journal):

@@ -10,7 +10,7 @@ import stat
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile, sync_file, sync_folder
-from archive.storage.local.slots import HEAD_BYTES, begins_as_archive, lock_file
+from archive.storage.local.slots import HEAD_BYTES, begins_as_archive, hold, lock_file
 
 __all__ = ["CompletedFile", "PartialFile"]
 
@@ -43,8 +43,9 @@ class PartialFile(AtomicFile):
         ------
         StorageError
         """
+        fd = self.fileno()
         try:
-            sync_file(self._fd)
+            sync_file(fd)
         except OSError as error:
             raise self._failure("the partial file may not survive a power cut", error) from error
 
@@ -77,12 +78,14 @@ class PartialFile(AtomicFile):
             except FileExistsError:
                 continue
             try:
-                lock_file(fd)
+                held = hold(fd, path)
             except OSError:
                 os.close(fd)
                 os.unlink(path)
                 raise
-            return path, fd
+            if held:
+                return path, fd
+            os.close(fd)  # somebody is about to complete it, or it was removed
         raise AssertionError("unreachable")
 
 
@@ -112,6 +115,7 @@ class CompletedFile(PartialFile):
         self._temporary = self.path
         self._reserved = self._pushed = 0
         self._push = False
+        self._begin()
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self._fd = os.open(self.path, flags)

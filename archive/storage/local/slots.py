@@ -1,7 +1,15 @@
-"""Names for temporary files that a killed writer may leave: taken over by lock, or removed.
+"""Names for temporary files that a killed writer may leave: held by a lock while their writer lives.
 
-``.NAME.0.tmp`` to ``.NAME.7.tmp``, each held by an advisory lock while its file is written. A name alone
-proves nothing: a file is taken over or removed only where it begins as an archive does.
+``.NAME.0.tmp`` to ``.NAME.7.tmp``. A slot belongs to whoever creates its file, which nobody takes over. Its
+writer holds a shared lock on the file until it is published or removed. Shared, because libhdf5 takes a
+shared lock to read: what has just been renamed to its place must be readable. Only the holder of the
+exclusive lock may remove a slot, and looks under the lock whether the name still leads to the file, and
+whether the file begins as an archive does: a name alone proves nothing.
+
+So a slot whose writer has the lock is not removed. Where another process is faster, between the creation of
+a file and the lock on it, the writer is refused the lock, or finds that the name is gone, and goes on to the
+next slot: nothing was written yet. A lock is never converted from exclusive to shared: for a moment there
+would be none, and somebody else could get it.
 """
 
 from __future__ import annotations
@@ -12,7 +20,16 @@ import fcntl
 import os
 import stat
 
-__all__ = ["HEAD_BYTES", "SLOTS", "begins_as_archive", "lock_file", "lock_slot", "remove_stale"]
+__all__ = [
+    "HEAD_BYTES",
+    "SLOTS",
+    "begins_as_archive",
+    "claim_slot",
+    "close_unlocked",
+    "hold",
+    "lock_file",
+    "remove_stale",
+]
 
 SLOTS = 8
 """Writers of one name that may run side by side under predictable names."""
@@ -43,38 +60,50 @@ def begins_as_archive(head: bytes) -> bool:
     return not rest.strip(b"\0") and (superblock.startswith(_SUPERBLOCK) or not superblock.strip(b"\0"))
 
 
-def lock_slot(path: str) -> int | None:
-    """Make or take over a slot, and return its descriptor: empty, locked, and leading to nothing else.
+def claim_slot(path: str) -> int | None:
+    """Make and hold a slot, and return its descriptor.
 
     Returns
     -------
     int or None
         None where another writer holds the slot, or its file is not ours.
     """
-    opened = _open_slot(path)
-    if opened is None:
-        return None
-    fd, created = opened
+    fd = _create(path)
+    if fd is None:
+        with contextlib.suppress(OSError):  # cleaning up is no reason not to save
+            remove_stale(path)
+        fd = _create(path)
     try:
-        status = _claim(fd, path, None, created=created)
-        if status is None:
-            return None
-        if status.st_nlink > 1:
-            # an exclusive save was killed between link and unlink: its file is published, this name is litter
-            os.unlink(path)
-            return None
-        if status.st_size:
-            os.ftruncate(fd, 0)
-        locked, fd = fd, -1
-        return locked
+        if fd is not None and hold(fd, path):
+            held, fd = fd, None
+            return held
     except OSError:
-        if created:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)
         raise
     finally:
-        if fd >= 0:
+        if fd is not None:
             os.close(fd)
+    return None
+
+
+def hold(fd: int, path: str) -> bool:
+    """Hold a file that was just made, and tell whether its name still leads to it.
+
+    True also on a file system without locks (Lustre mounted noflock): nobody removes anything there.
+    """
+    return _lock(fd, fcntl.LOCK_SH, unlocked=True) and _leads_to(path, None, os.fstat(fd))
+
+
+def close_unlocked(fd: int) -> None:
+    """Let go of a file; its lock too, which the child of a fork may share and would keep.
+
+    What a close could tell was told by the sync before it.
+    """
+    with contextlib.suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False) -> bool:
@@ -97,7 +126,7 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
     if fd is None:
         return False
     try:
-        if _claim(fd, path, dir_fd) is None:
+        if not _is_stale(fd, path, dir_fd):
             return False
         if not dry_run:
             os.unlink(path, dir_fd=dir_fd)
@@ -107,24 +136,29 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
 
 
 def lock_file(fd: int) -> bool:
-    """Lock an open file, where the file system has locks; False where another holds it."""
+    """Lock a file as its only user, where the file system has locks; False where somebody has it."""
+    return _lock(fd, fcntl.LOCK_EX, unlocked=True)
+
+
+def _lock(fd: int, how: int, *, unlocked: bool) -> bool:
+    """Lock a file; False where somebody's lock is in the way, ``unlocked`` where there are no locks."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+        if error.errno in _NO_LOCKS:
+            return unlocked
+        raise
     return True
 
 
-def _open_slot(path: str) -> tuple[int, bool] | None:
-    """Return a descriptor and whether the file is new; None where it is nothing that could be ours."""
+def _create(path: str) -> int | None:
+    """Make a slot; None where something is there already."""
     try:
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666), True
+        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        fd = _open_existing(path, None)
-        return None if fd is None else (fd, False)
+        return None
 
 
 def _open_existing(path: str, dir_fd: int | None) -> int | None:
@@ -136,30 +170,25 @@ def _open_existing(path: str, dir_fd: int | None) -> int | None:
         raise
 
 
-def _claim(fd: int, path: str, dir_fd: int | None, *, created: bool = False) -> os.stat_result | None:
-    """Lock an open slot and return its status; None where it is held, or not ours.
+def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:
+    """Lock an open slot and tell whether a killed writer left it: nobody holds it, and it is ours."""
+    status = os.fstat(fd)
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and _lock(fd, fcntl.LOCK_EX, unlocked=False)
+        and _leads_to(path, dir_fd, status)
+        and begins_as_archive(os.pread(fd, HEAD_BYTES, 0))
+    )
 
-    Between open and lock its writer may have renamed it to its target, which must not be touched;
-    and a file that somebody else planted could be changed under us.
-    """
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return None
+
+def _leads_to(path: str, dir_fd: int | None, opened: os.stat_result) -> bool:
+    """Tell whether a name leads to an open file: meanwhile it may have been published, or removed."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        # without locks (Lustre mounted noflock) only a file that did not exist is ours alone
-        return os.fstat(fd) if created else None
-    try:
-        opened, named = os.fstat(fd), os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
-        return None
-    if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino) or opened.st_uid != os.geteuid():
-        return None
-    return opened if begins_as_archive(os.pread(fd, HEAD_BYTES, 0)) else None
+        return False
+    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
 
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC

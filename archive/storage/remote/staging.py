@@ -12,6 +12,7 @@ import os
 import tempfile
 from typing import Any
 
+from archive.owner import Owner
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.source import map_private
@@ -63,6 +64,7 @@ class SpooledSink:
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
         self.path = store.url(path)
+        self.owner = Owner(self.path)
         self._store = store
         self._object = path
         self._overwrite = overwrite
@@ -116,7 +118,7 @@ class SpooledPartialFile(PartialFile):
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
         super().__init__(_local_name(folder, path), push=True)
-        _hide(self._fd)
+        _hide(self.fileno())
 
     @property
     def url(self) -> str:
@@ -125,7 +127,7 @@ class SpooledPartialFile(PartialFile):
 
     def publish(self) -> None:
         """Send the file, make the object appear, and remove the file; after an error it is complete."""
-        send_file(self._fd, self._store, self._object, overwrite=self._replace)
+        send_file(self.fileno(), self._store, self._object, overwrite=self._replace)
         self.discard()
 
 

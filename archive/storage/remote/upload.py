@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import threading
 import weakref
 from queue import Empty, SimpleQueue
@@ -14,6 +13,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError, UnsupportedURLError
+from archive.owner import Owner
 from archive.storage.remote.objectstore import ObjectStore, Upload
 from archive.workers import Job, Pool
 
@@ -113,6 +113,7 @@ class RemoteSink:
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, nbytes: int = 0) -> None:
         self.path = store.url(path)
+        self.owner = Owner(self.path)
         self._store = store
         self._object = path
         self._overwrite = overwrite
@@ -120,7 +121,7 @@ class RemoteSink:
         self._position = 0
         self._head = 0  # bytes at the front that are still to come
         self._held: NDArray | None = None  # the first part, full but for its head
-        self._parts = _Parts(store, path)
+        self._parts = _Parts(store, path, self.owner)
         self._number = 1
         self._filled = 0
         self._buffer = self._new_buffer()
@@ -147,7 +148,10 @@ class RemoteSink:
         ------
         StorageError
             A part could not be sent; or a write that is neither the next nor the head.
+        ClosedError
+            The object belongs to the process that forked this one.
         """
+        self.owner.require_here()
         # frombuffer and not a cast of the memoryview: that knows neither byte orders nor complex numbers
         array = np.frombuffer(buffer, np.uint8)
         if not offset and 0 < self._head == len(array):
@@ -170,6 +174,7 @@ class RemoteSink:
 
     def publish(self) -> None:
         """Make the object appear; after an error `discard` it."""
+        self.owner.require_here()
         if self._head:
             raise StorageError("the head was never written", path=self.path, errno=errno.EINVAL)
         last = self._buffer[: self._filled]
@@ -247,15 +252,15 @@ def _abandon(parts: _Parts) -> None:
 class _Parts:
     """The upload behind a sink: begun with the first part that is sent, ended in any case."""
 
-    def __init__(self, store: ObjectStore, path: str) -> None:
+    def __init__(self, store: ObjectStore, path: str, owner: Owner) -> None:
         self._store = store
         self._object = path
+        self._owner = owner
         self._upload: Upload | None = None
         self._flying: dict[int, tuple[Job[None], NDArray]] = {}
         self._sent: SimpleQueue[int] = SimpleQueue()  # numbers of parts under way that have ended
         self._spare: list[NDArray] = []
         self._pool = Pool(UNDER_WAY, "fedarchive-upload")
-        self._pid = os.getpid()
 
     @property
     def begun(self) -> bool:
@@ -293,8 +298,8 @@ class _Parts:
 
     def abort(self) -> None:
         """End the upload, after what is under way: a part that came later would be left behind."""
-        if os.getpid() != self._pid:
-            return  # of the parent of a fork, which goes on with it
+        if not self._owner.is_here:
+            return
         self.close()
         upload, self._upload = self._upload, None
         if upload is None:

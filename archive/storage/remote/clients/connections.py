@@ -1,9 +1,16 @@
-"""What clients on aiohttp share: one instance a process, and errors of a connection as faults."""
+"""What clients on aiohttp share: one instance a process, and errors of a connection as faults.
+
+A child of a fork inherits the event loop of fsspec, without the thread that runs it. When the child ends, the
+file systems that it inherited close their connections: on an epoll set that parent and child share, so that
+the parent would never hear of those connections again (20 s until it gives one up), and over TLS by a message
+that ends them. So the child's copies of these descriptors are led elsewhere as it begins.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +52,42 @@ class Instances:
         """Return this process's instance."""
         made = self._made.get(os.getpid())
         return made if made is not None else self._made.setdefault(os.getpid(), self._make())
+
+
+class _InheritedLoop:
+    """The loop of fsspec that a child of a fork inherits; fsspec itself forgets it there."""
+
+    def __init__(self) -> None:
+        self._loop: Any = None
+
+    def remember(self) -> None:
+        """Before a fork: note the loop."""
+        self._loop = fsspec.asyn.loop[0]
+
+    def cut_off(self) -> None:
+        """In the child: have the loop end in descriptors that nobody shares.
+
+        By attributes that asyncio does not document; a loop of another kind (uvloop) has none of them.
+        """
+        selector = getattr(self._loop, "_selector", None)
+        if selector is None:
+            return
+        transports = list(getattr(self._loop, "_transports", {}).values())
+        sockets = [transport.get_extra_info("socket") for transport in transports]
+        numbers = {*selector.get_map(), *(found.fileno() for found in sockets if found is not None)} - {-1}
+        nowhere, other_end = socket.socketpair()
+        other_end.close()
+        with nowhere:
+            for number in numbers:
+                os.dup2(nowhere.fileno(), number, inheritable=False)
+        if hasattr(select, "epoll") and hasattr(selector, "fileno"):
+            with select.epoll() as empty:
+                os.dup2(empty.fileno(), selector.fileno(), inheritable=False)
+
+
+_inherited = _InheritedLoop()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_inherited.remember, after_in_child=_inherited.cut_off)
 
 
 def fault_of_connection(error: BaseException | None) -> Fault:

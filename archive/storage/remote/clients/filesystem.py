@@ -16,6 +16,7 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
+from archive.owner import Owner
 from archive.storage.remote.clients.connections import Instances
 from archive.storage.remote.clients.failures import cause_of, exists_error, replaced_error
 from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
@@ -186,12 +187,20 @@ class FileSystemStore:
         if data.nbytes <= PIPE_BYTES:
             filesystem.pipe_file(path, bytes(data))
             return
+        owner = Owner(self.url(path))
         # not in a with block: leaving one by an error publishes what was written so far
         file = filesystem.open(path, "wb", autocommit=False)
+
+        def discard() -> None:
+            if owner.is_here:
+                file.discard()
+
         with contextlib.ExitStack() as undo:
-            undo.callback(file.discard)
+            undo.callback(discard)
             for start in range(0, data.nbytes, PIPE_BYTES):
+                owner.require_here()
                 file.write(bytes(data[start : start + PIPE_BYTES]))
+            owner.require_here()
             file.close()
             file.commit()
             undo.pop_all()
@@ -200,9 +209,12 @@ class FileSystemStore:
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/.{name[:200]}.{secrets.token_hex(8)}.tmp"
 
+        owner = Owner(self.url(path))
+
         def remove() -> None:
-            with contextlib.suppress(Exception):
-                filesystem.rm_file(temporary)
+            if owner.is_here:
+                with contextlib.suppress(Exception):
+                    filesystem.rm_file(temporary)
 
         with contextlib.ExitStack() as undo:
             undo.callback(remove)
@@ -210,7 +222,9 @@ class FileSystemStore:
             filesystem.makedirs(folder, exist_ok=True)
             with filesystem.open(temporary, "wb") as file:
                 for start in range(0, data.nbytes, PIPE_BYTES):
+                    owner.require_here()
                     file.write(data[start : start + PIPE_BYTES])
+            owner.require_here()
             self._require_length(filesystem, path, temporary, data.nbytes)
             filesystem.mv(temporary, path)
             undo.pop_all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import secrets
 import threading
 import time
@@ -15,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 from archive.errors import ArchiveError, StorageError
+from archive.owner import Owner
 from archive.storage.remote.clients.failures import exists_error, failure_of
 from archive.storage.remote.clients.loop import on_loop
 from archive.storage.remote.clients.proofs import bare_tag, tag_of_parts, unproven
@@ -145,6 +145,7 @@ class S3Upload:
     def __init__(self, store: _Store, path: str) -> None:
         self._store = store
         self._path = path
+        self._owner = Owner(store.url(path))
         self._target = store.target(path)
         self._write = secrets.token_hex(16)
         self._tags: dict[int, str] = {}
@@ -153,11 +154,12 @@ class S3Upload:
         self._ended = False
         # not the upload itself: what refers to it would keep it
         self._abandoned = weakref.finalize(
-            self, _abandon, store, PendingUpload(path, self._upload, 0.0), os.getpid()
+            self, _abandon, store, PendingUpload(path, self._upload, 0.0), self._owner
         )
 
     def part(self, number: int, data: Buffer) -> None:
         """Send part ``number``, from 1; sent again under the same number it replaces what was there."""
+        self._owner.require_here()
         arguments = self._target | {"UploadId": self._upload, "PartNumber": number, "Body": data}
         nbytes = memoryview(data).nbytes
         answer = self._run(
@@ -167,6 +169,7 @@ class S3Upload:
 
     def complete(self, *, exclusive: bool) -> None:
         """Make the object appear. ``exclusive``: ExistsError where one is there already."""
+        self._owner.require_here()
         tag = tag_of_parts(self._tags[number] for number in sorted(self._tags))
         publish(
             self._store,
@@ -193,8 +196,8 @@ class S3Upload:
         return self._store.client.call("complete_multipart_upload", seconds, **arguments)
 
     def abort(self) -> None:
-        """Drop what was sent; nothing appears. Harmless when repeated, and after `complete`."""
-        if self._ended:
+        """Drop what was sent; nothing appears. Harmless when repeated, after `complete`, and in a fork."""
+        if self._ended or not self._owner.is_here:
             return
         self._store.abort(PendingUpload(self._path, self._upload, 0.0))
         self._ended = True
@@ -267,9 +270,9 @@ def _server_time(answer: dict[str, Any]) -> float:
         return time.time()
 
 
-def _abandon(store: _Store, pending: PendingUpload, process: int) -> None:
+def _abandon(store: _Store, pending: PendingUpload, owner: Owner) -> None:
     """Abort an upload that was collected as garbage; a fork's copy of it is not its owner."""
-    if os.getpid() != process:
+    if not owner.is_here:
         return
 
     def abort() -> None:

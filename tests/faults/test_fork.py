@@ -1,0 +1,146 @@
+"""K1 of FAULTS.md: a process forks while it saves or reads, and its child leaves in every way there is.
+
+The parent's file ends exact and complete; the child changes nothing of it, holds no lock on it, and is told
+so by a typed error where it uses what it inherited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.forks import ALL, FEW, INERT, Play, judge, parent
+
+BLOCK = INERT | {"return": None}
+"""Whoever goes on leaves the block of a writer, and does not use it."""
+SPEED = pytest.mark.parametrize(
+    "scenes", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", "all"]
+)
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Play]:
+    with parent() as play:
+        yield play
+
+
+@SPEED
+@pytest.mark.parametrize(
+    ("writer", "moment", "options"),
+    [
+        ("generator", 0, {}),
+        ("generator", 2, {"overwrite": False}),
+        ("generator", 5, {"durable": True}),
+        ("generator", 2, {"keep_input": False}),
+        ("planned", 0, {}),
+        ("planned", 1, {"keep_input": False}),
+        ("pieces", 3, {}),
+        ("copied", 0, {}),
+        ("averaged", 0, {}),
+    ],
+)
+def test_save(tmp_path: Path, play: Play, scenes: Any, writer: str, moment: int, options: Any) -> None:
+    request = {"place": "local", "writer": writer, "moment": moment, "options": options}
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, **request), INERT)
+
+
+@SPEED
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_create(tmp_path: Path, play: Play, scenes: Any, overwrite: bool) -> None:
+    scenes += (("use", True),)
+    request = {"place": "local", "writer": "create", "options": {"overwrite": overwrite}}
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, **request), BLOCK)
+
+
+@SPEED
+@pytest.mark.parametrize("place", ["memory", "parts"])
+@pytest.mark.parametrize(
+    ("writer", "moment", "options"),
+    [("generator", 2, {}), ("create", 2, {}), ("generator", 3, {"keep_input": False}), ("planned", 0, {})],
+)
+def test_remote(
+    tmp_path: Path, play: Play, scenes: Any, place: str, writer: str, moment: int, options: Any
+) -> None:
+    request = {"place": place, "writer": writer, "moment": moment, "options": options}
+    inert = BLOCK if writer == "create" else INERT
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, **request), inert)
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["fork", "fork of C code"])
+def test_everything_in_the_making(tmp_path: Path, play: Play, raw: bool) -> None:
+    """Each thing refuses what a child asks of it, and is published by the parent while the child lives."""
+    for late in (False, True):
+        folder = tmp_path / str(late)
+        folder.mkdir()
+        (answer,) = play(folder=str(folder), scenes=[("use", late)], writer="objects", raw=raw)
+        assert not answer["problem"], answer
+        assert answer["status"] == 0
+        assert len(answer["told"]) == 7
+        assert {told for found in answer["told"].values() for told in found} == {
+            "ClosedError: belongs to another process"
+        }, answer
+
+
+def test_background(tmp_path: Path, play: Play) -> None:
+    """A thread saves while the main thread forks: the child's store works, and has no file of the thread."""
+    scenes = [("exit", False), ("use", False), ("return", True)]
+    inert = INERT | {"return": None, "use": None}
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, writer="background"), inert)
+
+
+def test_cache_being_filled(tmp_path: Path, play: Play) -> None:
+    """Threads fetch ahead while the main thread forks: the child reads by itself, or is told."""
+    scenes = [("exit", False), ("use", False), ("error", True), ("return", True)]
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, writer="reading"), INERT | {"use": None})
+
+
+def test_load_and_verify(tmp_path: Path, play: Play) -> None:
+    scenes = [("exit", False), ("return", False)]
+    judge(scenes, play(folder=str(tmp_path), scenes=scenes, writer="loading"), INERT)
+
+
+SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize(
+    ("place", "writer", "options", "most"),
+    [
+        ("local", "generator", {}, 3),
+        ("local", "planned", {"keep_input": False}, 3),
+        *(
+            pytest.param(place, writer, options, 60, marks=SLOW)
+            for place, writer, options in (
+                ("local", "generator", {}),
+                ("local", "planned", {}),
+                ("local", "create", {"overwrite": False}),
+                ("local", "generator", {"keep_input": False}),
+                ("local", "planned", {"keep_input": False}),
+                ("memory", "generator", {"keep_input": False}),
+                ("files", "planned", {}),
+                ("parts", "generator", {}),
+            )
+        ),
+    ],
+)
+def test_every_phase(
+    tmp_path: Path, play: Play, figures: Any, place: str, writer: str, options: Any, most: int
+) -> None:
+    """Fork at every call that the thread which saves makes of our functions, or in ours."""
+    # before there is a file, a child that goes on is a writer of its own; the second of two may be refused
+    scenes = [
+        ("exit", False),
+        ("error", True),
+        *([] if options.get("overwrite") is False else [("return", False)]),
+    ]
+    request = {"place": place, "writer": writer, "options": options, "calls": most}
+    answers = play(folder=str(tmp_path), scenes=scenes, **request)
+    assert len(answers) > len(scenes)
+    for answer in answers:
+        assert not answer["problem"], answer
+        assert answer["status"] == 0, answer
+        assert answer["told"] is None or answer["told"][0] in ("SystemExit", "Boom", "ClosedError"), answer
+    if most > 10:
+        figures(f"{place} {writer} {options}: {len(answers)} forks")
