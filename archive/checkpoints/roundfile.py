@@ -1,10 +1,10 @@
-"""What files of rounds and clients say of themselves: written with them, compared when they are read."""
+"""Configs that name a file of a round or client: written with the file, compared when it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from archive import reading
 from archive.checkpoints.columns import read_reader
@@ -40,20 +40,21 @@ __all__ = [
 ]
 
 DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError)
-"""A file that is not as it was saved."""
+"""Errors of a file that differs from what was saved."""
+T = TypeVar("T")
 Options = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class RoundReport:
-    """What verifying a round found. Truthy when everything holds."""
+    """Result of verifying a round. Truthy when every byte matches."""
 
     round: int
-    """Its number."""
+    """Number of the round."""
     files: int
-    """Files that were checked: that of the round, and one a client."""
+    """Files that were checked: the round file, and one for each client."""
     failures: tuple[str, ...]
-    """Everything that does not hold, each beginning with its file."""
+    """Everything that does not match, each beginning with its file."""
 
     @property
     def ok(self) -> bool:
@@ -71,7 +72,7 @@ def round_marks(number: int, clients: Mapping[str, str]) -> dict[str, dict[str, 
 
 
 def client_marks(number: int, spelled: str) -> dict[str, dict[str, Any]]:
-    """Return the configs by which a client file says whose it is."""
+    """Return the configs that name the client and round of a client file."""
     return {CHECKPOINT: {"round": number, "client": spelled}}
 
 
@@ -88,7 +89,7 @@ def open_file(
     Raises
     ------
     DamagedError
-        It is another file than its round was saved with.
+        The round was saved with another file.
     ArchiveError
         As `archive.open` says.
     """
@@ -96,7 +97,7 @@ def open_file(
     if digest is not None and handle._reader.identity.hex() != digest:
         handle.close()
         raise DamagedError(
-            "not the file that its round was saved with",
+            "its round was saved with another file",
             path=parse_url(url, storage_options).display,
             remedy="something replaced it afterwards: take a copy, or an earlier round",
         )
@@ -114,25 +115,21 @@ def read_clients(url: str, storage_options: Options) -> dict[str, str] | None:
     ArchiveError
         The round file is missing or damaged.
     """
-    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
-    try:
-        return _clients(reader)
-    finally:
-        reader.close()
+    return _read(url, storage_options, _clients)
 
 
 def read_client(url: str, storage_options: Options) -> tuple[str | None, str]:
-    """Return the spelled name in a client file, None where there is none, and its digest."""
-    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
-    try:
+    """Return the spelled name in a client file, None where there is none, and the digest of the file."""
+
+    def read(reader: Reader) -> tuple[str | None, str]:
         spelled = read_reader(reader).get(("configs", CHECKPOINT, "client"))
         return spelled if isinstance(spelled, str) else None, reader.identity.hex()
-    finally:
-        reader.close()
+
+    return _read(url, storage_options, read)
 
 
 def is_client(source: Source, number: int, path: str) -> bool:
-    """Tell whether an open file says of itself that a client of a round saved it at this path."""
+    """Return whether the configs of an open file are those of this client path of a round."""
     try:
         row = read_reader(read_source(source))
     except (*DAMAGE, VersionError):
@@ -143,26 +140,32 @@ def is_client(source: Source, number: int, path: str) -> bool:
 
 
 def describe(report: VerifyReport) -> str:
-    """Return what verifying a file found, in a few words; empty where everything holds."""
+    """Return the result of verifying a file in a few words; empty where every byte matches."""
     if report.ok:
         return ""
     if not report.failures:
         return "has no digests"
     first = report.failures[0]
-    where = f"{first.record}/{first.key}" if first.record else first.key
     more = f", and {len(report.failures) - 1} more places" if len(report.failures) > 1 else ""
-    return f"{where}: {first.problem}{more}"
+    return f"{first.name or first.key}: {first.problem}{more}"
+
+
+def _read(url: str, storage_options: Options, read: Callable[[Reader], T]) -> T:
+    """Return what a function reads from the index of a file."""
+    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
+    try:
+        return read(reader)
+    finally:
+        reader.close()
 
 
 def _clients(reader: Reader) -> dict[str, str] | None:
     row = read_reader(reader)
     marks: dict[str, Any] = {key: row.get(("configs", CHECKPOINT, key)) for key in ("clients", "digests")}
-    if None in marks.values():  # not there, or of thousands of clients and stored as datasets
-        records = reader.index.records
+    if None in marks.values():  # absent, or stored as datasets because there are thousands of clients
+        record = (KIND_CONFIGS, CHECKPOINT)
         numbers = [
-            number
-            for number, record in enumerate(records)
-            if record.kind == KIND_CONFIGS and record.name == CHECKPOINT
+            number for number, found in enumerate(reader.index.records) if (found.kind, found.name) == record
         ]
         if not numbers:
             return None
@@ -174,5 +177,5 @@ def _clients(reader: Reader) -> dict[str, str] | None:
         for name in names:
             unspell(name)
     except (TypeError, ValueRangeError) as error:
-        raise HostileFileError("names of clients that are none", path=reader.path) from error
+        raise HostileFileError("invalid names of clients", path=reader.path) from error
     return dict(zip(names, digests, strict=True))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from archive.cli.exits import OK
 from archive.cli.options import add_option, define_options, options_for
-from archive.cli.text import print_json, printable, size
+from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -50,8 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         out_options=options_for([*arguments.options, *arguments.out_options], arguments.out),
     )
     if arguments.json:
-        facts = asdict(report)
-        print_json({"path": facts.pop("url"), "source": arguments.source, **facts})
+        print_json(save_facts(report, source=arguments.source))
     else:
         print(
             f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import archive
 from archive.cli.exits import DAMAGED, OK
 from archive.cli.ls import list_arrays
-from archive.cli.text import columns, print_json, printable, shape, size
+from archive.cli.text import columns, print_json, printable, save_facts, shape, size
 from archive.errors import (
     DamagedError,
     DigestError,
@@ -48,7 +48,7 @@ print them; open_seconds; arrays as ls prints them; damage {offset, array, messa
 _MARK = "fedarchive-demo"
 """Name of the config record by which a later demo knows that the file may be replaced."""
 
-Say = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -63,25 +63,25 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the main job."""
-    say: Say = _say_nothing if arguments.json else print
+    log: Log = _log_nothing if arguments.json else print
     out: str = arguments.out
     _refuse_other_files(out)
-    told: dict[str, Any] = {}
-    last = _train(arguments.rounds, told, say)
-    _save(last, out, told, say)
-    path: str = told["path"]
-    _read(path, told, say)
+    facts: dict[str, Any] = {}
+    last = _train(arguments.rounds, facts, log)
+    _save(last, out, facts, log)
+    path: str = facts["path"]
+    _read(path, facts, log)
     report = archive.verify(path)
-    told["verify"] = {"path": path, **asdict(report), "error": None}
-    say(f"\nVerified: {'ok' if report.ok else 'DAMAGED'}, {size(report.checked_bytes)} compared with digests")
-    found = _damage_a_copy(told, say)
+    facts["verify"] = {"path": path, **asdict(report), "error": None}
+    log(f"\nVerified: {'ok' if report.ok else 'DAMAGED'}, {size(report.checked_bytes)} compared with digests")
+    found = _damage_a_copy(facts, log)
     if arguments.json:
-        print_json(told)
+        print_json(facts)
         return OK if report.ok and found else DAMAGED
     # what other programs print must come after what we have printed so far
     print("\nThe same file, read by a program that knows nothing of this library:", flush=True)
     _list_with_another_reader(out, path)
-    _say_what_next(out, path)
+    _print_next_steps(out, path)
     return OK if report.ok and found else DAMAGED
 
 
@@ -95,7 +95,7 @@ def _count(text: str) -> int:
 _count.__name__ = "number of rounds"  # argparse says "invalid number of rounds value: 'x'"
 
 
-def _say_nothing(line: str) -> None:
+def _log_nothing(line: str) -> None:
     del line
 
 
@@ -123,24 +123,22 @@ def _refuse_other_files(out: str) -> None:
         )
 
 
-def _train(rounds: int, told: dict[str, Any], say: Say) -> Round:
+def _train(rounds: int, facts: dict[str, Any], log: Log) -> Round:
     from archive.cli.training import CLIENTS, train  # numpy; --help does without
 
-    say(f"Training: {CLIENTS} clients, noisy 8x8 digits, a 64-32-10 network, federated averaging")
-    told["rounds"] = []
+    log(f"Training: {CLIENTS} clients, noisy 8x8 digits, a 64-32-10 network, federated averaging")
+    facts["rounds"] = []
     for last in train(rounds):
-        say(f"  round {last.number:2}  accuracy {last.accuracy:.3f}  loss {last.loss:.3f}")
-        told["rounds"].append({"round": last.number, "accuracy": last.accuracy, "loss": last.loss})
+        log(f"  round {last.number:2}  accuracy {last.accuracy:.3f}  loss {last.loss:.3f}")
+        facts["rounds"].append({"round": last.number, "accuracy": last.accuracy, "loss": last.loss})
     return last
 
 
-def _save(last: Round, out: str, told: dict[str, Any], say: Say) -> None:
-    records = _records(last, told["rounds"])
+def _save(last: Round, out: str, facts: dict[str, Any], log: Log) -> None:
+    records = _records(last, facts["rounds"])
     report = archive.save(records, out)
-    facts = asdict(report)
-    told["path"] = facts.pop("url")
-    told["save"] = {"path": told["path"], **facts}
-    say(
+    facts["path"], facts["save"] = report.url, save_facts(report)
+    log(
         f"\nSaved: {printable(out)}, {report.arrays} arrays of {size(report.array_bytes)} "
         f"in a file of {size(report.file_bytes)}, {report.seconds * 1000:.1f} ms"
     )
@@ -182,48 +180,48 @@ def _records(last: Round, rounds: list[dict[str, Any]]) -> archive.RecordSet:
     )
 
 
-def _read(path: str, told: dict[str, Any], say: Say) -> None:
+def _read(path: str, facts: dict[str, Any], log: Log) -> None:
     import numpy as np
 
     started = time.perf_counter()
     handle = archive.open(path)
-    told["open_seconds"] = time.perf_counter() - started
+    facts["open_seconds"] = time.perf_counter() - started
     with handle:
         record: Any = handle.records["model"]
-        told["arrays"] = list_arrays("model", record, offsets=True)
-        say(f"Opened in {told['open_seconds'] * 1000:.1f} ms; it lists its arrays, and has read none:")
-        say("  " + ", ".join(record))
-        say("\nRead one by one; bytes are checked before they are handed out:")
+        facts["arrays"] = list_arrays("model", record, offsets=True)
+        log(f"Opened in {facts['open_seconds'] * 1000:.1f} ms; it lists its arrays, and has read none:")
+        log("  " + ", ".join(record))
+        log("\nRead one by one; bytes are checked before they are handed out:")
         rows = []
         for key, array in record.items():
             elements = array.numpy()
             norm = float(np.linalg.norm(elements.astype(np.float64)))
             rows.append([key, array.dtype, shape(array.shape), f"norm {norm:.4f}"])
         for line in columns(rows, "  "):
-            say(line)
+            log(line)
         corner = ", ".join(f"{value:.4f}" for value in handle["fc2.weight"][3, :4])
-        say(f"  a slice, fc2.weight[3, :4]: {corner}")
+        log(f"  a slice, fc2.weight[3, :4]: {corner}")
 
 
-def _damage_a_copy(told: dict[str, Any], say: Say) -> bool:
+def _damage_a_copy(facts: dict[str, Any], log: Log) -> bool:
     """Flip a byte in a copy, and tell whether reading it named the array."""
-    listed = {entry["key"]: entry for entry in told["arrays"]}
+    listed = {entry["key"]: entry for entry in facts["arrays"]}
     victim, offset = "fc2.weight", listed["fc2.weight"]["offset"] + 100
     with tempfile.TemporaryDirectory(prefix="fedarchive-demo-") as folder:
         copy = Path(folder, "copy.h5")
-        damaged = bytearray(Path(told["path"]).read_bytes())
+        damaged = bytearray(Path(facts["path"]).read_bytes())
         damaged[offset] ^= 0xFF
         copy.write_bytes(damaged)
-        say(f"\nByte {offset} flipped in a copy, then {victim} read from it:")
+        log(f"\nByte {offset} flipped in a copy, then {victim} read from it:")
         try:
             with archive.open(copy) as handle:
                 handle[victim].numpy()
         except DigestError as error:
-            told["damage"] = {"offset": offset, "array": error.key, "message": error.problem}
-            say(f"  DigestError: {error.key!r}: {error.problem} (at byte {error.offset})")
+            facts["damage"] = {"offset": offset, "array": error.key, "message": error.problem}
+            log(f"  DigestError: {error.key!r}: {error.problem} (at byte {error.offset})")
             return True
-    told["damage"] = {"offset": offset, "array": None, "message": "the damage was not found"}
-    say("  read without complaint: this is a bug, please report it")
+    facts["damage"] = {"offset": offset, "array": None, "message": "the damage was not found"}
+    log("  read without complaint: this is a bug, please report it")
     return False
 
 
@@ -242,7 +240,7 @@ def _list_with_another_reader(out: str, path: str) -> None:
         print("   ", printable(line))
 
 
-def _say_what_next(out: str, path: str) -> None:
+def _print_next_steps(out: str, path: str) -> None:
     quoted = shlex.quote(printable(out))
     python = shlex.quote(sys.executable)
     # as this user can type it: a virtual environment that is not active is not on PATH

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 import archive
 from archive.cli.exits import OK
 from archive.cli.options import define_options, options_for
-from archive.cli.text import print_json, printable, size
-from archive.errors import ArchiveError
+from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -32,22 +30,14 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Average files."""
-    try:
-        report = archive.mean(
-            arguments.paths,
-            arguments.weights,
-            out=arguments.out,
-            storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
-        )
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, ArchiveError):
-            raise
-        # inputs that have no mean: of this command, wrong arguments
-        raise ArchiveError(str(error)) from error
+    report = archive.mean(
+        arguments.paths,
+        arguments.weights,
+        out=arguments.out,
+        storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
+    )
     if arguments.json:
-        facts = asdict(report)
-        told = {"path": facts.pop("url"), "inputs": arguments.paths, "weights": arguments.weights}
-        print_json({**told, **facts})
+        print_json(save_facts(report, inputs=arguments.paths, weights=arguments.weights))
     else:
         print(
             f"{printable(report.url)}: mean of {len(arguments.paths)} archives, {report.arrays} arrays, "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import Any
 
 import archive
 from archive.cli.exits import OK
 from archive.cli.info import list_records, record_line
-from archive.cli.text import print_json, printable, size
+from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -39,7 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
             records: Any = handle.context if info.container == "context" else handle.records
             saved = archive.save(records, arguments.out, created=info.created)
     if arguments.json:
-        written = None if saved is None else asdict(saved)
         print_json(
             {
                 "path": info.path,
@@ -48,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "array_bytes": info.array_bytes,
                 "file_bytes": info.file_bytes,
                 "records": list_records(info),
-                "saved": written and {"path": written.pop("url"), **written},
+                "saved": saved and save_facts(saved),
             }
         )
         return OK

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 import archive
 from archive.cli.exits import OK
-from archive.cli.text import print_json, printable, size
+from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -28,8 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Reindex one file."""
     report = archive.reindex(arguments.path, arguments.out)
     if arguments.json:
-        facts = asdict(report)
-        print_json({"path": facts.pop("url"), **facts})
+        print_json(save_facts(report))
     else:
         print(
             f"{printable(report.url)}: {report.arrays} arrays, {size(report.array_bytes)}, "

@@ -5,9 +5,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["columns", "elided", "json_value", "name", "print_json", "printable", "shape", "size", "type_name"]
+if TYPE_CHECKING:
+    from archive.engine.report import SaveReport
+
+__all__ = [
+    "columns",
+    "elided",
+    "json_value",
+    "name",
+    "print_json",
+    "printable",
+    "save_facts",
+    "shape",
+    "size",
+    "type_name",
+]
 
 
 def printable(text: str) -> str:
@@ -121,6 +136,12 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     return value
+
+
+def save_facts(report: SaveReport, **more: Any) -> dict[str, Any]:
+    """Return what a save wrote for JSON, the path first and then what the command adds."""
+    facts = asdict(report)
+    return {"path": facts.pop("url"), **more, **facts}
 
 
 def print_json(value: Any) -> None:

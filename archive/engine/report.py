@@ -1,20 +1,22 @@
-"""What saving and verifying tell the caller."""
+"""Reports of saving and verifying."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from archive.errors import DamagedError, DigestError
 
 __all__ = ["Failure", "SaveReport", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True)
 class SaveReport:
-    """What a save wrote."""
+    """An archive that was saved."""
 
     url: str
-    """Where the archive is."""
+    """Path or URL of the archive."""
     arrays: int
-    """Arrays in it, tied ones counted each."""
+    """Arrays in the archive, tied arrays counted each."""
     array_bytes: int
     """Bytes of array data, tied arrays counted once."""
     file_bytes: int
@@ -32,18 +34,31 @@ class Failure:
     record: str
     """Name of the record, or ``""`` for bytes that belong to no array."""
     key: str
-    """Key of the array, or what the bytes are."""
+    """Key of the array, or the name of a region: ``index``."""
     segment: int
-    """Which segment of the array, from 0."""
+    """Number of the segment in its array, from 0."""
     offset: int
     """File offset of the first byte of the segment."""
     problem: str
     """What is wrong."""
 
+    @property
+    def name(self) -> str | None:
+        """``record/key`` of the array; None for bytes that belong to no array."""
+        return f"{self.record}/{self.key}" if self.record else None
+
+    def error(self, path: str, remedy: str, others: int = 0) -> DamagedError:
+        """Return the error that names this place, and how many others there are."""
+        kind, what = (DigestError, f"segment {self.segment}") if self.record else (DamagedError, self.key)
+        more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
+        return kind(
+            f"{what} {self.problem}{more}", path=path, offset=self.offset, key=self.name, remedy=remedy
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What verifying found. Truthy when everything holds.
+    """Result of verifying. Truthy when every byte matches.
 
     Examples
     --------
@@ -60,7 +75,7 @@ class VerifyReport:
     unverifiable: int
     """Arrays without a digest (foreign files)."""
     failures: tuple[Failure, ...]
-    """Every place that does not match."""
+    """All places that do not match."""
 
     def __bool__(self) -> bool:
         return self.ok

@@ -60,15 +60,18 @@ def mean(
 
     Raises
     ------
-    ValueError
-        The archives differ in schema, or the weights make no mean.
+    ValueRangeError
+        The archives differ in schema, the weights make no mean, or an integer is too large for one.
+    UnsupportedDtypeError
+        Arrays that are not numbers differ.
     DigestError
         An input is damaged; nothing is published.
 
     Notes
     -----
     Products and sums are float64 (complex128, or longdouble for longdouble), rounded once to the input's
-    dtype. Integers are rounded half to even. Arrays that are no numbers must be equal everywhere.
+    dtype. Integers are rounded half to even. Arrays that are not numbers must be equal everywhere.
+    ``np.multiply(value, weight, dtype=float64)`` makes each product: ``weight * value`` would be float32.
 
     Examples
     --------
@@ -90,6 +93,7 @@ def mean(
         location = _locate(out, storage_options)
         writer = ArchiveWriter(location, overwrite=overwrite, durable=durable, created=created)
         with writer:
+            _require_weights(shares, len(handles), location.display)
             _average(handles, shares, writer, report)
     return writer.report
 
@@ -100,20 +104,7 @@ def _average(
     writer: ArchiveWriter,
     progress: Report | None,
 ) -> None:
-    """Write the weighted mean of all arrays, in the order of the first archive.
-
-    Floating and complex arrays: the sum of ``weight * value`` in float64 (complex128), every product
-    by ``np.multiply(value, weight, dtype=float64)`` because ``weight * value`` would round it to
-    float32, divided once by the sum of weights, then rounded to the array's own type. Integers: the
-    same, rounded half to even; values beyond 2**53 are an error. All other arrays must be equal
-    everywhere and are taken over.
-
-    Raises
-    ------
-    ValueError
-        Weights that are negative, not finite or all zero; archives of different schema.
-    """
-    _require_weights(archives, weights)
+    """Write the weighted mean of all arrays, in the order of the first archive."""
     names = list(archives[0])
     for other in archives[1:]:
         _require_schema(archives[0], other, names)
@@ -129,27 +120,33 @@ def _average(
             progress(done, total)
 
 
-def _require_weights(archives: Sequence[Archive], weights: Sequence[float]) -> None:
+def _require_weights(weights: Sequence[float], archives: int, out: str) -> None:
+    problem = ""
     if not archives:
-        raise ValueError("the mean of no archives")
-    if len(weights) != len(archives):
-        raise ValueError(f"{len(weights)} weights for {len(archives)} archives")
-    if not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < math.inf:
-        raise ValueError(f"weights must be finite, not negative and not all zero: {list(weights)[:5]}")
+        problem = "the mean of no archives"
+    elif len(weights) != archives:
+        problem = f"{len(weights)} weights for {archives} archives"
+    elif not all(weight >= 0 for weight in weights) or not 0 < sum(weights) < math.inf:
+        problem = f"weights must be finite, not negative and not all zero: {list(weights)[:5]}"
+    if problem:
+        raise ValueRangeError(problem, path=out, remedy="give every archive one weight; nothing was written")
 
 
 def _require_schema(first: Archive, other: Archive, names: list[tuple[str, str]]) -> None:
     """Raise where two archives do not hold the same arrays of the same types."""
-    path = other.info.path
+    path, remedy = other.info.path, "average archives of one model"
     if set(other) != set(names):
-        odd = min(set(other) ^ set(names))
-        raise ValueError(f"{path}: the array {odd} is not in all archives")
+        odd = "/".join(min(set(other) ^ set(names)))
+        raise ValueRangeError("this array is not in all archives", path=path, key=odd, remedy=remedy)
     for name in names:
         ours, theirs = first[name], other[name]
         if (ours.dtype, ours.shape, ours.stype) != (theirs.dtype, theirs.shape, theirs.stype):
-            raise ValueError(
-                f"{path}: {name} is {theirs.dtype} {tuple(theirs.shape)} {theirs.stype!r}, "
-                f"elsewhere {ours.dtype} {tuple(ours.shape)} {ours.stype!r}"
+            raise ValueRangeError(
+                f"{theirs.dtype} {tuple(theirs.shape)} {theirs.stype!r}, "
+                f"elsewhere {ours.dtype} {tuple(ours.shape)} {ours.stype!r}",
+                path=path,
+                key="/".join(name),
+                remedy=remedy,
             )
 
 
@@ -166,7 +163,9 @@ def _add_mean(
     data = arrays[0].data
     if any(array.data != data for array in arrays[1:]):
         raise UnsupportedDtypeError(
-            f"{arrays[0].dtype!r} arrays have no mean, and these differ", key="/".join(name)
+            f"{arrays[0].dtype!r} arrays have no mean, and these differ",
+            key="/".join(name),
+            remedy="save the one to keep yourself",
         )
     writer.add(*name, arrays[0])
 
@@ -200,7 +199,7 @@ def _mean(
         for value, weight in zip(values, weights, strict=True):
             if dtype.kind in "iu":
                 _require_exact(value, name)
-            # float8 and bfloat16 have no loop of their own for a wider result
+            # numpy cannot multiply float8 and bfloat16 into a wider result
             source = value if dtype.type.__module__ == "numpy" else value.astype(wide)
             np.multiply(source, weight, out=product, dtype=wide)
             total += product
@@ -222,6 +221,6 @@ def _require_exact(value: NDArray, name: tuple[str, str]) -> None:
 
 
 def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
-    """Return the location of one URL of several, whose options are not for local ones among them."""
+    """Return the location of one URL of several: options are for the remote ones alone."""
     location = parse_url(url)
     return parse_url(url, storage_options) if location.remote else location

@@ -1,4 +1,4 @@
-"""An archive copied byte for byte between any two places, every byte checked on its way."""
+"""Copies an archive byte for byte between any two places, and checks every byte on the way."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 
 from archive.engine.progress import Bar, Progress
 from archive.engine.read.open import open_reader
-from archive.engine.read.reader import Reader
 from archive.engine.read.scan import read_whole
-from archive.engine.report import Failure, SaveReport
-from archive.errors import DamagedError, DigestError
+from archive.engine.report import SaveReport
 from archive.format.constants import NO_ALIAS
 from archive.storage.location import locate_sink
 from archive.storage.remote.staging import Spool
@@ -49,11 +47,11 @@ def copy(
     Raises
     ------
     NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
-        It is no archive, or one whose bytes are not what was saved; there is no copy.
+        ``url`` is not an archive, or its bytes are not what was saved; there is no copy.
     ReplacedError
-        It was replaced meanwhile.
+        ``url`` was replaced meanwhile.
     ExistsError, MissingError, StorageError, UnsupportedURLError
-        The one place cannot be read, or the other not be written.
+        ``url`` cannot be read, or ``out`` cannot be written.
 
     Examples
     --------
@@ -76,7 +74,8 @@ def copy(
             with Bar(progress, f"copying {source.name}") as report:
                 for stretch in read_whole(reader):
                     if stretch.failures:
-                        raise _damage(reader, stretch.failures[0])
+                        remedy = "take another copy, or an earlier round; nothing was written"
+                        raise stretch.failures[0].error(reader.path, remedy)
                     sink.write(stretch.data, stretch.start)
                     sink.push_to(stretch.start + len(stretch.data))
                     reader.source.release(stretch.start, len(stretch.data))
@@ -95,17 +94,4 @@ def copy(
         file_bytes=nbytes,
         seconds=time.perf_counter() - started,
         digest=reader.identity.hex(),
-    )
-
-
-def _damage(reader: Reader, failure: Failure) -> DamagedError:
-    kind = DigestError if failure.record else DamagedError
-    return kind(
-        f"segment {failure.segment} {failure.problem}"
-        if failure.record
-        else f"{failure.key} {failure.problem}",
-        path=reader.path,
-        offset=failure.offset,
-        key=f"{failure.record}/{failure.key}" if failure.record else None,
-        remedy="take another copy, or an earlier round; nothing was written",
     )

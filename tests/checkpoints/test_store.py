@@ -305,7 +305,7 @@ def test_a_client_file_that_was_replaced(tmp_path: Path) -> None:
     assert store.rounds() == []
     Store(tmp_path).save(arrays(1), 1)
     archive.save({"c": np.full(2, 7)}, tmp_path / "rounds/00000001/a.h5")
-    with pytest.raises(DamagedError, match="not the file that its round was saved with"):
+    with pytest.raises(DamagedError, match="its round was saved with another file"):
         store.open(1, client="a")
     report = store.verify(1)
     assert not report

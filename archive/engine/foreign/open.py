@@ -31,7 +31,7 @@ MAX_LISTING_BYTES = 1 << 30
 """Longest listing that is taken in: 2,000,000 datasets have about 400 MB."""
 SEAM_ALIGN = 4096
 
-_PACKAGES = Path(__file__).resolve().parents[2]
+_PACKAGES = Path(__file__).resolve().parents[3]
 """Where this very package lies: the child runs there, so that it finds it, and not in a folder where
 somebody may have put an ``h5py.py``."""
 _ERRORS: dict[str, type[ArchiveError]] = {

@@ -16,7 +16,6 @@ from archive.engine.read.containers import Records, build_context, build_records
 from archive.engine.read.open import reference_of, reopen
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import StoredPayload
-from archive.errors import DamagedError
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
@@ -175,19 +174,11 @@ class Archive:
             Naming the first place that does not match; the handle is closed.
         """
         report = self.verify()
-        if report.ok:
-            self._reader.trust()
-            return
-        self.close()
-        failure, others = report.failures[0], len(report.failures) - 1
-        more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
-        raise DamagedError(
-            f"{failure.key}: {failure.problem}{more}",
-            path=self._reader.path,
-            offset=failure.offset,
-            key=f"{failure.record}/{failure.key}" if failure.record else None,
-            remedy="take another copy, or an earlier round",
-        )
+        if not report.ok:
+            self.close()
+            remedy, others = "take another copy, or an earlier round", len(report.failures) - 1
+            raise report.failures[0].error(self._reader.path, remedy, others)
+        self._reader.trust()
 
     def close(self) -> None:
         """Let go of the file. Views already handed out stay valid; other arrays raise ClosedError."""
