@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.interop.environments import variables
+
 APP = Path(__file__).parent / "app"
 NODES = 3
 
@@ -32,12 +34,10 @@ class Simulation:
         self._run: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TMPDIR")}
+        kept = {name: value for name, value in variables().items() if name != "TMPDIR"}
         return kept | {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "FLWR_HOME": str(self._home),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "BITSAPP_URL": str(self.url),
             "BITSAPP_OUT": str(self.out),

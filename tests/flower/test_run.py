@@ -1,12 +1,10 @@
 """`flwr run` itself, with the simulation extra: killed by SIGKILL in round 3 of 5, run again, compared.
 
-Needs an environment with flwr's newest release, its simulation extra and fedarchive: one of those that
-FEDARCHIVE_FLWR names (``/tmp/flwr-1.17:/tmp/flwr-new``), or one that is made where pip has a registry.
+Needs an environment with flwr's newest release and its simulation extra, see `tests.interop.environments`.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +14,8 @@ import pytest
 
 import archive
 from tests.flower.simulation import NODES, Simulation
+from tests.interop.environments import GIVEN, find_or_make, variables
 
-ROOT = Path(__file__).parents[2]
-GIVEN = [Path(place) for place in os.environ.get("FEDARCHIVE_FLWR", "").split(os.pathsep) if place]
 NEEDED = "import archive, flwr.serverapp.strategy, ray"
 ROUNDS = 5
 
@@ -30,18 +27,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a Python that has all that a simulation needs."""
     for place in GIVEN:
         found = place / "bin" / "python"
-        if not subprocess.run([found, "-c", NEEDED], capture_output=True, check=False).returncode:
+        needed = [found, "-c", NEEDED]
+        if not subprocess.run(needed, env=variables(), capture_output=True, check=False).returncode:
             return found
     if GIVEN:
-        pytest.skip("no environment of FEDARCHIVE_FLWR has flwr[simulation] and fedarchive")
-    folder = tmp_path_factory.mktemp("flwr")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    found = folder / "bin" / "python"
-    pip = [found, "-m", "pip", "install", "-q", "flwr[simulation]", "-e", ROOT]
-    made = subprocess.run(pip, capture_output=True, text=True, timeout=1500, check=False)
-    if made.returncode:
-        pytest.skip(f"pip could not install flwr[simulation]: {made.stderr.strip()[-300:]}")
-    return found
+        pytest.skip("no environment of FEDARCHIVE_FLWR has flwr[simulation] and fedarchive's dependencies")
+    return find_or_make("flwr[simulation]", tmp_path_factory.mktemp("flwr"))
 
 
 def uninterrupted(python: Path, folder: Path) -> dict[str, Any]:

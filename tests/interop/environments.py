@@ -2,9 +2,11 @@
 
 flwr is no dependency of the tests: it pins releases of protobuf and grpc. The variable FEDARCHIVE_FLWR names
 environments, as ``/tmp/flwr-1.17:/tmp/flwr-new``; without it the slow tests make their own with pip. To make
-one that is kept::
+an environment that is kept::
 
     python -m tests.interop.environments /tmp/flwr-1.17 'flwr==1.17.*'
+
+Any environment with pytest, pytest-timeout, hypothesis and the dependencies of fedarchive will do.
 """
 
 from __future__ import annotations
@@ -37,42 +39,39 @@ def find_or_make(place: Path | str, folder: Path) -> Path:
         except subprocess.CalledProcessError as error:
             pytest.skip(f"pip could not install {place}: {error.stderr.strip()[-300:]}")
         place = folder
-    return place / "bin" / "python"
+    python = place / "bin" / "python"
+    subprocess.run([python, "-c", "import archive, flwr, pytest"], env=variables(), check=True)
+    return python
 
 
 def make(folder: Path, requirement: str) -> None:
-    """Make an environment of a requirement and, after its packages on the path, of this interpreter's."""
+    """Make an environment of a requirement and pytest.
+
+    The packages of this interpreter, fedarchive's dependencies and torch among them, come after its own.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "-q"]
     needed = [requirement, "pytest>=9.0", "pytest-timeout>=2.4"]
     subprocess.run([*pip, *needed], capture_output=True, text=True, timeout=1500, check=True)
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    base = {"base": str(folder), "platbase": str(folder)}
+    own = sysconfig.get_path("purelib", "venv", base)
     ours = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    Path(packages, "fedarchive-tests.pth").write_text("\n".join(ours))
+    Path(own, "fedarchive-tests.pth").write_text("\n".join(ours))
 
 
-def environment() -> dict[str, str]:
-    """Return the variables of a process under another interpreter: this checkout on its path, Flower offline."""
-    return os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-    }
+def variables() -> dict[str, str]:
+    """Return the environment variables of another interpreter: this checkout on its path, Flower offline."""
+    offline = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    return os.environ | {"PYTHONPATH": str(ROOT), **offline}
 
 
-def run_pytest(python: Path, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
-    """Run pytest under an interpreter; standard error is part of its output."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+def run_pytest(python: Path, module: Path) -> subprocess.CompletedProcess[str]:
+    """Run a module's tests under an interpreter; standard error is part of the output."""
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", module]
+    to = subprocess.PIPE
     return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        text=True,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        command, cwd=ROOT, env=variables(), text=True, check=False, stdout=to, stderr=subprocess.STDOUT
     )
 
 

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.interop.flower.live.names import Names, flower_names, our_names
+
+collect_ignore_glob = ["[!t]*.py"]  # no doctests of helpers: most import flwr
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,13 +40,3 @@ def ours(flower: Names) -> Names:
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "a.h5")
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Record what is logged to Flower's logger, which hands nothing on to the root logger."""
-    logger: Any = logging.getLogger("flwr")
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, "flwr"):
-        yield caplog
-    logger.removeHandler(caplog.handler)

@@ -10,10 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 import archive
 
 Names = SimpleNamespace
+
+
+def require_today() -> Any:
+    """Return ``flwr.common``; skip the module without flwr, and with a release before 1.17."""
+    common = pytest.importorskip("flwr.common")
+    if not hasattr(common, "RecordDict"):
+        pytest.skip("flwr before 1.17", allow_module_level=True)
+    return common
 
 
 def flower_names() -> Names:

@@ -1,7 +1,7 @@
 """A Grid without a network: it calls the ClientApp, node by node, in the order of the partitions.
 
-Contexts live as long as the grid, as a SuperNode keeps them; a reference left there is what Flower would
-carry. Messages go through the app exactly as Flower hands them over, only faster.
+Contexts live as long as the grid, as a SuperNode keeps them, and hold what Flower would carry. Messages go
+through the app exactly as Flower hands them over, only faster.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 
 from archive.interop.flower.releases import flower
 
+Trap = Callable[[int, Any], None]
+"""Called with partition and message before a client gets the message."""
+
 
 class InProcessGrid:
     """Nodes with ids that are new in every run, as a simulation's are."""
@@ -23,7 +26,7 @@ class InProcessGrid:
         app: Callable[[Any, Any], Any],
         nodes: int,
         run_id: int = 1,
-        trap: Callable[[int, Any], None] | None = None,
+        trap: Trap | None = None,
     ) -> None:
         self.run = SimpleNamespace(run_id=run_id)
         identify(run_id)
@@ -64,7 +67,7 @@ class InProcessGrid:
 
 
 def identify(run_id: int) -> None:
-    """Say who makes messages, where Flower asks for it: it runs every app as a task."""
+    """Set the maker of messages where Flower asks for it: newer releases run every app as a task."""
     try:
         task = importlib.import_module("flwr.supercore.task_identity").TaskIdentity
     except ModuleNotFoundError:
