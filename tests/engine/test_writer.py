@@ -10,10 +10,10 @@ import pytest
 
 import archive
 from archive.engine.write.inputs import gather
-from archive.engine.write.memory import PIECE_BYTES
 from archive.engine.write.plan import Plan, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan
 from archive.format.constants import SEGMENT_BYTES
+from archive.tuning import PIECE_BYTES
 from tests.engine.samples import CREATED, NDArray
 
 TYPES = ["f8", "c8", "c16", "S5", "?", "f2", ">f4", "M8[s]", "<U3", "i1"]
@@ -102,10 +102,11 @@ def test_rows_land_in_order_after_their_last_byte(any_order: bool) -> None:
     landed: list[int] = []
 
     def land(rows: list[int], digests: list[bytes]) -> None:
-        last = max((row for row in rows if row in plan.schema.rows), default=0)
-        assert sink.covers(int(plan.schema.offset[last]) + plan.form(last).nbytes)
+        stored = plan.schema.rows.tolist()
+        last = max((row for row in rows if row in stored), default=0)
+        assert sink.covers(int(plan.schema.offset[last]) + plan.spec(last).nbytes)
         landed.extend(rows)
-        assert len(digests) >= sum(plan.form(row).segments for row in landed if row in plan.schema.rows)
+        assert len(digests) >= sum(plan.spec(row).segments for row in landed if row in stored)
 
     write_plan(plan, sink, consumed=land)
     assert landed == list(range(plan.arrays))

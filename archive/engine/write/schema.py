@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
-from archive.engine.write.memory import PIECE_BYTES
 from archive.engine.write.tree import KEPT_BYTES, encode_arrays
 from archive.errors import ValueRangeError
 from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
@@ -247,7 +247,7 @@ def _runs(
     """Return rows as they are written: a call for each small one would cost as much as its hash."""
     n = len(stored)
     size = np.where(stored, nbytes, 0).astype(np.int64)
-    large = np.flatnonzero(size > PIECE_BYTES).tolist()
+    large = np.flatnonzero(size > tuning.PIECE_BYTES).tolist()
     # where the next stored row begins, for every row
     starts = np.append(np.where(stored, offset, data_end).astype(np.int64), data_end)
     after = np.minimum.accumulate(starts[:0:-1])[::-1]
@@ -257,7 +257,7 @@ def _runs(
         if large and large[0] == begin:
             end = large.pop(0) + 1
         else:
-            full = int(np.searchsorted(after, position + PIECE_BYTES, side="right"))
+            full = int(np.searchsorted(after, position + tuning.PIECE_BYTES, side="right"))
             end = min(max(full, begin + 1), large[0] if large else n)
         own = np.arange(begin, end)[stored[begin:end]]
         first = offset[own].astype(np.int64)
@@ -272,7 +272,7 @@ def _runs(
                 zeros=list(map(bytes, zeros.tolist())) if zeros.any() else None,
                 begin=position,
                 end=int(after[end - 1]),
-                large=bool(size[begin] > PIECE_BYTES),
+                large=bool(size[begin] > tuning.PIECE_BYTES),
             )
         )
         begin, position = end, runs[-1].end
