@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from archive.engine.write.inputs import Inputs, RecordInput, gather, plain_array, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, gather, source_of
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
 from archive.records.payload import BytesPayload
-from archive.records.tensors import is_tensor, tensor_to_elements
 
 __all__ = ["take_snapshot"]
 
@@ -39,6 +36,7 @@ def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
 
     Examples
     --------
+    >>> import numpy as np
     >>> layers = {"w": np.zeros(2)}
     >>> kept = take_snapshot(layers)
     >>> layers["w"] += 1
@@ -76,34 +74,31 @@ def _context(inputs: Inputs, state: RecordSet | RecordDict) -> Context:
 
 
 class _Copies:
-    """Copies by what they were made of, so that what was one array is one again."""
+    """Copies by what they were made of: arrays that were tied are tied again."""
 
     def __init__(self) -> None:
         self._made: dict[object, Array] = {}
-        # what was copied has to stay: an id or address is used again by the next object otherwise
+        # Keep what was copied: the ids and addresses among our keys would be used again otherwise.
         self._alive: list[Any] = []
         self._memo: dict[int, Any] = {}
 
     def of(self, array: Any) -> Array:
-        """Return an Array of its own for an ndarray, a tensor, or an Array of ours or Flower's."""
+        """Return a private Array of an ndarray, a tensor, or an Array of ours or Flower's."""
         if isinstance(array, Array):
             return copy.deepcopy(array, self._memo)
-        source_of(array)  # what no archive holds is found now, and not in a thread later
-        if isinstance(array, np.ndarray):
-            return self._once(id(array), array, lambda: Array.from_numpy_ndarray(plain_array(array)))
-        if is_tensor(array):
-            elements, _ = tensor_to_elements(array)
-            where = elements.__array_interface__["data"][0], elements.strides, elements.shape, elements.dtype
-            return self._once(where, elements, lambda: Array.from_torch_tensor(array))
-        data = array.data  # Flower's, as `gather` has seen
-        if not isinstance(data, bytes):
-            data = bytes(data)
-        dtype, shape, stype = str(array.dtype), tuple(array.shape), str(array.stype)
-        payload = BytesPayload(data, dtype)
-        return self._once(id(data), data, lambda: Array.from_payload(dtype, shape, stype, payload))
-
-    def _once(self, identity: object, source: Any, make: Callable[[], Array]) -> Array:
-        if identity not in self._made:
-            self._made[identity] = make()
+        form, source, identity = source_of(array)  # refuses what no archive holds now, not in a thread later
+        if identity is None:
+            return _copy(array, source)
+        key = identity, form
+        if key not in self._made:
+            self._made[key] = _copy(array, source)
             self._alive.append(source)
-        return self._made[identity]
+        return self._made[key]
+
+
+def _copy(array: Any, source: Any) -> Array:
+    """Return a private Array of an ndarray, a tensor or Flower's Array, whose immutable bytes are shared."""
+    if not hasattr(array, "stype"):
+        return Array.from_numpy_ndarray(source)
+    dtype, data = str(array.dtype), bytes(array.data)
+    return Array.from_payload(dtype, tuple(array.shape), str(array.stype), BytesPayload(data, dtype))
