@@ -1,14 +1,12 @@
 """Rounds of a run as archives in a folder: saved, found again, kept and removed; their metrics as columns.
 
 ======================  ================================================================
-``store``               `CheckpointStore`: what users call
+``store``               `CheckpointStore`, which users call
 ``rounds``              files of rounds and clients: saved, opened, verified, removed
-``roundfile``           what these files say of themselves
-``layout``              names of files
+``roundfile``           configs that name these files
+``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions
-``litter``              what killed runs left, and what of it may go
-``snapshot``            copies of records, for a save while the caller goes on
-``background``          one save at a time in a thread
+``snapshot``            copies of records, for a save while the caller continues
 ``columns``, ``tables`` metrics and configs of many archives as columns
 ======================  ================================================================
 """

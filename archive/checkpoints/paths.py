@@ -1,8 +1,8 @@
-"""Names of files in a store, and what a round file says of itself.
+"""Names of files in a store.
 
 ``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. Names of clients and nodes are
-spelled so that every file system keeps them apart: case-insensitive ones, those that normalise
-Unicode, and object stores that give ``%`` and ``~`` a meaning.
+spelled so that every storage keeps them apart: file systems that ignore case or normalise Unicode, and object
+stores that give ``%`` and ``~`` a meaning.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def spell(name: str) -> str:
 
 
 def unspell(spelled: str) -> str:
-    """Return the name behind what `spell` made.
+    """Return the name that `spell` was given.
 
     Raises
     ------
     ValueRangeError
-        `spell` makes no such thing.
+        `spell` returns no such text.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def unspell(spelled: str) -> str:
     if spelled == "=":
         return ""
     if not _SPELLED.fullmatch(spelled):
-        raise ValueRangeError("no name of a client", key=spelled[:80])
+        raise ValueRangeError("invalid name of a client", key=spelled[:80])
     parts = re.split(r"=([0-9a-f]{2})", spelled)
     encoded = b"".join(
         bytes.fromhex(part) if place % 2 else part.encode() for place, part in enumerate(parts)
@@ -80,7 +80,7 @@ def unspell(spelled: str) -> str:
     try:
         return encoded.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise ValueRangeError("no name of a client", key=spelled[:80]) from error
+        raise ValueRangeError("invalid name of a client", key=spelled[:80]) from error
 
 
 def round_path(number: int) -> str:
@@ -116,7 +116,7 @@ def require_round(number: object) -> int:
     Raises
     ------
     TypeError, ValueError
-        It is no integer from 0 to 99,999,999.
+        ``number`` is not an integer from 0 to 99,999,999.
     """
     if isinstance(number, bool):
         raise TypeError("a round is an int, not bool")

@@ -1,4 +1,4 @@
-"""Which rounds stay, and which of them is the best: decisions, no file is touched."""
+"""Decides which rounds stay, and which of them is the best; touches no file."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Policy:
     """Which rounds are kept."""
 
     last: int | None
-    """So many of the newest."""
+    """Number of newest rounds."""
     every: int | None
-    """Those whose number it divides."""
+    """Divisor of the numbers of rounds."""
 
     @property
     def removes(self) -> bool:
-        """Whether any round ever goes."""
+        """Whether any round is ever removed."""
         return self.last is not None or self.every is not None
 
 
@@ -46,7 +46,7 @@ def parse_goal(best_by: object) -> Goal | None:
     Raises
     ------
     TypeError, ValueError
-        None of the spellings; or a name that says larger is better, without saying so.
+        An invalid spelling, or a name such as accuracy without ``"max"`` or ``"min"``.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def parse_goal(best_by: object) -> Goal | None:
     if best_by.startswith("-"):
         return Goal(best_by[1:], True)
     if _LARGER_IS_BETTER.search(best_by):
-        # it would keep the worst model, and nobody would notice before it is needed
+        # the smallest would be kept: the worst model, and nobody would notice before it is needed
         raise ValueError(f'best_by={best_by!r}: say which is better: ({best_by!r}, "max") or "min"')
     return Goal(best_by, False)
 
@@ -75,7 +75,7 @@ def parse_policy(keep_last: object, keep_every: object) -> Policy:
     Raises
     ------
     TypeError, ValueError
-        A number that is no int of 1 or more.
+        A number that is not an int of 1 or more.
     """
     return Policy(_count("keep_last", keep_last), _count("keep_every", keep_every))
 
@@ -128,7 +128,7 @@ def metric_of(row: Mapping[tuple[str, str, str], object], goal: Goal) -> float |
     Raises
     ------
     ValueError
-        Several records have that key, or it is no number.
+        Several records have that key, or the metric is not a number.
 
     Examples
     --------
@@ -148,5 +148,5 @@ def metric_of(row: Mapping[tuple[str, str, str], object], goal: Goal) -> float |
         )
     (value,) = found.values()
     if not isinstance(value, (int, float)):
-        raise ValueError(f"best_by={goal.metric!r} is no number but {type(value).__name__}")
+        raise ValueError(f"best_by={goal.metric!r} is not a number but {type(value).__name__}")
     return float(value)

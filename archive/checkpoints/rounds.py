@@ -1,4 +1,4 @@
-"""The files of a store: saving, opening, verifying and removing rounds; whoever calls decides when."""
+"""Files of a store: saves, opens, verifies and removes rounds; the caller decides when."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.url import URL, parse_url
-from archive.tools.collection import sweep
+from archive.tools.collection import collect_garbage
 from archive.workers import map_archives
 
 __all__ = ["Rounds"]
@@ -60,20 +60,20 @@ class Rounds:
         """The folder, absolute."""
         self.options = storage_options
         self.remote = is_remote(self.url, storage_options)
-        """Whether it is behind a network."""
-        self._own: dict[int, dict[str, str]] = {}  # digests of client files that were saved here, by round
+        """Whether the folder is remote."""
+        self._own: dict[int, dict[str, str]] = {}  # by round: digests of client files this store saved
 
     def path(self, path: str) -> str:
         """Return the URL of a file."""
         return join(self.url, path)
 
     def numbers(self) -> list[int]:
-        """Return the rounds that are there, oldest first."""
+        """Return the numbers of all rounds, oldest first."""
         files = list_files(self.path("rounds"), self.options, below=False)
         return sorted(number for file in files if (number := parse_round(file.path)) is not None)
 
     def require(self, number: int) -> int:
-        """Return the number of a round that is there; MissingError where it is not."""
+        """Return the number of an existing round; MissingError where there is none."""
         if not file_exists(self.path(round_path(number)), self.options):
             raise self._missing(f"there is no round {number}")
         return number
@@ -90,7 +90,7 @@ class Rounds:
     def save_client(
         self, number: int, spelled: str, records: Any, metrics: Mapping[str, Any] | None
     ) -> SaveReport:
-        """Save a client's file of a round that is to come."""
+        """Save a client's file of a future round."""
         self._require_new(number)
         url = make_place(self.url, client_path(number, spelled), self.options)
         marks = client_marks(number, spelled)
@@ -99,15 +99,16 @@ class Rounds:
         return report
 
     def save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
-        """Save a round: it exists when this returns, or another process was faster."""
+        """Save a round; ExistsError where another process was faster."""
         self._require_new(number)
         url = make_place(self.url, round_path(number), self.options)
+        marks = round_marks(number, self._found_clients(number))
         try:
             report = writing.save(
                 records,
                 url,
                 metrics=metrics,
-                configs=round_marks(number, self._found_clients(number)),
+                configs=marks,
                 overwrite=False,
                 storage_options=self.options,
             )
@@ -128,7 +129,7 @@ class Rounds:
             )
 
     def _found_clients(self, number: int) -> dict[str, str]:
-        """Return names and digests of the client files of a round that is to be saved."""
+        """Return names and digests of the client files of a future round."""
         own = self._own.get(number)
         if own is not None:
             found = map_archives(
@@ -147,7 +148,7 @@ class Rounds:
         return self._listed_clients(number)
 
     def _listed_clients(self, number: int) -> dict[str, str]:
-        """Return names and digests of the client files that lie in a round's folder."""
+        """Return names and digests of the client files in a round's folder."""
         folder = _folder(number)
         paths = [f"{folder}/{entry.path}" for entry in list_files(self.path(folder), self.options)]
         paths = sorted(path for path in paths if parse_client(path.removeprefix("rounds/")))
@@ -158,7 +159,7 @@ class Rounds:
         for path, (spelled, digest) in zip(paths, found, strict=True):
             if spelled is None or client_path(number, spelled) != path:
                 raise DamagedError(
-                    f"no file of a client of round {number}",
+                    f"not the file of a client of round {number}",
                     path=self._shown(path),
                     remedy="move it away; this round was not saved",
                 )
@@ -175,7 +176,7 @@ class Rounds:
         spelled = spell(client)
         digest = self.clients(self.require(number)).get(spelled)
         if digest is None:
-            raise self._missing(f"client {client!r} has no part in round {number}")
+            raise self._missing(f"client {client!r} has no file in round {number}")
         url = self.path(client_path(number, spelled))
         return open_file(url, self.options, mode=mode, verify=verify, digest=digest)
 
@@ -184,7 +185,7 @@ class Rounds:
         return read_clients(self.path(round_path(number)), self.options) or {}
 
     def stems(self, number: int) -> set[str] | None:
-        """Return the names of the client files of a round; None where it cannot be told."""
+        """Return the names of the client files of a round; None where its file cannot be read."""
         try:
             found = read_clients(self.path(round_path(number)), self.options)
         except (*DAMAGE, MissingError, VersionError):
@@ -192,7 +193,7 @@ class Rounds:
         return None if found is None else _stems(number, found)
 
     def pending(self) -> dict[int, set[str] | None]:
-        """Return the names of the client files that were saved here, of rounds that are to come."""
+        """Return the names of the client files that this store saved for future rounds."""
         return {number: _stems(number, own) for number, own in self._own.items()}
 
     def row(self, number: int) -> Row:
@@ -251,7 +252,7 @@ class Rounds:
     # Removing
 
     def remove(self, number: int) -> None:
-        """Remove a round, then its client files: killed between, they are orphans and the round is gone."""
+        """Remove a round, then its client files; after a kill in between `collect` removes them."""
         named = self.stems(number) or set()
         self._remove_file(round_path(number))
         folder = _folder(number)
@@ -267,39 +268,41 @@ class Rounds:
         remove_empty(self.url, folder, self.options)
 
     def collect(self, older_than: float) -> list[str]:
-        """Remove what killed runs left, if it is older than so many seconds; return the paths."""
+        """Remove garbage older than so many seconds, and return the paths."""
         before = time.time() - older_than
-        # listed before the rounds are: a file of a round that is saved meanwhile is no orphan
+        # list files first: those of a round that is saved meanwhile are no garbage
         entries = list(list_files(self.url, self.options, path="rounds"))
         removed = [
             path
-            for path in self._orphans(entry for entry in entries if entry.modified <= before)
+            for path in self._unnamed(entry for entry in entries if entry.modified <= before)
             if self._remove_client(path)
         ]
         shown = parse_url(self.url, self.options).display + "/"
         for path in ("rounds", "contexts"):
             with contextlib.suppress(MissingError):  # there is no store yet
-                swept = sweep(self.url, older_than=older_than, storage_options=self.options, path=path)
-                removed += [left.path.removeprefix(shown) for left in swept]
+                found = collect_garbage(
+                    self.url, older_than=older_than, storage_options=self.options, path=path
+                )
+                removed += [garbage.path.removeprefix(shown) for garbage in found]
         for folder in {entry.path.rpartition("/")[0] for entry in entries}:
             if parse_round(f"{folder}.h5") is not None:
                 remove_empty(self.url, f"rounds/{folder}", self.options)
         return removed
 
-    def _orphans(self, entries: Iterable[Entry]) -> list[str]:
-        """Return the paths, of files below ``rounds``, of those of clients that no round names, or will."""
+    def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
+        """Return the paths of client files that no round names or will name."""
         clients = [(entry.path, found) for entry in entries if (found := parse_client(entry.path))]
         there = set(self.numbers()) & {number for _, (number, _) in clients}
         named = self.pending() | {number: self.stems(number) for number in there}
-        orphans = []
+        unnamed = []
         for path, (number, stem) in clients:
             stems = named.get(number, set())
             if stems is not None and stem not in stems:  # None: the round cannot tell
-                orphans.append(f"rounds/{path}")
-        return orphans
+                unnamed.append(f"rounds/{path}")
+        return unnamed
 
     def _remove_client(self, path: str) -> bool:
-        """Remove the file of a client, if that is what it is."""
+        """Remove a file if its content is that of a client, and return whether it was."""
         number = int(path.split("/")[1])
         return remove_if(self.url, path, lambda source: is_client(source, number, path), self.options)
 

@@ -1,4 +1,4 @@
-"""Copies of records, so that a caller may go on training while they are saved."""
+"""Copies of records, so that training may continue while they are saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["take_snapshot"]
 
 
 def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
-    """Return a copy of anything that `archive.save` takes, which no later change shows through.
+    """Return a copy of anything that `archive.save` takes; later changes do not reach it.
 
     Arrays that are still in an archive stay there, and bytes are shared: neither changes. Tied arrays
     stay tied. An iterable is read to its end.
@@ -27,12 +27,12 @@ def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
     Returns
     -------
     RecordSet, RecordDict or Context
-        What would be read back if it were saved.
+        What would be read back after a save.
 
     Raises
     ------
     TypeError, ValueError
-        Something no archive holds.
+        A value that no archive can hold.
 
     Examples
     --------
@@ -74,11 +74,11 @@ def _context(inputs: Inputs, state: RecordSet | RecordDict) -> Context:
 
 
 class _Copies:
-    """Copies by what they were made of: arrays that were tied are tied again."""
+    """Copies by their source, so that tied arrays stay tied."""
 
     def __init__(self) -> None:
         self._made: dict[object, Array] = {}
-        # Keep what was copied: the ids and addresses among our keys would be used again otherwise.
+        # keep the sources: another object could get the id or address of one that is gone
         self._alive: list[Any] = []
         self._memo: dict[int, Any] = {}
 

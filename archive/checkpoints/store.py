@@ -37,30 +37,28 @@ DAY = 86_400.0
 
 
 class CheckpointStore:
-    """Rounds of a run, what its clients sent, and the contexts of its nodes, as archives in a folder.
+    """Rounds of a run, files of its clients, and contexts of its nodes, as archives in a folder.
 
-    A round exists if and only if its file ``rounds/00000003.h5`` does, and that file appears complete or
-    not at all, after the files of its clients. There is no other state: any number of processes may
-    read, and of two that save one round, one gets ExistsError.
+    A round exists if and only if its file ``rounds/00000003.h5`` does. That file appears complete or not at
+    all, after the files of its clients. There is no other state: any number of processes may read, and of
+    two that save one round, one gets ExistsError.
 
     Parameters
     ----------
     url : str or path-like
-        The folder, local or any URL of fsspec. It is made with the first save; a relative path is taken
-        from where the process stands now.
+        The folder, local or any URL of fsspec. The first save makes it; a relative path is resolved now.
     keep_last : int, optional
         Keep so many of the newest rounds.
     keep_every : int, optional
-        Keep the rounds whose number it divides. Each save of a round removes those that neither keeps;
-        where neither is given, all are kept. The newest round, the newest that verifies and the
-        best always stay.
+        Keep the rounds whose number it divides. Each save of a round removes the rounds that neither option
+        keeps; without both all are kept. The newest round, the newest that verifies and the best always stay.
     best_by : str or (str, "min" or "max"), optional
         The metric that makes a round the best: ``"loss"`` the smallest, ``"-accuracy"`` or
-        ``("accuracy", "max")`` the largest. 0.0 is a value like any other, NaN is none; of equal ones the
-        newest round is the best. ``record/key`` where several records have that key.
+        ``("accuracy", "max")`` the largest; ``record/key`` where several records have that key. NaN never
+        is the best; of equal rounds the newest is.
     background : bool, default False
         Save a copy in a thread, and return at once. An error is raised by the next call, and by `close`.
-        One save runs at a time: the next waits for it.
+        One save runs at a time: the next save waits.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
@@ -111,7 +109,7 @@ class CheckpointStore:
         metrics: Mapping[str, Any] | None = None,
         background: bool | None = None,
     ) -> SaveReport | None:
-        """Save a round, or what one client contributes to a round that is to come.
+        """Save a round, or the file of one client of a future round.
 
         Parameters
         ----------
@@ -120,8 +118,8 @@ class CheckpointStore:
         round : int
             From 0 to 99,999,999.
         client : str, optional
-            Save a client's file of this round; before the round itself, whose file names it with its digest.
-            A file that a killed run left is replaced.
+            Save a client's file of this round, before the round itself, which records its digest. A file
+            that a killed run left is replaced.
         metrics : mapping, optional
             As for `archive.save`.
         background : bool, optional
@@ -135,19 +133,19 @@ class CheckpointStore:
         Raises
         ------
         ExistsError
-            The round is there already, also where another process saved it meanwhile.
+            The round exists, also where another process saved it meanwhile.
         ReplacedError
             Another process replaced the file of a client that this store saved.
         ValueError
-            The round was saved, but its metrics do not say which is that of ``best_by``.
+            The round was saved, but the metric of ``best_by`` is ambiguous or is not a number.
         ArchiveError
             As for `archive.save`; other rounds are untouched.
 
         Notes
         -----
-        A round has the clients that this store saved for it; where it saved none, it has those whose
-        files are in the round's folder (clients that save by themselves). Other files there are left-overs
-        of a run that was killed: call ``gc(0)`` before such a run goes on.
+        A round has the clients that this store saved for it; where it saved none, those whose files are in
+        the round's folder (clients that save by themselves). A killed run may have left files there: call
+        ``gc(0)`` before such a run continues.
         """
         number = require_round(round)
         self._background.settle()
@@ -195,17 +193,17 @@ class CheckpointStore:
         return self._files.open(require_round(round), client, mode, how)
 
     def rounds(self) -> list[int]:
-        """Return the numbers of all rounds, oldest first; damaged ones are among them."""
+        """Return the numbers of all rounds, oldest first, damaged ones included."""
         self._background.settle()
         return self._files.numbers()
 
     def clients(self, round: int) -> list[str]:  # noqa: A002 the word of the field
-        """Return the names of the clients that have a part in a round, sorted."""
+        """Return the names of the clients of a round, sorted."""
         self._background.settle()
         return sorted(map(unspell, self._files.clients(self._files.require(require_round(round)))))
 
     def save_context(self, node: str, context: Any) -> SaveReport | None:
-        """Save the Context of a node in place of the one before."""
+        """Save the Context of a node; it replaces the earlier one."""
         self._background.settle()
         path = context_path(require_name("node", node))
         if not hasattr(context, "state") or not hasattr(context, "run_config"):
@@ -213,7 +211,7 @@ class CheckpointStore:
         return self._run(partial(self._save_context, path), context, None, None)
 
     def context(self, node: str) -> Context:
-        """Return the Context of a node, as it was saved last; its arrays are read when they are asked for.
+        """Return the last saved Context of a node; its arrays are read when they are asked for.
 
         Raises
         ------
@@ -224,7 +222,7 @@ class CheckpointStore:
         url = self._files.path(context_path(require_name("node", node)))
         context = reading.open(url, storage_options=self._options).context
         if self._files.remote:
-            # the next save replaces the object, and arrays that are still there with it
+            # the next save replaces the object, and with it arrays that were not read yet
             context.state = reading.load(url, storage_options=self._options)
         return context
 
@@ -234,7 +232,7 @@ class CheckpointStore:
         Parameters
         ----------
         clients : bool, default False
-            A row for each client of each round too, with its name in the column ``client``.
+            Add a row for each client of each round, named in the column ``client``.
 
         Returns
         -------
@@ -257,7 +255,7 @@ class CheckpointStore:
         return history_of(sorted(rows), self._options, clients=clients)
 
     def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
-        """Read every byte of a round and of its client files, and compare it with its digest.
+        """Compare every byte of a round and of its client files with its digest.
 
         Returns
         -------
@@ -268,15 +266,15 @@ class CheckpointStore:
         return self._files.verify(self._files.require(require_round(round)))
 
     def remove(self, round: int) -> None:  # noqa: A002 the word of the field
-        """Remove a round and its client files, as one that is damaged and in the way of a new one."""
+        """Remove a round and its client files, such as a damaged round that is to be saved anew."""
         self._background.settle()
         self._files.remove(self._files.require(require_round(round)))
 
     def prune(self) -> list[int]:
         """Remove the rounds that are not kept, and return their numbers.
 
-        The newest round is read and verified first, and the ones before it until one verifies: that one
-        stays. Where none does, nothing is removed.
+        Rounds are verified first, from the newest on, until one verifies: that round stays. Where none
+        verifies, nothing is removed.
         """
         self._background.settle()
         return self._prune()
@@ -284,14 +282,14 @@ class CheckpointStore:
     def gc(self, older_than: float = DAY) -> list[str]:
         """Remove what killed runs left, and return the paths.
 
-        Client files that no round names, temporary files whose writer is gone, and uploads that were never
-        ended; each by what is in it, whatever its name. Never a round, a context, a ``NAME.partial``, a file
-        of anybody else, or anything behind a link.
+        These are client files that no round names, temporary files without a writer, and unfinished uploads,
+        recognised by content and not by name. A round, a context, a ``NAME.partial``, a file of anybody else
+        and anything behind a link are never removed.
 
         Parameters
         ----------
         older_than : float
-            Seconds since it was last written. 0 only where nobody else saves into this store.
+            Least age in seconds. Pass 0 only where nobody else saves into this store.
         """
         self._background.settle()
         return self._files.collect(older_than)
@@ -312,7 +310,7 @@ class CheckpointStore:
         try:
             self.close()
         except (ArchiveError, OSError, TypeError, ValueError) as failed:
-            if hasattr(error, "add_note"):  # what ended the block stays what it is; Python 3.10 has no notes
+            if hasattr(error, "add_note"):  # keep the error that ended the block; Python 3.10 has no notes
                 error.add_note(f"and a save in the background failed: {failed}")
 
     def __repr__(self) -> str:
@@ -335,7 +333,7 @@ class CheckpointStore:
         report = self._files.save_round(number, records, metrics)
         saved = f"round {number} was saved, but"
         try:
-            if self._goal is not None:  # now, and not when the first round is to be removed
+            if self._goal is not None:  # raise now, not when the first round is to be removed
                 metric_of(self._files.row(number), self._goal)
             if self._policy.removes:
                 self._prune()

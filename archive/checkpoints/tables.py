@@ -45,23 +45,23 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     ----------
     urls : str, path-like or iterable of them
         A pattern (``*``, ``?``, ``[...]``, ``**`` for any folders), local or of any URL of fsspec; or the
-        archives one by one, which are then taken in that order.
+        archives one by one, in the order of the rows.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
     Returns
     -------
     Table
-        A dict of arrays of one length, which pandas takes as it is. ``path``; ``round`` and ``client`` where
-        the archives are of a `CheckpointStore`; and one column for each metric and config, called by
-        its key where only one record has that key, else ``record/key``. Integers and floats are numbers,
-        NaN where an archive has none; str, lists and bytes are objects, None where it has none. Values of
-        more than 60,000 bytes are left out: they are datasets, and not in the index.
+        A dict of arrays of one length, which pandas accepts. ``path``; ``round`` and ``client`` for archives
+        of a `CheckpointStore`; and one column for each metric and config, named by its key where only one
+        record has that key, else ``record/key``. Integers and floats are numbers, NaN where an archive has
+        no value; str, lists and bytes are objects, None where it has no value. Values of more than 60,000
+        bytes are left out: they are datasets, and not in the index.
 
     Raises
     ------
     ArchiveError
-        An archive is damaged, or is none.
+        A file is damaged, or is not an archive.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
 def history_of(
     files: Sequence[tuple[int, str, str]], storage_options: Options, *, clients: bool = False
 ) -> Table:
-    """Return the columns of (round, client, URL); what was removed meanwhile is left out."""
+    """Return the columns of (round, client, URL) without files that were removed meanwhile."""
     urls = [url for _, _, url in files]
     rows = _read_rows(urls, storage_options, missing_ok=True)
     kept = [(*file, row) for file, row in zip(files, rows, strict=True) if row is not None]
@@ -116,8 +116,8 @@ def _read_rows(paths: Sequence[str], storage_options: Options, *, missing_ok: bo
 
 
 def _tabulate(columns: dict[str, NDArray], rows: Sequence[Row]) -> Table:
-    told = [{name: value for name, value in row.items() if name[1] != CHECKPOINT} for row in rows]
-    named, aliases = make_columns(told, columns)
+    shown = [{name: value for name, value in row.items() if name[1] != CHECKPOINT} for row in rows]
+    named, aliases = make_columns(shown, columns)
     return Table(columns | named, aliases)
 
 
@@ -128,7 +128,7 @@ def _texts(values: Sequence[str | None]) -> NDArray:
 
 
 def _matching(urls: URL | Iterable[URL], storage_options: Options) -> list[str]:
-    """Return what a pattern matches, sorted, or the archives that were named."""
+    """Return the paths that a pattern matches, sorted, or the archives that were named."""
     if not isinstance(urls, (str, os.PathLike)):
         return [os.fspath(url) for url in urls]
     location = parse_url(urls, storage_options)
@@ -144,7 +144,7 @@ def _matching(urls: URL | Iterable[URL], storage_options: Options) -> list[str]:
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Tell whether the parts of a path match those of a pattern, as `glob.glob` has it."""
+    """Return whether the parts of a path match those of a pattern, by the rules of `glob.glob`."""
     if not pattern:
         return not path
     first, rest = pattern[0], pattern[1:]

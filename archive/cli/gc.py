@@ -1,4 +1,4 @@
-"""``fedarchive gc``: what killed writers left behind, removed."""
+"""``fedarchive gc``: remove what killed writers left behind."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from archive.cli.text import print_json, printable
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-Of a remote URL: end every upload in parts, of this object or below this folder, that was begun longer ago
-than --older-than. A store does not say who began one: those of other programs are ended too, and so is a
-save that takes longer than that. Objects are never touched.
+Of a remote URL: end every unfinished upload in parts, of this object or below this folder, that began longer
+ago than --older-than. A store does not say who began an upload: those of other programs are ended too, and
+so is a save that takes longer than that. Objects are never touched.
 
 Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more and
 that begin as an archive does. Links below the folder are not followed. A NAME.partial is never touched:
@@ -36,15 +36,15 @@ def define(parser: argparse.ArgumentParser) -> None:
         default=_DAY,
         help="a number and s, m, h or d; default: 1d",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="report only, remove nothing")
     define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sweep one folder."""
-    from archive.tools.collection import sweep
+    """Collect garbage in one folder."""
+    from archive.tools.collection import collect_garbage
 
-    removed = sweep(
+    removed = collect_garbage(
         arguments.path,
         older_than=arguments.older_than,
         dry_run=arguments.dry_run,

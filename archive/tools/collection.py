@@ -1,6 +1,6 @@
-"""The garbage collector: what killed writers left behind is found by content, and removed.
+"""The garbage collector: finds what killed writers left behind, by content, and removes it.
 
-The one place that decides what is left over, for `fedarchive gc` and for `CheckpointStore.gc` alike.
+`fedarchive gc` and `CheckpointStore.gc` both call it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from archive.storage.folder import join, list_files, remove_slot
 from archive.storage.location import locate_store
 from archive.storage.url import URL, parse_url
 
-__all__ = ["Leftover", "sweep"]
+__all__ = ["Garbage", "collect_garbage"]
 
 _SLOT = re.compile(r"\..+\.(?:[0-7]|[0-9a-f]{16})\.tmp", re.DOTALL)
 """Names that `archive.storage.local.sink` gives to temporary files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """One thing that a writer left behind."""
+class Garbage:
+    """A file or upload that a killed writer left behind."""
 
     path: str
     """The temporary file, or where the object of an upload would have appeared."""
@@ -36,41 +36,41 @@ class Leftover:
     """Seconds since 1970: when the upload was begun, or the file last written."""
 
 
-def sweep(
+def collect_garbage(
     url: URL,
     *,
     older_than: float,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     path: str = "",
-) -> list[Leftover]:
-    """Remove what writers left behind that were killed before they could.
+) -> list[Garbage]:
+    """Remove what killed writers left behind.
 
-    Of a remote URL: every upload in parts, of this object or below this folder, that was begun before and
-    never ended. A store does not say who began one: uploads of other programs are among them, and so would be
-    one of ours that takes longer than ``older_than``.
+    Of a remote URL: every unfinished upload in parts, of this object or below this folder. A store does not
+    say who began an upload: those of other programs are among them, and so is a save that takes longer than
+    ``older_than``.
 
-    Of a local folder, and those below it: temporary files of saves that no process holds and whose first
-    bytes are those of an archive in the making. Never a ``NAME.partial`` or its journal, which may be the
-    only copy of what a save consumed, and nothing behind a link.
+    Of a local folder, and those below it: temporary files of saves that no process holds and that begin as
+    an archive does. Never a ``NAME.partial`` or its journal, which may be the only copy of what a save
+    consumed, and nothing behind a link.
 
     Parameters
     ----------
     url : str or path-like
         A folder or prefix, or one remote object.
     older_than : float
-        Age in seconds that it has at least.
+        Least age in seconds.
     dry_run : bool
-        Only tell what would be removed.
+        Report only, remove nothing.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
     path : str
-        A folder in ``url``, which alone is swept.
+        Collect only in this folder of ``url``.
 
     Returns
     -------
-    list of Leftover
-        What was removed.
+    list of Garbage
+        What was removed, or would be.
 
     Raises
     ------
@@ -79,18 +79,18 @@ def sweep(
     before = time.time() - older_than
     root = parse_url(url, storage_options)
     if not root.remote:
-        return list(_sweep_folder(root.path, path, before, dry_run))
+        return list(_collect_files(root.path, path, before, dry_run))
     store, target = locate_store(parse_url(join(root.path, path), storage_options) if path else root)
     removed = []
     for pending in list(store.pending(target)):
         if pending.started <= before:
             if not dry_run:
                 store.abort(pending)
-            removed.append(Leftover(store.url(pending.path), pending.upload, pending.started))
+            removed.append(Garbage(store.url(pending.path), pending.upload, pending.started))
     return removed
 
 
-def _sweep_folder(root: str, path: str, before: float, dry_run: bool) -> Iterator[Leftover]:
+def _collect_files(root: str, path: str, before: float, dry_run: bool) -> Iterator[Garbage]:
     """Yield temporary files by name, age and content, each removed already unless it is a dry run."""
     if not Path(root).is_dir():
         raise MissingError("no such folder", path=root, errno=errno.ENOENT, remedy="name a folder")
@@ -101,4 +101,4 @@ def _sweep_folder(root: str, path: str, before: float, dry_run: bool) -> Iterato
             and entry.modified <= before
             and remove_slot(root, inner, dry_run=dry_run)
         ):
-            yield Leftover(join(root, inner), "", entry.modified)
+            yield Garbage(join(root, inner), "", entry.modified)

@@ -289,7 +289,7 @@ def test_what_a_killed_run_left_is_no_part_of_a_round(tmp_path: Path) -> None:
     store.save({"c": np.ones(2)}, 1, client="a")
     store.save(arrays(1), 1)
     assert store.clients(1) == ["a"]
-    with pytest.raises(MissingError, match="'gone' has no part in round 1"):
+    with pytest.raises(MissingError, match="'gone' has no file in round 1"):
         store.open(1, client="gone")
     assert store.gc() == []
     assert store.gc(0) == ["rounds/00000001/gone.h5"]
@@ -309,7 +309,7 @@ def test_a_client_file_that_was_replaced(tmp_path: Path) -> None:
         store.open(1, client="a")
     report = store.verify(1)
     assert not report
-    assert report.failures[0].startswith("rounds/00000001/a.h5: not the file")
+    assert report.failures[0].startswith("rounds/00000001/a.h5: its round was saved with another file")
     (tmp_path / "rounds/00000001/a.h5").unlink()
     with pytest.raises(MissingError):
         store.open(1, client="a")
@@ -337,7 +337,7 @@ def test_a_damaged_client_file_is_not_taken_into_a_round(tmp_path: Path) -> None
         Store(tmp_path).save(arrays(1), 1)
     path.unlink()
     archive.save({"c": np.zeros(2)}, path)
-    with pytest.raises(DamagedError, match="no file of a client of round 1"):
+    with pytest.raises(DamagedError, match="not the file of a client of round 1"):
         Store(tmp_path).save(arrays(1), 1)
     assert Store(tmp_path).rounds() == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archive.cli.dispatch import main
-from archive.tools.collection import sweep
+from archive.tools.collection import collect_garbage
 from tests.storage.folderstore import FolderStore, reach
 
 
@@ -125,7 +125,7 @@ def test_files_that_are_published_meanwhile(tmp_path: Path) -> None:
     writer.start()
     try:
         for _ in range(3000):
-            sweep(tmp_path, older_than=3600)
+            collect_garbage(tmp_path, older_than=3600)
     finally:
         done.set()
         writer.join()

@@ -92,7 +92,7 @@ def test_a_context_stays_one(tmp_path: Path) -> None:
         pass
 
     def stop(done: int, total: int) -> None:
-        if done > 4 << 20:
+        if done > 9 << 20:  # the first array of 8 MiB is written
             raise StopError
 
     layers = {str(number): archive.Array(np.ones(1 << 20)) for number in range(4)}

@@ -26,7 +26,7 @@ from archive.storage.local.slots import (
     hold,
     remove_stale,
 )
-from archive.tools.collection import sweep
+from archive.tools.collection import collect_garbage
 from tests.faults.conftest import ROOT, environment
 
 CLAIMING = """
@@ -97,7 +97,7 @@ def test_the_files_of_others_are_no_temporary_files(tmp_path: Path) -> None:
     (tmp_path / ".notes.6.tmp").mkdir()
     names = sorted(path.name for path in tmp_path.iterdir())
     archive.save({"w": np.ones(3)}, tmp_path / "notes")
-    assert sweep(tmp_path, older_than=0) == []
+    assert collect_garbage(tmp_path, older_than=0) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "notes"])
     assert thesis.read_text() == "a thesis"
     assert [(tmp_path / f".notes.{slot}.tmp").read_text() for slot in (0, 3, 7)] == ["notes"] * 3
@@ -120,9 +120,11 @@ def test_a_name_that_was_published_is_litter(tmp_path: Path) -> None:
     for slot in (0, 1):
         os.link(tmp_path / "m.h5", tmp_path / f".n.h5.{slot}.tmp")
     os.link(tmp_path / "m.h5", tmp_path / ".other.h5.0.tmp")
-    assert len(sweep(tmp_path, older_than=0, dry_run=True)) == 3
+    assert len(collect_garbage(tmp_path, older_than=0, dry_run=True)) == 3
     archive.save({"w": np.zeros(3)}, tmp_path / "n.h5")
-    assert [left.path for left in sweep(tmp_path, older_than=0)] == [str(tmp_path / ".other.h5.0.tmp")]
+    assert [left.path for left in collect_garbage(tmp_path, older_than=0)] == [
+        str(tmp_path / ".other.h5.0.tmp")
+    ]
     assert sorted(os.listdir(tmp_path)) == ["m.h5", "n.h5"]
     assert (tmp_path / "m.h5").read_bytes() == content
 
@@ -132,7 +134,7 @@ def test_no_writer_loses_its_file_to_a_collector(tmp_path: Path) -> None:
     writers = [AtomicFile(str(tmp_path / "m.h5")) for _ in range(SLOTS + 2)]
     names = sorted(os.listdir(tmp_path))
     assert len(names) == SLOTS + 2
-    assert sweep(tmp_path, older_than=0) == []
+    assert collect_garbage(tmp_path, older_than=0) == []
     assert sorted(os.listdir(tmp_path)) == names
     for writer in writers:
         writer.publish()
