@@ -27,7 +27,7 @@ from archive.storage.remote.clients import proofs
 from archive.storage.remote.clients.retry import POLICY, retried
 from archive.storage.remote.clients.s3 import S3Store
 from archive.storage.url import parse_url
-from archive.tools.collection import sweep
+from archive.tools.collection import collect_garbage
 from tests.faults.broken import Bench, arrays_of, benches
 from tests.servers.lies import PAGES, has_document, operation_of, replies_to
 from tests.servers.proxy import Fault, Request
@@ -150,7 +150,7 @@ def pend(run: Run) -> list[str]:
 def tidy(run: Run) -> int:
     """Abort an upload that somebody left behind."""
     run.bench.server.client.create_multipart_upload(Bucket=BUCKET, Key=run.bench.key)
-    return len(sweep(f"s3://{run.parent}", older_than=0.0, storage_options=run.bench.options))
+    return len(collect_garbage(f"s3://{run.parent}", older_than=0.0, storage_options=run.bench.options))
 
 
 SCENARIOS = {
@@ -392,7 +392,9 @@ REFUSED: dict[str, Callable[[Run], object]] = {
     "create": lambda run: run.save(LARGE, overwrite=False),
     "remove": lambda run: run.store[0].delete(run.store[1]),
     "list": lambda run: list(run.store[0].list(run.parent)),
-    "sweep": lambda run: sweep(f"s3://{run.parent}", older_than=0.0, storage_options=run.bench.options),
+    "sweep": lambda run: collect_garbage(
+        f"s3://{run.parent}", older_than=0.0, storage_options=run.bench.options
+    ),
 }
 
 
