@@ -109,8 +109,8 @@ def test_rows_land_in_order_after_their_last_byte(any_order: bool) -> None:
         assert len(digests) >= sum(plan.spec(row).segments for row in landed if row in stored)
 
     write_plan(plan, sink, consumed=land)
-    assert landed == list(range(plan.arrays))
-    assert plan.sources == [None] * plan.arrays
+    assert landed == list(range(len(plan.table.keys)))
+    assert plan.table.sources == [None] * len(plan.table.keys)
 
 
 def test_memory_is_the_callers_again_when_a_row_was_put() -> None:

@@ -10,12 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec, stored_value_spec
 from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_inline, encode_values
-from archive.engine.write.inputs import Inputs, RecordInput, Source, ndarray_specs, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
 from archive.errors import ArchiveError
@@ -48,40 +45,10 @@ class Plan:
     metadata: Metadata
     """Superblock and HDF5 metadata."""
 
-    @property
-    def arrays(self) -> int:
-        """Arrays in it, tied ones counted each."""
-        return len(self.table.keys)
-
-    @property
-    def array_bytes(self) -> int:
-        """Bytes of array data, tied arrays counted once."""
-        return int(self.nbytes[self.schema.spec_of[self.schema.rows]].sum())
-
-    @property
-    def nbytes(self) -> NDArray:
-        """Stored bytes of each storage spec."""
-        return np.array([spec.nbytes for spec in self.schema.specs], np.int64)
-
-    @property
-    def sources(self) -> list[Source | None]:
-        """Where the bytes of each row come from; None once they were consumed."""
-        return self.table.sources
-
-    @property
-    def data_end(self) -> int:
-        """Where the HDF5 metadata begins."""
-        return self.schema.data_end
-
-    @property
-    def index_at(self) -> int:
-        """Where the index begins."""
-        return self.data_end + self.metadata.nbytes
-
-    @property
-    def file_bytes(self) -> int:
-        """Length of the file."""
-        return self.index_at + len(self.index) + FOOTER_BYTES
+    index_at: int
+    """Where the index begins."""
+    file_bytes: int
+    """Length of the file."""
 
     def spec(self, row: int) -> StorageSpec:
         """Return the storage spec of a row."""
@@ -215,4 +182,5 @@ def place(
     index = schema.index.write(document)
     index_bytes = len(index) + FOOTER_BYTES
     metadata = encode_tree(tuple(records), values, document, schema.datasets, schema.links, index_bytes)
-    return Plan(rows, records, schema, index, metadata)
+    index_at = schema.data_end + metadata.nbytes
+    return Plan(rows, records, schema, index, metadata, index_at, index_at + index_bytes)

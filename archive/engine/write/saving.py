@@ -99,8 +99,8 @@ def report_of(url: str) -> Callable[[Plan, Footer], SaveReport]:
     def report(plan: Plan, footer: Footer) -> SaveReport:
         return SaveReport(
             url=url,
-            arrays=plan.arrays,
-            array_bytes=plan.array_bytes,
+            arrays=len(plan.table.keys),
+            array_bytes=plan.schema.array_bytes,
             file_bytes=plan.file_bytes,
             seconds=time.perf_counter() - started,
             digest=digest(footer.pack()).hex(),

@@ -134,6 +134,8 @@ class Schema:
     """File offset of each row's bytes."""
     data_end: int
     """Where the HDF5 metadata begins."""
+    array_bytes: int
+    """Bytes of array data, tied arrays counted once."""
     segment_at: NDArray
     """First digest of each row."""
     index: IndexTemplate
@@ -233,7 +235,19 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
     stored = owners & (nbytes > 0)
     runs = _runs(specs, spec_of, stored, offset, nbytes, data_end)
     owned = np.flatnonzero(stored)
-    return Schema(specs, spec_of, owned, offset, data_end, segment_at, index, datasets, links, runs)
+    return Schema(
+        specs,
+        spec_of,
+        owned,
+        offset,
+        data_end,
+        int(nbytes[owned].sum()),
+        segment_at,
+        index,
+        datasets,
+        links,
+        runs,
+    )
 
 
 def _runs(

@@ -126,9 +126,9 @@ class ArchiveStream:
         for row in range(arrays, len(self.rows.keys)):
             spec = plan.spec(row)
             if spec.nbytes:
-                buffer = stored_buffer(spec, plan.sources[row], row, plan.name)
+                buffer = stored_buffer(spec, plan.table.sources[row], row, plan.name)
                 self._arrays.put(row, int(plan.schema.offset[row]), buffer, spec.nbytes)
-        self._arrays.flush(plan.data_end)
+        self._arrays.flush(plan.schema.data_end)
         footer = write_tail(plan, self._arrays)
         write_head(plan, self._arrays)
         self._arrays.flush()

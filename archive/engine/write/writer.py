@@ -229,7 +229,7 @@ def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
         meta.update(part)
     footer = Footer(
         file_bytes=plan.file_bytes,
-        meta_at=plan.data_end,
+        meta_at=plan.schema.data_end,
         meta_bytes=plan.metadata.nbytes,
         index_at=plan.index_at,
         index_bytes=len(index),
@@ -237,7 +237,7 @@ def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
         meta_digest=meta.digest(),
         index_digest=digest(index.buffer),
     )
-    position = plan.data_end
+    position = plan.schema.data_end
     for buffer in (*parts, index.buffer, footer.pack()):
         stream.write(buffer, position)
         position += len(buffer)
@@ -281,12 +281,12 @@ def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
     """Yield all arrays of a plan, in file order, and the zeros between them."""
     for run in plan.schema.runs:
         buffers = [
-            stored_buffer(spec, plan.sources[row], row, plan.name)
+            stored_buffer(spec, plan.table.sources[row], row, plan.name)
             for row, spec in zip(run.stored, run.specs, strict=True)
         ]
         if consume:
             for row in run.rows:
-                plan.sources[row] = None
+                plan.table.sources[row] = None
         if run.large:
             yield from _segments(run.rows[0], run.begin, buffers[0])
             if run.zeros is not None:
