@@ -1,9 +1,8 @@
 """Element types: their names, the numpy and ml_dtypes types behind them, and .npy headers.
 
-An element type has two spellings here. Its *name* is ``str(dtype)``, the text Flower keeps in
-``Array.dtype`` (``"float32"``, ``">f4"``, ``"bfloat16"``). Its *npy type* is what a ``.npy`` file
-holds: the ml_dtypes of machine learning (bfloat16, fp8, ...) travel there as void of their size,
-because ``np.load`` cannot name them.
+An element type has two spellings. Its *name* is ``str(dtype)``, the text in Flower's ``Array.dtype``
+(``"float32"``, ``">f4"``, ``"bfloat16"``). Its *npy type* is the type in a ``.npy`` file: there ml_dtypes
+(bfloat16, fp8, ...) are void of their size, because ``np.load`` cannot name them.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ NDArray = np.ndarray[Any, np.dtype[Any]]
 NPY_MAGIC = b"\x93NUMPY"
 _NPY_VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 MAX_NPY_HEADER = 1 << 17
-"""Longest .npy header or dtype that is taken apart: ast.literal_eval takes 460 bytes of memory and 3 us for
-one of ``"[0,0,..."``."""
+"""Longest .npy header or dtype that is parsed: ast.literal_eval takes 460 bytes of memory and 3 us for each
+byte of ``"[0,0,..."``."""
 
 ML_DTYPES = frozenset(
     {
@@ -65,10 +64,10 @@ ML_DTYPES = frozenset(
         "uint4",
     }
 )
-"""Names that are looked up in ml_dtypes; every one but bfloat16 takes one byte an element."""
+"""Names that are looked up in ml_dtypes; all but bfloat16 take one byte an element."""
 
 # numpy pads the header so that the growing axis can be rewritten in place up to this many digits
-# (numpy/lib/format.py, GROWTH_AXIS_MAX_DIGITS since 1.23); np.save's bytes depend on it.
+# (numpy/lib/format.py, GROWTH_AXIS_MAX_DIGITS since 1.23); the bytes of np.save depend on it
 _GROWTH_DIGITS = 21
 _ALIGN = 64
 _UNSOUND_UNIT = re.compile(r"\[(?!(?:[1-9][0-9]*)?[A-Za-z]+\])")
@@ -81,7 +80,7 @@ _MAX_ITEM_BYTES = (1 << 31) - 1
 
 
 def dtype_name(dtype: DType) -> str:
-    """Return the text that Flower keeps in ``Array.dtype``.
+    """Return the text of an element type in ``Array.dtype``.
 
     Examples
     --------
@@ -90,19 +89,17 @@ def dtype_name(dtype: DType) -> str:
 
     Raises
     ------
-    UnsupportedDtypeError
-        Structured types in one another by the hundreds.
+    TypeError
+        Structured types nest by the hundreds.
     """
     try:
         return str(dtype)
     except RecursionError as error:
-        raise UnsupportedDtypeError(
-            "the members of a dtype nest too deep", remedy="copy it to a flatter dtype"
-        ) from error
+        raise TypeError("the members of a dtype nest too deep") from error
 
 
 def is_ml_dtype(dtype: DType) -> bool:
-    """Tell whether a type comes from ml_dtypes (numpy itself cannot name it)."""
+    """Return whether a type comes from ml_dtypes (numpy itself cannot name it)."""
     return dtype.name in ML_DTYPES
 
 
@@ -118,7 +115,7 @@ def parse_dtype(text: str) -> DType:
     Raises
     ------
     UnsupportedDtypeError
-        The text names no type, or one that holds Python objects.
+        The text names no type, or a type that holds Python objects.
 
     Examples
     --------
@@ -133,9 +130,9 @@ def parse_dtype(text: str) -> DType:
                 f"dtype {text!r} needs a newer ml_dtypes", remedy="pip install --upgrade ml_dtypes"
             )
         return cast(DType, np.dtype(found))
-    if not text or len(text) > MAX_NPY_HEADER:
-        raise UnsupportedDtypeError(f"{text[:80]!r} names no dtype")
     try:
+        if not text or len(text) > MAX_NPY_HEADER:
+            raise ValueError("empty or too long")
         spelled: Any = parse_literal(text) if text[0] in "[{(" else text
         _require_sound_numbers(spelled)
         dtype: DType = np.dtype(spelled)
@@ -181,7 +178,7 @@ def from_descr(descr: Any) -> DType:
     Raises
     ------
     ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError
-        Whatever numpy makes of one that it does not know.
+        Whatever numpy raises for a descr that it does not know.
     """
     _require_sound_numbers(descr)
     return np.lib.format.descr_to_dtype(descr)
@@ -205,7 +202,7 @@ def _require_sound_numbers(spelled: Any) -> None:
                 _require_sound_numbers(part)
     elif isinstance(spelled, list):
         for part in spelled:
-            # the first of a member's tuple is its name
+            # a member's tuple begins with its name
             _require_sound_numbers(part[1:] if isinstance(part, tuple) else part)
     elif isinstance(spelled, tuple):
         for part in spelled:
@@ -213,15 +210,15 @@ def _require_sound_numbers(spelled: Any) -> None:
 
 
 def npy_dtype(dtype: DType) -> DType:
-    """Return the type under which a ``.npy`` holds these elements: void for ml_dtypes."""
+    """Return the type of these elements in a ``.npy``: void for ml_dtypes."""
     return np.dtype(f"V{dtype.itemsize}") if is_ml_dtype(dtype) else dtype
 
 
 def npy_header(dtype: DType, shape: tuple[int, ...], fortran_order: bool = False) -> bytes:
     """Return the header that ``np.save`` writes before such an array, byte for byte.
 
-    Written out rather than left to numpy so that an archive's bytes do not depend on the numpy that
-    reads it back; a test holds it against ``np.save``.
+    Not left to numpy, so that the bytes do not depend on the numpy that reads an archive; a test compares
+    with ``np.save``.
 
     Examples
     --------
@@ -243,40 +240,41 @@ def _header_text(dtype: DType, shape: tuple[int, ...], fortran_order: bool) -> t
     text = f"{{'descr': {descr!r}, 'fortran_order': {fortran_order}, 'shape': {shape!r}, }}"
     if shape:
         text += " " * (_GROWTH_DIGITS - len(repr(shape[-1 if fortran_order else 0])))
-    for version, width, encoding in ((1, 2, "latin1"), (2, 4, "latin1"), (3, 4, "utf-8")):
-        try:
-            length = len(text.encode(encoding)) + 1
-        except UnicodeEncodeError:
-            continue
-        pad = _ALIGN - (len(NPY_MAGIC) + 2 + width + length) % _ALIGN
-        if version == 1 and length + pad >= 1 << 16:
-            continue
-        return text + " " * pad + "\n", version
-    raise UnsupportedDtypeError(f"field names of dtype {dtype} cannot be encoded")
+    try:
+        length, version = len(text.encode("latin1")) + 1, 1
+    except UnicodeEncodeError:
+        length, version = len(text.encode()) + 1, 3
+    start = len(NPY_MAGIC) + 2
+    pad = _ALIGN - (start + 2 + length) % _ALIGN
+    if version == 1 and length + pad >= 1 << 16:
+        version = 2
+    if version > 1:
+        pad = _ALIGN - (start + 4 + length) % _ALIGN
+    return text + " " * pad + "\n", version
 
 
 @dataclass(frozen=True, slots=True)
 class NpyLayout:
-    """What the header of a ``.npy`` says."""
+    """The fields of a ``.npy`` header."""
 
     dtype: DType
-    """Element type as the header spells it (void for ml_dtypes)."""
+    """Element type in the header (void for ml_dtypes)."""
     shape: tuple[int, ...]
     """Shape of the array."""
     fortran_order: bool
     """Whether the elements are in column-major order."""
     header_bytes: int
-    """Where the elements begin."""
+    """Offset of the elements."""
 
 
 def split_npy(data: bytes | memoryview, *, exact: bool = True) -> NpyLayout:
-    """Take the header of a ``.npy`` apart without loading, and without pickle.
+    """Read the header of a ``.npy`` without loading its elements, and without pickle.
 
     Parameters
     ----------
     data : bytes or memoryview
     exact : bool, default True
-        False allows something behind the ``.npy``, as `numpy.load` does.
+        False allows more bytes after the ``.npy``, as `numpy.load` does.
 
     Raises
     ------

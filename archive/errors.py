@@ -1,25 +1,27 @@
-"""The one tree of errors, grouped by what a handler would do.
+"""The tree of errors, grouped by what a handler can do.
 
 ::
 
-    ArchiveError                         anything this package raises about an archive
-    ├── NotAnArchiveError  (ValueError)  not ours, or no longer: open with foreign=True, or reindex
-    ├── TruncatedError     (EOFError)    shorter than it says: fetch it again, or take an older one
+    ArchiveError                         every error of this package about an archive
+    ├── NotAnArchiveError  (ValueError)  not an archive, or no longer: open with foreign=True, or reindex
+    ├── TruncatedError     (EOFError)    shorter than its footer states: fetch it again, or take an older one
     ├── VersionError       (ValueError)  written by a newer format: upgrade fedarchive
-    ├── DamagedError       (ValueError)  ours, but index or metadata fail their digest
+    ├── DamagedError       (ValueError)  an archive whose index or metadata fail their digest
     │   └── DigestError                  the bytes of one array fail their digest
-    ├── HostileFileError   (ValueError)  digests hold, but what they cover breaks the rules
-    ├── ReplacedError      (OSError)     another version lies there by now: open it again
-    ├── PartialSaveError                    a consuming save failed; `partial` names what arrived
+    ├── HostileFileError   (ValueError)  digests hold, but the content breaks the rules
+    ├── ReplacedError      (OSError)     another version is there by now: open it again
+    ├── PartialSaveError                    a consuming save failed; `partial` names the file of what arrived
     ├── ClosedError        (ValueError)  the handle was closed
     ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds, or this ml_dtypes lacks
     ├── ValueRangeError    (ValueError)  a value or name that the format, or this numpy, cannot hold
     ├── UnsupportedURLError (ValueError) a URL this version does not read or write
     ├── MissingError       (FileNotFoundError)
     ├── ExistsError        (FileExistsError)
-    └── StorageError       (OSError)     the disk or the network failed; errno says how
+    └── StorageError       (OSError)     the disk or the network failed; errno has the number
 
-Each message says what is wrong, where (path, byte offset, record and key) and what to do.
+Each error has the problem, its place (path, byte offset, record and key) and a remedy. The code that finds
+the fault makes the error with its place. Pure functions that know no place raise TypeError or ValueError,
+and their caller makes the error.
 """
 
 from __future__ import annotations
@@ -47,25 +49,25 @@ __all__ = [
 
 
 class ArchiveError(Exception):
-    """Base of every error this package raises about an archive.
+    """Base of every error of this package about an archive.
 
     Parameters
     ----------
     problem : str
-        What is wrong, in one sentence without a full stop.
+        The fault, in one sentence without a full stop.
     path : str, optional
-        The file it is about.
+        The file.
     offset : int, optional
         Byte offset in that file.
     key : str, optional
-        Record and key, as ``record/key``.
+        Record and key, as ``record/key``; of a foreign file the HDF5 path.
     remedy : str, optional
         What the caller can do.
 
     Attributes
     ----------
     partial : str or None
-        Where a save that consumed its input left what had arrived; `archive.recover` opens it.
+        File that a failed save with ``keep_input=False`` left; `archive.recover` opens it.
 
     Examples
     --------
@@ -101,7 +103,7 @@ class ArchiveError(Exception):
         return f"{text}; {self.remedy}" if self.remedy else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process pools: keyword arguments would be lost by the default.
+        # exceptions cross process pools, and the default loses keyword arguments
         return (_rebuild, (type(self), self.__dict__.copy()))
 
 
@@ -110,11 +112,11 @@ class NotAnArchiveError(ArchiveError, ValueError):
 
 
 class TruncatedError(ArchiveError, EOFError):
-    """The file is shorter (or longer) than it says it is."""
+    """The file is shorter (or longer) than its own record of its length."""
 
 
 class VersionError(ArchiveError, ValueError):
-    """The file follows a format version this reader does not know."""
+    """The file has a format version that this reader does not know."""
 
 
 class DamagedError(ArchiveError, ValueError):
@@ -122,7 +124,7 @@ class DamagedError(ArchiveError, ValueError):
 
 
 class DigestError(DamagedError):
-    """The bytes of an array do not match the digest saved with them."""
+    """The bytes of an array do not match their digest."""
 
 
 class HostileFileError(ArchiveError, ValueError):
@@ -130,11 +132,11 @@ class HostileFileError(ArchiveError, ValueError):
 
 
 class PartialSaveError(ArchiveError):
-    """A save that consumed its input failed; what arrived is in ``partial``, the cause is ``__cause__``."""
+    """A save with ``keep_input=False`` failed; ``partial`` has the arrays so far, ``__cause__`` the cause."""
 
 
 class ClosedError(ArchiveError, ValueError):
-    """The archive handle was closed before its bytes were asked for."""
+    """The archive handle was closed before its bytes were used."""
 
 
 class UnsupportedDtypeError(ArchiveError, TypeError):
@@ -168,13 +170,13 @@ class _SystemError(ArchiveError, OSError):
         self.filename = path
 
     def __reduce__(self) -> tuple[object, ...]:
-        # errno and its kin are members of OSError, not of __dict__
+        # errno, strerror and filename are members of OSError, not of __dict__
         state = {"errno": self.errno, "strerror": self.strerror, "filename": self.filename}
         return (_rebuild, (type(self), self.__dict__ | state))
 
 
 class MissingError(_SystemError, FileNotFoundError):
-    """There is no file at that path."""
+    """No file is at that path."""
 
 
 class ExistsError(_SystemError, FileExistsError):
@@ -186,7 +188,7 @@ class ReplacedError(_SystemError):
 
 
 class StorageError(_SystemError):
-    """Reading or writing failed below us; ``errno`` is the system's own number."""
+    """The operating system or the network failed; ``errno`` is the number of the system."""
 
 
 def _rebuild(kind: type[ArchiveError], state: dict[str, object]) -> ArchiveError:

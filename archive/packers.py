@@ -1,6 +1,6 @@
-"""Parameter packers: FL4Health's lists of weights and what travels with them, and their named form.
+"""Parameter packers: FL4Health's lists of weights and additional parameters, and records of them by name.
 
-A packer puts weights and something else into the one list of ndarrays that a federated round sends.
+A packer puts weights and additional parameters into the one list of ndarrays that a federated round sends.
 ``to_records`` gives every part of such a list a name, so that an archive shows
 ``control_variates/conv1.weight`` and not array 17 of 34; ``from_records`` returns the same list,
 byte for byte as ``np.save`` writes it.

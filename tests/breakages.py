@@ -458,7 +458,7 @@ def value_rows(crafted: Crafted, choose: Choose) -> None:
     crafted.document["values"] = [[METRICS, [["history", ["floats", {"row": row}]]]]]
 
 
-@_breaks("VALUE-1", r"values in the index are malformed")
+@_breaks("VALUE-1", "not its type and payload|invalid value in the index|value type .* is unknown")
 def value_shapes(crafted: Crafted, choose: Choose) -> None:
     """Have a value that is no [type, payload]."""
     _set_value(
@@ -466,7 +466,7 @@ def value_shapes(crafted: Crafted, choose: Choose) -> None:
     )
 
 
-@_breaks("VALUE-11", "values in the index are malformed|value type .* is unknown")
+@_breaks("VALUE-11", "invalid value in the index: a metric is|value type .* is unknown")
 def value_types(crafted: Crafted, choose: Choose) -> None:
     """Have a type that is not there, or that no metric has."""
     if choose(0, 1):
@@ -477,33 +477,33 @@ def value_types(crafted: Crafted, choose: Choose) -> None:
         _set_value(crafted, CONFIGS, _one(choose, ["nothing", 1], ["", 1], ["intss", [1]], ["float32", 1]))
 
 
-@_breaks("VALUE-2", "values in the index are malformed")
+@_breaks("VALUE-2", "invalid value in the index")
 def bools(crafted: Crafted, choose: Choose) -> None:
     """Have a bool that is none."""
     _set_value(crafted, CONFIGS, _plural(choose, "bool", _one(choose, choose(0, 9), "true", None, 1.0, [])))
 
 
-@_breaks("VALUE-3", "values in the index are malformed")
+@_breaks("VALUE-3", "invalid value in the index")
 def integers(crafted: Crafted, choose: Choose) -> None:
     """Have an integer of more than 64 bits, or spelled wrongly."""
     wrong = _one(choose, 1.5, "x", "+1", "007", " 1", "", str(U64 + choose(1, 99)), "9" * 5000, None, [])
     _set_value(crafted, _one(choose, METRICS, CONFIGS), _plural(choose, "int", wrong, U64 + choose(1, 99)))
 
 
-@_breaks("VALUE-5", "values in the index are malformed")
+@_breaks("VALUE-5", "invalid value in the index")
 def floats(crafted: Crafted, choose: Choose) -> None:
     """Have a float that is none."""
     wrong = _one(choose, "x", True, "Infinity", "00", "7ff", "g" * 16, None, [], 10**400)
     _set_value(crafted, _one(choose, METRICS, CONFIGS), _plural(choose, "float", wrong))
 
 
-@_breaks("VALUE-6", "values in the index are malformed")
+@_breaks("VALUE-6", "invalid value in the index")
 def texts(crafted: Crafted, choose: Choose) -> None:
     """Have a str that is none."""
     _set_value(crafted, CONFIGS, _plural(choose, "str", _one(choose, 5, None, True, ["a"])))
 
 
-@_breaks("VALUE-7", "values in the index are malformed")
+@_breaks("VALUE-7", "invalid value in the index")
 def base64(crafted: Crafted, choose: Choose) -> None:
     """Have bytes that are no base64."""
     _set_value(

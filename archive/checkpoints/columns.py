@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from archive.dtypes import NDArray
+from archive.engine.read.containers import record_values
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import HostileFileError, ReplacedError
-from archive.format.constants import KIND_ARRAYS, KINDS
-from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value, decode_value
+from archive.errors import ReplacedError
+from archive.format.constants import KINDS
+from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
 from archive.storage.url import parse_url
 
 __all__ = ["Name", "Row", "make_columns", "read_reader", "read_row"]
@@ -44,22 +45,13 @@ def read_row(url: str, storage_options: Mapping[str, Any] | None) -> Row:
 
 
 def read_reader(reader: Reader) -> Row:
-    """Return the values in the index of an open archive."""
+    """Return the values in the index of an open archive; those that are datasets are left out."""
     records = reader.index.records
-    row: Row = {}
-    try:
-        for number, entries in reader.index.document.get("values", []):
-            record = records[number]
-            if record.kind == KIND_ARRAYS or number < 0:
-                raise HostileFileError("values of a record of arrays", path=reader.path)
-            for key, encoded in entries:
-                if not isinstance(encoded[1], dict):  # a dataset: it may have gigabytes
-                    row[KINDS[record.kind], record.name, str(key)] = decode_value(encoded)
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        if isinstance(error, HostileFileError):
-            raise
-        raise HostileFileError("the values in the index are malformed", path=reader.path) from error
-    return row
+    return {
+        (KINDS[records[number].kind], records[number].name, key): value
+        for number, values in record_values(reader, "values", datasets=False).items()
+        for key, value in values.items()
+    }
 
 
 def make_columns(

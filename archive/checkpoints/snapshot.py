@@ -57,7 +57,7 @@ def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
 
 def _record(record: RecordInput, copies: _Copies) -> ArrayRecord | MetricRecord | ConfigRecord:
     if record.kind == KIND_ARRAYS:
-        made = ArrayRecord({key: copies.of(array) for key, array in record.arrays})
+        made = ArrayRecord({key: copies.of(array, (record.name, key)) for key, array in record.arrays})
         made.attributes.update(_values(record.attributes))
         return made
     kind = MetricRecord if record.kind == KIND_METRICS else ConfigRecord
@@ -82,14 +82,16 @@ class _Copies:
         self._alive: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def of(self, array: Any) -> Array:
+    def of(self, array: Any, place: tuple[str, str]) -> Array:
         """Return a private Array of an ndarray, a tensor, or an Array of ours or Flower's."""
         if isinstance(array, Array):
             return copy.deepcopy(array, self._memo)
-        form, source, identity = source_of(array)  # refuses what no archive holds now, not in a thread later
+        spec, source, identity = source_of(
+            array, place
+        )  # refuses what no archive holds now, not in a thread later
         if identity is None:
             return _copy(array, source)
-        key = identity, form
+        key = identity, spec
         if key not in self._made:
             self._made[key] = _copy(array, source)
             self._alive.append(source)

@@ -1,7 +1,8 @@
 """What a stored array looks like: its row in the index and its dataset in the HDF5 tree.
 
 Arrays of one dtype, shape and order share one storage spec, so that 20,000 arrays cost a dictionary
-look-up each; everything dear is done once a storage spec.
+look-up each. Nothing here knows record or key: callers add them to a TypeError (an element type that no
+archive holds) or ValueError (a name or size beyond the format).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray, dtype_name, is_ml_dtype, parse_dtype
-from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.errors import UnsupportedDtypeError
 from archive.format.constants import (
     FLAG_FORTRAN,
     HDF5_MAX_RANK,
@@ -27,7 +28,7 @@ from archive.format.constants import (
     SEGMENT_BYTES,
 )
 from archive.format.elements import ArrayType, describe_dtype, parse_description
-from archive.hdf5.datatypes import BFLOAT16, UINT8, encode_datatype, utf8_fixed
+from archive.hdf5.datatypes import BFLOAT16, MAX_ELEMENT_NBYTES, UINT8, encode_datatype, utf8_fixed
 
 __all__ = [
     "NUMPY_STYPE",
@@ -47,7 +48,7 @@ NUMPY_STYPE = "numpy.ndarray"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StorageSpec:
-    """Everything about a stored array but its bytes, its name and its place."""
+    """Everything about a stored array except its bytes, its name and its place."""
 
     type: ArrayType
     """Row of the type table."""
@@ -64,7 +65,7 @@ class StorageSpec:
 
     @property
     def segments(self) -> int:
-        """How many digests it has."""
+        """Number of digests."""
         return -(-self.nbytes // SEGMENT_BYTES)
 
 
@@ -76,7 +77,7 @@ def elements_spec(
     Parameters
     ----------
     dtype, shape, fortran
-        Of the array; ``fortran`` where it is column-major and not row-major.
+        Of the array; ``fortran`` where it is column-major and not also row-major.
     name : str, optional
         ``Array.dtype`` where it is not ``str(dtype)``.
     header : bytes
@@ -84,10 +85,10 @@ def elements_spec(
 
     Raises
     ------
-    UnsupportedDtypeError
-        The type holds Python objects.
-    ValueRangeError
-        More axes or bytes than the format allows.
+    TypeError
+        An element type that no archive holds.
+    ValueError
+        More axes or bytes than the format allows, or a name that is not UTF-8.
     """
     # str(dtype) takes 2 us, a third of all that a small array costs: only once a storage spec. Equal
     # structured types can be spelled differently (aligned or not): the spelling is part of the cache key.
@@ -100,21 +101,16 @@ def elements_spec(
 def plain_spec(
     dtype: DType, shape: Shape, fortran: bool, name: str | None = None, header: bytes = b""
 ) -> StorageSpec:
-    """Return what `elements_spec` does, of a type that is not structured or with its name given."""
+    """Return what `elements_spec` does, for a type that is not structured or whose name is given."""
     if dtype.hasobject:
-        raise UnsupportedDtypeError(
-            f"dtype {dtype} holds Python objects, which are never stored",
-            remedy="convert it to a number or text type",
-        )
+        raise TypeError(f"dtype {dtype} holds Python objects, which are never stored")
     nbytes = _checked_nbytes(shape, dtype.itemsize)
     datatype, dims = _display(dtype, shape, nbytes)
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     description = describe_dtype(dtype)
     if parse_description(description) != dtype:
-        raise UnsupportedDtypeError(
-            f"dtype {description[:80]} cannot be restored from its name", remedy="view it as a plain dtype"
-        )
+        raise TypeError(f"dtype {description[:80]} cannot be restored from its name")
     kind = ArrayType(name, NUMPY_STYPE, description, MODE_ELEMENTS, dtype.itemsize, header)
     return StorageSpec(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
 
@@ -125,7 +121,8 @@ def text_spec(
 ) -> StorageSpec:
     """Return the storage spec of a ``U`` array stored as UTF-8 of ``width`` bytes an element."""
     nbytes = _checked_nbytes(shape, width)
-    datatype, dims = (utf8_fixed(width), shape) if len(shape) <= HDF5_MAX_RANK else (UINT8, (nbytes,))
+    shown = len(shape) <= HDF5_MAX_RANK and width <= MAX_ELEMENT_NBYTES
+    datatype, dims = (utf8_fixed(width), shape) if shown else (UINT8, (nbytes,))
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     kind = ArrayType(name, NUMPY_STYPE, describe_dtype(dtype), MODE_TEXT, width, header)
@@ -136,8 +133,8 @@ def text_spec(
 def data_spec(name: str, stype: str, shape: Shape, nbytes: int) -> StorageSpec:
     """Return the storage spec of an array whose ``data`` is stored as it is.
 
-    Its dataset is typed where the bytes are exactly the C-order elements of a dtype and shape that
-    HDF5 tools can show, else plain bytes.
+    Its dataset has an element type where the bytes are exactly the C-order elements of a dtype and shape
+    that HDF5 tools can show; otherwise it is plain bytes.
     """
     _checked_nbytes(shape, 1)
     _require_utf8(name, stype)
@@ -153,9 +150,10 @@ def data_spec(name: str, stype: str, shape: Shape, nbytes: int) -> StorageSpec:
 
 
 def stored_value_spec(type_name: str, elements: NDArray) -> StorageSpec:
-    """Return the storage spec of a metric or config that is too large for an attribute."""
+    """Return the storage spec of a metric or config that is too large for an HDF5 attribute."""
     datatype, dims = encode_datatype(elements.dtype), elements.shape
-    if type_name == "str" and elements.size and not (elements == 0).any():
+    # a longer text is shown as bytes, and so is a text with NUL
+    if type_name == "str" and 0 < elements.size <= MAX_ELEMENT_NBYTES and not (elements == 0).any():
         datatype, dims = utf8_fixed(elements.size), ()
     kind = ArrayType(type_name, "", describe_dtype(elements.dtype), MODE_DATA, 1)
     return StorageSpec(kind, elements.shape, 0, elements.nbytes, datatype, dims)
@@ -166,7 +164,7 @@ def _require_utf8(*texts: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueRangeError("dtype or stype holds a lone surrogate, which no UTF-8 spells") from error
+            raise ValueError("dtype or stype holds a lone surrogate, which no UTF-8 spells") from error
 
 
 def stored_spec(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> StorageSpec:
@@ -181,9 +179,9 @@ def stored_spec(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> Stora
 
 def _checked_nbytes(shape: Shape, itemsize: int) -> int:
     if len(shape) > MAX_RANK:
-        raise ValueRangeError(f"{len(shape)} axes, the format allows {MAX_RANK}")
+        raise ValueError(f"{len(shape)} axes, the format allows {MAX_RANK}")
     if math.prod(max(axis, 1) for axis in shape) * max(itemsize, 1) > MAX_FILE_BYTES:
-        raise ValueRangeError(f"shape {shape} has more bytes than a file may hold")
+        raise ValueError(f"shape {shape} has more bytes than a file may hold")
     return math.prod(shape) * itemsize
 
 
@@ -203,7 +201,7 @@ def _display(dtype: DType, shape: Shape, nbytes: int) -> tuple[bytes, Shape]:
         return encode_datatype(np.dtype(f"{dtype.byteorder}u4")), (*shape, dtype.itemsize // 4)
     try:
         datatype = encode_datatype(dtype)
-    except UnsupportedDtypeError:
+    except TypeError:
         return plain
     # a compound of thousands of members is larger than the header message that would hold it
     return (datatype, shape) if len(datatype) <= MAX_ATTRIBUTE_BYTES else plain

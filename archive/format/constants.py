@@ -11,13 +11,13 @@ DATA_AT = 4096
 """Offset of the first array byte: one page, so that the first large array is page-aligned."""
 
 ALIGN = 64
-"""Alignment of every array: a cache line, and what torch and SIMD kernels ask for."""
+"""Alignment of every array: a cache line, which torch and SIMD kernels need too."""
 PAGE = 4096
 PAGE_ALIGN_FROM = 65536
-"""Arrays of at least this many bytes start on a page: they can be mapped and advised one by one."""
+"""Arrays of at least this many bytes start on a page, so that each can be mapped and advised alone."""
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-"""Bytes per digest. Large enough that digests weigh nothing, small enough that a slice is cheap."""
+"""Bytes per digest: digests take 4 bytes of a million, and a slice reads little beyond its own bytes."""
 MAX_SEGMENT_BYTES = 1 << 30
 
 FOOTER_BYTES = 256
@@ -41,7 +41,7 @@ MAX_ATTRIBUTES = 4096
 """Values of one record kept as attributes; the rest become datasets. libhdf5 is quadratic in the
 attributes of one header: it lists 4,000 in 0.3 s and 60,000 in 19 s."""
 MAX_NESTING = 32
-"""Levels of the JSON document, and of structured types in one another: every parser holds that many."""
+"""Levels of the JSON document, and of nested structured types: every parser holds that many."""
 MAX_ARRAYS = (1 << 32) - 2
 MAX_RECORDS = 1 << 24
 MAX_FILE_BYTES = 1 << 62
@@ -59,7 +59,7 @@ MODE_DATA = 2
 """Stored bytes are ``Array.data`` itself."""
 
 MAX_TEXT_EXPANSION = 256
-"""Bytes of a ``U`` element to one of its UTF-8, at most: 4 where it is filled with ASCII."""
+"""Bytes of a ``U`` element per byte of its UTF-8, at most; 4 where the element is filled with ASCII."""
 
 FLAG_FORTRAN = 1
 """The array was in column-major order; its elements are stored in C order all the same."""

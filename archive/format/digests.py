@@ -1,7 +1,7 @@
 """Digests: xxh3-128 of every segment of every array, of the HDF5 metadata, the index and the footer.
 
-xxh3 finds damage, not forgery: whoever can write the file can write its digests (``spec/security.md``
-says what to sign). It hashes 15 to 29 GB/s on one core, so that checking costs less than reading.
+xxh3 finds damage, not forgery: whoever can write the file can write its digests too; ``spec/security.md``
+explains signatures. One core hashes 15 to 29 GB/s, so that checking costs less than reading.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ name_hash: Callable[[bytes], int] = xxhash.xxh3_64_intdigest
 def array_digest(
     segments: bytes, segment_bytes: int, kind: ArrayType, flags: int, shape: Sequence[int]
 ) -> bytes:
-    """Return the digest of a whole array, derived from its segments' ([DIGEST-3]).
+    """Return the digest of a whole array, derived from the digests of its segments ([DIGEST-3]).
 
-    Two rows with equal digests have equal dtype, shape, stype and ``Array.data``, whichever file they
-    are in. Rows that are stored differently (order, mode, segment size) have different ones.
+    Rows with equal digests have equal dtype, shape, stype and ``Array.data``, in whichever files. Rows that
+    are stored differently (order, mode, segment size) have different digests.
     """
     texts = [text.encode() for text in (kind.dtype, kind.stype, kind.description)]
     texts.append(kind.npy_header)

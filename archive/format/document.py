@@ -1,4 +1,4 @@
-"""The JSON of the index and of values: what `json` takes beyond JSON, or no archive needs, is refused."""
+"""The JSON of the index and of values; extensions that `json` accepts are refused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STEPS[list(b"]}")] = -1
 
 
 def parse_json(text: bytes) -> Any:
-    """Return what a JSON text holds ([INDEX-18]).
+    """Return the content of a JSON text ([INDEX-18]).
 
     Raises
     ------
     ValueError
-        It is no JSON in UTF-8, nests too deep, has a name twice in one object, or a lone surrogate.
+        The text is not JSON in UTF-8, nests too deep, has a name twice in one object, or a lone surrogate.
 
     Examples
     --------
@@ -32,13 +32,13 @@ def parse_json(text: bytes) -> Any:
     {'a': [1, 0.5]}
     >>> parse_json(b"[NaN]")
     Traceback (most recent call last):
-    ValueError: NaN is no JSON
+    ValueError: NaN is not JSON
     """
     try:
         found = json.loads(text.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("the JSON nests too deep") from error
-    # looked at behind the parser: only of a legal text strings can be told from the rest by a pattern
+    # after the parser: a pattern finds the strings of valid JSON only
     if _depth(text) > MAX_NESTING:
         raise ValueError(f"the JSON nests more than {MAX_NESTING} deep")
     if b"\\u" in text:
@@ -63,4 +63,4 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -19,7 +19,6 @@ from archive.dtypes import (
     parse_dtype,
     parse_literal,
 )
-from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
@@ -70,25 +69,21 @@ def describe_dtype(dtype: DType) -> str:
 
     Raises
     ------
-    UnsupportedDtypeError
-        Structured with members that overlap or are out of order, which no ``.npy`` holds, or that nest
-        more than 32 deep.
+    TypeError
+        The members of a structured type overlap or are out of order, which no ``.npy`` holds, or nest more
+        than 32 deep.
     """
     if is_ml_dtype(dtype):
         return dtype_name(dtype)
     if dtype.names is None:
         return str(dtype.str)
     if _nesting(dtype, MAX_NESTING) > MAX_NESTING:
-        raise UnsupportedDtypeError(
-            f"the members of dtype {dtype_name(dtype)[:80]} nest more than {MAX_NESTING} deep",
-            remedy="copy it to a flatter dtype",
-        )
+        raise TypeError(f"the members of dtype {dtype_name(dtype)[:80]} nest more than {MAX_NESTING} deep")
     try:
         return repr(np.lib.format.dtype_to_descr(dtype))
     except ValueError as error:
-        raise UnsupportedDtypeError(
-            f"the members of dtype {dtype_name(dtype)[:80]} overlap or are out of order",
-            remedy="copy it to a packed dtype",
+        raise TypeError(
+            f"the members of dtype {dtype_name(dtype)[:80]} overlap or are out of order"
         ) from error
 
 
@@ -128,7 +123,7 @@ def _unescaped(text: str) -> str:
 
 
 def is_description(text: str) -> bool:
-    """Tell whether `parse_description` knows an element type."""
+    """Return whether `parse_description` knows an element type."""
     try:
         parse_description(text)
     except ValueError:
@@ -137,7 +132,7 @@ def is_description(text: str) -> bool:
 
 
 def _nesting(dtype: DType, limit: int) -> int:
-    """Return how deep structured types are in one another, no further than one beyond a limit."""
+    """Return how deep structured types nest, counting no further than one beyond a limit."""
     if dtype.names is None or limit < 0:
         return 0
     inner = (dtype[name].base for name in dtype.names)
@@ -145,7 +140,7 @@ def _nesting(dtype: DType, limit: int) -> int:
 
 
 def opaque_view(array: NDArray) -> NDArray:
-    """Return structured elements as opaque ones of their size, any other array as it is.
+    """Return structured elements as opaque elements of the same size, any other array as it is.
 
     numpy copies structured elements field by field and leaves whatever was in memory between the
     fields; those bytes would be saved, and would differ each time.
@@ -156,7 +151,7 @@ def opaque_view(array: NDArray) -> NDArray:
 
 
 def column_major(elements: NDArray) -> NDArray:
-    """Return elements in column-major order, as `numpy.load` gives those of such a ``.npy``."""
+    """Return elements in column-major order, as `numpy.load` does for a column-major ``.npy``."""
     if not elements.nbytes:  # numpy widens elements of no bytes when it copies them
         empty: NDArray = np.ndarray(elements.shape, elements.dtype, order="F")
         return empty
@@ -165,11 +160,10 @@ def column_major(elements: NDArray) -> NDArray:
 
 
 def text_width(array: NDArray) -> int | None:
-    """Return the width in bytes that holds every element of a ``U`` array as UTF-8, None where none does.
+    """Return the bytes that an element of a ``U`` array takes as UTF-8; None where code points are stored.
 
-    NUL inside a text and lone surrogates do not survive as fixed-width UTF-8; such arrays are stored
-    as the code points they are, and so are those much wider than their text, which would let a small
-    file claim all memory.
+    NUL inside a text and lone surrogates do not survive as fixed-width UTF-8, so such arrays are stored as
+    code points. So are arrays much wider than their text: a small file could claim all memory.
     """
     if array.size == 0 or array.dtype.itemsize == 0:
         return None
@@ -203,12 +197,12 @@ def pack_text(array: NDArray, width: int) -> NDArray:
 
 
 def unpack_text(stored: NDArray, dtype: DType) -> NDArray:
-    """Return the ``U`` elements behind fixed-width UTF-8.
+    """Return the ``U`` elements of fixed-width UTF-8.
 
     Raises
     ------
     ValueError
-        The bytes are no UTF-8, or longer than the type holds.
+        An element is not UTF-8, or longer than the type holds.
     """
     if stored.size == 0:
         return np.empty(stored.shape, dtype)

@@ -1,4 +1,4 @@
-"""The file's last 256 bytes: where everything is, and the digests of what is not array data."""
+"""The last 256 bytes of a file: offsets of its parts, and digests of everything but array data."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ REINDEX = (
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What the last 256 bytes of an archive say."""
+    """The fields of a footer."""
 
     file_bytes: int
     """Length of the whole file."""
     meta_at: int
-    """Where the HDF5 metadata begins; array bytes lie between DATA_AT and here."""
+    """Offset of the HDF5 metadata; array bytes lie between DATA_AT and here."""
     meta_bytes: int
     """Length of the HDF5 metadata, a multiple of 64."""
     index_at: int
-    """Where the index begins: right after the metadata."""
+    """Offset of the index: right after the metadata."""
     index_bytes: int
     """Length of the index without the footer."""
     superblock: bytes
@@ -57,7 +57,7 @@ class Footer:
     index_digest: bytes
     """xxh3-128 of the index."""
     minor: int = VERSION_MINOR
-    """Minor version of the format it was written with."""
+    """Minor version of the format."""
 
     def pack(self) -> bytes:
         """Return the 256 bytes of this footer, its own digest included."""
@@ -84,27 +84,27 @@ class Footer:
 
 
 def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Footer:
-    """Return the footer of a file, judged by its own digest and by the file's length.
+    """Return the footer of a file after checking its digest, its fields and the length of the file.
 
     Parameters
     ----------
     last : bytes
-        The file's last 256 bytes.
+        Last 256 bytes of the file.
     file_bytes : int
-        Its length as the storage reports it.
+        Length of the file as the storage reports it.
     path : str, optional
         Named in errors.
 
     Raises
     ------
     NotAnArchiveError
-        Neither marker is there.
+        Both markers are missing.
     VersionError
         A newer major version, or flags of a newer minor one.
     DamagedError
-        A marker is there, but the footer's digest fails.
+        A marker is there, but the footer does not match its digest.
     TruncatedError
-        The footer is whole, but the file has another length than it says.
+        The footer is whole, but belongs to a file of another length.
     HostileFileError
         The digest holds, but the fields contradict each other.
     """
@@ -160,7 +160,7 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
 
 
 def parse_superblock_eof(superblock: bytes) -> int | None:
-    """Return the file length that a version-2 superblock states, None where these bytes are none."""
+    """Return the file length in a version-2 superblock; None for any other bytes."""
     if len(superblock) < SUPERBLOCK_BYTES or superblock[:11] != HDF5_SIGNATURE + b"\x02\x08\x08":
         return None
     return int.from_bytes(superblock[28:36], "little")

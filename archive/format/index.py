@@ -128,27 +128,28 @@ def place_sections(header: Any) -> tuple[Places, int]:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an index was read: what errors about the index name."""
+    """Where an index was read: the place that errors about the index name."""
 
     path: str | None = None
     """The file."""
     offset: int | None = None
     """Offset of the index in that file."""
     minor: int = 0
-    """Minor version of the footer: what a later version added is not an attack."""
+    """Minor version of the footer: an addition of a later version is not an attack."""
 
-    def invalid(self, problem: str) -> HostileFileError:
+    def invalid(self, problem: str, key: str | None = None) -> HostileFileError:
         """Return the error for an index that breaks a rule of the format."""
         return HostileFileError(
             problem,
             path=self.path,
             offset=self.offset,
+            key=key,
             remedy="do not trust this file: a digest holds over content that no writer makes",
         )
 
-    def unknown(self, problem: str) -> ArchiveError:
+    def unknown(self, problem: str, key: str | None = None) -> ArchiveError:
         """Return the error for content that this version of the format does not know."""
-        return unknown_feature(problem, self.minor, path=self.path, offset=self.offset)
+        return unknown_feature(problem, self.minor, path=self.path, offset=self.offset, key=key)
 
 
 @dataclass(frozen=True, slots=True)

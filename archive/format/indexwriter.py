@@ -1,4 +1,4 @@
-"""The bytes of an index: all that arrays decide built once, the JSON document and digests added later."""
+"""The bytes of an index: what depends on arrays is built once, JSON document and digests are added later."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ __all__ = ["ArrayColumns", "IndexTemplate", "IndexWriter"]
 
 @dataclass(frozen=True, slots=True)
 class ArrayColumns:
-    """All arrays of an archive, a column a field; row order is file order."""
+    """All arrays of an archive, one column for each field; row order is file order."""
 
     keys: Sequence[bytes]
     """UTF-8 of every key."""
     record: NDArray
-    """Which record it belongs to."""
+    """Number of its record."""
     type: NDArray
-    """Which row of the type table it follows."""
+    """Its row of the type table."""
     dims: NDArray
     """Lengths of all axes of all arrays, one after the other."""
     dims_end: NDArray
-    """Where each array's axes end in ``dims``."""
+    """End of each array's axes in ``dims``."""
     offset: NDArray
-    """File offset of its bytes, 0 where it has none."""
+    """File offset of its bytes; 0 for an array without bytes."""
     nbytes: NDArray
     """Stored bytes."""
     alias_of: NDArray
@@ -60,7 +60,7 @@ class IndexTemplate:
     records : sequence of RecordName
         In the order of the container, across kinds.
     segments : int
-        How many digests there are.
+        Number of digests.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class IndexTemplate:
         Parameters
         ----------
         document : mapping
-            Container, creation time, writer, values: what goes in as JSON, the last section.
+            Container, creation time, writer and values: the last section, as JSON.
         """
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         buffer = np.zeros(self._nbytes + len(text) + -len(text) % 8, np.uint8)
@@ -141,9 +141,9 @@ class IndexWriter:
     """The bytes of an index, its digests filled in as segments are hashed."""
 
     buffer: NDArray
-    """The whole, uint8."""
+    """All bytes, uint8."""
     digests: NDArray
-    """The part of it that holds the digests, shape (segments, 16)."""
+    """View of the digests, shape (segments, 16)."""
 
     def __len__(self) -> int:
         return len(self.buffer)

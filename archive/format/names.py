@@ -1,4 +1,4 @@
-"""Record and key names as HDF5 link names: percent encoding of what a link cannot hold."""
+"""Record and key names as HDF5 link names: percent encoding of characters that a link cannot hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from archive.errors import ValueRangeError
 from archive.format.constants import MAX_LINK_NAME_BYTES
 
-__all__ = ["escape_name", "escape_names", "unescape_name"]
+__all__ = ["escape_name", "escape_names", "link_name", "name_error", "unescape_name"]
 
 _ESCAPED = re.compile(r"[%/\x00]")
 _CODES = {"%": "%25", "/": "%2F", "\x00": "%00"}
@@ -21,11 +21,11 @@ def escape_name(name: str) -> bytes:
     """Return the UTF-8 link name of a record or key name ([NAME-1] to [NAME-4]).
 
     HDF5 nests at ``/``, cuts at NUL, and gives ``.`` and the empty name a meaning of its own; ``%``
-    is escaped because it escapes.
+    is escaped because it begins each escape.
 
     Raises
     ------
-    ValueRangeError
+    ValueError
         The name holds a lone surrogate, or is longer than 32 KiB when escaped.
 
     Examples
@@ -36,13 +36,13 @@ def escape_name(name: str) -> bytes:
     escaped = _WHOLE.get(name)
     if escaped is None:
         escaped = _ESCAPED.sub(lambda match: _CODES[match[0]], name)
-    return _encode(escaped, name)
+    return _encode(escaped)
 
 
 def escape_names(names: list[str]) -> list[bytes]:
-    """Return the link names of many names; one search over all of them finds that none needs escaping.
+    """Return the link names of many names; one search over all of them finds whether any needs escaping.
 
-    20,000 plain names: 1.9 ms against 13 ms name by name.
+    20,000 plain names: 1.9 ms against 13 ms name by name. Raises as `escape_name` does.
     """
     if any(name in _WHOLE for name in names) or _ESCAPED.search("".join(names)):
         return [escape_name(name) for name in names]
@@ -55,13 +55,33 @@ def escape_names(names: list[str]) -> list[bytes]:
     return encoded
 
 
-def unescape_name(link: str) -> str:
-    """Return the name behind a link name.
+def link_name(*names: str) -> bytes:
+    """Return the link name of the last of these names: a record, or a record and a key.
 
     Raises
     ------
     ValueRangeError
-        The link name is none that `escape_name` makes.
+        HDF5 has no link of that name; the error names record and key.
+    """
+    try:
+        return escape_name(names[-1])
+    except ValueError as error:
+        raise name_error(error, *names) from error
+
+
+def name_error(error: ValueError, *names: str) -> ValueRangeError:
+    """Return the error for a record or key that `escape_name` refused, with its place."""
+    key = "/".join(name[:80] for name in names)
+    return ValueRangeError(str(error), key=key.encode(errors="replace").decode(), remedy="rename it")
+
+
+def unescape_name(link: str) -> str:
+    """Return the name that `escape_name` made a link name of.
+
+    Raises
+    ------
+    ValueError
+        `escape_name` makes no such link name.
 
     Examples
     --------
@@ -73,23 +93,17 @@ def unescape_name(link: str) -> str:
             return name
     name = re.sub(r"%(25|2F|00)", lambda match: chr(int(match[1], 16)), link)
     if escape_name(name) != link.encode():
-        raise ValueRangeError("the link name is not one that an archive writes", key=link[:80])
+        raise ValueError(f"no archive writes the link name {link[:80]!r}")
     return name
 
 
-def _encode(escaped: str, name: str) -> bytes:
+def _encode(escaped: str) -> bytes:
     try:
         encoded = escaped.encode()
     except UnicodeEncodeError as error:
-        raise ValueRangeError(
-            "the name holds a lone surrogate, which no UTF-8 spells",
-            key=name[:80].encode(errors="replace").decode(),
-            remedy="rename it",
-        ) from error
+        raise ValueError("the name holds a lone surrogate, which no UTF-8 spells") from error
     if len(encoded) > MAX_LINK_NAME_BYTES:
-        raise ValueRangeError(
-            f"the name takes {len(encoded)} bytes, more than the {MAX_LINK_NAME_BYTES} of a link name",
-            key=name[:80],
-            remedy="shorten it",
+        raise ValueError(
+            f"the name takes {len(encoded)} bytes, more than the {MAX_LINK_NAME_BYTES} of a link name"
         )
     return encoded

@@ -1,7 +1,8 @@
 """Metrics and configs: which values are legal, and their typed JSON in the index.
 
 A value is written as ``[type, payload]`` because JSON alone cannot tell 1 from 1.0 in every
-language, nor hold bytes, NaN, or integers above 2**53 ([VALUE-1] to [VALUE-8]).
+language, nor hold bytes, NaN, or integers above 2**53 ([VALUE-1] to [VALUE-8]). Nothing here knows
+where a value stands: callers add record and key to a TypeError or ValueError.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.errors import HostileFileError, ValueRangeError
 from archive.format.document import parse_json
 
 __all__ = [
@@ -60,8 +60,8 @@ STORED_ITEMSIZE = {"|u1": 1, "|b1": 1, "<i8": 8, "<u8": 8, "<f8": 8}
 _METRIC_TYPES = frozenset({"int", "float", "ints", "floats", "list"})
 
 
-def validate_value(value: object, *, metric: bool, key: str) -> str:
-    """Return the type name of a legal value; a list may have been changed since it was set.
+def validate_value(value: object, *, metric: bool) -> str:
+    """Return the type name of a legal value; a list may have changed since it was assigned.
 
     Returns
     -------
@@ -73,9 +73,9 @@ def validate_value(value: object, *, metric: bool, key: str) -> str:
     ------
     TypeError
         Not a value that a MetricRecord (``metric``) or ConfigRecord holds.
-    ValueRangeError
-        An integer beyond 64 bits, a list of integers of which no 64-bit type holds all, or a str
-        with a lone surrogate.
+    ValueError
+        An integer beyond 64 bits, a list of integers that fits no 64-bit type, or a str with a lone
+        surrogate.
     """
     if isinstance(value, list):
         if not value:
@@ -83,26 +83,24 @@ def validate_value(value: object, *, metric: bool, key: str) -> str:
         name = _scalar_type(value[0])
         kind = {spelled: python for python, spelled in _SCALARS}.get(name)
         if kind is None or not all(isinstance(item, kind) for item in value):
-            raise TypeError(f"{key!r}: a list must hold one type of bool, int, float, str or bytes")
+            raise TypeError("a list must hold one type of bool, int, float, str or bytes")
         type_name = name + "s"
         items = value
     else:
         type_name = _scalar_type(value)
         if not type_name:
-            raise TypeError(f"{key!r}: {type(value).__name__} is no value of a record")
+            raise TypeError(f"no record holds a {type(value).__name__}")
         items = [value]
     if metric and type_name not in _METRIC_TYPES:
-        raise TypeError(f"{key!r}: a metric is an int, a float or a list of one of them, not {type_name}")
+        raise TypeError(f"a metric is an int, a float or a list of one of them, not {type_name}")
     if type_name in ("int", "ints"):
-        _validate_integers(items, key)
+        _validate_integers(items)
     elif type_name in ("str", "strs"):
         for item in items:
             try:
                 item.encode()
             except UnicodeEncodeError as error:
-                raise ValueRangeError(
-                    "the str holds a lone surrogate, which no UTF-8 spells", key=key, remedy="store bytes"
-                ) from error
+                raise ValueError("the str holds a lone surrogate, which no UTF-8 spells") from error
     return type_name
 
 
@@ -122,27 +120,27 @@ def encode_value(value: Any, type_name: str) -> list[Any]:
 
 
 def decode_value(encoded: Any) -> Value:
-    """Return the value behind ``[type, payload]``.
+    """Return the value that ``[type, payload]`` spells.
 
     Raises
     ------
-    ValueRangeError
-        Not what `encode_value` writes: every value has one spelling, but that a float may be any number.
+    ValueError
+        Not what `encode_value` writes: every value has one spelling, except that a float may be any number.
     """
     if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
-        raise ValueRangeError(f"a value is [type, payload], not {str(encoded)[:80]}")
+        raise ValueError(f"a value is [type, payload], not {str(encoded)[:80]}")
     name, payload = encoded
     if name == "list" and payload == []:
         return []
     single = name[:-1] if name.endswith("s") and name != "bytes" else name
     if single not in _DECODERS:
-        raise ValueRangeError(f"unknown value type {name[:80]!r}", remedy="upgrade fedarchive")
+        raise ValueError(f"unknown value type {name[:80]!r}")
     decode = _DECODERS[single]
     if single == name:
         single_value: Value = decode(payload)
         return single_value
     if not isinstance(payload, list) or not payload:
-        raise ValueRangeError(f"{name} needs a list of values")
+        raise ValueError(f"{name} needs a list of values")
     if name == "ints" and not isinstance(payload[0], bool):
         # bools are ints, but a list that begins with one is a list of bools
         return [item if isinstance(item, bool) else decode(item) for item in payload]
@@ -150,7 +148,7 @@ def decode_value(encoded: Any) -> Value:
 
 
 def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
-    """Return the value behind the bytes of its dataset.
+    """Return the value that a dataset holds.
 
     Parameters
     ----------
@@ -163,13 +161,13 @@ def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
 
     Raises
     ------
-    HostileFileError
-        The bytes are no such value.
+    ValueError
+        The bytes are not such a value.
     """
     if description not in STORED_AS.get(type_name, ()):
-        raise HostileFileError(f"a value of type {type_name[:80]!r} that is stored as {description[:80]!r}")
+        raise ValueError(f"a value of type {type_name[:80]!r} stored as {description[:80]!r}")
     if description == "|b1" and stored.size and int(stored.max()) > 1:
-        raise HostileFileError("a bool that is neither 0 nor 1")
+        raise ValueError("a bool that is neither 0 nor 1")
     try:
         if type_name == "bytes":
             return stored.tobytes()
@@ -180,10 +178,10 @@ def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
         encoded = parse_json(stored.tobytes())
         decoded = decode_value(encoded)
         if encoded[0] != type_name:
-            raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}")
+            raise ValueError(f"the JSON spells a value of type {encoded[0][:80]!r}")
         return decoded
     except ValueError as error:
-        raise HostileFileError(f"a dataset that is no value of type {type_name[:80]!r}") from error
+        raise ValueError(f"a dataset that is not a value of type {type_name[:80]!r}: {error}") from error
 
 
 def _scalar_type(value: object) -> str:
@@ -193,15 +191,13 @@ def _scalar_type(value: object) -> str:
     return ""
 
 
-def _validate_integers(items: list[int], key: str) -> None:
+def _validate_integers(items: list[int]) -> None:
     low, high = min(items), max(items)
     if low < INT64_MIN or high > UINT64_MAX or (low < 0 and high > INT64_MAX):
         worst = low if low < INT64_MIN else high
-        raise ValueRangeError(
+        raise ValueError(
             f"no 64-bit integer type holds {_short(worst)}"
-            + (f" beside {_short(low)}" if low < 0 <= worst else ""),
-            key=key,
-            remedy="store it as str or float",
+            + (f" beside {_short(low)}" if low < 0 <= worst else "")
         )
 
 
@@ -233,7 +229,7 @@ def _encode_float(number: float) -> float | str:
 
 def _decode_bool(payload: Any) -> bool:
     if not isinstance(payload, bool):
-        raise ValueRangeError("a bool is true or false")
+        raise ValueError("a bool is true or false")
     return payload
 
 
@@ -244,12 +240,12 @@ def _decode_int(payload: Any) -> int:
         number = int(payload)
         if INT64_MIN <= number < -EXACT_IN_DOUBLE or EXACT_IN_DOUBLE < number <= UINT64_MAX:
             return number
-    raise ValueRangeError("an int is a 64-bit integer: a number up to 2**53 - 1, text beyond")
+    raise ValueError("an int is a 64-bit integer: a number up to 2**53 - 1, text beyond")
 
 
 def _decode_float(payload: Any) -> float:
     if isinstance(payload, bool) or not isinstance(payload, (int, float, str)):
-        raise ValueRangeError("a float is a number or its name")
+        raise ValueError("a float is a number or its name")
     if isinstance(payload, str):
         named = _NAMED_FLOATS.get(payload)
         if named is not None:
@@ -257,32 +253,32 @@ def _decode_float(payload: Any) -> float:
         bits: bytes = bytes.fromhex(payload) if _BITS.fullmatch(payload) else bytes(8)
         number: float = struct.unpack(">d", bits)[0]
         if not math.isnan(number) or int.from_bytes(bits, "big") == _NAN_BITS:
-            raise ValueRangeError(f"{payload[:40]!r} is no float, or has another name")
+            raise ValueError(f"{payload[:40]!r} is not a float, or has another name")
         return number
     try:
         found = float(payload)
     except OverflowError as error:
-        raise ValueRangeError("a float beyond the range of 64 bits") from error
+        raise ValueError("a float beyond the range of 64 bits") from error
     if not math.isfinite(found):
-        raise ValueRangeError("a float beyond the range of 64 bits")
+        raise ValueError("a float beyond the range of 64 bits")
     return found
 
 
 def _decode_str(payload: Any) -> str:
     if not isinstance(payload, str):
-        raise ValueRangeError("a str is a JSON string")
+        raise ValueError("a str is a JSON string")
     return payload
 
 
 def _decode_bytes(payload: Any) -> bytes:
     if not isinstance(payload, str):
-        raise ValueRangeError("bytes are a base64 string")
+        raise ValueError("bytes are a base64 string")
     try:
         decoded = base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueRangeError("bytes are a base64 string") from error
+        raise ValueError("bytes are a base64 string") from error
     if base64.b64encode(decoded).decode() != payload:
-        raise ValueRangeError("bytes have one spelling in base64")
+        raise ValueError("bytes have one spelling in base64")
     return decoded
 
 

@@ -1,4 +1,4 @@
-"""What this reader does not know: of a later minor version it is news, else it is forged ([VERSION-4])."""
+"""Content that this reader does not know: an addition of a later minor version, or forged ([VERSION-4])."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ __all__ = ["unknown_feature"]
 
 
 def unknown_feature(
-    problem: str, minor: int, *, path: str | None = None, offset: int | None = None
+    problem: str,
+    minor: int,
+    *,
+    path: str | None = None,
+    offset: int | None = None,
+    key: str | None = None,
 ) -> HostileFileError | VersionError:
     """Return the error for an unknown flag, mode, kind, value type, container, or reserved field that is set.
 
     Parameters
     ----------
     problem : str
-        What is unknown.
+        Names the unknown content.
     minor : int
         The footer's minor version.
-    path : str, optional
-    offset : int, optional
+    path, offset, key : optional
+        Place of the content, as in `archive.errors.ArchiveError`.
 
     Examples
     --------
@@ -30,10 +35,11 @@ def unknown_feature(
     format version 1.3 uses what this reader does not know: an unknown flag; upgrade fedarchive
     """
     if minor <= VERSION_MINOR:
-        return HostileFileError(problem, path=path, offset=offset)
+        return HostileFileError(problem, path=path, offset=offset, key=key)
     return VersionError(
         f"format version {VERSION_MAJOR}.{minor} uses what this reader does not know: {problem}",
         path=path,
         offset=offset,
+        key=key,
         remedy="upgrade fedarchive",
     )

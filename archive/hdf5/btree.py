@@ -11,7 +11,6 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from archive.errors import ValueRangeError
 from archive.hdf5.checksum import lookup3
 
 __all__ = ["HEADER_NBYTES", "LINK_NAMES", "LINK_ORDER", "encode_btree"]
@@ -37,7 +36,7 @@ _SPLIT_PERCENT, _MERGE_PERCENT = 100, 40
 
 
 def encode_btree(kind: int, records: npt.NDArray[np.uint8], address: int) -> list[bytes]:
-    """Encode a tree with all its nodes.
+    """Return the bytes of a tree with all its nodes, its header first.
 
     Parameters
     ----------
@@ -46,16 +45,11 @@ def encode_btree(kind: int, records: npt.NDArray[np.uint8], address: int) -> lis
     records : numpy.ndarray
         uint8, shape (n, record size), sorted.
     address : int
-        File offset where the tree will be; its header comes first.
-
-    Returns
-    -------
-    list of bytes
-        The tree's bytes in order.
+        File offset of the tree.
     """
     n, record_nbytes = records.shape
-    # A node is exactly as long as its records: libhdf5 splits it at the first insertion, as it would
-    # any full node. Longer nodes would also let a leaf outgrow its 16-bit count.
+    # A node is exactly as long as its records: libhdf5 splits it at the first insertion, like any full
+    # node. In longer nodes a leaf could outgrow its 16-bit count.
     node_nbytes = max(_MIN_NODE_NBYTES, _FRAME_NBYTES + record_nbytes * min(n, _MAX_LEAF))
     first = address + HEADER_NBYTES
     if n <= _MAX_LEAF:
@@ -73,7 +67,7 @@ def encode_btree(kind: int, records: npt.NDArray[np.uint8], address: int) -> lis
         for i, (start, end) in enumerate(zip(starts, ends, strict=True))
     )
     if _FRAME_NBYTES + len(root) > node_nbytes:
-        raise ValueRangeError(f"{n} links are more than one group can hold")
+        raise ValueError(f"{n} links are more than one group can hold")
     return [
         _header(kind, node_nbytes, record_nbytes, 1, first, leaves - 1, n),
         _node(b"BTIN", kind, root, node_nbytes),
@@ -105,6 +99,6 @@ def _header(
 
 
 def _node(signature: bytes, kind: int, body: bytes, node_nbytes: int) -> bytes:
-    """Return a node: its checksum follows its body, then zeros."""
+    """Return a node: its body, its checksum, then zeros."""
     block = struct.pack("<4sBB", signature, 0, kind) + body
     return (block + struct.pack("<I", lookup3(block))).ljust(node_nbytes, b"\0")

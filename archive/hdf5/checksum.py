@@ -1,8 +1,8 @@
-"""Jenkins lookup3, the checksum of every HDF5 metadata block, one at a time or vectorised over many.
+"""Jenkins lookup3, the checksum of every HDF5 metadata block, for one block or vectorised over many.
 
-``lookup3`` hashes one block. ``lookup3_spans`` hashes many spans of one buffer in a single vectorised
-pass, whatever their lengths: names for a link tree, and object headers whose constant front was hashed
-once per class. Source: Bob Jenkins, lookup3.c (hashlittle, initval 0); HDF5 File Format
+``lookup3`` hashes one block. ``lookup3_spans`` hashes many spans of one buffer in a single vectorised pass,
+whatever their lengths: names for a link tree, and object headers whose constant front was hashed once for
+each class. Source: Bob Jenkins, lookup3.c (hashlittle, initval 0); HDF5 File Format
 Specification, section III.A.2 (link name hash) and every "Checksum" field.
 """
 
@@ -25,15 +25,15 @@ State = tuple[int, int, int]
 Words = npt.NDArray[np.uint32]
 
 _LOAD_NBYTES = 64 << 10
-"""From here numcodecs is worth its import (91 ms of CPU once, then 0.43 ms a MB). Shorter blocks use it
-when somebody has loaded it already, else pure Python: 1.3 us per 12 bytes, so at most 7 ms."""
+"""From this size numcodecs is worth its import (91 ms of CPU once, then 0.43 ms a MB). Shorter blocks use it
+only if it is loaded already; pure Python takes 1.3 us for 12 bytes, so at most 7 ms."""
 
 _CHUNK_ROWS = 8192
-"""Rows hashed together: the temporaries (32 KiB each) stay in the second-level cache; 1,000,000 headers
+"""Rows hashed together: their temporaries (32 KiB each) stay in the second-level cache. 1,000,000 headers
 took 1.5 times as long in one piece."""
 
 _FEW_SPANS = 24
-"""Below this many spans pure Python wins: a block costs numpy 36 us whatever the count of rows."""
+"""Below this many spans pure Python is quicker: numpy takes 36 us a block, whatever the number of rows."""
 
 _MASK = 0xFFFFFFFF
 _INIT = 0xDEADBEEF
@@ -41,17 +41,7 @@ _JENKINS = "numcodecs.jenkins"
 
 
 def lookup3(data: bytes | bytearray | memoryview) -> int:
-    """Hash one block.
-
-    Parameters
-    ----------
-    data : bytes-like
-        The block without its checksum field.
-
-    Returns
-    -------
-    int
-        The checksum, 0 to 2**32 - 1.
+    """Return the checksum of one block, which comes without its checksum field.
 
     Examples
     --------
@@ -69,19 +59,9 @@ def lookup3(data: bytes | bytearray | memoryview) -> int:
 
 
 def lookup3_prefix(front: bytes, nbytes: int) -> State:
-    """Hash the front that many blocks of one length share.
+    """Return the state, for `lookup3_spans`, after the front that many blocks of ``nbytes`` share.
 
-    Parameters
-    ----------
-    front : bytes
-        The shared bytes; a multiple of 12, shorter than `nbytes`.
-    nbytes : int
-        Length of the whole block.
-
-    Returns
-    -------
-    tuple of int
-        The state to hand to `lookup3_spans`.
+    The front is a multiple of 12 bytes, and shorter than the block.
     """
     if len(front) % 12 or len(front) >= nbytes:
         raise ValueError("a shared front is a multiple of 12 bytes and shorter than the block")
@@ -89,18 +69,7 @@ def lookup3_prefix(front: bytes, nbytes: int) -> State:
 
 
 def lookup3_rows(rows: npt.NDArray[np.uint8]) -> Words:
-    """Hash every row of a matrix.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray
-        uint8, shape (n, L).
-
-    Returns
-    -------
-    numpy.ndarray
-        uint32, shape (n,).
-    """
+    """Hash every row of a uint8 matrix of shape (n, L)."""
     n, length = rows.shape
     buffer = np.zeros(n * length + 12, np.uint8)
     buffer[: n * length] = rows.reshape(-1)
@@ -120,8 +89,8 @@ def lookup3_spans(
     buffer : numpy.ndarray
         uint8, one-dimensional, contiguous; every span is followed by at least 12 more bytes.
     starts, lengths : numpy.ndarray
-        int64, shape (n,): the spans. With `states`, what is left of each block after its shared front,
-        at least one byte.
+        int64, shape (n,): the spans. With `states`, the rest of each block after its shared front, at
+        least one byte.
     states : numpy.ndarray, optional
         uint32, shape (3, n), from `lookup3_prefix`; by default every span starts fresh.
 

@@ -1,8 +1,8 @@
-"""Object headers of many datasets at once: one template a class, columns for what differs.
+"""Object headers of many datasets at once: one template for each class, columns for the fields that differ.
 
-A class is what datasets have in common: datatype, shape and constant attributes. Its header is built
-once; rows differ in address, size, references into the global heap, ``key`` and link count.
-HDF5 File Format Specification, section IV.A.1.b.
+Datasets of a class share datatype, shape and constant attributes, so that its header is built once. Rows
+differ in address, size, references into the global heap, ``key`` and link count. HDF5 File Format
+Specification, section IV.A.1.b.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from archive.errors import ValueRangeError
 from archive.hdf5 import messages
 from archive.hdf5.checksum import lookup3_prefix, lookup3_spans
 from archive.hdf5.datatypes import UTF8_VLEN
@@ -27,7 +26,7 @@ from archive.hdf5.messages import UNDEFINED, Message
 __all__ = ["Attribute", "DatasetClass", "Datasets", "attribute_message", "encode_datasets"]
 
 KEY = "key"
-"""The attribute that holds a dataset's true name where its link name is escaped."""
+"""Attribute with the true name of a dataset whose link name is escaped."""
 
 _SPAN_SLACK = 16
 _NO_KEY = -1
@@ -42,14 +41,14 @@ class Attribute:
     datatype: bytes
     """Encoded datatype, see `archive.hdf5.datatypes`."""
     dims: tuple[int, ...] | None
-    """Shape; ``()`` a scalar, ``None`` no element at all."""
+    """Shape; ``()`` a scalar, ``None`` without elements."""
     value: bytes | tuple[bytes, ...]
-    """The elements' bytes; or the UTF-8 strings where the datatype is `UTF8_VLEN`."""
+    """The bytes of the elements; for the datatype `UTF8_VLEN` the strings, as UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetClass:
-    """What is equal for all datasets of a class."""
+    """Fields that all datasets of a class share."""
 
     datatype: bytes
     """Encoded datatype, see `archive.hdf5.datatypes`."""
@@ -61,18 +60,18 @@ class DatasetClass:
 
 @dataclass(frozen=True, slots=True)
 class Datasets:
-    """Columns, one row a dataset."""
+    """Columns, one row for each dataset."""
 
     classes: Sequence[DatasetClass]
     """The distinct classes."""
     class_of: npt.NDArray[np.intp]
     """Index into `classes`, shape (n,)."""
     address: npt.NDArray[np.uint64]
-    """File offset of the bytes, shape (n,); ignored where there are none."""
+    """File offset of the bytes, shape (n,); ignored without bytes."""
     nbytes: npt.NDArray[np.uint64]
     """Number of bytes, shape (n,)."""
     keys: Sequence[bytes | None] | None = None
-    """UTF-8 value of an extra attribute ``key`` a dataset; None where it has none."""
+    """UTF-8 value of an extra attribute ``key`` for each dataset; None without that attribute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,33 +81,21 @@ class _Template:
     block: npt.NDArray[np.uint8]
     """The header without its checksum."""
     front: int
-    """How many of its first bytes no row changes; a multiple of 12."""
+    """Number of first bytes that all rows share; a multiple of 12."""
     state: tuple[int, int, int]
     """lookup3 of that front."""
     layout: int
-    """Where the address is; the size follows it."""
+    """Place of the address; the size follows it."""
     references: tuple[int, ...]
-    """Where each string's reference is."""
+    """Place of the reference to each string."""
     strings: tuple[bytes, ...]
-    """What those references point to, without the key."""
+    """The strings, without the key."""
     links: int
-    """Where the link count is, 0 where there is none."""
+    """Place of the link count, 0 without one."""
 
 
 def attribute_message(attribute: Attribute, heap: GlobalHeap) -> Message:
-    """Encode one attribute, its strings into the heap.
-
-    Parameters
-    ----------
-    attribute : Attribute
-        The attribute.
-    heap : GlobalHeap
-        Where the strings of a variable-length attribute go.
-
-    Returns
-    -------
-    Message
-    """
+    """Encode one attribute; strings of variable length go into the heap."""
     value = attribute.value
     if isinstance(value, tuple):
         _check_count(attribute, value)
@@ -125,18 +112,17 @@ def encode_datasets(
     Parameters
     ----------
     datasets : Datasets
-        The columns.
     links : numpy.ndarray
         int64, shape (n,): hard links to each; above 1 a reference count is written.
     heap : GlobalHeap
-        Where the strings go; addresses in it are final.
+        Takes the strings; addresses in it are final.
     address : int
-        File offset of the first header. It is only added to what is returned.
+        File offset of the first header, added to the offsets that are returned.
 
     Returns
     -------
     block, headers : memoryview, numpy.ndarray
-        The bytes, and the offset of each dataset's header, uint64, shape (n,).
+        The bytes, and the offset of the header of each dataset, uint64, shape (n,).
     """
     n = len(datasets.class_of)
     keys = datasets.keys
@@ -190,11 +176,11 @@ def encode_datasets(
 def _kinds(
     class_of: npt.NDArray[np.intp], key_nbytes: npt.NDArray[np.int64], counted: npt.NDArray[np.bool_]
 ) -> tuple[list[tuple[int, int, bool]], list[npt.NDArray[np.intp]]]:
-    """Group the rows by class, key length and whether links are counted: each has one header length."""
+    """Group the rows by class, key length and whether links are counted: each group has one header length."""
     n = len(class_of)
     if n == 0:
         return [], []
-    # One number a kind; stable, so that equal kinds keep the order of the rows.
+    # one number for each kind; stable, so that rows of one kind keep their order
     code = (class_of.astype(np.int64) * (int(key_nbytes.max()) + 2) + key_nbytes + 1) * 2 + counted
     order = np.argsort(code, kind="stable")
     ranked = code[order]
@@ -211,7 +197,7 @@ def _write_checksums(
     templates: Sequence[_Template],
     members: Sequence[npt.NDArray[np.intp]],
 ) -> None:
-    """Hash all headers in one pass and put each sum behind its header."""
+    """Hash all headers in one pass and put each sum after its header."""
     if not members:
         return
     counts = [len(rows) for rows in members]
@@ -225,7 +211,7 @@ def _write_checksums(
 
 @functools.lru_cache(maxsize=4096)
 def _template(dataset_class: DatasetClass, key_nbytes: int, counted: bool) -> _Template:
-    """Build the header of a class; rounds of one schema find it here (22 us a class otherwise)."""
+    """Build the header of a class: 22 us, which rounds of one schema pay once."""
     parts = [
         Message(0x01, messages.dataspace(dataset_class.dims)),
         messages.datatype(dataset_class.datatype),
@@ -237,8 +223,8 @@ def _template(dataset_class: DatasetClass, key_nbytes: int, counted: bool) -> _T
         attributes.append(Attribute(KEY, UTF8_VLEN, (), (b"",)))
     strings: list[bytes] = []
     references: list[int] = []
-    # What all rows share comes first, so that its hash is part of the template: 120 bytes of 280 are left
-    # to hash a row. Readers list these attributes by name, whatever their order here.
+    # Fields that all rows share come first, so that their hash is part of the template and 120 bytes of 280
+    # are left to hash for a row. Readers list these attributes by name, whatever their order here.
     late = [messages.contiguous_layout(0, 0)]
     if counted:
         late.append(messages.reference_count(0))
@@ -288,6 +274,4 @@ def _check_count(attribute: Attribute, strings: tuple[bytes, ...]) -> None:
     """Refuse an attribute whose strings are not one for each element."""
     expected = 0 if attribute.dims is None else math.prod(attribute.dims)
     if len(strings) != expected:
-        raise ValueRangeError(
-            f"attribute {attribute.name[:40]!r}: {len(strings)} strings for {expected} elements"
-        )
+        raise ValueError(f"attribute {attribute.name[:40]!r}: {len(strings)} strings for {expected} elements")

@@ -1,8 +1,8 @@
 """Datatype messages: how HDF5 describes the bytes of one element.
 
-Class by class as libhdf5 writes them for h5py with ``libver=("v108", "v110")``: version 1 for numbers,
-strings and opaque, version 3 for compounds, enums and arrays. HDF5 File Format Specification,
-section IV.A.2.d ("The Datatype Message").
+Each class as libhdf5 writes it for h5py with ``libver=("v108", "v110")``: version 1 for numbers, strings and
+opaque, version 3 for compounds, enums and arrays. HDF5 File Format Specification, section IV.A.2.d ("The
+Datatype Message").
 """
 
 from __future__ import annotations
@@ -12,16 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from archive.errors import UnsupportedDtypeError
-
-__all__ = ["BFLOAT16", "UINT8", "UTF8_VLEN", "encode_datatype", "opaque", "utf8_fixed"]
+__all__ = [
+    "BFLOAT16",
+    "MAX_ELEMENT_NBYTES",
+    "UINT8",
+    "UTF8_VLEN",
+    "encode_datatype",
+    "opaque",
+    "utf8_fixed",
+]
 
 DType = np.dtype[Any]
 
 _FIXED, _FLOAT, _STRING, _OPAQUE, _COMPOUND, _ENUM, _VLEN, _ARRAY = 0, 1, 3, 5, 6, 8, 9, 10
 _BIG_ENDIAN = 0x01
 _MAX_TAG_NBYTES = 248  # Its length, padded to a multiple of 8, is an 8-bit field.
-_MAX_NBYTES = 0xFFFFFFFF
+MAX_ELEMENT_NBYTES = 0xFFFFFFFF
+"""The size of an element is a 32-bit field."""
 
 # itemsize: precision in bits, exponent at, exponent bits, mantissa bits, normalisation, exponent bias.
 # Normalisation 2: the mantissa's top bit is implied; 0: it is stored (x86 extended precision).
@@ -37,8 +44,8 @@ _X87_MANTISSA_BITS = 63
 
 def _header(version: int, kind: int, bits: int, nbytes: int) -> bytes:
     """Return the 8 bytes that every datatype starts with."""
-    if nbytes > _MAX_NBYTES:
-        raise UnsupportedDtypeError(f"an element of {nbytes} bytes is larger than HDF5 can describe")
+    if nbytes > MAX_ELEMENT_NBYTES:
+        raise TypeError(f"an element of {nbytes} bytes is larger than HDF5 can describe")
     return struct.pack("<II", version << 4 | kind | bits << 8, nbytes)
 
 
@@ -65,55 +72,34 @@ BFLOAT16 = _float(2, False, (16, 7, 8, 7, 2, 127))
 
 UTF8_VLEN = _header(1, _VLEN, 0x01 | 0x01 << 8, 16) + _integer(1, signed=False, big=False)
 """A variable-length UTF-8 string, byte for byte as h5py writes a ``str`` (type string, null-terminated;
-an element is 16 bytes: length, heap collection and object). The base type is h5py's too: libhdf5 says
-``H5T_C_S1`` for it and not for a string base."""
+an element is 16 bytes: length, heap collection and object). The base type is h5py's too: with it, and not
+with a string base, libhdf5 names the type ``H5T_C_S1``."""
 
 
 def utf8_fixed(width: int) -> bytes:
-    """Describe UTF-8 text of a fixed width, padded with NUL.
-
-    Parameters
-    ----------
-    width : int
-        Bytes an element, at least 1.
-
-    Returns
-    -------
-    bytes
-        The datatype message.
-    """
+    """Describe UTF-8 text of a fixed width in bytes, at least 1, padded with NUL."""
     if width < 1:
-        raise UnsupportedDtypeError("HDF5 has no strings of width 0")
+        raise TypeError("HDF5 has no strings of width 0")
     return _header(1, _STRING, 0x01 | 0x01 << 4, width)
 
 
 def opaque(size: int, tag: bytes = b"") -> bytes:
-    """Describe bytes that HDF5 does not interpret.
+    """Describe elements of ``size`` bytes, at least 1, that HDF5 does not interpret.
 
-    Parameters
-    ----------
-    size : int
-        Bytes an element, at least 1.
-    tag : bytes
-        ASCII text that h5dump shows, up to 248 bytes. h5py reads the values only where it is empty: libhdf5
-        does not convert between opaque types of different tags.
-
-    Returns
-    -------
-    bytes
-        The datatype message.
+    ``tag`` is ASCII text for h5dump, up to 248 bytes. h5py reads only values with an empty tag: libhdf5
+    does not convert between opaque types of different tags.
     """
     if size < 1:
-        raise UnsupportedDtypeError("HDF5 has no opaque type of size 0")
+        raise TypeError("HDF5 has no opaque type of size 0")
     if len(tag) > _MAX_TAG_NBYTES or b"\0" in tag:
-        raise UnsupportedDtypeError("an opaque tag is at most 248 bytes without NUL")
+        raise TypeError("an opaque tag is at most 248 bytes without NUL")
     # The tag is padded to a multiple of 8; its length with the padding is what the header holds.
     padded = tag.ljust(-(-len(tag) // 8) * 8, b"\0")
     return _header(1, _OPAQUE, len(padded), size) + padded
 
 
 def encode_datatype(dtype: DType) -> bytes:
-    """Describe a numpy element type so that HDF5 tools show its values.
+    """Return the body of a datatype message under which HDF5 tools show the values of a numpy type.
 
     Parameters
     ----------
@@ -121,16 +107,10 @@ def encode_datatype(dtype: DType) -> bytes:
         Numbers of either byte order, bool (h5py's enum), complex (h5py's compound), ``S`` and ``V`` of
         at least one byte, ml_dtypes' bfloat16, and structured types of these.
 
-    Returns
-    -------
-    bytes
-        The body of a datatype message.
-
     Raises
     ------
-    UnsupportedDtypeError
-        When h5py would not show the values right: object, ``U``, times, zero-width types,
-        ml_dtypes other than bfloat16.
+    TypeError
+        h5py would show other values: object, ``U``, times, zero-width types, ml_dtypes but bfloat16.
 
     Examples
     --------
@@ -144,9 +124,9 @@ def encode_datatype(dtype: DType) -> bytes:
         return _structured(dtype)
     if dtype.name == "bfloat16":
         return BFLOAT16
-    # ml_dtypes borrow the kinds f, V and i for types that are none of numpy's.
+    # ml_dtypes use the kinds f, V and i of numpy for types of their own
     if dtype.type.__module__ != "numpy":
-        raise UnsupportedDtypeError(f"HDF5 cannot show the values of {dtype}")
+        raise TypeError(f"HDF5 cannot show the values of {dtype}")
     match dtype.kind:
         case "b":
             return _BOOL
@@ -162,13 +142,13 @@ def encode_datatype(dtype: DType) -> bytes:
             return _header(1, _STRING, 0x01, dtype.itemsize)
         case "V" if dtype.itemsize:
             return opaque(dtype.itemsize)
-    raise UnsupportedDtypeError(f"HDF5 cannot show the values of {dtype}")
+    raise TypeError(f"HDF5 cannot show the values of {dtype}")
 
 
 def _real(nbytes: int, big: bool) -> bytes:
     """Return numpy's floating-point type of a size."""
     if nbytes == 16 and (big or np.finfo(np.longdouble).nmant != _X87_MANTISSA_BITS):
-        raise UnsupportedDtypeError("only the little-endian x86 longdouble has an HDF5 description")
+        raise TypeError("only the little-endian x86 longdouble has an HDF5 description")
     return _float(nbytes, big, _FLOATS[nbytes])
 
 
@@ -185,19 +165,19 @@ def _structured(dtype: DType) -> bytes:
     """Return a structured type's compound; padding stays where numpy has it."""
     fields = dtype.fields
     if not fields or not dtype.itemsize:
-        raise UnsupportedDtypeError("HDF5 has no compound without members")
+        raise TypeError("HDF5 has no compound without members")
     if len(fields) > 0xFFFF:
-        raise UnsupportedDtypeError(f"a compound holds 65,535 members, not {len(fields)}")
+        raise TypeError(f"a compound holds 65,535 members, not {len(fields)}")
     members = []
     end = 0
-    # libhdf5 sorts members by offset in places: numpy may list them in any order, and overlapping.
+    # libhdf5 sorts members by offset in places; numpy may list them in any order, and overlapping
     for name in sorted(fields, key=lambda name: fields[name][1]):
         kind, offset = fields[name][:2]
         raw = name.encode("utf-8", "surrogatepass")
         if not raw or b"\0" in raw or "\ud800" <= max(name) <= "\udfff":
-            raise UnsupportedDtypeError(f"HDF5 cannot hold the field name {name!r}")
+            raise TypeError(f"HDF5 cannot hold the field name {name!r}")
         if offset < end:
-            raise UnsupportedDtypeError(f"field {name!r} overlaps another")
+            raise TypeError(f"field {name!r} overlaps another")
         end = offset + kind.itemsize
         members.append((raw, offset, encode_datatype(kind)))
     return _compound(dtype.itemsize, members)
@@ -207,7 +187,7 @@ def _array(dtype: DType) -> bytes:
     """Return a version-3 array type for a subarray field."""
     base, shape = dtype.subdtype or (dtype, ())
     if len(shape) > 32 or 0 in shape:
-        raise UnsupportedDtypeError(f"HDF5 has no array type of shape {shape}")
+        raise TypeError(f"HDF5 has no array type of shape {shape}")
     head = _header(3, _ARRAY, 0, dtype.itemsize)
     return head + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + encode_datatype(base)
 

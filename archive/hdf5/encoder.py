@@ -1,7 +1,7 @@
-"""The metadata region: everything of an HDF5 file that is not the bytes of its arrays.
+"""The metadata region: everything in an HDF5 file except the bytes of its arrays.
 
-Columnar: datasets come as columns (`Datasets`), names as sequences, so that a million of them cost
-numpy calls and not Python objects::
+Datasets come as columns (`Datasets`), names as sequences, so that a million of them take numpy calls and not
+Python objects::
 
     superblock at 0 | ... array bytes ... | region at `start` | `index_bytes` bytes of /index | end of file
 
@@ -9,9 +9,9 @@ and in the region: global heap, dataset headers, links to datasets, groups (chil
 root last), the header of ``/index``, zeros up to a multiple of 64. HDF5 File Format Specification,
 sections II and IV.
 
-What the datasets alone decide, `EncodedDatasets`, is nearly all of it, and is kept by callers while the
-rounds of a federation repeat one schema: only groups and their values are encoded again (20 arrays:
-1.0 ms of the 1.4 ms of a save; 20,000: 14 of 190 ms).
+Nearly all of the region depends on the datasets alone: `EncodedDatasets`, which callers keep while the rounds
+of a federation repeat one schema. Only groups and their values are encoded again (20 arrays: 1.0 ms of the
+1.4 ms of a save; 20,000: 14 of 190 ms).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from archive.errors import ValueRangeError
 from archive.hdf5 import messages
 from archive.hdf5.checksum import lookup3
 from archive.hdf5.datasets import Attribute, DatasetClass, Datasets, attribute_message, encode_datasets
@@ -77,7 +76,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the writer puts around the array bytes."""
+    """The bytes around the arrays."""
 
     superblock: bytes
     """The first 48 bytes of the file."""
@@ -98,9 +97,9 @@ class Metadata:
 
 
 class EncodedDatasets:
-    """What datasets alone decide of a metadata region: headers, their strings, the links to them.
+    """The part of a metadata region that depends on datasets alone: headers, strings, links to them.
 
-    Made by `encode_all_datasets`; never changed by what is encoded around it.
+    Made by `encode_all_datasets`; encoding groups around it does not change it.
     """
 
     __slots__ = ("_block", "_heap", "_links", "_placed", "_relative", "nbytes", "start")
@@ -116,7 +115,7 @@ class EncodedDatasets:
         self.start = start
         """File offset of the region."""
         self.nbytes = 2 * len(block)
-        """About how much memory the datasets take."""
+        """Memory that the datasets take, about."""
         self._heap = heap
         self._block = block
         self._relative = relative
@@ -124,11 +123,11 @@ class EncodedDatasets:
         self._placed: tuple[int, _PlacedLinks] | None = None
 
     def heap(self) -> GlobalHeap:
-        """Return the heap with the strings of the datasets, to be gone on with."""
+        """Return a heap that continues the heap with the strings of the datasets."""
         return self._heap.copy()
 
     def place(self, address: int) -> _PlacedLinks:
-        """Return headers and links for a file offset behind the heap; the last answer is kept."""
+        """Return headers and links for a file offset after the heap; the last result is kept."""
         if self._placed is None or self._placed[0] != address:
             self._placed = address, self._place(address)
         return self._placed[1]
@@ -181,17 +180,13 @@ def encode_all_datasets(datasets: Datasets, links: Sequence[DatasetLinks], *, st
     start : int
         File offset of the metadata region, a multiple of 64.
 
-    Returns
-    -------
-    EncodedDatasets
-
     Raises
     ------
-    ValueRangeError
-        When a name or value is larger than HDF5 holds.
+    ValueError
+        A name or value is larger than HDF5 holds.
     """
     if start % ALIGNMENT:
-        raise ValueRangeError(f"the metadata region starts at a multiple of {ALIGNMENT}, not at {start}")
+        raise ValueError(f"the metadata region starts at a multiple of {ALIGNMENT}, not at {start}")
     heap = GlobalHeap(start)
     rows = [_rows(group) for group in links]
     n = len(datasets.class_of)
@@ -208,7 +203,7 @@ def encode_metadata(
     Parameters
     ----------
     root : Group
-        The root group; the link to ``/index`` is added behind its own.
+        The root group; the link to ``/index`` is added after its own.
     encoded : EncodedDatasets
         All datasets of the file.
     index_bytes : int
@@ -216,14 +211,10 @@ def encode_metadata(
     index_name : bytes
         Its link name.
 
-    Returns
-    -------
-    Metadata
-
     Raises
     ------
-    ValueRangeError
-        When a name or value is larger than HDF5 holds.
+    ValueError
+        A name or value is larger than HDF5 holds.
 
     Examples
     --------
@@ -241,7 +232,7 @@ def encode_metadata(
     position = placed.end
 
     index_nbytes = len(_index_header(0, index_bytes))
-    # The index's header stands before the root group, whose size does not depend on it.
+    # the header of the index stands before the root group, whose size does not depend on it
     children, position = _encode_children(prepared, placed, parts, position)
     index_at, index_part = position, len(parts)
     parts.append(b"")
@@ -256,7 +247,7 @@ def encode_metadata(
 
 
 def _coalesced(parts: Sequence[_Part]) -> tuple[bytes | memoryview, ...]:
-    """Join neighbours smaller than `_LARGE_NBYTES`, leave larger parts alone."""
+    """Join neighbours smaller than `_LARGE_NBYTES`; larger parts stay as they are."""
     result: list[bytes | memoryview] = []
     small: list[bytes | memoryview] = []
     for part in parts:
@@ -279,14 +270,14 @@ def _prepare(group: Group, heap: GlobalHeap) -> _Prepared:
 
 def _rows(links: DatasetLinks) -> npt.NDArray[np.intp]:
     if len(links.rows) != len(links.names):
-        raise ValueRangeError(f"{len(links.names)} link names for {len(links.rows)} datasets")
+        raise ValueError(f"{len(links.names)} link names for {len(links.rows)} datasets")
     return links.rows
 
 
 def _encode_children(
     prepared: _Prepared, placed: _PlacedLinks, parts: list[_Part], position: int
 ) -> tuple[list[int], int]:
-    """Append the child groups; return the addresses of their headers, and the offset behind them."""
+    """Append the child groups; return the addresses of their headers, and the offset after them."""
     addresses = []
     for child in prepared.children:
         grandchildren, position = _encode_children(child, placed, parts, position)

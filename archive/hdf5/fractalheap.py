@@ -1,7 +1,6 @@
 """The fractal heap of a dense group: all its link messages in one checksummed direct block.
 
-HDF5 File Format Specification, sections III.G (fractal heap) and IV.A.2.g (the link message, which is
-what the heap holds).
+HDF5 File Format Specification, sections III.G (fractal heap) and IV.A.2.g (the link messages in the heap).
 """
 
 from __future__ import annotations
@@ -14,27 +13,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from archive.errors import ValueRangeError
 from archive.hdf5.checksum import lookup3, lookup3_spans
 from archive.hdf5.messages import UNDEFINED
 
-__all__ = ["HEADER_NBYTES", "ID_NBYTES", "MAX_NAME_NBYTES", "LinkHeap", "encode_link_heap"]
+__all__ = ["HEADER_NBYTES", "ID_NBYTES", "MAX_NAME_NBYTES", "LinkHeap", "encode_link_heap", "require_room"]
 
 HEADER_NBYTES = 146
 ID_NBYTES = 7
-"""A heap ID: kind (1), offset (4), length (2); what libhdf5 takes for link heaps."""
+"""A heap ID: kind (1), offset (4), length (2), as in link heaps of libhdf5."""
 
 MAX_NAME_NBYTES = 32 << 10
 """Longest link name, escaped."""
 
 _MAX_OBJECT_NBYTES = MAX_NAME_NBYTES + 256
-"""A managed object's limit: with libhdf5's 4,096 one longer key made its whole group unreadable."""
+"""Limit of a managed object: with libhdf5's 4,096 one longer key made its whole group unreadable."""
 
 _BLOCK_HEAD_NBYTES = 5 + 8 + 4 + 4
 _CHECKSUM_AT = 17
 _MIN_BLOCK_NBYTES = 512
 _MAX_DIRECT_NBYTES = 64 << 10
-"""Smallest limit of a direct block; it is raised to the block that is needed."""
+"""Smallest limit of a direct block, raised for larger blocks."""
 _MAX_BLOCK_NBYTES = 1 << 30
 """A heap of 32-bit offsets starts with rows of four blocks."""
 
@@ -42,12 +40,12 @@ _LINK_HEAD = struct.Struct("<BBQBH")
 """Version 1, flags (2-byte length, creation order, character set), order, UTF-8, name length."""
 _LINK_NBYTES = _LINK_HEAD.size + 8
 _SPAN_SLACK = 16
-"""Bytes behind the last name that `lookup3_spans` may look at."""
+"""Bytes after the last name that `lookup3_spans` may look at."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkHeap:
-    """A heap's bytes, and what the trees over it need."""
+    """The bytes of a heap, and the columns that trees over it need."""
 
     parts: tuple[bytes, memoryview]
     """Header and direct block."""
@@ -67,29 +65,29 @@ def encode_link_heap(names: Sequence[bytes], targets: npt.NDArray[np.uint64], ad
     targets : numpy.ndarray
         uint64, shape (n,): the object headers they link to.
     address : int
-        File offset where the heap will be.
+        File offset of the heap.
 
-    Returns
-    -------
-    LinkHeap
+    Raises
+    ------
+    ValueError
+        A name, or all of them, are longer than the heap holds.
     """
     n = len(names)
     lengths = np.fromiter(map(len, names), np.int64, n)
     for extreme in (int(lengths.min()), int(lengths.max())):
         if not 1 <= extreme <= MAX_NAME_NBYTES:
-            raise ValueRangeError(f"a link name of {extreme} bytes; 1 to {MAX_NAME_NBYTES} are held")
+            raise ValueError(f"a link name of {extreme} bytes; 1 to {MAX_NAME_NBYTES} are held")
+    require_room(n, int(lengths.sum()))
     sizes = lengths + _LINK_NBYTES
     ends = np.cumsum(sizes) + _BLOCK_HEAD_NBYTES
     starts = ends - sizes
     used = int(ends[-1])
     block_nbytes = max(_MIN_BLOCK_NBYTES, 1 << (used - 1).bit_length())
-    if block_nbytes > _MAX_BLOCK_NBYTES:
-        raise ValueRangeError(f"the names of {n} links take more than {_MAX_BLOCK_NBYTES} bytes")
 
     head = _LINK_HEAD.pack(1, 0x15, 0, 1, 0)
     block = bytearray(block_nbytes + _SPAN_SLACK)
     struct.pack_into("<4sBQI", block, 0, b"FHDB", 0, address, 0)
-    # One join places every name with the 21 bytes between two of them; three scatters fill those in.
+    # one join places every name and the 21 bytes between two names; three scatters fill those bytes in
     block[_BLOCK_HEAD_NBYTES : used - 8] = head + (bytes(8) + head).join(names)
     _fields(block, "<u8")[starts + 2] = np.arange(n, dtype=np.uint64)
     _fields(block, "<u2")[starts + 11] = lengths
@@ -102,6 +100,12 @@ def encode_link_heap(names: Sequence[bytes], targets: npt.NDArray[np.uint64], ad
     ids[:, 1:5] = starts.astype("<u4").view(np.uint8).reshape(n, 4)
     ids[:, 5:] = sizes.astype("<u2").view(np.uint8).reshape(n, 2)
     return LinkHeap((_header(address, block_nbytes, used, n), body), ids, hashes)
+
+
+def require_room(count: int, name_bytes: int) -> None:
+    """Raise ValueError where the links of a group take more bytes than its heap holds."""
+    if _BLOCK_HEAD_NBYTES + count * _LINK_NBYTES + name_bytes > _MAX_BLOCK_NBYTES:
+        raise ValueError(f"the names of {count} links take more than {_MAX_BLOCK_NBYTES} bytes")
 
 
 def _fields(block: bytearray, dtype: str) -> npt.NDArray[Any]:

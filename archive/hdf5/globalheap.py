@@ -1,7 +1,7 @@
-"""The global heap: where the characters of variable-length strings are.
+"""The global heap: the characters of variable-length strings.
 
-A sequence of collections, each at most 64 KiB unless one string is larger, each exactly as long as
-what it holds, so that only the last one has free space. HDF5 File Format Specification, section III.E.
+A sequence of collections, each at most 64 KiB unless one string is larger. Each is exactly as long as its
+content, so that only the last has free space. HDF5 File Format Specification, section III.E.
 
 Every attribute has objects of its own: where attributes shared one, h5py's ``attrs.modify`` on the first
 freed it under the others [measured].
@@ -14,8 +14,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-
-from archive.errors import ValueRangeError
 
 __all__ = ["REFERENCE_NBYTES", "GlobalHeap"]
 
@@ -46,13 +44,7 @@ def _object_nbytes(nbytes: int) -> int:
 
 
 class GlobalHeap:
-    """Collections under construction, one after the other from a file offset on.
-
-    Parameters
-    ----------
-    address : int
-        File offset of the first collection, a multiple of 8.
-    """
+    """Collections under construction, one after the other from ``address`` on, a multiple of 8."""
 
     __slots__ = ("_address", "_count", "_parts", "_pieces", "_used")
 
@@ -64,7 +56,7 @@ class GlobalHeap:
         self._count = 0
 
     def copy(self) -> GlobalHeap:
-        """Return a heap that goes on where this one is, which stays as it is."""
+        """Return a heap that continues this one, which stays as it is."""
         other = GlobalHeap(self._address)
         other._parts, other._pieces = [*self._parts], [*self._pieces]
         other._used, other._count = self._used, self._count
@@ -76,7 +68,7 @@ class GlobalHeap:
         Parameters
         ----------
         strings : sequence of bytes
-            UTF-8. An empty one gets an object of size 0 and a reference of length 0, as h5py writes ``""``.
+            UTF-8. An empty string gets an object of size 0 and a reference of length 0, as in h5py.
 
         Returns
         -------
@@ -105,7 +97,7 @@ class GlobalHeap:
         Returns
         -------
         addresses, indices : numpy.ndarray
-            Shape (n,): collection, and index of the row's first string; the others follow it.
+            Shape (n,): collection, and index of the first string of the row; the others follow it.
         """
         addresses = np.empty(n, np.uint64)
         indices = np.empty(n, np.uint32)
@@ -126,7 +118,7 @@ class GlobalHeap:
             last = min(n, first + max(1, (_COLLECTION_NBYTES - _HEAD_NBYTES - self._used) // unit))
             addresses[first:last] = self._address
             indices[first:last] = np.arange(last - first) * len(columns) + (self._count + 1)
-            # A view: the rows are filled below, all at once.
+            # a view: all rows are filled below, at once
             self._pieces.append(rows[first:last])
             self._take((last - first) * unit, (last - first) * len(columns))
         at = 0
@@ -139,13 +131,7 @@ class GlobalHeap:
         return addresses, indices
 
     def finish(self) -> tuple[list[bytes | Bytes], int]:
-        """Close the last collection.
-
-        Returns
-        -------
-        parts, end : list of bytes-like, int
-            The heap's bytes in order, and the file offset behind them.
-        """
+        """Close the last collection; return the bytes of the heap, and the file offset after them."""
         if self._pieces:
             self._close()
         return self._parts, self._address
@@ -157,7 +143,7 @@ class GlobalHeap:
     def _make_room(self, nbytes: int, count: int) -> None:
         """Start a new collection unless the open one holds `nbytes` in `count` objects more."""
         if count > _MAX_INDEX:
-            raise ValueRangeError(f"one attribute of {count} strings; a heap collection holds 65,535")
+            raise ValueError(f"one attribute of {count} strings; a heap collection holds 65,535")
         full = _HEAD_NBYTES + self._used + nbytes > _COLLECTION_NBYTES or self._count + count > _MAX_INDEX
         if full and self._pieces:
             self._close()

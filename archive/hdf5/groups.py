@@ -1,7 +1,7 @@
 """Groups: links in the header while they are few, in a heap with two trees when they are many.
 
-Creation order is tracked and indexed, so every tool lists links and attributes in the order they were
-written. HDF5 File Format Specification, section IV.A.2.c ("The Link Info Message").
+Creation order is tracked and indexed, so every tool lists links and attributes in the order of writing.
+HDF5 File Format Specification, section IV.A.2.c ("The Link Info Message").
 """
 
 from __future__ import annotations
@@ -21,48 +21,37 @@ from archive.hdf5.messages import Message
 __all__ = ["COMPACT_LINKS", "EncodedGroup", "LinkStorage", "encode_group", "encode_links"]
 
 COMPACT_LINKS = 8
-"""libhdf5's own limit of links kept in a header."""
+"""Limit of libhdf5 for links in a header."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedGroup:
-    """A group's bytes."""
+    """The bytes of a group."""
 
     parts: list[bytes | memoryview]
-    """Heap and trees where there are any, then the object header."""
+    """Heap and trees of many links, then the object header."""
     header: int
     """File offset of the object header."""
     end: int
-    """File offset behind the group."""
+    """File offset after the group."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkStorage:
-    """The links of a group that has too many for its header."""
+    """Links that are too many for the header of their group."""
 
     parts: list[bytes | memoryview]
     """Fractal heap, name tree, order tree."""
     info: Message
     """The message that refers to them."""
     end: int
-    """File offset behind them."""
+    """File offset after them."""
 
 
 def encode_links(address: int, names: Sequence[bytes], targets: npt.NDArray[np.uint64]) -> LinkStorage:
-    """Encode links as a heap and two trees.
+    """Encode more than `COMPACT_LINKS` links as a heap and two trees at a file offset.
 
-    Parameters
-    ----------
-    address : int
-        File offset where they will be.
-    names : sequence of bytes
-        Link names, UTF-8, in order; more than `COMPACT_LINKS`.
-    targets : numpy.ndarray
-        uint64, shape (n,): the object headers they link to.
-
-    Returns
-    -------
-    LinkStorage
+    ``names`` are link names in order, ``targets`` (uint64) the object headers that they link to.
     """
     n = len(names)
     heap = encode_link_heap(names, targets, address)
@@ -90,19 +79,15 @@ def encode_group(
     Parameters
     ----------
     address : int
-        File offset where it will be.
+        File offset of the group.
     attributes : sequence of Message
         Its attributes, in order.
     names : sequence of bytes
         Link names, UTF-8, in order.
     targets : numpy.ndarray
-        uint64, shape (n,): the object headers they link to.
+        uint64, shape (n,): the object headers that they link to.
     storage : LinkStorage, optional
-        Where its links are already, if they are many; else they are encoded before its header.
-
-    Returns
-    -------
-    EncodedGroup
+        Many links that are encoded already; without it they are encoded before the header.
     """
     parts: list[bytes | memoryview] = []
     links: tuple[tuple[bytes, int], ...] = ()
@@ -126,7 +111,7 @@ _FEW_ATTRIBUTES = 16
 def _encode_header(
     attributes: tuple[Message, ...], links: tuple[tuple[bytes, int], ...], info: Message | None
 ) -> bytes:
-    """Encode a group's header; of a round most are those of the round before, at the same places."""
+    """Encode the header of a group; most headers of a round are those of the round before."""
     return messages.header(
         [
             info or messages.link_info(len(links)),
@@ -143,13 +128,12 @@ def _name_order(hashes: npt.NDArray[np.uint32], names: Sequence[bytes]) -> npt.N
     """Return the rows sorted by hash, and by name where hashes are equal (as strcmp compares)."""
     order = np.argsort(hashes, kind="stable")
     ranked = hashes[order]
-    ties = np.flatnonzero(ranked[1:] == ranked[:-1]).tolist()
-    done = 0
-    for tie in ties:
-        if tie < done:
+    end = 0
+    for start in np.flatnonzero(ranked[1:] == ranked[:-1]).tolist():
+        if start < end:
             continue
-        done = tie + 1
-        while done < len(ranked) and ranked[done] == ranked[tie]:
-            done += 1
-        order[tie:done] = sorted(order[tie:done].tolist(), key=lambda row: names[row])
+        end = start + 1
+        while end < len(ranked) and ranked[end] == ranked[start]:
+            end += 1
+        order[start:end] = sorted(order[start:end].tolist(), key=lambda row: names[row])
     return order

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archive.errors import ValueRangeError
 from archive.hdf5.checksum import lookup3
 
 __all__ = [
@@ -31,7 +30,7 @@ __all__ = [
 ]
 
 UNDEFINED = 0xFFFFFFFFFFFFFFFF
-"""The address of what is not there."""
+"""The address of a missing object."""
 
 MAX_MESSAGE_NBYTES = 0xFFFF
 """A message's size is a 16-bit field."""
@@ -40,7 +39,7 @@ MAX_RANK = 32
 """H5S_MAX_RANK."""
 
 COMPACT_ATTRIBUTES = 8
-"""libhdf5's own limit of attributes kept in a header; above it we store our own."""
+"""Limit of libhdf5 for attributes in a header; with more of them the header states its own limit."""
 
 _CONSTANT, _DO_NOT_SHARE = 0x01, 0x04
 _CHUNK_SIZE_4, _TRACKED_INDEXED, _PHASE_CHANGE = 0x02, 0x0C, 0x10
@@ -56,37 +55,37 @@ class Message:
     kind: int
     """Message type number."""
     body: bytes
-    """What follows the message's own header."""
+    """The bytes after the header of the message."""
     flags: int = 0
     """0x01: constant; 0x04: must not be shared."""
 
 
 def dataspace(dims: tuple[int, ...] | None) -> bytes:
-    """Describe a shape (section IV.A.2.b, version 2): ``()`` a scalar, ``None`` no element at all."""
+    """Describe a shape (section IV.A.2.b, version 2): ``()`` a scalar, ``None`` without elements."""
     if dims is None:
         return b"\x02\x00\x00\x02"
     if len(dims) > MAX_RANK:
-        raise ValueRangeError(f"HDF5 holds at most {MAX_RANK} dimensions, not {len(dims)}")
+        raise ValueError(f"HDF5 holds at most {MAX_RANK} dimensions, not {len(dims)}")
     return struct.pack(f"<4B{len(dims)}Q", 2, len(dims), 0, 1 if dims else 0, *dims)
 
 
 def datatype(body: bytes) -> Message:
-    """Wrap an encoded datatype for a dataset's header (section IV.A.2.d)."""
+    """Wrap an encoded datatype for the header of a dataset (section IV.A.2.d)."""
     return Message(0x03, body, _CONSTANT)
 
 
 def fill_value() -> Message:
-    """Say that storage is allocated late and never filled (section IV.A.2.f, version 3)."""
+    """State that storage is allocated late and never filled (section IV.A.2.f, version 3)."""
     return Message(0x05, b"\x03\x06", _CONSTANT)
 
 
 def contiguous_layout(address: int, nbytes: int) -> Message:
-    """Place a dataset's bytes (section IV.A.2.i, version 3); an empty one has `UNDEFINED` and 0."""
+    """Place the bytes of a dataset (section IV.A.2.i, version 3): `UNDEFINED` and 0 without bytes."""
     return Message(0x08, struct.pack("<BBQQ", 3, _CONTIGUOUS, address, nbytes))
 
 
 def attribute(name: str, datatype_body: bytes, dims: tuple[int, ...] | None, value: bytes) -> Message:
-    """Attach a value (section IV.A.2.m, version 3); its bytes end the message."""
+    """Attach a value (section IV.A.2.m, version 3), whose bytes end the message."""
     encode = _attribute if len(value) <= _SMALL_VALUE else _attribute.__wrapped__
     return encode(name, datatype_body, dims, value)
 
@@ -98,35 +97,35 @@ _SMALL_VALUE = 64
 def _attribute(name: str, datatype_body: bytes, dims: tuple[int, ...] | None, value: bytes) -> Message:
     raw = name.encode() + b"\0"
     if len(raw) == 1 or b"\0" in raw[:-1]:
-        raise ValueRangeError(f"HDF5 cannot hold the attribute name {name!r}")
+        raise ValueError(f"HDF5 cannot hold the attribute name {name!r}")
     space = dataspace(dims)
     charset = 0 if name.isascii() else _UTF8
     try:
         head = struct.pack("<BBHHHB", 3, 0, len(raw), len(datatype_body), len(space), charset)
     except struct.error as error:
-        raise ValueRangeError(f"attribute {name[:40]!r}: its name or type is over 65,535 bytes") from error
+        raise ValueError(f"attribute {name[:40]!r}: its name or type is over 65,535 bytes") from error
     body = b"".join((head, raw, datatype_body, space, value))
     if len(body) > MAX_MESSAGE_NBYTES:
-        raise ValueRangeError(f"attribute {name[:40]!r} takes {len(body)} bytes; HDF5 holds 65,535")
+        raise ValueError(f"attribute {name[:40]!r} takes {len(body)} bytes; HDF5 holds 65,535")
     return Message(0x0C, body)
 
 
 def attribute_info(count: int | None = None) -> Message:
-    """Say that all attributes are in the header (section IV.A.2.v), `count` in creation order."""
+    """State that all attributes are in the header (section IV.A.2.v), `count` in creation order."""
     if count is None:
         return Message(0x15, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED), _DO_NOT_SHARE)
     if count > 0xFFFF:
-        raise ValueRangeError(f"an object numbers up to 65,535 attributes, not {count}")
+        raise ValueError(f"an object numbers up to 65,535 attributes, not {count}")
     return Message(0x15, struct.pack("<BBHQQQ", 0, 3, count, UNDEFINED, UNDEFINED, UNDEFINED), _DO_NOT_SHARE)
 
 
 def link_info(count: int, heap: int = UNDEFINED, names: int = UNDEFINED, order: int = UNDEFINED) -> Message:
-    """Say how many links were created and where a dense group keeps them (section IV.A.2.c)."""
+    """State the number of links, and where a dense group keeps them (section IV.A.2.c)."""
     return Message(0x02, struct.pack("<BBQQQQ", 0, 3, count, heap, names, order))
 
 
 def group_info() -> Message:
-    """Leave a group's settings to the library's defaults (section IV.A.2.k)."""
+    """Leave the settings of a group to the defaults of the library (section IV.A.2.k)."""
     return Message(0x0A, b"\x00\x00", _CONSTANT)
 
 
@@ -144,19 +143,10 @@ def reference_count(count: int) -> Message:
 
 
 def header(messages: Sequence[Message], *, attributes: int | None = None) -> bytes:
-    """Build an object header with its checksum.
+    """Build an object header, from ``OHDR`` to the checksum.
 
-    Parameters
-    ----------
-    messages : sequence of Message
-        In order.
-    attributes : int, optional
-        How many of the messages are attributes, where their creation order is tracked and indexed.
-
-    Returns
-    -------
-    bytes
-        The whole header, from ``OHDR`` to the checksum.
+    ``attributes`` is the number of messages that are attributes; it is given where their creation order is
+    tracked and indexed.
     """
     block = header_without_checksum(messages, attributes=attributes)
     return _with_checksum(block) if len(block) <= _KEPT_NBYTES else _with_checksum.__wrapped__(block)
@@ -167,7 +157,7 @@ _KEPT_NBYTES = 4096
 
 @functools.lru_cache(maxsize=512)
 def _with_checksum(block: bytes) -> bytes:
-    """Append the checksum; most group headers of a round are those of the round before (20 us each)."""
+    """Append the checksum; most group headers of a round repeat those before, which saves 20 us each."""
     return block + struct.pack("<I", lookup3(block))
 
 
@@ -178,7 +168,7 @@ def header_without_checksum(messages: Sequence[Message], *, attributes: int | No
     order = 0
     for message in messages:
         if len(message.body) > MAX_MESSAGE_NBYTES:
-            raise ValueRangeError(f"a header message of {len(message.body)} bytes; HDF5 holds 65,535")
+            raise ValueError(f"a header message of {len(message.body)} bytes; HDF5 holds 65,535")
         parts.append(struct.pack("<BHB", message.kind, len(message.body), message.flags))
         if tracked:
             parts.append(struct.pack("<H", order if message.kind == 0x0C else 0))
@@ -189,7 +179,7 @@ def header_without_checksum(messages: Sequence[Message], *, attributes: int | No
     if tracked:
         flags |= _TRACKED_INDEXED
         if order > COMPACT_ATTRIBUTES:
-            # Otherwise the first edit would move all of them into a heap and two trees.
+            # otherwise the first edit would move all attributes into a heap and two trees
             flags |= _PHASE_CHANGE
             phase = struct.pack("<HH", _MAX_COMPACT, _MIN_DENSE)
     size = sum(map(len, parts))

@@ -1,8 +1,8 @@
 """The records a program holds: Arrays, metrics and configs by name.
 
-A pure floor: it imports numpy, ``archive.errors`` and ``archive.dtypes``, and never opens a file. What
-an Array's bytes are and where they come from is behind one seam, the ``Payload`` protocol; the engine
-brings payloads that read an archive. torch is only ever found in ``sys.modules``.
+A pure floor: it imports numpy, ``archive.errors`` and ``archive.dtypes``, and never opens a file. The bytes
+of an Array come through the ``Payload`` protocol; the engine has payloads that read an archive. torch is
+looked up in ``sys.modules`` and never imported.
 """
 
 from __future__ import annotations

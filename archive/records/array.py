@@ -20,20 +20,20 @@ Self = TypeVar("Self", bound="Array")
 
 _SLOTS = ("dtype", "shape", "stype", "data")
 _REPR_BYTES = 64
-"""Longest data that repr spells out."""
+"""Longest data that repr shows."""
 
 
 class Array:
     """One array as Flower keeps it: ``dtype``, ``shape``, ``stype`` and ``data``.
 
-    Made in one of three ways, positionally or by keyword::
+    Created in one of three ways, positionally or by keyword::
 
         Array(dtype, shape, stype, data)
         Array(ndarray)  # or ndarray=
         Array(tensor)  # or torch_tensor=
 
-    Follows Flower's newest ``Array``; lists are taken for ``shape`` too, as until 1.16. The elements of
-    an ndarray or a CPU tensor are copied, so later changes to it do not show.
+    Follows Flower's newest ``Array``; ``shape`` may be a list too, as until 1.16. The elements of an ndarray
+    or a CPU tensor are copied, so later changes to it do not show.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Array:
     shape : tuple or list of int
         Lengths of the axes.
     stype : str
-        How ``data`` is serialised; ``"numpy.ndarray"`` is a ``.npy``, anything else is free text.
+        Serialisation of ``data``; ``"numpy.ndarray"`` is a ``.npy``, any other text is the caller's.
     data : bytes
         The serialised array.
     ndarray : ndarray, optional
@@ -59,16 +59,16 @@ class Array:
     Raises
     ------
     TypeError
-        Arguments of wrong types, too many, missing, given twice, or two ways mixed.
+        Arguments of wrong types, too many, missing, given twice, or of two ways.
     ValueError
         ``ndarray`` holds Python objects.
     RuntimeError
-        ``torch_tensor`` was given but torch is not loaded.
+        ``torch_tensor`` is given but torch is not loaded.
 
     Notes
     -----
-    Equal when dtype, shape, stype and data are; unhashable; picklable and copyable. An Array read from
-    an archive produces ``data`` when it is asked for.
+    Arrays are equal when dtype, shape, stype and data are equal; unhashable; picklable and copyable. An Array
+    of an archive makes ``data`` when it is used.
 
     Examples
     --------
@@ -156,15 +156,15 @@ class Array:
     def from_payload(
         cls: type[Self], dtype: str, shape: tuple[int, ...], stype: str, payload: Payload
     ) -> Self:
-        """Return an Array over a payload, unchecked: the loader's way, cheap enough for 20,000 in a row.
+        """Return an Array over a payload without checks: cheap enough for a loader of 20,000.
 
         Parameters
         ----------
         dtype, stype : str
         shape : tuple of int
-            Kept as it is where it is a ``Shape``: equal shapes may share one.
+            A ``Shape`` is kept as it is, so that equal shapes may share one.
         payload : Payload
-            Where the bytes live.
+            Source of the bytes.
 
         Examples
         --------
@@ -185,13 +185,13 @@ class Array:
         Parameters
         ----------
         ndarray : ndarray
-            Any shape and layout, any element type without Python objects. Subclasses are taken as
-            plain arrays: a mask or matrix does not survive, as with ``np.save``.
+            Any shape and layout, any element type without Python objects. Subclasses become plain arrays,
+            so that a mask or matrix does not survive, as with ``np.save``.
 
         Raises
         ------
         TypeError
-            ``ndarray`` is none.
+            ``ndarray`` is not an ndarray.
         ValueError
             Its elements are Python objects, which would have to be pickled.
 
@@ -210,7 +210,7 @@ class Array:
 
     @classmethod
     def from_torch_tensor(cls: type[Self], tensor: Any) -> Self:
-        """Return an Array of a copy of a tensor's elements, detached and brought to the CPU.
+        """Return an Array of a copy of the elements of a tensor, detached and on the CPU.
 
         Parameters
         ----------
@@ -222,7 +222,7 @@ class Array:
         RuntimeError
             torch is not loaded.
         TypeError
-            Not a tensor, or one that numpy has no type or layout for.
+            Not a tensor, or numpy has no type or layout for it.
         """
         require_torch()
         if not is_tensor(tensor):
@@ -230,19 +230,19 @@ class Array:
         elements, private = tensor_to_elements(tensor)
         if not private:
             return cls.from_numpy_ndarray(elements)
-        # Brought from another device: that was the copy already.
+        # the elements came from another device, which made a copy already
         return cls.from_payload(
             dtype_name(elements.dtype), Shape(elements.shape), SType.NUMPY, NdarrayPayload(elements)
         )
 
     @property
     def payload(self) -> Payload:
-        """Where the bytes live."""
+        """Source of the bytes."""
         return self._payload
 
     @property
     def data(self) -> bytes:
-        """The serialised array; serialised or read each time where the Array does not hold bytes."""
+        """The serialised array; made or read at each use where the Array does not hold bytes."""
         return self._payload.data()
 
     @data.setter
@@ -272,15 +272,15 @@ class Array:
         Parameters
         ----------
         copy : bool, default False
-            True for a private, writable array in any case. An Array held in memory always gives one,
-            as in Flower; one read from an archive gives a read-only view of the file unless asked.
+            True returns a private, writable array in any case. So does an Array in memory, as in Flower; an
+            Array of an archive returns a read-only view of the file unless ``copy`` is True.
 
         Raises
         ------
         TypeError
             ``stype`` is not ``"numpy.ndarray"``.
         ValueError, EOFError
-            ``data`` given by a caller is no ``.npy``.
+            ``data`` that a caller gave is not a ``.npy``.
 
         Examples
         --------
@@ -309,7 +309,7 @@ class Array:
         self._require_elements()
         return self._payload.getitem(index)
 
-    # Without it Python would call __getitem__(0), (1), ... to iterate, one read each.
+    # otherwise Python would iterate by __getitem__(0), (1), ..., one read each
     __iter__ = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
@@ -318,7 +318,7 @@ class Array:
         Raises
         ------
         ValueError
-            ``copy=False`` but another ``dtype`` was asked for.
+            ``copy=False``, but ``dtype`` needs a copy.
         """
         self._require_elements()
         elements: NDArray = self._payload.numpy(True) if copy else self._payload.getitem(...)
@@ -348,7 +348,7 @@ class Array:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        """Return the arguments; long data, and data that would have to be read, as its length."""
+        """Return the arguments; data that is long or not in memory as its length."""
         payload = self._payload
         spelled = isinstance(payload, BytesPayload) and payload.data_nbytes <= _REPR_BYTES
         data = repr(self.data) if spelled else f"<{payload.data_nbytes} bytes>"
@@ -360,14 +360,14 @@ class Array:
         return super().__reduce_ex__(max(protocol, 2))
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
-        """Return a new Array; payloads that nothing can change are shared (their own ``__deepcopy__``)."""
+        """Return a new Array; its payload decides whether it is shared or copied."""
         clone = copy.copy(self)
         clone._payload = copy.deepcopy(self._payload, memo)
         return clone
 
 
 def array_from_numpy(ndarray: NDArray) -> Array:
-    """Return ``Array(ndarray)``: the name Flower had for it until 1.16.
+    """Return ``Array(ndarray)``, under its name in Flower until 1.16.
 
     Examples
     --------

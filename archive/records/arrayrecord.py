@@ -33,17 +33,17 @@ class ArrayRecord(TypedDict[str, Array]):
     numpy_ndarrays : list of ndarray, optional
         Named ``"0"``, ``"1"``, ...
     torch_state_dict : dict of str to torch.Tensor, optional
-        As ``module.state_dict()`` gives it.
+        As ``module.state_dict()`` returns it.
     array_dict : dict of str to Array, optional
         The record gets new Array objects over the same data.
     keep_input : bool, default True
-        False empties the input during conversion, so that one array at a time is in memory twice.
-        All of the input is checked before any of it is consumed.
+        False empties the input during conversion, so that only one array at a time is in memory twice.
+        The whole input is checked before any array is consumed.
 
     Raises
     ------
     TypeError
-        Two inputs, or one of wrong types.
+        Two inputs, or an input of wrong types.
     ValueError
         An ndarray holds Python objects.
 
@@ -91,10 +91,10 @@ class ArrayRecord(TypedDict[str, Array]):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What is said of the record as a whole: packer and role of packed parameters, for one.
+        """Values that describe the record as a whole, for example packer and role of packed parameters.
 
-        A dict of values as a ConfigRecord holds them; saved as attributes of the record's HDF5 group.
-        Empty for ordinary records, and not part of Flower's record.
+        A dict of values as in a ConfigRecord, saved as attributes of the record's HDF5 group. Empty for
+        ordinary records; Flower's record has no attributes.
 
         Examples
         --------
@@ -114,7 +114,7 @@ class ArrayRecord(TypedDict[str, Array]):
         return clone
 
     def __eq__(self, other: object) -> bool:
-        """Compare by content, whatever the order; with another record by its attributes too."""
+        """Compare by content, whatever the order; with another record also by attributes."""
         if isinstance(other, ArrayRecord) and self.attributes != other.attributes:
             return False
         return super().__eq__(other)
@@ -123,9 +123,9 @@ class ArrayRecord(TypedDict[str, Array]):
 
     @classmethod
     def from_checked(cls: type[Self], arrays: dict[str, Array]) -> Self:
-        """Return a record over a dict that is known to be right: no check, no copy, no ``__init__``.
+        """Return a record over a valid dict, without check, copy or ``__init__``: for loaders.
 
-        The loader's way; the dict must not be used elsewhere afterwards.
+        The dict must not be used elsewhere afterwards.
 
         Examples
         --------
@@ -148,12 +148,12 @@ class ArrayRecord(TypedDict[str, Array]):
         ----------
         array_dict : dict of str to Array
         keep_input : bool, default True
-            False pops every key as it is taken over.
+            False pops every key after the record took it.
 
         Raises
         ------
         TypeError
-            A key is no str or a value no Array; nothing has been popped then.
+            A key is not a str or a value not an Array; nothing was popped.
         """
         require_arrays(array_dict)
         record = cls.from_checked({})
@@ -170,15 +170,15 @@ class ArrayRecord(TypedDict[str, Array]):
         ----------
         ndarrays : list of ndarray
         keep_input : bool, default True
-            False sets each slot of the list to None once it is converted, collects garbage whenever
-            ``GC_THRESHOLD`` bytes have gone by and at the end, and clears the list.
+            False sets each slot of the list to None after its conversion, collects garbage after each
+            ``GC_THRESHOLD`` bytes and at the end, and clears the list.
 
         Raises
         ------
         TypeError
-            Not a list of ndarrays; nothing has been released then.
+            Not a list of ndarrays; nothing was released.
         ValueError
-            An ndarray holds Python objects; nothing has been released then.
+            An ndarray holds Python objects; nothing was released.
         """
         _require_ndarrays(ndarrays)
         record = cls.from_checked({})
@@ -204,15 +204,15 @@ class ArrayRecord(TypedDict[str, Array]):
         ----------
         state_dict : dict of str to torch.Tensor
         keep_input : bool, default True
-            False pops every key once it is converted.
+            False pops every key after its conversion.
 
         Raises
         ------
         RuntimeError
             torch is not loaded.
         TypeError
-            A key is no str, a value no tensor (nothing has been popped then), or a tensor of a type
-            that numpy does not have (it and its successors are still there).
+            A key is not a str or a value not a tensor: nothing was popped. Or a tensor has a type that numpy
+            lacks: that tensor and those after it are still in the dict.
         """
         require_torch()
         _require_tensors(state_dict)
@@ -229,13 +229,13 @@ class ArrayRecord(TypedDict[str, Array]):
         Parameters
         ----------
         keep_input : bool, default True
-            False removes every Array from the record once it is converted, collecting garbage
-            whenever ``GC_THRESHOLD`` bytes have gone by and at the end.
+            False removes every Array from the record after its conversion, and collects garbage after each
+            ``GC_THRESHOLD`` bytes and at the end.
 
         Raises
         ------
         TypeError
-            An Array has another ``stype`` than ``"numpy.ndarray"``; nothing has been removed then.
+            An Array has another ``stype`` than ``"numpy.ndarray"``; nothing was removed.
         """
         self._require_elements()
         ndarrays: list[NDArray] = []
@@ -254,16 +254,16 @@ class ArrayRecord(TypedDict[str, Array]):
         Parameters
         ----------
         keep_input : bool, default True
-            False removes every Array from the record once it is converted, collecting garbage
-            whenever ``GC_THRESHOLD`` bytes have gone by and at the end.
+            False removes every Array from the record after its conversion, and collects garbage after each
+            ``GC_THRESHOLD`` bytes and at the end.
 
         Raises
         ------
         RuntimeError
             torch is not loaded.
         TypeError
-            An Array has another ``stype`` than ``"numpy.ndarray"`` or a dtype torch does not have;
-            nothing has been removed then.
+            An Array has another ``stype`` than ``"numpy.ndarray"`` or a dtype that torch lacks; nothing was
+            removed.
         """
         require_torch()
         self._require_elements()
@@ -284,7 +284,7 @@ class ArrayRecord(TypedDict[str, Array]):
         return sum(len(key) + array.payload.data_nbytes for key, array in self._data.items())
 
     def drain(self) -> Iterator[tuple[str, Array]]:
-        """Yield every key with its Array, which the record lets go of first.
+        """Yield every key with its Array after removing it from the record.
 
         Examples
         --------
@@ -307,7 +307,7 @@ class ArrayRecord(TypedDict[str, Array]):
 
 
 class _Released:
-    """Counts serialised bytes let go of, and collects garbage once they pass the threshold."""
+    """Counts released bytes, and collects garbage when they pass the threshold."""
 
     def __init__(self) -> None:
         self._nbytes = 0
@@ -324,7 +324,7 @@ def _require_array(value: object) -> None:
         raise TypeError(f"Value must be of type `{Array}` but `{type(value)}` was passed.")
 
 
-# Functions of their own, so that no loop variable keeps the last input alive while it is consumed.
+# separate functions, so that no loop variable keeps the last input alive while the input is consumed
 
 
 def _require_ndarrays(ndarrays: object) -> None:
@@ -357,11 +357,11 @@ def _require_torch_dtypes(arrays: dict[str, Array]) -> None:
         try:
             known = has_torch_dtype(parse_dtype(array.dtype))
         except UnsupportedDtypeError:
-            continue  # a caller's free text: the .npy says what the elements are
+            continue  # free text of a caller: the .npy has the element type
         if not known:
             raise TypeError(f"{key!r}: torch has no element type for dtype {array.dtype!r}")
 
 
 def _is_state_dict(source: object) -> bool:
-    """Tell whether a dict holds any tensor; the conversion then says which value is none."""
+    """Return whether a dict holds any tensor; the conversion names a value that is not a tensor."""
     return isinstance(source, dict) and any(map(is_tensor, source.values()))

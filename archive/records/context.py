@@ -15,9 +15,9 @@ UserConfig: TypeAlias = dict[str, bool | float | int | str]
 
 @dataclass
 class Context:
-    """What Flower hands to a client or server app beside the message.
+    """The state that Flower passes to a client or server app beside the message.
 
-    Follows Flower's ``Context``; nothing is checked, everything may be assigned.
+    Follows Flower's ``Context``; nothing is checked, and every field may be assigned.
 
     Examples
     --------
@@ -27,14 +27,14 @@ class Context:
     """
 
     run_id: int
-    """Which run the state belongs to."""
+    """The run that the state belongs to."""
     node_id: int
-    """Which node holds it."""
+    """The node that holds the state."""
     node_config: UserConfig
-    """Settings of the node, the partition of a simulation for one."""
+    """Settings of the node, for example its partition in a simulation."""
     state: RecordSet | RecordDict
     """Records that live as long as the run."""
     run_config: UserConfig
     """Settings of the run."""
     series_id: int = 0
-    """Which series of runs it belongs to (Flower since 1.41)."""
+    """The series of runs that the run belongs to (Flower since 1.41)."""

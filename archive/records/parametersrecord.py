@@ -13,24 +13,24 @@ __all__ = ["ParametersRecord"]
 
 
 class ParametersRecord(ArrayRecord):
-    """The name ArrayRecord had in Flower until 1.16, with the ways it had there.
+    """The name of ArrayRecord in Flower until 1.16, with its behaviour of then.
 
     Parameters
     ----------
     array_dict : dict of str to Array, optional
-        The record keeps these very Array objects.
+        The record keeps these Array objects and makes no new ones.
     keep_input : bool, default False
-        False removes each key from ``array_dict`` once it is taken over.
+        False removes each key from ``array_dict`` after the record took it.
 
     Raises
     ------
     TypeError
-        A key is no str or a value no Array; nothing has been removed then.
+        A key is not a str or a value not an Array; nothing was removed.
 
     Warns
     -----
     DeprecationWarning
-        Once in a process: new code says ArrayRecord.
+        Once in a process: new code uses ArrayRecord.
 
     Examples
     --------

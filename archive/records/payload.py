@@ -1,8 +1,8 @@
-"""The seam between an Array and wherever its bytes live, and the two payloads that live in memory.
+"""Payloads: where the bytes of an Array come from. The two payloads in memory are here.
 
-A payload is a value: nothing that it hands out lets a caller change what it hands out next. Arrays
-may therefore share one, and copying an Array does not copy its payload. A deep copy asks the payload,
-so that one which hands out its own memory can copy it.
+A payload is a value: callers cannot change it through anything that it returns. Arrays may therefore share
+a payload, and copying an Array does not copy its payload. A deep copy calls the payload's ``__deepcopy__``,
+so that a payload that returns its own memory can copy itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ __all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release
 
 
 class Payload(Protocol):
-    """Where an Array's bytes live: in memory, or in an archive."""
+    """The bytes of an Array, in memory or in an archive."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements (of the raw data where it is no ``.npy``)."""
+        """Bytes of the elements; of the raw data where that is not a ``.npy``."""
 
     @property
     def data_nbytes(self) -> int:
@@ -32,13 +32,13 @@ class Payload(Protocol):
         """Return ``Array.data``, byte for byte."""
 
     def numpy(self, copy: bool) -> NDArray:
-        """Return the elements: private and writable, or (``copy=False``) maybe a read-only view."""
+        """Return the elements: private and writable; with ``copy=False`` maybe a read-only view."""
 
     def writable(self) -> NDArray:
         """Return private writable elements: a copy, or a copy-on-write map."""
 
     def getitem(self, index: Any) -> Any:
-        """Return ``elements[index]``, read-only where it is a view, reading no more than needed."""
+        """Return ``elements[index]``, read-only where that is a view; only its bytes are read."""
 
 
 class BytesPayload:
@@ -47,7 +47,7 @@ class BytesPayload:
     Parameters
     ----------
     data : bytes
-        What ``Array.data`` returns.
+        ``Array.data``.
     dtype : str, default ""
         ``Array.dtype``; restores ml_dtypes, which a ``.npy`` holds as void.
 
@@ -77,7 +77,7 @@ class BytesPayload:
         return len(self._data)
 
     def data(self) -> bytes:
-        """Return the very object that was given."""
+        """Return the object that was given."""
         return self._data
 
     def numpy(self, copy: bool = False) -> NDArray:
@@ -97,14 +97,14 @@ class BytesPayload:
         try:
             layout = split_npy(self._data)
         except ValueError:
-            # Upstream hands any bytes to np.load, which also takes a .npy with something behind it and
-            # otherwise raises EOFError or ValueError. But it allocates what a header claims before it
-            # looks for the elements, and opens what begins like a zip.
+            # Upstream gives any bytes to np.load, which allows more bytes after the .npy and otherwise
+            # raises EOFError or ValueError. But np.load allocates the size in the header before it looks
+            # for the elements, and opens bytes that begin like a zip.
             if not self._data:
                 raise EOFError("no data where a .npy should be") from None
             if self._data[: len(NPY_MAGIC)] != NPY_MAGIC:
                 raise ValueError(
-                    "the data is no .npy; a pickle is never loaded (allow_pickle=False)"
+                    "the data is not a .npy; a pickle is never loaded (allow_pickle=False)"
                 ) from None
             layout = split_npy(self._data, exact=False)
         elements: NDArray = np.ndarray(
@@ -125,7 +125,7 @@ class BytesPayload:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickle protocols 0 and 1 cannot take slots apart by themselves.
+        # pickle protocols 0 and 1 do not know slots
         return type(self), (self._data, self._dtype)
 
 
@@ -135,8 +135,8 @@ class NdarrayPayload:
     Parameters
     ----------
     array : ndarray
-        Taken over without a copy: nobody else may write to it from now on. ``Array(ndarray)`` makes
-        that copy; a loader hands in memory that is its own.
+        Kept without a copy: nobody else may write to it from now on. ``Array(ndarray)`` makes a copy
+        first; a loader passes memory of its own.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class NdarrayPayload:
     __slots__ = ("array",)
 
     array: NDArray
-    """The elements; whoever reads them here must not write to them."""
+    """The elements; callers must not write to them."""
 
     def __init__(self, array: NDArray) -> None:
         self.array = array
@@ -168,7 +168,7 @@ class NdarrayPayload:
         array = self.array.T if self._fortran() else self.array
         if array.nbytes == 0:
             return self._header()
-        # One pass over the memory: join reads the elements where they lie.
+        # one pass over the memory: join reads the elements in place
         return b"".join((self._header(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data))
 
     def numpy(self, copy: bool = False) -> NDArray:
@@ -209,9 +209,9 @@ def _rebuild(kind: type[NdarrayPayload], dtype: np.dtype[Any], data: bytes) -> N
 def private_copy(array: NDArray) -> NDArray:
     """Return a writable copy as plain ndarray, in C order unless the array is in Fortran order.
 
-    Keeping just these two orders keeps the bytes of ``np.save``, which writes every other layout in
-    C order. Structured elements are copied as raw bytes: numpy copies them field by field and leaves
-    whatever was in memory between the fields, which would then be saved.
+    These two orders keep the bytes of ``np.save``, which writes every other layout in C order. Structured
+    elements are copied as raw bytes: numpy copies them field by field and leaves arbitrary memory between
+    the fields, which would then be saved.
 
     Examples
     --------
@@ -227,13 +227,13 @@ def private_copy(array: NDArray) -> NDArray:
 
 
 def release_of(payload: Payload) -> Callable[[], object]:
-    """Return what gives back the pages of elements that are still in a file; does nothing for others.
+    """Return a function that releases the pages of elements in a file, and does nothing for others.
 
-    It must not hold a payload that lives in memory: whoever drains a record holds the only reference.
+    The function must not hold a payload in memory: the caller that drains a record holds the only reference.
     """
     release: Callable[[], object] | None = getattr(payload, "release", None)
     return release if release is not None else _keep
 
 
 def _keep() -> None:
-    """Give nothing back: what is in memory belongs to whoever holds it."""
+    """Release nothing: elements in memory belong to the caller."""

@@ -28,12 +28,12 @@ class RecordDict(TypedDict[str, Record]):
     ----------
     records : dict of str to ArrayRecord, MetricRecord or ConfigRecord, optional
     parameters_records, metrics_records, configs_records : dict, optional
-        The deprecated way: added after ``records``, in this order.
+        Deprecated; added after ``records``, in this order.
 
     Raises
     ------
     TypeError
-        A key is no str or a value no record.
+        A key is not a str or a value not a record.
 
     Warns
     -----
@@ -126,9 +126,9 @@ class RecordDict(TypedDict[str, Record]):
         return f"{type(self).__name__}(\n{lines}\n)"
 
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
-        """Yield ``((record, key), Array)`` of every array record, which lets go of it first.
+        """Yield ``((record, key), Array)`` of every array record after removing it there.
 
-        The emptied array records stay, metrics and configs are left alone.
+        The emptied array records stay; metrics and configs are not touched.
 
         Examples
         --------
@@ -149,14 +149,14 @@ class KindView(MutableMapping[str, R], Generic[R]):
     Parameters
     ----------
     owner : RecordDict
-        Where the records are.
+        Holds the records.
     kind : type
         ArrayRecord, MetricRecord or ConfigRecord.
 
     Raises
     ------
     TypeError
-        On assignment: the key is no str or the value not of this kind.
+        On assignment: the key is not a str or the value not of this kind.
     KeyError
         There is no record of that name, or it is of another kind.
     """
@@ -232,7 +232,7 @@ def _require_record(record: object) -> None:
 
 
 def _kind_of(record: Record) -> type[Any]:
-    # ParametersRecord is an ArrayRecord: one replacing the other is no change of kind
+    # ParametersRecord is an ArrayRecord: replacing one with the other does not change the kind
     return next(kind for kind in _KINDS if isinstance(record, kind))
 
 

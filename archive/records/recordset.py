@@ -20,8 +20,8 @@ Self = TypeVar("Self", bound="RecordSet")
 class RecordSet:
     """Parameters, metrics and configs by name, one name space each.
 
-    Follows Flower's ``RecordSet`` up to 1.15: one name may stand for three records. Adds item access
-    by name over all three.
+    Follows Flower's ``RecordSet`` up to 1.15: one name may stand for three records. Item access by name
+    over all three is added.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class RecordSet:
     Raises
     ------
     TypeError
-        A key is no str, or a record of the wrong kind.
+        A key is not a str, or a record of the wrong kind.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class RecordSet:
         Raises
         ------
         KeyError
-            No record has that name, or records of several kinds do: the message names them.
+            No record has that name, or records of several kinds have; the message names the kinds.
         """
         return cast(Record, self._space_of(name)[name])
 
@@ -98,11 +98,11 @@ class RecordSet:
             )
 
     def __delitem__(self, name: str) -> None:
-        """Remove the record of a name; KeyError where none or several kinds have it."""
+        """Remove the record of a name; KeyError where no kind, or several kinds, have it."""
         del self._space_of(name)[name]
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether any kind has a record of that name."""
+        """Return whether any kind has a record of that name."""
         return any(name in space for space in self._spaces().values())
 
     def __iter__(self) -> Iterator[str]:
@@ -136,9 +136,9 @@ class RecordSet:
         return self.copy()
 
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
-        """Yield ``((record, key), Array)`` of every array record, which lets go of it first.
+        """Yield ``((record, key), Array)`` of every array record after removing it there.
 
-        The emptied array records stay, metrics and configs are left alone.
+        The emptied array records stay; metrics and configs are not touched.
 
         Examples
         --------
@@ -171,7 +171,7 @@ def drain_records(records: Mapping[str, ArrayRecord]) -> Iterator[tuple[tuple[st
         for key in list(record):
             if key in record:
                 release = release_of(record[key].payload)
-                # no local name: whoever takes the Array shall hold the only reference
+                # no local name: the caller must hold the only reference to the Array
                 yield (name, key), record.pop(key)
                 release()
 

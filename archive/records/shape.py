@@ -8,7 +8,7 @@ __all__ = ["Shape"]
 class Shape(tuple[int, ...]):
     """Lengths of the axes: a tuple that also equals the same list.
 
-    Flower kept ``Array.shape`` as a list until 1.17 and keeps a tuple since; code compares with both.
+    Flower kept ``Array.shape`` as a list until 1.17 and has kept a tuple since; code compares with both.
 
     Examples
     --------

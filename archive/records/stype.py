@@ -7,13 +7,13 @@ from typing import Final
 __all__ = ["GC_THRESHOLD", "SType"]
 
 GC_THRESHOLD: Final = 200_000_000
-"""Serialised bytes that may be released before a conversion calls ``gc.collect()``."""
+"""Serialised bytes that a conversion releases before it calls ``gc.collect()``."""
 
 
 class SType:
-    """Names of the serialisations an Array may have.
+    """Names of serialisations.
 
-    An Array's ``stype`` is free text; these are the names this package gives a meaning to.
+    The ``stype`` of an Array is free text; this package gives these names a meaning.
 
     Examples
     --------

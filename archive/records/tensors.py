@@ -1,7 +1,7 @@
 """PyTorch tensors to numpy and back, without ever importing torch.
 
-torch is looked up in ``sys.modules``: whoever holds a tensor has imported it already, and a program
-without it must not pay seconds for an import. It is typed ``Any`` for the same reason.
+torch is looked up in ``sys.modules``: a program that holds a tensor has imported torch already, and a program
+without torch must not pay seconds for the import. Tensors are typed ``Any`` for the same reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _INT_VIEWS = {
     "float8_e5m2fnuz": "uint8",
     "float8_e8m0fnu": "uint8",
 }
-"""Types that torch and ml_dtypes share by name, with the integer type to carry them across."""
+"""Types that torch and ml_dtypes share by name, with the integer type that carries their bytes across."""
 
 _SHARED = frozenset(
     {
@@ -64,7 +64,7 @@ def require_torch() -> Any:
 
 
 def is_tensor(value: object) -> bool:
-    """Tell whether a value is a ``torch.Tensor``; without torch nothing is.
+    """Return whether a value is a ``torch.Tensor``; False for any value where torch is not loaded.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def is_tensor(value: object) -> bool:
 
 
 def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
-    """Return a tensor's elements and whether their memory is ours alone.
+    """Return the elements of a tensor, and whether nobody else shares their memory.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
     elements : ndarray
         Same shape; bfloat16 and the 8-bit floats as their ml_dtypes types.
     private : bool
-        True where they were brought from another device; False where they share the tensor's memory.
+        True where they came from another device; False where they share the memory of the tensor.
 
     Raises
     ------
@@ -97,11 +97,11 @@ def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
     """
     torch = require_torch()
     detached = tensor.detach()
-    # A lazily conjugated or negated tensor has no memory of its own values until it is resolved.
+    # the memory of a lazily conjugated or negated tensor holds other values until it is resolved
     local = detached.cpu().resolve_conj().resolve_neg()
     name = _dtype_text(local)
     if name in _INT_VIEWS and local.layout == torch.strided:
-        # Loading ml_dtypes is left to the first tensor that needs it.
+        # only the first tensor of such a type loads ml_dtypes
         importlib.import_module("ml_dtypes")
         elements = local.view(getattr(torch, _INT_VIEWS[name])).numpy().view(parse_dtype(name))
     else:
@@ -110,7 +110,7 @@ def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
 
 
 def has_torch_dtype(dtype: np.dtype[Any]) -> bool:
-    """Tell whether the loaded torch has a type for these elements, in whatever byte order."""
+    """Return whether the loaded torch has a type for these elements, in whatever byte order."""
     torch = require_torch()
     name = dtype.name
     return (name in _SHARED or name in _INT_VIEWS) and hasattr(torch, name)
@@ -122,7 +122,7 @@ def tensor_from_elements(elements: NDArray) -> Any:
     Parameters
     ----------
     elements : ndarray
-        Any shape. Kept alive by the tensor; copied only where their byte order is not this machine's.
+        Any shape. The tensor keeps them alive; they are copied only where their byte order is foreign.
 
     Raises
     ------

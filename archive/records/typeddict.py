@@ -1,4 +1,4 @@
-"""A dictionary whose keys and values are checked as they are set: the base of every record."""
+"""A dictionary that checks keys and values on assignment: the base of every record."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Self = TypeVar("Self", bound="TypedDict[Any, Any]")
 
 
 class TypedDict(MutableMapping[K, V], Generic[K, V]):
-    """Mapping that calls two functions before it stores anything.
+    """Mapping that calls two functions before it stores a key and a value.
 
-    Follows Flower's ``TypedDict``: insertion order, equality by content with other mappings of this
-    kind and with dicts, unhashable. Copies do not share the dictionary behind them.
+    Follows Flower's ``TypedDict``: insertion order, equality by content with other mappings of this class
+    and with dicts, unhashable. Copies do not share the dictionary inside.
 
     Parameters
     ----------
     check_key_fn, check_value_fn : callable
-        Called with the key or value of every assignment; raise to refuse it. Module-level functions
+        Called with the key or value of every assignment; an exception refuses it. Module-level functions
         keep the mapping picklable.
 
     Examples
@@ -51,11 +51,11 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
         self._data[key] = value
 
     def __getitem__(self, key: K) -> V:
-        """Return the value of a key; KeyError where there is none."""
+        """Return the value of a key; KeyError where the key is missing."""
         return self._data[key]
 
     def __delitem__(self, key: K) -> None:
-        """Remove a key; KeyError where there is none."""
+        """Remove a key; KeyError where the key is missing."""
         del self._data[key]
 
     def __iter__(self) -> Iterator[K]:
@@ -67,7 +67,7 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
         return len(self._data)
 
     def __contains__(self, key: object) -> bool:
-        """Tell whether a key is there."""
+        """Return whether the mapping has a key."""
         return key in self._data
 
     def __repr__(self) -> str:
@@ -84,7 +84,7 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    # The dictionary's own views: one C call each, where Mapping's mix-ins look up key by key.
+    # the views of the dictionary: one C call each, where the mix-ins of Mapping look up key by key
 
     def keys(self) -> KeysView[K]:
         """Return a live view of the keys."""

@@ -15,7 +15,7 @@ ConfigValue: TypeAlias = (
 )
 
 NUMBER_BYTES = 8
-"""What one int or float counts for, whatever its size in memory."""
+"""Bytes that one int or float counts for, whatever its size in memory."""
 
 
 class MetricRecord(TypedDict[str, MetricValue]):
@@ -29,13 +29,13 @@ class MetricRecord(TypedDict[str, MetricValue]):
     metric_dict : dict of str to int, float, list of int or list of float, optional
         Initial values.
     keep_input : bool, default True
-        False removes each key from ``metric_dict`` once it is taken over.
+        False removes each key from ``metric_dict`` after the record took it.
 
     Raises
     ------
     TypeError
-        A key is no str, or a value none of the above. bool is no metric, numpy's scalars are none but
-        ``np.float64``, which is a float; in a list the first value decides which type the rest must have.
+        A key is not a str, or a value not one of the above. bool is not a metric, and of numpy's scalars only
+        ``np.float64`` is, being a float; the first value of a list decides the type of the rest.
 
     Examples
     --------
@@ -72,13 +72,13 @@ class ConfigRecord(TypedDict[str, ConfigValue]):
     config_dict : dict of str to values, optional
         Initial values.
     keep_input : bool, default True
-        False removes each key from ``config_dict`` once it is taken over.
+        False removes each key from ``config_dict`` after the record took it.
 
     Raises
     ------
     TypeError
-        A key is no str, or a value none of the above; in a list the first value decides which type the
-        rest must have.
+        A key is not a str, or a value not one of the above; the first value of a list decides the type of
+        the rest.
 
     Examples
     --------
@@ -95,8 +95,8 @@ class ConfigRecord(TypedDict[str, ConfigValue]):
     def count_bytes(self) -> int:
         """Return the bytes of every value plus the length of every key in characters.
 
-        8 for an int or float, 1 for a bool, its length for str and bytes; the first value of a list
-        decides for all of it, as it does in Flower. Empty values count 0 (where Flower raises).
+        8 for an int or float, 1 for a bool, the length for str and bytes; the first value of a list decides
+        for the whole list, as in Flower. Empty values count 0 (where Flower raises).
         """
         return sum(len(key) + _config_bytes(value) for key, value in self.items())
 
@@ -125,7 +125,7 @@ def _check_config(value: object) -> None:
 
 
 def _deciding_type(value: object) -> type | None:
-    """Return the type that decides: a list's first value's; None for an empty list."""
+    """Return the type of a value, or of the first value of a list; None for an empty list."""
     if isinstance(value, list):
         return type(value[0]) if value else None
     return type(value)

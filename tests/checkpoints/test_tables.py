@@ -11,7 +11,8 @@ import pytest
 
 import archive
 from archive.checkpoints.columns import make_column, make_columns
-from archive.errors import DamagedError, MissingError, NotAnArchiveError
+from archive.errors import DamagedError, HostileFileError, MissingError, NotAnArchiveError
+from tests.crafting import Crafted
 
 
 def save(path: Path, metrics: Any = None, configs: Any = None) -> None:
@@ -159,3 +160,43 @@ def test_files_that_are_no_archives(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(data)
     with pytest.raises(DamagedError):
         archive.table(f"{tmp_path}/*.h5")
+
+
+LOSS = ["loss", ["float", 0.5]]
+HISTORY = ["history", ["floats", {"row": 1}]]
+HOSTILE: dict[str, tuple[list[Any], str]] = {
+    "two lists of one record": ([[1, [LOSS, HISTORY]], [1, []]], "two lists of values"),
+    "a key twice": ([[1, [LOSS, LOSS, HISTORY]]], "share a key"),
+    "a key that is no text": ([[1, [[5, ["float", 0.5]], HISTORY]]], "are malformed"),
+    "true for a record number": ([[True, [LOSS, HISTORY]]], "no record of their kind"),
+    "a metric of text": ([[1, [["loss", ["str", "low"]], HISTORY]]], "a metric is an int"),
+    "integers of no one type": ([[1, [["loss", ["ints", [-1, str(1 << 63)]]], HISTORY]]], "64-bit"),
+    "another record's dataset": ([[1, [LOSS, ["history", ["floats", {"row": 0}]]]]], "refers to no dataset"),
+    "a dataset of no value": ([[1, [LOSS]]], "not exactly one value names"),
+    "values of arrays": ([[0, [LOSS]], [1, [HISTORY]]], "no record of their kind"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_values_are_refused_as_by_records(tmp_path: Path, name: str) -> None:
+    """One decoder: a table, a history and the choice of the best round refuse what `records` refuses."""
+    values, problem = HOSTILE[name]
+    store = archive.CheckpointStore(tmp_path, best_by=("loss", "min"))
+    for number in (1, 2):
+        metrics = {"loss": 1 / number, "history": [0.5] * 10_000}
+        store.save({"w": np.zeros(3)}, number, metrics={"metrics": metrics})
+    path = Path(store.history()["path"][1])
+    crafted = Crafted(path)
+    assert crafted.keys[1] == ("metrics", "history")
+    marks = [entry for entry in crafted.document["values"] if entry[0] != 1]
+    crafted.document["values"] = [*values, *marks]
+    crafted.write(path)
+    for read in (
+        lambda: archive.open(path).records,
+        lambda: archive.table(f"{tmp_path}/rounds/*.h5"),
+        store.history,
+        lambda: store.open("best"),
+    ):
+        with pytest.raises(HostileFileError, match=problem) as caught:
+            read()
+        assert caught.value.path == str(path)

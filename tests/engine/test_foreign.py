@@ -291,7 +291,7 @@ def test_text_beyond_the_axes_of_hdf5(texts: list[str], mode: str, order: str) -
     shape = [1] * 33 + [2]
     attributes = {"stype": "numpy.ndarray", "dtype": dtype.str, "shape": shape}
     entry = ["uint8", "elements", 1, [stored.nbytes], False, 0, stored.nbytes, attributes]
-    spec = array_spec(parse_stored("/w", entry, 1000, 0), True, lambda _: stored.view("u1"))
+    spec = array_spec(parse_stored("f.h5", "/w", entry, 1000, 0), True, lambda _: stored.view("u1"))
     assert spec.type.mode == (MODE_TEXT if mode == "text" else MODE_ELEMENTS)
     assert spec.shape == tuple(shape)
 

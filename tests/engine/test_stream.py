@@ -250,9 +250,10 @@ def test_a_stream_refuses_what_a_plan_refuses(tmp_path: Path, keep_input: bool) 
         (["a"], TypeError),
     ]
     for given, kind in cases:
-        with pytest.raises(kind):
+        with pytest.raises(kind) as caught:
             archive.save(iter(given), path, keep_input=keep_input, **OPTIONS)
         assert list(tmp_path.iterdir()) == []
+        assert "model/a" in str(caught.value) or given[0][0] != "a" or len(given[0]) != 2
     with pytest.raises((ValueError, archive.errors.PartialSaveError), match="two arrays"):
         archive.save(iter([("a", one), ("a", one)]), path, keep_input=keep_input, **OPTIONS)
     assert not path.exists()

@@ -10,10 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from archive.errors import ValueRangeError
 from archive.hdf5.checksum import lookup3_rows
 from archive.hdf5.fractalheap import MAX_NAME_NBYTES
-from archive.hdf5.groups import encode_group
+from archive.hdf5.groups import encode_group, encode_links
 from tests.hdf5.files import number, text, write_arrays, write_values
 
 
@@ -102,7 +101,7 @@ def test_longest_names(tmp_path: Path, n: int, tool: Callable[..., str]) -> None
 def test_longer_names_are_refused() -> None:
     names = [b"%d" % i for i in range(9)]
     for bad in (b"", b"x" * (MAX_NAME_NBYTES + 1)):
-        with pytest.raises(ValueRangeError, match="link name"):
+        with pytest.raises(ValueError, match="link name"):
             encode_group(4096, [], [*names, bad], np.zeros(10, np.uint64))
 
 
@@ -122,3 +121,9 @@ def test_equal_hashes_are_told_apart_by_name(tmp_path: Path, tool: Callable[...,
             del group[name]
         assert list(group) == chosen[1::2]
     assert tool("h5ls", f"{path}/arrays/model").count("Dataset") == len(chosen) // 2
+
+
+def test_names_that_take_more_than_a_heap_holds() -> None:
+    names = [b"x" * 32768] * 32_800  # one object: no gigabyte is needed to say that there is no room for it
+    with pytest.raises(ValueError, match="the names of 32800 links take more"):
+        encode_links(4096, names, np.zeros(len(names), np.uint64))

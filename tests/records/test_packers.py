@@ -301,7 +301,7 @@ def test_sparse_nonsense_lists() -> None:
         packer.unpack_parameters([])
     # 2 values, 1 index array and 3 shapes are 3k too
     shapes = [np.array([3, 3]), np.array([4]), np.array([4])]
-    with pytest.raises(ValueError, match=r"tensor \d: .* must go together, but found values \(3,\)"):
+    with pytest.raises(ValueError, match=r"tensor \d: .* must match, but found values \(3,\)"):
         packer.unpack_parameters([packed[0], packed[1], packed[2], *shapes, np.array(["a", "b"])])
     with pytest.raises(ValueError, match="found 1 names, 2 arrays"):
         packer.unpack_parameters([*packed[:-1], np.array(["a"])])

@@ -1,4 +1,4 @@
-"""One dataset of a foreign file: its entry in the listing judged, and the array that it is."""
+"""One dataset of a foreign file: its entry in the listing validated, and the array that it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from archive.dtypes import ML_DTYPES, parse_dtype
 from archive.engine.storagespec import NUMPY_STYPE, StorageSpec, data_spec, elements_spec, text_spec
-from archive.errors import ArchiveError, HostileFileError
+from archive.errors import HostileFileError
 from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
 from archive.format.elements import ArrayType, describe_dtype
 from archive.format.values import STORED_AS
@@ -25,6 +25,8 @@ _BY_TYPE = "delete its attributes stype, dtype and shape to have it read by its 
 class Stored:
     """A dataset as the listing has it; several names may share it."""
 
+    file: str
+    """The file."""
     path: str
     """Its (first) HDF5 path."""
     dtype: str
@@ -44,14 +46,18 @@ class Stored:
     attributes: dict[str, Any]
     """Those of stype, dtype, shape, key, order, encoding, npy_header that it has."""
 
+    def invalid(self, problem: str, remedy: str = _BY_TYPE) -> HostileFileError:
+        """Return the error for a dataset that is not the array or value it should be."""
+        return HostileFileError(problem, path=self.file, key=self.path[:500], remedy=remedy)
 
-def parse_stored(path: str, entry: list[Any], file_bytes: int, spool_bytes: int) -> Stored:
-    """Return a dataset whose places and sizes hold.
+
+def parse_stored(file: str, path: str, entry: list[Any], file_bytes: int, spool_bytes: int) -> Stored:
+    """Return a dataset after checking places and sizes.
 
     Raises
     ------
     TypeError, ValueError
-        They do not.
+        The entry contradicts itself, or lies outside the file.
     """
     dtype, mode, itemsize, shape, spooled, offset, nbytes, attributes = entry
     for number in (itemsize, offset, nbytes, *shape):
@@ -67,7 +73,7 @@ def parse_stored(path: str, entry: list[Any], file_bytes: int, spool_bytes: int)
         raise ValueError(f"{path[:200]}: its bytes are not those of its shape")
     if offset + nbytes > (spool_bytes if spooled else file_bytes):
         raise ValueError(f"{path[:200]}: it lies outside the file")
-    return Stored(path, dtype, mode, itemsize, tuple(shape), bool(spooled), offset, nbytes, attributes)
+    return Stored(file, path, dtype, mode, itemsize, tuple(shape), bool(spooled), offset, nbytes, attributes)
 
 
 def array_spec(stored: Stored, ours: bool, read: Any) -> StorageSpec:
@@ -77,7 +83,7 @@ def array_spec(stored: Stored, ours: bool, read: Any) -> StorageSpec:
     ----------
     stored : Stored
     ours : bool
-        In a file that an archive's writer made, attributes say what the bytes mean.
+        An archive's writer made the file: attributes say what the bytes mean.
     read : callable of (Stored) -> ndarray of uint8
         Reads its bytes; needed for text of more than 32 axes only.
 
@@ -91,16 +97,10 @@ def array_spec(stored: Stored, ours: bool, read: Any) -> StorageSpec:
             spec = _spec_by_attributes(stored, read)
         else:
             spec = _spec_by_type(stored)
-    except (ArchiveError, TypeError, ValueError) as error:
-        raise HostileFileError(
-            f"no array that an archive holds: {error}", key=stored.path, remedy=_BY_TYPE
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise stored.invalid(f"no array that an archive holds: {error}") from error
     if spec.nbytes != stored.nbytes:
-        raise HostileFileError(
-            f"its attributes describe {spec.nbytes} bytes, it has {stored.nbytes}",
-            key=stored.path,
-            remedy=_BY_TYPE,
-        )
+        raise stored.invalid(f"its attributes describe {spec.nbytes} bytes, it has {stored.nbytes}")
     return spec
 
 
@@ -109,8 +109,11 @@ def value_type(stored: Stored) -> ArrayType | None:
     name = stored.attributes.get("dtype")
     if not isinstance(name, str) or stored.attributes.get("stype") != "":
         return None
-    # text is looked at as bytes: its dataset is one string as long as the value
-    description = "|u1" if stored.mode == "text" else describe_dtype(parse_dtype(stored.dtype))
+    try:
+        # text is read as bytes: its dataset is one string as long as the value
+        description = "|u1" if stored.mode == "text" else describe_dtype(parse_dtype(stored.dtype))
+    except TypeError:
+        return None
     if description not in STORED_AS.get(name, ()) or (stored.mode != "text" and len(stored.shape) != 1):
         return None
     return ArrayType(name, "", description, MODE_DATA, 1)
@@ -130,15 +133,12 @@ def _spec_by_type(stored: Stored) -> StorageSpec:
 def _spec_by_attributes(stored: Stored, read: Any) -> StorageSpec:
     """Return the storage spec that an archive's own attributes describe."""
     attributes = stored.attributes
-    name, stype, shape = (
-        attributes["dtype"],
-        attributes["stype"],
-        tuple(attributes.get("shape", stored.shape)),
-    )
+    name, stype = attributes["dtype"], attributes["stype"]
+    shape = tuple(attributes.get("shape", stored.shape))
     fortran = attributes.get("order") == "F"
     header = bytes(attributes.get("npy_header", ()))
     if any(type(axis) is not int or axis < 0 for axis in shape):
-        raise ValueError("its shape is none")
+        raise ValueError("its attribute shape is not a shape")
     if attributes.get("encoding") == "data":
         return data_spec(name, stype, shape, stored.nbytes)
     if stype != NUMPY_STYPE:
@@ -155,9 +155,9 @@ def _spec_by_attributes(stored: Stored, read: Any) -> StorageSpec:
 
 
 def _is_text(stored: Stored, dtype: np.dtype[Any], width: int, read: Any) -> bool:
-    """Tell UTF-8 from code points where the HDF5 type is plain bytes: beyond 32 axes."""
+    """Return whether plain bytes, the HDF5 type beyond 32 axes, are UTF-8 and not code points."""
     if stored.dtype != "uint8" or width != dtype.itemsize:
         return stored.dtype == "uint8"
-    # Equally wide only if some text is all characters of four bytes, which as a code point is none
+    # equally wide only if a text is all characters of four bytes, whose bytes are not a code point
     points = read(stored).view(f"{dtype.byteorder}u4")
     return bool((points > 0x10FFFF).any())

@@ -1,6 +1,6 @@
 """From the listing of a foreign HDF5 file to an index in memory: which dataset is which array.
 
-Nothing in a listing is trusted: it was written by a process that read a file made by anybody.
+Nothing in a listing is trusted: the process that wrote it had read a file that anybody may have made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.foreign.dataset import Stored, array_spec, parse_stored, value_type
-from archive.errors import ArchiveError, HostileFileError, ValueRangeError
+from archive.errors import HostileFileError
 from archive.format.constants import (
     FORMAT_NAME,
     KIND_ARRAYS,
@@ -26,7 +26,7 @@ from archive.format.constants import (
     SEGMENT_BYTES,
 )
 from archive.format.elements import ArrayType
-from archive.format.index import Index, RecordName, read_index
+from archive.format.index import Index, Origin, RecordName, read_index
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
 from archive.format.layout import segment_counts
 from archive.format.names import escape_name, unescape_name
@@ -42,17 +42,19 @@ _METRIC_TYPES = frozenset(("int", "float", "ints", "floats", "list"))
 
 @dataclass(slots=True)
 class Listing:
-    """What is in a file, its places and sizes judged."""
+    """Groups and datasets of a file, places and sizes validated."""
 
-    ours: bool
-    """Whether an archive's writer made it: then attributes and names mean what they mean there."""
-    groups: list[Path]
+    file: str
+    """The file."""
+    ours: bool = False
+    """An archive's writer made it: attributes and names mean what they mean in an archive."""
+    groups: list[Path] = field(default_factory=list)
     """Path of every group; the root's is empty."""
-    values: list[list[Any]]
-    """Of every group, (name, ``[type, payload]``) of its attributes."""
-    skipped: int
-    """Attributes that are no values."""
-    datasets: list[tuple[Path, str, Stored]]
+    values: list[list[Any]] = field(default_factory=list)
+    """For every group, (name, ``[type, payload]``) of its attributes."""
+    skipped: int = 0
+    """Attributes that are not values."""
+    datasets: list[tuple[Path, str, Stored]] = field(default_factory=list)
     """Group, link name and dataset, for every name."""
 
 
@@ -61,7 +63,7 @@ class _Row:
     """One name of a dataset."""
 
     stored: Stored
-    """The dataset; those that are tied share it."""
+    """The dataset; aliases share it."""
     type: ArrayType
     """Row of the type table."""
     shape: tuple[int, ...]
@@ -80,23 +82,25 @@ class _Record:
     """Its other values."""
 
 
-def parse_listing(answer: dict[str, Any], file_bytes: int, spool_bytes: int) -> Listing:
+def parse_listing(file: str, answer: dict[str, Any], file_bytes: int, spool_bytes: int) -> Listing:
     """Check a listing against the two files that its offsets lie in.
 
     Parameters
     ----------
+    file : str
+        The file that was listed.
     answer : dict
         What `archive.hdf5.foreign` wrote.
     file_bytes, spool_bytes : int
-        Their lengths.
+        Lengths of that file and of the file that was decoded into.
 
     Raises
     ------
     HostileFileError
-        It contradicts itself or the files.
+        The listing contradicts itself or the files.
     """
+    listing = Listing(file)
     try:
-        listing = Listing(False, [], [], 0, [])
         for parent, name, values, skipped in answer["groups"]:
             at: Path = () if not listing.groups else (*listing.groups[_number(parent)], _text(name))
             listing.groups.append(at)
@@ -106,11 +110,12 @@ def parse_listing(answer: dict[str, Any], file_bytes: int, spool_bytes: int) -> 
             at = listing.groups[_number(group)]
             path = "/" + "/".join((*at, _text(name)))
             shared = listing.datasets[_number(first)][2] if first != -1 else None
-            listing.datasets.append((at, name, shared or parse_stored(path, entry, file_bytes, spool_bytes)))
+            stored = shared or parse_stored(file, path, entry, file_bytes, spool_bytes)
+            listing.datasets.append((at, name, stored))
     except (TypeError, ValueError, LookupError) as error:
-        if isinstance(error, ArchiveError):
-            raise
-        raise HostileFileError(f"its listing cannot be: {str(error)[:300]}") from error
+        raise HostileFileError(
+            f"its listing contradicts itself: {str(error)[:300]}", path=file, remedy="take another copy"
+        ) from error
     _refuse_overlaps(listing)
     listing.ours = bool(listing.values) and ("format", ("str", FORMAT_NAME)) in listing.values[0]
     return listing
@@ -145,12 +150,15 @@ def build_index(listing: Listing, seam: int, read: Callable[[Stored], NDArray]) 
     for path, name, stored in listing.datasets:
         skipped += not _add_dataset(records, path, name, stored, listing.ours, read)
     if len(records) > MAX_RECORDS:
-        raise HostileFileError(f"{len(records):,} groups that would be records", remedy="split the file")
+        raise HostileFileError(
+            f"{len(records):,} groups that would be records", path=listing.file, remedy="split the file"
+        )
     ordered = sorted(records, key=lambda record: record.kind)
     if len({record.name for record in ordered}) < len(ordered):
-        # a RecordDict has one record a name
-        document["container"] = "recordset"
-    return _index(ordered, [records[record] for record in ordered], document | {"skipped": skipped}, seam)
+        document["container"] = "recordset"  # a RecordDict has one record a name
+    return _index(
+        listing.file, {name: records[name] for name in ordered}, document | {"skipped": skipped}, seam
+    )
 
 
 def _add_context(document: dict[str, Any], path: Path, values: list[Any]) -> None:
@@ -165,25 +173,29 @@ def _add_context(document: dict[str, Any], path: Path, values: list[Any]) -> Non
 
 def _number(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise ValueError(f"{number!r} is no number of anything")
+        raise ValueError(f"{number!r} is not a count")
     return number
 
 
 def _text(text: Any) -> str:
     if not isinstance(text, str):
-        raise TypeError("a name that is no text")
+        raise TypeError("a name that is not text")
     text.encode()  # a lone surrogate is a ValueError
     return text
 
 
 def _refuse_overlaps(listing: Listing) -> None:
-    """Tied datasets are one; all else lies apart, or 2,000,000 datasets could each name the same gigabyte."""
+    """Raise where datasets overlap that are not one: 2,000,000 could each name the same gigabyte."""
     distinct = {id(stored): stored for _, _, stored in listing.datasets if stored.nbytes}.values()
     places = sorted((stored.spooled, stored.offset, stored.nbytes, stored.path) for stored in distinct)
     for before, after in itertools.pairwise(places):
         if before[0] == after[0] and after[1] < before[1] + before[2]:
             raise HostileFileError(
-                "its bytes overlap those of another dataset", key=after[3], offset=after[1]
+                "its bytes overlap those of another dataset",
+                path=listing.file,
+                key=after[3],
+                offset=after[1],
+                remedy="do not trust this file",
             )
 
 
@@ -197,15 +209,15 @@ def _place(path: Path, ours: bool) -> tuple[int | None, str, Path]:
 def _unescape(link: str) -> str:
     try:
         return unescape_name(link)
-    except ValueRangeError:
-        return link  # not a name of ours: added since
+    except ValueError:
+        return link  # no archive writes that name: it was added since
 
 
 def _add_values(records: dict[RecordName, _Record], path: Path, values: list[Any], ours: bool) -> int:
-    """Add the attributes of a group; return how many are no values of its record."""
+    """Add the attributes of a group; return how many are not values of its record."""
     kind, name, inner = _place(path, ours)
     if kind is not None and not inner:
-        # also a record without values is one
+        # a record without values is a record too
         record = records.setdefault(RecordName(kind, name), _Record())
     if inner or (kind == KIND_ARRAYS and not ours):
         return len(values)
@@ -247,68 +259,78 @@ def _add_dataset(
         row = _Row(stored, spec.type, spec.shape, spec.flags)
     rows = records.setdefault(RecordName(kind or KIND_ARRAYS, record), _Record()).rows
     if key in rows:
-        raise HostileFileError(
-            f"a second array {key[:80]!r} of record {record[:80]!r}",
-            key=stored.path,
-            remedy="rename one of them",
-        )
+        raise stored.invalid(f"a second array {key[:80]!r} of record {record[:80]!r}", "rename one of them")
     rows[key] = row
     return True
 
 
 def _true_key(link: str, stored: Stored) -> str:
-    """Return the key behind a link name: the attribute's, unless the dataset was renamed since."""
+    """Return the key of a link name: the attribute, unless the dataset was renamed since."""
     key = stored.attributes.get("key")
     try:
         if isinstance(key, str) and escape_name(key) == link.encode():
             return key
-    except ValueRangeError:
+    except ValueError:
         pass
     return _unescape(link)
 
 
-def _index(names: list[RecordName], records: list[_Record], document: dict[str, Any], seam: int) -> Index:
-    keys: list[bytes] = []
-    rows: list[_Row] = []
-    alias: list[int] = []
-    first: dict[tuple[int, ArrayType], int] = {}
-    values: list[Any] = []
-    attributes: list[Any] = []
-    for number, (name, record) in enumerate(zip(names, records, strict=True)):
-        entries = [[key, encoded] for key, encoded in record.values.items() if key not in record.rows]
-        for key, row in record.rows.items():
-            if name.kind != KIND_ARRAYS:
-                entries.append([key, [row.type.dtype, {"row": len(rows)}]])
-            owner = first.setdefault((id(row.stored), row.type), len(rows))
-            alias.append(NO_ALIAS if owner == len(rows) or not row.stored.nbytes else owner)
-            keys.append(key.encode())
-            rows.append(row)
-        if name.kind != KIND_ARRAYS or entries:
-            (attributes if name.kind == KIND_ARRAYS else values).append([number, entries])
+def _index(file: str, records: dict[RecordName, _Record], document: dict[str, Any], seam: int) -> Index:
+    rows = [(key, row) for record in records.values() for key, row in record.rows.items()]
+    values, attributes = _listed_values(records)
     types: dict[ArrayType, int] = {}
-    type_of = [types.setdefault(row.type, len(types)) for row in rows]
-    alias_of = np.array(alias, np.uint32)
-    nbytes = np.array([row.stored.nbytes for row in rows], np.uint64)
+    type_of = [types.setdefault(row.type, len(types)) for _, row in rows]
+    nbytes = np.array([row.stored.nbytes for _, row in rows], np.uint64)
+    alias_of = np.array(_aliases(rows), np.uint32)
     counts = np.where(alias_of == NO_ALIAS, segment_counts(nbytes, SEGMENT_BYTES), 0).astype(np.uint64)
     ends = np.cumsum(counts, dtype=np.uint64)
     targets = np.where(alias_of == NO_ALIAS, np.arange(len(rows)), alias_of).astype(np.intp)
+    sizes = [len(record.rows) for record in records.values()]
     columns = ArrayColumns(
-        keys=keys,
-        record=np.repeat(np.arange(len(records)), [len(record.rows) for record in records]).astype(np.uint32),
+        keys=[key.encode() for key, _ in rows],
+        record=np.repeat(np.arange(len(records)), sizes).astype(np.uint32),
         type=np.array(type_of, np.uint32),
-        dims=np.array([axis for row in rows for axis in row.shape], np.uint64),
-        dims_end=np.cumsum([len(row.shape) for row in rows], dtype=np.uint64),
-        offset=np.array([_offset(row.stored, seam) for row in rows], np.uint64),
+        dims=np.array([axis for _, row in rows for axis in row.shape], np.uint64),
+        dims_end=np.cumsum([len(row.shape) for _, row in rows], dtype=np.uint64),
+        offset=np.array([_offset(row.stored, seam) for _, row in rows], np.uint64),
         nbytes=nbytes,
         alias_of=alias_of,
-        flags=np.array([row.flags for row in rows], np.uint32),
-        # by it rows that share their bytes are recognised, so it differs for all others
+        flags=np.array([row.flags for _, row in rows], np.uint32),
+        # segment_at identifies shared storage, so it must be unique otherwise
         segment_at=(ends - counts)[targets],
     )
     document |= {"values": values, "attributes": attributes}
-    return read_index(
-        IndexTemplate(columns, list(types), names, int(ends[-1]) if rows else 0).write(document).buffer
-    )
+    template = IndexTemplate(columns, list(types), list(records), int(ends[-1]) if rows else 0)
+    return read_index(template.write(document).buffer, Origin(file))
+
+
+def _listed_values(records: dict[RecordName, _Record]) -> tuple[list[Any], list[Any]]:
+    """Return values and attributes as the JSON document lists them; a dataset is its row."""
+    values: list[Any] = []
+    attributes: list[Any] = []
+    first = 0
+    for number, (name, record) in enumerate(records.items()):
+        entries: list[Any] = [[key, value] for key, value in record.values.items() if key not in record.rows]
+        if name.kind != KIND_ARRAYS:
+            entries += [
+                [key, [row.type.dtype, {"row": at}]]
+                for at, (key, row) in enumerate(record.rows.items(), first)
+            ]
+            values.append([number, entries])
+        elif entries:
+            attributes.append([number, entries])
+        first += len(record.rows)
+    return values, attributes
+
+
+def _aliases(rows: list[tuple[str, _Row]]) -> list[int]:
+    """Return for each row the first row of the same dataset and type, NO_ALIAS for that first row."""
+    first: dict[tuple[int, ArrayType], int] = {}
+    owners = [first.setdefault((id(row.stored), row.type), at) for at, (_, row) in enumerate(rows)]
+    return [
+        NO_ALIAS if owner == at or not row.stored.nbytes else owner
+        for at, (owner, (_, row)) in enumerate(zip(owners, rows, strict=True))
+    ]
 
 
 def _offset(stored: Stored, seam: int) -> int:

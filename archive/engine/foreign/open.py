@@ -1,4 +1,4 @@
-"""Opens HDF5 files that are no archives: a guarded child process reads their tree, nothing is verified."""
+"""Opens HDF5 files that are not archives: a guarded child process reads their tree, nothing is verified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archive.engine.foreign.dataset import Stored
 from archive.engine.foreign.listing import build_index, parse_listing
 from archive.engine.read.reader import Reader
 from archive.errors import ArchiveError, DamagedError, HostileFileError, NotAnArchiveError, StorageError
-from archive.hdf5.guards import require_hdf5
+from archive.hdf5.foreign.guards import require_hdf5
 from archive.storage.local.concat import SplicedSource
 from archive.storage.local.source import FileSource, MapSource, open_source
 
@@ -35,11 +35,16 @@ _PACKAGES = Path(__file__).resolve().parents[3]
 """Where this very package lies: the child runs there, so that it finds it, and not in a folder where
 somebody may have put an ``h5py.py``."""
 _ERRORS: dict[str, type[ArchiveError]] = {
-    kind.__name__: kind for kind in (DamagedError, HostileFileError, NotAnArchiveError, StorageError)
+    kind.__name__: kind for kind in (DamagedError, HostileFileError, NotAnArchiveError)
 }
+_DEATHS = {
+    -signal.SIGXCPU: "libhdf5 used up its processor time on it",
+    -signal.SIGKILL: "the process that read it was killed, as the system does when memory runs out",
+}
+"""Exit codes of a child that its limits ended."""
 _DROPPED = ("HDF5_", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONBREAKPOINT")
 _SETTINGS = {
-    "HDF5_PLUGIN_PRELOAD": "::",  # libhdf5's own word for: load no plugins
+    "HDF5_PLUGIN_PRELOAD": "::",  # libhdf5 takes this for: load no plugins
     "HDF5_USE_FILE_LOCKING": "FALSE",  # reading must work where the file system has no locks
     "OPENBLAS_NUM_THREADS": "1",  # 40 threads reserve more address space than the limit leaves
     "OMP_NUM_THREADS": "1",
@@ -48,7 +53,7 @@ _ANOTHER_COPY = "take another copy, or try h5dump on it"
 
 
 def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
-    """Open an HDF5 file that is no archive (any more): repacked, edited, or written by something else.
+    """Open an HDF5 file that is not, or no longer, an archive: repacked, edited, or written by others.
 
     Its datasets become rows of an index in memory: contiguous ones are read in place, all others from an
     unlinked temporary file that they were decoded into. No byte has a digest.
@@ -63,21 +68,21 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
     Raises
     ------
     NotAnArchiveError
-        No HDF5 file.
+        Not an HDF5 file.
     HostileFileError
-        It holds something that is refused: what refers to other files, what libhdf5 would follow in
-        circles, bombs; or reading it took more time or memory than it is given. The message names the
-        HDF5 path.
+        The file refers to other files, holds circles or bombs, or takes more time or memory than reading is
+        given. The message names the HDF5 path.
     TruncatedError, DamagedError
-        It is cut short, or libhdf5 cannot read it.
+        The file is cut short, or libhdf5 cannot read it.
     MissingError, StorageError
         The file, or the temporary folder, cannot be used.
     """
     file = open_source(path, access)
+    path = file.path
     source: FileSource | SplicedSource = file
     reader = None
     try:
-        require_hdf5(lambda at, n: file.read(at, min(n, file.nbytes - at)).tobytes(), file.nbytes)
+        require_hdf5(path, lambda at, n: file.read(at, min(n, file.nbytes - at)).tobytes(), file.nbytes)
         with _temporary() as spool, _temporary() as answer:
             answered = _listing(file, spool, answer)
             spool_bytes = os.fstat(spool.fileno()).st_size
@@ -85,7 +90,7 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
             kind = MapSource if file.mapped and spool_bytes else FileSource
             decoded = kind(f"{file.path} (decoded)", os.dup(spool.fileno()), spool_bytes)
             source = SplicedSource(file, decoded, seam)
-        listing = parse_listing(answered, file.nbytes, spool_bytes)
+        listing = parse_listing(path, answered, file.nbytes, spool_bytes)
         spliced = source
 
         def read(stored: Stored) -> NDArray:
@@ -93,13 +98,12 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
 
         index = build_index(listing, seam, read)
         reader = Reader(source, index, "off", writable, access=access)
-    except ArchiveError as error:
-        error.path = error.path or file.path
+    except ArchiveError:
         raise
     except OSError as error:
         raise StorageError(
             f"reading a foreign file failed: {error.strerror}",
-            path=file.path,
+            path=path,
             errno=error.errno,
             remedy=f"make room in {tempfile.gettempdir()}, or point TMPDIR elsewhere",
         ) from error
@@ -122,7 +126,7 @@ def _listing(file: FileSource, spool: IO[bytes], answer: IO[bytes]) -> dict[str,
     with _temporary() as complaints:
         try:
             done = subprocess.run(  # noqa: S603 - our own module, numbers for arguments
-                [sys.executable, "-m", "archive.hdf5.foreign", *map(str, fds)],
+                [sys.executable, "-m", "archive.hdf5.foreign.child", *map(str, fds)],
                 stdin=subprocess.DEVNULL,
                 stdout=answer,
                 stderr=complaints,
@@ -133,52 +137,51 @@ def _listing(file: FileSource, spool: IO[bytes], answer: IO[bytes]) -> dict[str,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise HostileFileError(f"reading it took more than {seconds} s", remedy=_ANOTHER_COPY) from error
-        _require_success(done.returncode, _last_line(complaints))
-    return _parse(answer)
+            raise HostileFileError(
+                f"reading it took more than {seconds} s", path=file.path, remedy=_ANOTHER_COPY
+            ) from error
+        _require_success(file.path, done.returncode, _last_line(complaints))
+    return _parse(file.path, answer)
 
 
-def _require_success(code: int, complaint: str) -> None:
+def _require_success(path: str, code: int, complaint: str) -> None:
     """Raise where the child did not end by itself."""
-    if code == -signal.SIGXCPU:
-        raise HostileFileError("libhdf5 used up its processor time on it", remedy=_ANOTHER_COPY)
-    if code == -signal.SIGKILL:
-        raise HostileFileError(
-            "the process that read it was killed, as the system does when memory runs out",
-            remedy=_ANOTHER_COPY,
-        )
+    if code in _DEATHS:
+        raise HostileFileError(_DEATHS[code], path=path, remedy=_ANOTHER_COPY)
     if code < 0:
         name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
-        raise DamagedError(f"libhdf5 died of it ({name})", remedy=_ANOTHER_COPY)
+        raise DamagedError(f"libhdf5 died of it ({name})", path=path, remedy=_ANOTHER_COPY)
     if code:
-        raise DamagedError(f"it cannot be read through h5py: {complaint}", remedy=_ANOTHER_COPY)
+        raise DamagedError(f"h5py cannot read it: {complaint}", path=path, remedy=_ANOTHER_COPY)
 
 
-def _parse(answer: IO[bytes]) -> dict[str, Any]:
+def _parse(path: str, answer: IO[bytes]) -> dict[str, Any]:
     """Return the child's listing, or raise the error that it wrote instead."""
     nbytes = os.fstat(answer.fileno()).st_size
     if nbytes > MAX_LISTING_BYTES:
-        raise HostileFileError(f"listing what is in it takes {nbytes:,} bytes", remedy="split the file")
+        raise HostileFileError(f"its listing takes {nbytes:,} bytes", path=path, remedy="split the file")
     answer.seek(0)
     try:
         listing = json.loads(answer.read())
-    except (ValueError, RecursionError) as error:
-        raise DamagedError("the process that read it gave no answer", remedy=_ANOTHER_COPY) from error
+    except (ValueError, RecursionError):
+        listing = None
     if not isinstance(listing, dict):
-        raise DamagedError("the process that read it gave no listing", remedy=_ANOTHER_COPY)
+        raise DamagedError("the process that read it wrote no listing", path=path, remedy=_ANOTHER_COPY)
     refusal = listing.get("error")
     if isinstance(refusal, dict):
-        kind = _ERRORS.get(str(refusal.get("kind")), DamagedError)
-        key, remedy = refusal.get("key"), refusal.get("remedy")
-        raised = kind(
-            str(refusal.get("problem"))[:1000],
-            key=str(key)[:500] if key else None,
-            remedy=str(remedy)[:500] if remedy else _ANOTHER_COPY,
-        )
-        if isinstance(raised, StorageError) and isinstance(refusal.get("errno"), int):
-            raised.errno = refusal["errno"]
-        raise raised
+        raise _refused(path, refusal)
     return listing
+
+
+def _refused(path: str, refusal: dict[str, Any]) -> ArchiveError:
+    """Return the error that the child wrote."""
+    problem, key = str(refusal.get("problem"))[:1000], str(refusal.get("key") or "")[:500] or None
+    remedy, errno = str(refusal.get("remedy") or _ANOTHER_COPY)[:500], refusal.get("errno")
+    if refusal.get("kind") == StorageError.__name__:
+        number = errno if isinstance(errno, int) else None
+        return StorageError(problem, path=path, key=key, remedy=remedy, errno=number)
+    kind = _ERRORS.get(str(refusal.get("kind")), DamagedError)
+    return kind(problem, path=path, key=key, remedy=remedy)
 
 
 def _last_line(complaints: IO[bytes]) -> str:

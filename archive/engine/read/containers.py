@@ -1,15 +1,16 @@
-"""The container that was saved, built again from an index: records, their values, a Context."""
+"""The container that was saved, built again from an index: records, their values, a Context.
+
+Metrics, configs, attributes and the fields of a Context are decoded here and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from archive.engine.read.reader import Reader
-from archive.errors import ClosedError, DamagedError, HostileFileError, VersionError
 from archive.format.constants import (
     CONTAINERS,
     CONTEXT_NUMBERS,
@@ -48,38 +49,37 @@ def build_records(
 ) -> Records:
     """Return the container that was saved, its arrays made by ``arrays`` from row numbers.
 
-    ``only`` leaves out all rows but these.
+    ``only`` leaves out all other rows.
+
+    Raises
+    ------
+    DigestError
+        A value that is a dataset is damaged.
+    HostileFileError, VersionError
+        The index breaks a rule of the format, or a later version of the format wrote it.
     """
     index = reader.index
     container = _container_of(reader)
     document_text(reader, "created")
-    values = record_values(reader, "values")
-    attributes = record_values(reader, "attributes")
+    values = record_values(reader, "values") | record_values(reader, "attributes")
+    array_kind = ParametersRecord if container == "recordset" else ArrayRecord
     made: list[tuple[RecordName, Any]] = []
     rows_by_record = np.argsort(index.record, kind="stable")
-    ends = np.cumsum(index.record_rows["arrays"].astype(np.intp))
+    ends = np.cumsum(index.record_rows["arrays"].astype(np.intp)).tolist()
     begin = 0
-    for number, record in enumerate(index.records):
-        rows = rows_by_record[begin : int(ends[number])].tolist()
-        begin = int(ends[number])
+    for number, (record, end) in enumerate(zip(index.records, ends, strict=True)):
+        found: Any = values.get(number, {})
         if record.kind == KIND_ARRAYS:
-            if only is not None:
-                rows = [row for row in rows if row in only]
-            kind = ParametersRecord if container == "recordset" else ArrayRecord
-            named = dict(zip(index.keys(rows), arrays(rows), strict=True))
-            if len(named) != len(rows):
-                raise HostileFileError("two arrays of one record share a key", path=reader.path)
-            made.append((record, kind.from_checked(named)))
-            if number in attributes:
-                made[-1][1].attributes.update(attributes[number])
-        elif record.kind == KIND_METRICS:
-            made.append((record, MetricRecord(values.get(number, {}))))  # type: ignore[arg-type]
+            rows = rows_by_record[begin:end].tolist()
+            made.append((record, _array_record(reader, record, rows, only, arrays, array_kind, found)))
         else:
-            made.append((record, ConfigRecord(values.get(number, {}))))
+            made.append((record, MetricRecord(found) if record.kind == KIND_METRICS else ConfigRecord(found)))
+        begin = end
     if container == "recorddict":
-        if len({record.name for record, _ in made}) != len(made):
-            raise HostileFileError("two records of a RecordDict share a name", path=reader.path)
-        return RecordDict({record.name: value for record, value in made})
+        by_name = {record.name: value for record, value in made}
+        if len(by_name) != len(made):
+            raise index.origin.invalid("two records of a RecordDict share a name")
+        return RecordDict(by_name)
     kinds: list[dict[str, Any]] = [
         {record.name: value for record, value in made if record.kind == kind}
         for kind in (KIND_ARRAYS, KIND_METRICS, KIND_CONFIGS)
@@ -87,166 +87,174 @@ def build_records(
     return RecordSet(*kinds)
 
 
-def _context_of(reader: Reader) -> dict[str, Any]:
-    """Return the fields of a Context as the index has them."""
-    context = reader.index.document.get("context")
-    if not isinstance(context, dict):
-        raise HostileFileError("the index has no context", path=reader.path)
-    return context
+def _array_record(
+    reader: Reader,
+    record: RecordName,
+    rows: list[int],
+    only: set[int] | None,
+    arrays: Callable[[list[int]], list[Array]],
+    kind: type[ArrayRecord],
+    attributes: dict[str, Value],
+) -> ArrayRecord:
+    if only is not None:
+        rows = [row for row in rows if row in only]
+    named = dict(zip(reader.index.keys(rows), arrays(rows), strict=True))
+    if len(named) != len(rows):
+        raise reader.index.origin.invalid("two arrays of one record share a key", key=record.name)
+    made = kind.from_checked(named)
+    if attributes:
+        made.attributes.update(attributes)
+    return made
 
 
-def _container_of(reader: Reader) -> str:
-    """Return what the records are: recordset or recorddict."""
-    container: Any = document_text(reader, "container")
-    if container == "context":
-        container = _context_of(reader).get("state")
-    if not isinstance(container, str):
-        raise HostileFileError("the context does not say what its records are", path=reader.path)
-    if container not in CONTAINERS[:2]:
-        raise reader.index.origin.unknown(f"unknown container {container[:80]!r}")
-    return container
-
-
-@contextmanager
-def _judged(reader: Reader, problem: str) -> Iterator[None]:
-    """Turn what malformed values raise into the error of the file; damage, say, stays what it is."""
-    try:
-        yield
-    except (DamagedError, HostileFileError, VersionError) as error:
-        error.path = error.path or reader.path
-        raise
-    except ClosedError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise HostileFileError(problem, path=reader.path) from error
-
-
-def _config_of(reader: Reader, context: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return a dictionary of a Context."""
-    with _judged(reader, f"the {field} of the context is malformed"):
-        entries = context[field]
-        _require_entries(entries)
-        return {key: _inline(reader, key, encoded) for key, encoded in entries}
-
-
-def _number_of(reader: Reader, context: dict[str, Any], field: str) -> int:
-    """Return a number of a Context."""
-    with _judged(reader, f"the {field} of the context is no number"):
-        number = _inline(reader, field, context[field])
-        if type(number) is not int:
-            raise TypeError(f"{field} is a {type(number).__name__}")
-        return number
-
-
-def record_values(reader: Reader, member: str) -> dict[int, dict[str, Value]]:
-    """Return metrics and configs by record number; values that are datasets are read, and verified.
+def record_values(reader: Reader, member: str, *, datasets: bool = True) -> dict[int, dict[str, Value]]:
+    """Return metrics and configs, or the attributes of array records, by record number.
 
     Parameters
     ----------
     reader : Reader
     member : {"values", "attributes"}
+    datasets : bool, default True
+        False leaves out values that are datasets, which may have gigabytes: their bytes are not read.
 
     Raises
     ------
     DigestError
         A value that is a dataset is damaged.
     HostileFileError
-        They break a rule of the format.
+        The values break a rule of the format; the error names record and key.
     VersionError
         A type of value that only a later version knows.
     """
     listed = reader.index.document.get(member, [])
+    if not isinstance(listed, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in listed):
+        raise reader.index.origin.invalid(f"the {member} in the index are malformed")
     found: dict[int, dict[str, Value]] = {}
-    referred: list[int] = []
-    with _judged(reader, "the values in the index are malformed"):
-        if not isinstance(listed, list) or len({number for number, _ in listed}) != len(listed):
-            raise HostileFileError(f"two lists of {member} of one record")
-        for number, entries in listed:
-            _require_record(reader, member, number)
-            _require_entries(entries)
-            metric = reader.index.records[number].kind == KIND_METRICS
-            found[number] = {
-                key: _stored(reader, number, key, encoded, referred)
-                if member == "values" and _is_stored(encoded)
-                else _inline(reader, key, encoded, metric=metric)
-                for key, encoded in entries
-            }
+    rows: list[int] = []
+    for number, entries in listed:
+        name = _record_of(reader, member, number)
+        if number in found:
+            raise reader.index.origin.invalid(f"two lists of {member} of one record", key=name.name)
+        values = found[number] = {}
+        metrics = name.kind == KIND_METRICS
+        for key, encoded in _entries(reader, name.name, entries):
+            if member == "attributes" or not _is_stored(encoded):
+                values[key] = _inline(reader, f"{name.name}/{key}", encoded, metrics)
+                continue
+            rows.append(_row_of(reader, number, key, encoded))
+            if datasets:
+                values[key] = _stored(reader, rows[-1], encoded[0], metrics)
     if member == "values":
-        rows = np.flatnonzero(reader.index.record_rows["kind"][reader.index.record] != KIND_ARRAYS)
-        if sorted(referred) != rows.tolist():
-            raise HostileFileError("a dataset of a record of values that no value names", path=reader.path)
+        _require_all_referred(reader, rows)
     return found
 
 
-def _require_record(reader: Reader, member: str, number: Any) -> None:
-    """Raise where values belong to no record of their kind."""
+def _record_of(reader: Reader, member: str, number: Any) -> RecordName:
+    """Return the record that values belong to."""
     records = reader.index.records
     if (
         type(number) is not int
         or not 0 <= number < len(records)
         or (records[number].kind == KIND_ARRAYS) != (member == "attributes")
     ):
-        raise HostileFileError(f"{member} that belong to no record of their kind")
+        raise reader.index.origin.invalid(f"{member} that belong to no record of their kind")
+    return records[number]
 
 
-def _require_entries(entries: Any) -> None:
-    """Raise where values are no list of key and value, or two share a key."""
+def _entries(reader: Reader, record: str, entries: Any) -> list[tuple[str, Any]]:
+    """Return the keys and encoded values of a record."""
     if (
         not isinstance(entries, list)
         or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries)
         or not all(isinstance(key, str) for key, _ in entries)
     ):
-        raise TypeError("values that are no list of key and value")
+        raise reader.index.origin.invalid("the values in the index are malformed", key=record)
     if len({key for key, _ in entries}) != len(entries):
-        raise HostileFileError("two values of one record share a key")
-
-
-def _type_name(reader: Reader, encoded: Any) -> str:
-    """Return the type name of ``[type, payload]``."""
-    if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
-        raise ValueError("a value that is not its type and payload")
-    if encoded[0] not in VALUE_TYPES:
-        raise reader.index.origin.unknown(f"the value type {encoded[0][:80]!r} is unknown")
-    return encoded[0]
+        raise reader.index.origin.invalid("two values of one record share a key", key=record)
+    return [(key, encoded) for key, encoded in entries]
 
 
 def _is_stored(encoded: Any) -> bool:
+    """Return whether a value refers to a dataset."""
     return isinstance(encoded, list) and len(encoded) == 2 and isinstance(encoded[1], dict)
 
 
-def _inline(reader: Reader, key: str, encoded: Any, *, metric: bool = False) -> Value:
-    """Return a value that the document spells."""
-    name = _type_name(reader, encoded)
-    return _judge(decode_value(encoded), name, key, metric=metric)
+def _inline(reader: Reader, place: str, encoded: Any, metrics: bool) -> Value:
+    """Return a value that the index spells; ``place`` is its record and key."""
+    _require_known_type(reader, place, encoded)
+    try:
+        return _of_type(decode_value(encoded), encoded[0], metrics)
+    except (TypeError, ValueError) as error:
+        raise reader.index.origin.invalid(f"an invalid value in the index: {error}", key=place) from error
 
 
-def _judge(value: Value, name: str, key: str, *, metric: bool) -> Value:
-    """Return a value that is of its type, and may be in its record."""
-    if validate_value(value, metric=metric, key=key) != name:
-        raise HostileFileError(f"a value that is no {name}")
-    return value
-
-
-def _stored(reader: Reader, record: int, key: str, encoded: list[Any], referred: list[int]) -> Value:
-    """Return a value that is a dataset, and note its row."""
-    name, row, index = _type_name(reader, encoded), encoded[1].get("row"), reader.index
+def _row_of(reader: Reader, record: int, key: str, encoded: list[Any]) -> int:
+    """Return the row of the dataset that a value refers to."""
+    index = reader.index
+    place = f"{index.records[record].name}/{key}"
+    _require_known_type(reader, place, encoded)
+    row = encoded[1].get("row")
     if type(row) is not int or not 0 <= row < index.arrays or int(index.record[row]) != record:
-        raise HostileFileError("a value that refers to no dataset of its record")
+        raise index.origin.invalid("a value that refers to no dataset of its record", key=place)
     kind, shape, nbytes = index.types[int(index.type[row])], index.shape(row), int(index.stored_nbytes[row])
     itemsize = STORED_ITEMSIZE.get(kind.description, 0)
     if index.key(row) != key or kind.mode != MODE_DATA or len(shape) != 1 or shape[0] * itemsize != nbytes:
-        raise HostileFileError("a value that is not the dataset it refers to")
-    referred.append(row)
-    value = decode_stored(name, kind.description, reader.stored(row))
-    return _judge(value, name, key, metric=index.records[record].kind == KIND_METRICS)
+        raise index.origin.invalid("a value that is not the dataset it refers to", key=place)
+    return row
+
+
+def _stored(reader: Reader, row: int, type_name: str, metrics: bool) -> Value:
+    """Return a value that is a dataset."""
+    description, stored = reader.index.types[int(reader.index.type[row])].description, reader.stored(row)
+    try:
+        return _of_type(decode_stored(type_name, description, stored), type_name, metrics)
+    except (TypeError, ValueError) as error:
+        raise reader.invalid(row, error) from error
+
+
+def _require_known_type(reader: Reader, place: str, encoded: Any) -> None:
+    if not isinstance(encoded, list) or len(encoded) != 2 or not isinstance(encoded[0], str):
+        raise reader.index.origin.invalid("a value that is not its type and payload", key=place)
+    if encoded[0] not in VALUE_TYPES:
+        raise reader.index.origin.unknown(f"the value type {encoded[0][:80]!r} is unknown", key=place)
+
+
+def _of_type(value: Value, type_name: str, metrics: bool) -> Value:
+    """Return a value after checking that its record may hold it, and that it is of its type."""
+    if validate_value(value, metric=metrics) != type_name:
+        raise ValueError(f"not a value of type {type_name}")
+    return value
+
+
+def _require_all_referred(reader: Reader, rows: list[int]) -> None:
+    """Raise where a dataset of a record of values belongs to no value, or to two."""
+    index = reader.index
+    owned = np.flatnonzero(index.record_rows["kind"][index.record] != KIND_ARRAYS).tolist()
+    if sorted(rows) != owned:
+        odd = min(set(rows) ^ set(owned), default=rows[0] if rows else 0)
+        raise index.origin.invalid(
+            "a dataset of a record of values that not exactly one value names", key=index.full_name(odd)
+        )
 
 
 def document_text(reader: Reader, name: str) -> str:
-    """Return a member of the JSON part of the index that is text."""
+    """Return a text member of the JSON part of the index."""
     value = reader.index.document.get(name)
     if not isinstance(value, str):
-        raise HostileFileError(f"the index has no {name}", path=reader.path)
+        raise reader.index.origin.invalid(f"the index has no {name}")
     return value
+
+
+def _container_of(reader: Reader) -> str:
+    """Return the container of the records: recordset or recorddict."""
+    container: Any = document_text(reader, "container")
+    if container == "context":
+        container = _context_of(reader).get("state")
+    if not isinstance(container, str):
+        raise reader.index.origin.invalid("the context does not name the container of its records")
+    if container not in CONTAINERS[:2]:
+        raise reader.index.origin.unknown(f"unknown container {container[:80]!r}")
+    return container
 
 
 def build_context(reader: Reader, records: Records) -> Context:
@@ -262,15 +270,31 @@ def build_context(reader: Reader, records: Records) -> Context:
     if document_text(reader, "container") != "context":
         raise TypeError("no Context was saved here; see .records")
     context = _context_of(reader)
-    listed = {field: _number_of(reader, context, field) for field in CONTEXT_NUMBERS if field in context}
-    numbers = {"series_id": 0} | listed
-    if numbers.keys() != set(CONTEXT_NUMBERS):
-        raise HostileFileError("a number of the context is missing", path=reader.path)
-    return Context(
-        run_id=numbers["run_id"],
-        node_id=numbers["node_id"],
-        node_config=_config_of(reader, context, "node_config"),
-        state=records,
-        run_config=_config_of(reader, context, "run_config"),
-        series_id=numbers["series_id"],
-    )
+    configs: dict[str, Any] = {
+        field: {
+            key: _inline(reader, f"{field}/{key}", encoded, False)
+            for key, encoded in _entries(reader, field, context.get(field))
+        }
+        for field in ("node_config", "run_config")
+    }
+    numbers = {
+        field: _inline(reader, f"context/{field}", context[field], False)
+        for field in CONTEXT_NUMBERS
+        if field in context
+    }
+    for field, number in numbers.items():
+        if type(number) is not int:
+            raise reader.index.origin.invalid("a number of the context is not an int", key=f"context/{field}")
+    missing = set(CONTEXT_NUMBERS) - {"series_id"} - set(numbers)
+    if missing:
+        raise reader.index.origin.invalid("a number of the context is missing", key=f"context/{min(missing)}")
+    whole: dict[str, Any] = {"series_id": 0, **numbers, **configs}
+    return Context(state=records, **whole)
+
+
+def _context_of(reader: Reader) -> dict[str, Any]:
+    """Return the fields of a Context as the index spells them."""
+    context = reader.index.document.get("context")
+    if not isinstance(context, dict):
+        raise reader.index.origin.invalid("the index has no context")
+    return context

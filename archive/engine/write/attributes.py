@@ -1,5 +1,7 @@
 """Metrics and configs on their way into an archive: HDF5 attributes, or datasets where too large.
 
+Each value is validated and encoded once, before a byte is written.
+
 Every value is also in the index (as JSON, or as a reference to its dataset); the attributes are what
 other HDF5 tools show: numbers, bools, str and lists of them in their own types, bytes as opaque without
 a tag (h5py reads no tagged ones), ``[]`` and ``b""`` as null dataspaces, and what HDF5 has no type for
@@ -17,14 +19,21 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.errors import ValueRangeError
-from archive.format.constants import KIND_CONFIGS, KIND_METRICS, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES
+from archive.format.constants import (
+    CONTEXT_NUMBERS,
+    KIND_ARRAYS,
+    KIND_CONFIGS,
+    KIND_METRICS,
+    MAX_ATTRIBUTE_BYTES,
+    MAX_ATTRIBUTES,
+)
 from archive.format.index import RecordName
-from archive.format.names import escape_name
-from archive.format.values import INT64_MAX, encode_value, validate_value
+from archive.format.names import link_name
+from archive.format.values import INT64_MAX, Value, encode_value, validate_value
 from archive.hdf5.datasets import Attribute
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
 
-__all__ = ["EncodedValue", "encode_attributes", "encode_inline", "encode_values"]
+__all__ = ["EncodedContext", "EncodedValue", "encode_context", "encode_record"]
 
 
 INT64, UINT64, FLOAT64, BOOL = (np.dtype(name) for name in ("<i8", "<u8", "<f8", "?"))
@@ -44,66 +53,99 @@ class EncodedValue:
     """Its HDF5 attribute; None where it is a dataset."""
     stored: NDArray | None
     """Elements of its dataset."""
+    value: Value
+    """The value itself."""
+
+    def spell(self) -> list[Any]:
+        """Return its ``[type, payload]``, whatever its size."""
+        return encode_value(self.value, self.type_name) if self.inline is None else self.inline
 
 
-def encode_values(kind: int, record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
-    """Check and encode all values of a record; nothing was written yet.
+@dataclass(frozen=True, slots=True)
+class EncodedContext:
+    """The fields of a Context except its records, ready to be stored."""
+
+    state: str
+    """Container of its records."""
+    configs: dict[str, list[EncodedValue]]
+    """``node_config`` and ``run_config``."""
+    numbers: list[EncodedValue]
+    """``run_id``, ``node_id``, ``series_id``."""
+
+    def document(self) -> dict[str, Any]:
+        """Return its JSON in the index."""
+        configs = {
+            field: [[value.key, value.inline] for value in values] for field, values in self.configs.items()
+        }
+        return {**configs, "state": self.state, **{value.key: value.inline for value in self.numbers}}
+
+
+def encode_record(name: RecordName, values: Mapping[str, Any]) -> list[EncodedValue]:
+    """Validate and encode the values of a record; of a record of arrays, its attributes.
 
     Raises
     ------
     TypeError, ValueRangeError
         A value or key that no record holds; the message names record and key.
     """
-    encoded: list[EncodedValue] = []
-    attributes = 0
-    for key, value in values.items():
-        if not isinstance(key, str):
-            raise TypeError(f"record {record!r}: a key is a str, not {type(key).__name__}")
-        name = validate_value(value, metric=kind == KIND_METRICS, key=f"{record}/{key}")
-        try:
-            link = escape_name(key)
-        except ValueRangeError as error:
-            error.key = f"{record}/{error.key}"
-            raise
-        if attributes < MAX_ATTRIBUTES and len(link) + _size(value) <= MAX_ATTRIBUTE_BYTES:
-            attributes += 1
-            attribute = _attribute(link.decode(), value, name)
-            encoded.append(EncodedValue(key, name, encode_value(value, name), attribute, None))
-        else:
-            encoded.append(EncodedValue(key, name, None, None, _elements(value, name)))
-    return encoded
+    if name.kind == KIND_ARRAYS:
+        return _encode_attributes(name.name, values)
+    return _encode_values(name, values)
 
 
-def encode_attributes(record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
-    """Check and encode what is said of an array record as a whole; all of it must fit into attributes.
+def encode_context(context: Mapping[str, Any]) -> EncodedContext:
+    """Validate and encode the fields of a Context; ``state`` is the container of its records.
 
     Raises
     ------
     TypeError, ValueRangeError
-        A value or key that no attribute holds.
+        A value or key that no attribute holds; the message names field and key.
     """
-    encoded = encode_values(KIND_CONFIGS, record, values)
+    configs = {field: _encode_attributes(field, context[field]) for field in ("node_config", "run_config")}
+    numbers = {field: context[field] for field in CONTEXT_NUMBERS if field != "series_id" or context[field]}
+    return EncodedContext(context["state"], configs, _encode_attributes("context", numbers))
+
+
+def _encode_values(name: RecordName, values: Mapping[str, Any]) -> list[EncodedValue]:
+    encoded: list[EncodedValue] = []
+    attributes = 0
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise TypeError(f"record {name.name!r}: a key is a str, not {type(key).__name__}")
+        type_name = _type_name(name, key, value)
+        link = link_name(name.name, key)
+        if attributes < MAX_ATTRIBUTES and len(link) + _size(value) <= MAX_ATTRIBUTE_BYTES:
+            attributes += 1
+            inline, attribute = encode_value(value, type_name), _attribute(link.decode(), value, type_name)
+            encoded.append(EncodedValue(key, type_name, inline, attribute, None, value))
+        else:
+            encoded.append(EncodedValue(key, type_name, None, None, _elements(value, type_name), value))
+    return encoded
+
+
+def _encode_attributes(record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
+    """Return values that must all be HDF5 attributes."""
+    encoded = _encode_values(RecordName(KIND_CONFIGS, record), values)
     for value in encoded:
         if value.attribute is None:
             raise ValueRangeError(
-                f"an attribute of a record takes at most {MAX_ATTRIBUTE_BYTES} bytes",
+                f"more than {MAX_ATTRIBUTES} attributes of a record, or one of more than "
+                f"{MAX_ATTRIBUTE_BYTES} bytes",
                 key=f"{record}/{value.key}",
-                remedy="store it as a config, or split the record",
+                remedy="store it in a ConfigRecord",
             )
     return encoded
 
 
-def encode_inline(name: RecordName, values: Mapping[str, Any]) -> list[list[Any]]:
-    """Return all values of a record as (key, [type, payload]), whatever their size."""
-    return [
-        [
-            key,
-            encode_value(
-                value, validate_value(value, metric=name.kind == KIND_METRICS, key=f"{name.name}/{key}")
-            ),
-        ]
-        for key, value in values.items()
-    ]
+def _type_name(name: RecordName, key: str, value: Any) -> str:
+    try:
+        return validate_value(value, metric=name.kind == KIND_METRICS)
+    except TypeError as error:
+        raise TypeError(f"{f'{name.name}/{key}'!r}: {error}") from error
+    except ValueError as error:
+        raise ValueRangeError(
+            str(error), key=f"{name.name}/{key}", remedy="store it as str, float or bytes"
+        ) from error
 
 
 def _size(value: Any) -> int:

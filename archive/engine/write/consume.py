@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archive.engine.storagespec import StorageSpec, stored_spec
-from archive.engine.write.attributes import encode_inline
+from archive.engine.write.attributes import EncodedValue, encode_context, encode_record
+from archive.engine.write.plan import Preamble
 from archive.engine.write.schema import Rows
 from archive.errors import DamagedError
-from archive.format.constants import DIGEST_BYTES, KIND_ARRAYS, NO_ALIAS
+from archive.format.constants import CONTEXT_NUMBERS, DIGEST_BYTES, KIND_ARRAYS, NO_ALIAS
 from archive.format.elements import ArrayType
 from archive.format.index import RecordName
-from archive.format.values import Value, decode_value
+from archive.format.values import decode_value
 from archive.storage.local.journal import Journal
 
 __all__ = ["Consumption", "JournalEntry", "read_entries"]
@@ -54,10 +55,13 @@ class Consumption:
         self._since_collection = 0
         self._segments = 0
 
-    def begin(self, head: Mapping[str, Any], values: Mapping[RecordName, Mapping[str, Value]]) -> None:
-        """Note what is known before the first array: of array records what is said of them as a whole."""
-        listed = [[name.kind, name.name, encode_inline(name, found)] for name, found in values.items()]
-        self._append([{"head": head, "values": listed}])
+    def begin(self, preamble: Preamble, values: Mapping[RecordName, list[EncodedValue]]) -> None:
+        """Note what is known before the first array: metrics, configs, attributes of array records."""
+        listed = [
+            [name.kind, name.name, [[value.key, value.spell()] for value in found]]
+            for name, found in values.items()
+        ]
+        self._append([{"head": preamble.document(), "values": listed}])
 
     def landed(self, rows: list[int], digests: list[bytes]) -> None:
         """Note rows whose bytes are written, then take them from the caller.
@@ -127,20 +131,33 @@ class JournalEntry:
 
 def read_entries(
     payloads: Sequence[bytes], path: str
-) -> tuple[dict[str, Any], list[tuple[RecordName, dict[str, Value]]], list[JournalEntry]]:
-    """Return the head of the index, values (attributes, of array records), and the arrays that arrived.
+) -> tuple[Preamble, dict[RecordName, list[EncodedValue]], list[JournalEntry]]:
+    """Return what `Consumption.begin` noted, and the arrays that arrived.
 
     Raises
     ------
     DamagedError
-        The journal is none of ours.
+        No save of ours wrote this journal.
     """
     try:
         head, *arrays = [json.loads(payload) for payload in payloads]
-        values = [
-            (RecordName(kind, name), {key: decode_value(encoded) for key, encoded in found})
-            for kind, name, found in head["values"]
-        ]
-        return head["head"], values, [JournalEntry(fields) for fields in arrays]
+        names = [RecordName(kind, name) for kind, name, _ in head["values"]]
+        found = [_decoded(entries) for _, _, entries in head["values"]]
+        values = {name: encode_record(name, record) for name, record in zip(names, found, strict=True)}
+        return _preamble(head["head"]), values, [JournalEntry(fields) for fields in arrays]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError("the journal of the partial file cannot be read", path=path) from error
+
+
+def _preamble(members: Mapping[str, Any]) -> Preamble:
+    context = members.get("context")
+    if context is None:
+        return Preamble(members["container"], members["created"])
+    fields = {field: _decoded(context[field]) for field in ("node_config", "run_config")}
+    numbers = _decoded([[field, context[field]] for field in CONTEXT_NUMBERS if field in context])
+    encoded = encode_context({"series_id": 0} | numbers | fields | {"state": context["state"]})
+    return Preamble(members["container"], members["created"], encoded)
+
+
+def _decoded(entries: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    return {key: decode_value(encoded) for key, encoded in entries}

@@ -12,12 +12,13 @@ import numpy as np
 from archive.dtypes import NDArray, parse_dtype
 from archive.engine.report import SaveReport
 from archive.engine.storagespec import StorageSpec, elements_spec
-from archive.engine.write.inputs import plain_array, source_of
-from archive.engine.write.plan import timestamp
+from archive.engine.write.attributes import encode_record
+from archive.engine.write.inputs import plain_array, source_of, unstorable
+from archive.engine.write.plan import Preamble, timestamp
 from archive.engine.write.saving import report_of
 from archive.engine.write.stream import ArchiveStream
 from archive.errors import ClosedError, UnsupportedDtypeError
-from archive.format.constants import KIND_CONFIGS, KIND_METRICS
+from archive.format.constants import KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS
 from archive.format.elements import opaque_view
 from archive.format.index import RecordName
 from archive.records import ConfigRecord, MetricRecord
@@ -74,7 +75,7 @@ class ArchiveWriter:
         self._report: SaveReport | None = None
         text = timestamp(created)
         self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True, spool=spool)
-        self._stream = ArchiveStream(self._sink, {"container": "recordset", "created": text})
+        self._stream = ArchiveStream(self._sink, Preamble("recordset", text))
         self._broken = False
         self._clock = report_of(self._sink.path)
 
@@ -111,20 +112,13 @@ class ArchiveWriter:
         self._require_usable()
         if (shape is None) != (dtype is None):
             raise TypeError("pieces need both shape= and dtype=; a whole array needs neither")
+        self._stream.require_new(record, key)
         if shape is None or dtype is None:
-            spec, source, _ = source_of(array)
-            self._stream.require_new(record, key)
+            spec, source, _ = source_of(array, (record, key))
             self._broken = True
             self._stream.add(record, key, spec, source)
         else:
-            kind = parse_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)
-            if kind.kind == "U":
-                raise UnsupportedDtypeError("text does not come in pieces", remedy="add the whole array")
-            axes = tuple(operator.index(axis) for axis in shape)
-            if any(axis < 0 for axis in axes):
-                raise ValueError(f"{record}/{key}: a shape has no negative axis: {axes}")
-            spec = elements_spec(kind, axes, False)
-            self._stream.require_new(record, key)
+            spec, kind = _declared(shape, dtype, (record, key))
             self._broken = True
             self._stream.add_pieces(record, key, spec, _pieces(array, kind, spec, f"{record}/{key}"))
         self._broken = False
@@ -156,10 +150,13 @@ class ArchiveWriter:
         try:
             if kind is None and self._sink.owner.is_here:
                 self._require_usable()
-                values = {RecordName(KIND_METRICS, name): found for name, found in self.metrics.items()}
-                values |= {RecordName(KIND_CONFIGS, name): found for name, found in self.configs.items()}
-                for name, attributes in self.attributes.items():
-                    self._stream.add_record(name, attributes)
+                given = {
+                    KIND_ARRAYS: {name: found for name, found in self.attributes.items() if found},
+                    KIND_METRICS: self.metrics,
+                    KIND_CONFIGS: self.configs,
+                }
+                names = [RecordName(kind, name) for kind, records in given.items() for name in records]
+                values = {name: encode_record(name, given[name.kind][name.name]) for name in names}
                 plan, footer = self._stream.finish(values)
                 self._sink.publish()
                 self._report = self._clock(plan, footer)
@@ -175,6 +172,25 @@ class ArchiveWriter:
                 path=self._sink.path,
                 remedy="begin again with archive.create()",
             )
+
+
+def _declared(
+    shape: tuple[int, ...], dtype: Any, place: tuple[str, str]
+) -> tuple[StorageSpec, np.dtype[Any]]:
+    """Return the storage spec and element type of an array that comes in pieces."""
+    axes = tuple(operator.index(axis) for axis in shape)
+    if any(axis < 0 for axis in axes):
+        raise ValueError(f"{'/'.join(place)}: a shape has no negative axis: {axes}")
+    try:
+        kind = parse_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)
+        spec = elements_spec(kind, axes, False)
+    except (TypeError, ValueError) as error:
+        raise unstorable(error, place) from error
+    if kind.kind == "U":
+        raise UnsupportedDtypeError(
+            "text does not come in pieces", key="/".join(place), remedy="add the whole array"
+        )
+    return spec, kind
 
 
 def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], spec: StorageSpec, name: str) -> Iterator[NDArray]:

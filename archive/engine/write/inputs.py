@@ -24,10 +24,10 @@ from archive.engine.storagespec import (
     plain_spec,
     text_spec,
 )
-from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.errors import ArchiveError, UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
 from archive.format.elements import NUMPY_MAX_RANK, text_width
-from archive.format.names import escape_name
+from archive.format.names import escape_name, name_error
 from archive.records import (
     Array,
     ArrayRecord,
@@ -40,7 +40,7 @@ from archive.records import (
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
 
-__all__ = ["Inputs", "RecordInput", "gather", "ndarray_specs", "plain_array", "source_of"]
+__all__ = ["Inputs", "RecordInput", "gather", "ndarray_specs", "plain_array", "source_of", "unstorable"]
 
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload
@@ -108,7 +108,10 @@ def gather(
                 "metrics={name: {...}}"
             )
         seen.add(twin)
-        escape_name(record.name)
+        try:
+            escape_name(record.name)
+        except ValueError as error:
+            raise name_error(error, record.name) from error
     return inputs
 
 
@@ -136,12 +139,14 @@ def _inputs(records: Any, name: str) -> Inputs:
     return Inputs("recordset", [arrays])
 
 
-def source_of(array: Any) -> tuple[StorageSpec, Source, object]:
+def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
     """Return the storage spec of an array-like, where its bytes come from, and its identity.
 
     Parameters
     ----------
     array : ndarray, torch tensor, Array, or a Flower Array
+    place : (str, str)
+        Its record and key, which errors name.
 
     Returns
     -------
@@ -153,39 +158,33 @@ def source_of(array: Any) -> tuple[StorageSpec, Source, object]:
     Raises
     ------
     TypeError
-        None of these.
+        Not such an array.
     UnsupportedDtypeError, ValueRangeError
         An array that no archive holds.
     """
-    if isinstance(array, np.ndarray):
-        plain = array if type(array) is np.ndarray else plain_array(array)
-        spec, source = _ndarray(plain, None, b"")
-        # id() of what the plan keeps alive: that of anything else may be used again
-        return spec, source, id(array) if source is array else None
-    if isinstance(array, Array):
-        return _array(array)
-    if is_tensor(array):
-        try:
-            elements, _ = tensor_to_elements(array)
-        except RuntimeError as error:  # torch's word for a tensor without memory
-            raise TypeError(str(error)) from error
-        spec, source = _ndarray(elements, None, b"")
-        # The address of the elements and not of the tensor: x and x.conj() share a data_ptr, and a tensor
-        # that an iterable makes on the way is freed, and its address used again, before the next one comes.
-        return spec, source, (elements.__array_interface__["data"][0], elements.strides)
-    if all(hasattr(array, name) for name in ("dtype", "shape", "stype", "data")):
-        data = array.data
-        if not isinstance(data, bytes):  # Flower checks no assignment: any buffer may be there, of any items
-            data = np.frombuffer(data, np.uint8).data
-        shape = tuple(map(operator.index, array.shape))
-        # only the id of bytes: what else the source would keep alive is none that comes back here
-        identity = id(data) if isinstance(data, bytes) else None
-        return (*_bytes(str(array.dtype), shape, str(array.stype), data), identity)
-    raise TypeError(f"an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}")
+    try:
+        if isinstance(array, np.ndarray):
+            plain = array if type(array) is np.ndarray else plain_array(array)
+            spec, source = _ndarray(plain, None, b"", place)
+            # id() of what the plan keeps alive: the id of anything else may be used again
+            return spec, source, id(array) if source is array else None
+        if isinstance(array, Array):
+            return _array(array, place)
+        if is_tensor(array):
+            return _tensor(array, place)
+        if all(hasattr(array, name) for name in ("dtype", "shape", "stype", "data")):
+            return _flower_array(array, place)
+    except ArchiveError:
+        raise
+    except TypeError as error:
+        raise TypeError(f"{'/'.join(place)}: {error}") from error
+    raise TypeError(
+        f"{'/'.join(place)}: an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}"
+    )
 
 
 def ndarray_specs(arrays: list[Any]) -> list[StorageSpec] | None:
-    """Return the storage specs of arrays that are all plain ndarrays of plain types; None of any others."""
+    """Return the storage specs of plain ndarrays of plain types; None where any array is not."""
     if set(map(type, arrays)) != {np.ndarray}:
         return None
     known: dict[object, StorageSpec] = {}
@@ -196,8 +195,11 @@ def ndarray_specs(arrays: list[Any]) -> list[StorageSpec] | None:
         spec = known.get(key)
         if spec is None:
             if array.dtype.kind not in _PLAIN_KINDS:
-                return None  # how text and structured types are stored hangs on more than that
-            spec = known[key] = plain_spec(*key)
+                return None  # the storage spec of text and structured types depends on more than that
+            try:
+                spec = known[key] = plain_spec(*key)
+            except ValueError:
+                return None  # `source_of` finds it again, and names record and key
         specs.append(spec)
     return specs
 
@@ -260,30 +262,68 @@ def _value_records(kind: int, extra: Mapping[str, Any] | None) -> list[RecordInp
     return [RecordInput(kind, KINDS[kind], values=extra)]
 
 
-def _ndarray(array: NDArray, name: str | None, header: bytes) -> tuple[StorageSpec, Source]:
+def unstorable(error: Exception, place: tuple[str, str]) -> ArchiveError:
+    """Return the error for an array of which `archive.engine.storagespec` makes no storage spec."""
+    if isinstance(error, UnsupportedDtypeError):
+        return UnsupportedDtypeError(error.problem, key="/".join(place), remedy=error.remedy)
+    if isinstance(error, TypeError):
+        return UnsupportedDtypeError(
+            str(error), key="/".join(place), remedy="convert it to numbers, text or a packed structured type"
+        )
+    return ValueRangeError(str(error), key="/".join(place), remedy="reshape it, or split it")
+
+
+def _ndarray(
+    array: NDArray, name: str | None, header: bytes, place: tuple[str, str]
+) -> tuple[StorageSpec, Source]:
     if array.dtype.type is np.record:
         array = array.view(np.dtype((np.void, array.dtype)))
     dtype, shape = array.dtype, array.shape
     flags = array.flags
     fortran = flags.f_contiguous and not flags.c_contiguous
-    if dtype.kind == "U":
-        width = text_width(array)
+    width = text_width(array) if dtype.kind == "U" else None
+    try:
         if width is not None:
             return text_spec(dtype, shape, fortran, width, name=name, header=header), array
-    return elements_spec(dtype, shape, fortran, name=name, header=header), array
+        return elements_spec(dtype, shape, fortran, name=name, header=header), array
+    except (TypeError, ValueError) as error:
+        raise unstorable(error, place) from error
 
 
-def _array(array: Array) -> tuple[StorageSpec, Source, object]:
+def _array(array: Array, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
     payload = array.payload
     if isinstance(payload, StoredPayload):
         return payload.spec, payload, payload.identity
     if isinstance(payload, NdarrayPayload) and array.stype == NUMPY_STYPE:
         elements = payload.array
         name = array.dtype if array.dtype != str(elements.dtype) else None
-        return (*_ndarray(elements, name, b""), id(elements))
+        return (*_ndarray(elements, name, b"", place), id(elements))
     # id() of the bytes, which the source keeps alive; that of an Array made on the way is used again
     data = payload.data()
-    return (*_bytes(array.dtype, tuple(array.shape), array.stype, data), id(data))
+    return (*_bytes(array.dtype, tuple(array.shape), array.stype, data, place), id(data))
+
+
+def _tensor(tensor: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
+    try:
+        elements, _ = tensor_to_elements(tensor)
+    except UnsupportedDtypeError as error:
+        raise unstorable(error, place) from error
+    except RuntimeError as error:  # torch's word for a tensor without memory
+        raise TypeError(str(error)) from error
+    # The address of the elements and not of the tensor: x and x.conj() share a data_ptr, and a tensor that
+    # an iterable makes on the way is freed, and its address used again, before the next one comes.
+    identity = elements.__array_interface__["data"][0], elements.strides
+    return (*_ndarray(elements, None, b"", place), identity)
+
+
+def _flower_array(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
+    data = array.data
+    if not isinstance(data, bytes):  # Flower checks no assignment: any buffer may be there, of any items
+        data = np.frombuffer(data, np.uint8).data
+    shape = tuple(map(operator.index, array.shape))
+    # only the id of bytes: any other buffer is not handed in twice
+    identity = id(data) if isinstance(data, bytes) else None
+    return (*_bytes(str(array.dtype), shape, str(array.stype), data, place), identity)
 
 
 def plain_array(array: NDArray) -> NDArray:
@@ -294,20 +334,23 @@ def plain_array(array: NDArray) -> NDArray:
 
 
 def _bytes(
-    name: str, shape: tuple[int, ...], stype: str, data: bytes | memoryview
+    name: str, shape: tuple[int, ...], stype: str, data: bytes | memoryview, place: tuple[str, str]
 ) -> tuple[StorageSpec, Source]:
     """Return the storage spec of serialised data: elements where it is one .npy of dtype and shape."""
     if min(shape, default=0) < 0:
-        raise ValueRangeError(f"shape {tuple(shape)} has an axis of negative length")
+        raise ValueRangeError(f"shape {shape} has an axis of negative length", key="/".join(place))
     if stype == NUMPY_STYPE:
-        found = _npy_elements(name, shape, data)
+        found = _npy_elements(name, shape, data, place)
         if found is not None:
             return found
-    return data_spec(name, stype, shape, len(data)), np.frombuffer(data, np.uint8)
+    try:
+        return data_spec(name, stype, shape, len(data)), np.frombuffer(data, np.uint8)
+    except ValueError as error:
+        raise unstorable(error, place) from error
 
 
 def _npy_elements(
-    name: str, shape: tuple[int, ...], data: bytes | memoryview
+    name: str, shape: tuple[int, ...], data: bytes | memoryview, place: tuple[str, str]
 ) -> tuple[StorageSpec, Source] | None:
     try:
         layout = split_npy(data)
@@ -326,6 +369,6 @@ def _npy_elements(
     canonical = npy_header(dtype, shape, elements.flags.f_contiguous and not elements.flags.c_contiguous)
     header = bytes(data[: layout.header_bytes])
     try:
-        return _ndarray(elements, name, b"" if header == canonical else header)
+        return _ndarray(elements, name, b"" if header == canonical else header, place)
     except ValueRangeError:
         return None

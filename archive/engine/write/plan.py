@@ -11,23 +11,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from archive.engine.storagespec import StorageSpec, stored_value_spec
-from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_inline, encode_values
+from archive.engine.write.attributes import EncodedContext, EncodedValue
 from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
-from archive.errors import ArchiveError
-from archive.format.constants import (
-    CONTEXT_NUMBERS,
-    FOOTER_BYTES,
-    KIND_ARRAYS,
-    KIND_CONFIGS,
-)
+from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS
 from archive.format.index import RecordName
 from archive.format.indexwriter import IndexWriter
 from archive.hdf5.encoder import Metadata
 from archive.version import __version__
 
-__all__ = ["Plan", "add_values", "head_of", "make_plan", "place", "timestamp"]
+__all__ = ["Plan", "Preamble", "make_plan", "place", "timestamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preamble:
+    """What an index says of the archive as a whole, encoded."""
+
+    container: str
+    """Type of the container: recordset, recorddict or context."""
+    created: str
+    """Creation time."""
+    context: EncodedContext | None = None
+    """Fields of a Context; None for other containers."""
+
+    def document(self) -> dict[str, Any]:
+        """Return its members of the JSON of the index."""
+        members: dict[str, Any] = {"container": self.container, "created": self.created}
+        return members if self.context is None else members | {"context": self.context.document()}
 
 
 @dataclass(slots=True)
@@ -59,8 +70,15 @@ class Plan:
         return self.records[self.table.record[row]].name, self.table.keys[row]
 
 
-def make_plan(inputs: Inputs, created: str) -> Plan:
-    """Check all inputs, and decide every address.
+def make_plan(inputs: Inputs, preamble: Preamble, values: Mapping[RecordName, list[EncodedValue]]) -> Plan:
+    """Check all arrays, and decide every address.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    preamble : Preamble
+    values : mapping
+        Encoded metrics and configs by record, and the attributes of array records.
 
     Raises
     ------
@@ -68,43 +86,21 @@ def make_plan(inputs: Inputs, created: str) -> Plan:
         Something no archive holds; the message names record and key. Nothing was written.
     """
     rows = Rows()
-    values: dict[int, list[EncodedValue]] = {}
-    attributes: dict[int, list[EncodedValue]] = {}
     for number, record in enumerate(inputs.records):
         if record.kind == KIND_ARRAYS:
             _add_arrays(rows, number, record)
-            if record.attributes:
-                attributes[number] = encode_attributes(record.name, record.attributes)
-        else:
-            values[number] = encode_values(record.kind, record.name, record.values)
     names = [RecordName(record.kind, record.name) for record in inputs.records]
-    document = add_values(rows, values, attributes, head_of(inputs, created))
-    return place(rows, names, values | attributes, document)
+    return place(
+        rows, names, {number: values[name] for number, name in enumerate(names) if name in values}, preamble
+    )
 
 
-def head_of(inputs: Inputs, created: str) -> dict[str, Any]:
-    """Return what the index says of the archive as a whole, as JSON."""
-    head: dict[str, Any] = {"container": inputs.container, "created": created}
-    if inputs.context is None:
-        return head
-    context = dict(inputs.context)
-    for field in ("node_config", "run_config"):
-        context[field] = encode_inline(RecordName(KIND_CONFIGS, field), context[field])
-    numbers = {field: context.pop(field) for field in CONTEXT_NUMBERS}
-    if not numbers["series_id"]:
-        del numbers["series_id"]
-    context |= dict(encode_inline(RecordName(KIND_CONFIGS, "context"), numbers))
-    return head | {"context": context}
-
-
-def add_values(
-    rows: Rows,
-    values: Mapping[int, list[EncodedValue]],
-    attributes: Mapping[int, list[EncodedValue]],
-    head: Mapping[str, Any],
+def _add_values(
+    rows: Rows, records: list[RecordName], values: Mapping[int, list[EncodedValue]], preamble: Preamble
 ) -> dict[str, Any]:
     """Add the values that are datasets as rows, and return the JSON part of the index."""
-    listed = []
+    listed: list[list[Any]] = []
+    attributes: list[list[Any]] = []
     for number in sorted(values):
         entries: list[list[Any]] = []
         for value in values[number]:
@@ -114,14 +110,9 @@ def add_values(
                 row = rows.append(number, value.key, spec, value.stored, None)
                 inline = [value.type_name, {"row": row}]
             entries.append([value.key, inline])
-        listed.append([number, entries])
-    document = {**head, "writer": f"fedarchive {__version__}", "values": listed}
-    if attributes:
-        document["attributes"] = [
-            [number, [[value.key, value.inline] for value in found]]
-            for number, found in sorted(attributes.items())
-        ]
-    return document
+        (attributes if records[number].kind == KIND_ARRAYS else listed).append([number, entries])
+    document = {**preamble.document(), "writer": f"fedarchive {__version__}", "values": listed}
+    return document | {"attributes": attributes} if attributes else document
 
 
 def timestamp(created: datetime.datetime | str | None) -> str:
@@ -163,24 +154,31 @@ def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
         if key in seen:
             raise ValueError(f"record {record.name!r}: two arrays with the key {key!r}")
         seen.add(key)
-        try:
-            spec, source, identity = source_of(array)
-        except ArchiveError as error:
-            error.key = f"{record.name}/{key}"
-            raise
-        except TypeError as error:
-            raise TypeError(f"{record.name}/{key}: {error}") from error
+        spec, source, identity = source_of(array, (record.name, key))
         rows.append(number, key, spec, source, identity)
         rows.given.append(id(array))
 
 
 def place(
-    rows: Rows, records: list[RecordName], values: dict[int, list[EncodedValue]], document: dict[str, Any]
+    rows: Rows, records: list[RecordName], values: Mapping[int, list[EncodedValue]], preamble: Preamble
 ) -> Plan:
-    """Decide every address of rows that are complete; the same rows get the same addresses again."""
+    """Decide every address of an archive whose arrays are all in its rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        The arrays; values that are datasets are added.
+    records : list of RecordName
+    values : mapping
+        Encoded metrics, configs and attributes by number of the record.
+    preamble : Preamble
+    """
+    document = _add_values(rows, records, values, preamble)
     schema = schema_of(rows, records)
     index = schema.index.write(document)
     index_bytes = len(index) + FOOTER_BYTES
-    metadata = encode_tree(tuple(records), values, document, schema.datasets, schema.links, index_bytes)
+    metadata = encode_tree(
+        tuple(records), values, document, preamble.context, schema.datasets, schema.links, index_bytes
+    )
     index_at = schema.data_end + metadata.nbytes
     return Plan(rows, records, schema, index, metadata, index_at, index_at + index_bytes)

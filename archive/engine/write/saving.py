@@ -12,10 +12,10 @@ from typing import Any
 
 from archive.engine.progress import Report
 from archive.engine.report import SaveReport
-from archive.engine.write.attributes import encode_inline
+from archive.engine.write.attributes import EncodedValue, encode_context, encode_record
 from archive.engine.write.consume import Consumption
 from archive.engine.write.inputs import Inputs, RecordInput, source_of
-from archive.engine.write.plan import Plan, head_of, make_plan
+from archive.engine.write.plan import Plan, Preamble, make_plan
 from archive.engine.write.seal import complete
 from archive.engine.write.stream import ArchiveStream
 from archive.engine.write.writer import write_plan
@@ -61,17 +61,18 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
         # all there already, so that everything is checked before a byte is written
         if isinstance(record.arrays, Iterator) and isinstance(record.container, (list, tuple, Mapping)):
             record.arrays = list(record.arrays)
+    content = _Content(inputs, options)
     streamed = any(isinstance(record.arrays, Iterator) for record in inputs.records)
-    plan = None if streamed else make_plan(inputs, options.created)
+    plan = None if streamed else make_plan(inputs, content.preamble, content.values)
     if not options.keep_input:
         if plan is None:
-            return _consume_stream(inputs, options)
-        return _consume_plan(plan, inputs, options)
+            return _consume_stream(content, options)
+        return _consume_plan(plan, content, options)
     sink = _sink_of(options, plan)
     clock = report_of(sink.path)
     try:
         if plan is None:
-            plan, footer = _write_stream(inputs, options, sink)
+            plan, footer = _write_stream(content, options, sink)
         else:
             sink.reserve(plan.file_bytes)
             footer = write_plan(plan, sink, options.progress)
@@ -79,6 +80,21 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
     finally:
         sink.discard()
     return clock(plan, footer)
+
+
+class _Content:
+    """What is saved: its arrays as they came, everything else validated and encoded once."""
+
+    def __init__(self, inputs: Inputs, options: SaveOptions) -> None:
+        self.records = inputs.records
+        context = None if inputs.context is None else encode_context(inputs.context)
+        self.preamble = Preamble(inputs.container, options.created, context)
+        self.values: dict[RecordName, list[EncodedValue]] = {}
+        """Metrics and configs by record, and the attributes of array records."""
+        for record in inputs.records:
+            if record.kind != KIND_ARRAYS or record.attributes:
+                name = RecordName(record.kind, record.name)
+                self.values[name] = encode_record(name, record.values or record.attributes)
 
 
 def _sink_of(options: SaveOptions, plan: Plan | None) -> Sink:
@@ -110,34 +126,22 @@ def report_of(url: str) -> Callable[[Plan, Footer], SaveReport]:
 
 
 def _write_stream(
-    inputs: Inputs,
+    content: _Content,
     options: SaveOptions,
     sink: Sink,
     journal: Journal | None = None,
 ) -> tuple[Plan, Footer]:
     """Write records as they come; with a journal, noting each array that arrived."""
-    head, values = head_of(inputs, options.created), _values_of(inputs)
-    for name, found in values.items():  # what no archive holds is found before anything is asked for
-        encode_inline(name, found)
-    stream = ArchiveStream(sink, head, options.progress)
+    stream = ArchiveStream(sink, content.preamble, options.progress)
     if journal is not None:
         consumption = Consumption(journal, stream.rows, stream.names, _leave, options.gc_threshold)
-        consumption.begin(head, values)
+        consumption.begin(content.preamble, content.values)
         stream.consumption = consumption
-    for record in inputs.records:
+    for record in content.records:
         if record.kind == KIND_ARRAYS:
-            stream.add_record(record.name, record.attributes)
+            stream.add_record(record.name)
             _add_all(stream, record)
-    return stream.finish({name: found for name, found in values.items() if name.kind != KIND_ARRAYS})
-
-
-def _values_of(inputs: Inputs) -> dict[RecordName, dict[str, Any]]:
-    """Return metrics and configs by record, and the attributes of array records."""
-    return {
-        RecordName(record.kind, record.name): dict(record.values or record.attributes)
-        for record in inputs.records
-        if record.kind != KIND_ARRAYS or record.attributes
-    }
+    return stream.finish(content.values)
 
 
 def _add_all(stream: ArchiveStream, record: RecordInput) -> None:
@@ -146,8 +150,8 @@ def _add_all(stream: ArchiveStream, record: RecordInput) -> None:
         pair = next(arrays, None)
         if pair is None:
             return
-        spec, source, _ = source_of(pair[1])
         stream.require_new(record.name, pair[0])
+        spec, source, _ = source_of(pair[1], (record.name, pair[0]))
         stream.add(record.name, pair[0], spec, source)
         # nothing may hold the array while the caller makes the next: two of the largest would be alive
         del pair, source
@@ -157,20 +161,20 @@ def _leave(row: int) -> None:
     """Take nothing: what an iterator yielded is gone by itself."""
 
 
-def _consume_stream(inputs: Inputs, options: SaveOptions) -> SaveReport:
+def _consume_stream(content: _Content, options: SaveOptions) -> SaveReport:
     with _consuming(options, None) as consuming:
-        plan, footer = _write_stream(inputs, options, consuming.sink, consuming.journal)
+        plan, footer = _write_stream(content, options, consuming.sink, consuming.journal)
         return consuming.publish(plan, footer)
 
 
-def _consume_plan(plan: Plan, inputs: Inputs, options: SaveOptions) -> SaveReport:
+def _consume_plan(plan: Plan, content: _Content, options: SaveOptions) -> SaveReport:
     table = plan.table
-    owners = [_owner(record) for record in inputs.records]
+    owners = [_owner(record) for record in content.records]
     first: dict[int, int] = {}
     for row, number in enumerate(table.record):
         first.setdefault(number, row)
-    for record in inputs.records:
-        record.arrays = ()  # made of a list, it would keep what the list lets go of
+    for record in content.records:
+        record.arrays = ()  # drop our iterator: it would keep consumed arrays alive
 
     def take(row: int) -> None:
         # only what was written: the caller may have put something else there meanwhile
@@ -183,11 +187,11 @@ def _consume_plan(plan: Plan, inputs: Inputs, options: SaveOptions) -> SaveRepor
         elif owner is not None and [id(owner.get(table.keys[row]))] == given:
             owner.pop(table.keys[row])
 
-    names = [RecordName(record.kind, record.name) for record in inputs.records]
+    names = [RecordName(record.kind, record.name) for record in content.records]
     with _consuming(options, plan) as consuming:
         consuming.sink.reserve(plan.file_bytes)
         consumption = Consumption(consuming.journal, table, names, take, options.gc_threshold)
-        consumption.begin(head_of(inputs, options.created), _values_of(inputs))
+        consumption.begin(content.preamble, content.values)
         footer = write_plan(plan, consuming.sink, options.progress, consumption.landed)
         report = consuming.publish(plan, footer)
     for owner in owners:

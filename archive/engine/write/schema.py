@@ -24,7 +24,6 @@ from archive.format.elements import ArrayType
 from archive.format.index import RecordName
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
 from archive.format.layout import place_arrays, segment_counts
-from archive.format.names import escape_name
 from archive.hdf5.encoder import EncodedDatasets
 
 __all__ = ["Rows", "Run", "Schema", "forget_schemas", "schema_of"]
@@ -184,9 +183,17 @@ def forget_schemas() -> None:
 
 def _make(rows: Rows, records: list[RecordName]) -> Schema:
     n = len(rows.keys)
-    if n > MAX_ARRAYS or len(records) > MAX_RECORDS:
+    if len(records) > MAX_RECORDS:
         raise ValueRangeError(
-            f"{n} arrays in {len(records)} records: the format allows {MAX_ARRAYS}, {MAX_RECORDS}"
+            f"the record is one of {len(records)}, the format allows {MAX_RECORDS}",
+            key=records[MAX_RECORDS].name,
+            remedy="save them as several archives",
+        )
+    if n > MAX_ARRAYS:
+        raise ValueRangeError(
+            f"the array is one of {n}, the format allows {MAX_ARRAYS}",
+            key=f"{records[rows.record[MAX_ARRAYS]].name}/{rows.keys[MAX_ARRAYS]}",
+            remedy="save them as several archives",
         )
     specs = list(rows.specs)
     spec_of = np.array(rows.spec, np.intp)
@@ -217,21 +224,17 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
         segment_at=segment_at,
     )
     index = IndexTemplate(columns, list(types), records, int(segment_ends[-1]) if n else 0)
-    try:
-        datasets, links = encode_arrays(
-            records=len(records),
-            specs=specs,
-            spec_of=spec_of,
-            keys=rows.keys,
-            record_of=record,
-            target_of=targets,
-            offset=offset,
-            nbytes=nbytes,
-            start=data_end,
-        )
-    except ValueRangeError as error:
-        error.key = _bad_name(rows, records) or error.key
-        raise
+    datasets, links = encode_arrays(
+        records=records,
+        specs=specs,
+        spec_of=spec_of,
+        keys=rows.keys,
+        record_of=record,
+        target_of=targets,
+        offset=offset,
+        nbytes=nbytes,
+        start=data_end,
+    )
     stored = owners & (nbytes > 0)
     runs = _runs(specs, spec_of, stored, offset, nbytes, data_end)
     owned = np.flatnonzero(stored)
@@ -295,16 +298,6 @@ def _runs(
 
 def _by_spec(values: list[int], dtype: Any, spec_of: NDArray) -> NDArray:
     return np.array(values, dtype)[spec_of] if len(spec_of) else np.empty(0, dtype)
-
-
-def _bad_name(rows: Rows, records: Sequence[RecordName]) -> str | None:
-    """Return record and key of the first name that HDF5 cannot hold; names are checked all at once."""
-    for number, key in zip(rows.record, rows.keys, strict=True):
-        try:
-            escape_name(key)
-        except ValueRangeError as error:
-            return f"{records[number].name}/{error.key}"
-    return None
 
 
 def _dims(specs: list[StorageSpec], spec_of: NDArray) -> tuple[NDArray, NDArray]:

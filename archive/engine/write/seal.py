@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from archive.engine.read.open import read_source
+from archive.engine.write.attributes import EncodedValue
 from archive.engine.write.consume import JournalEntry, read_entries
+from archive.engine.write.plan import Preamble
 from archive.engine.write.stream import ArchiveStream
 from archive.errors import DamagedError, NotAnArchiveError, TruncatedError
-from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, NO_ALIAS, SEGMENT_BYTES
 from archive.format.digests import digest
 from archive.format.index import RecordName
 from archive.format.layout import place_next
-from archive.format.values import Value
 from archive.storage.local.journal import (
     SUFFIX,
     has_journal,
@@ -35,8 +35,8 @@ from archive.storage.protocols import Source
 
 __all__ = ["complete", "seal_partial"]
 
-Arrived = tuple[dict[str, Any], list[tuple[RecordName, dict[str, Value]]], list[JournalEntry]]
-"""Head of the index, values, and arrays: what `read_entries` returns."""
+Arrived = tuple[Preamble, dict[RecordName, list[EncodedValue]], list[JournalEntry]]
+"""What `read_entries` returns."""
 
 
 def seal_partial(path: str) -> None:
@@ -102,16 +102,13 @@ def _complete(sink: PartialFile, arrived: Arrived) -> None:
     What arrived and the journal are on the disk before anything is written, and the journal goes last.
     """
     path = sink.partial
-    head, values, entries = arrived
+    preamble, values, entries = arrived
     sync_journal(path)
     sink.secure()
     sink.secure_names()
-    stream = ArchiveStream(sink, head)
+    stream = ArchiveStream(sink, preamble)
     stream.resume(entries, path)
-    for name, found in values:
-        if name.kind == KIND_ARRAYS:
-            stream.add_record(name.name, found)
-    stream.finish({name: found for name, found in values if name.kind != KIND_ARRAYS})
+    stream.finish(values)
     sink.secure()
     remove_journal(path)
     sink.secure_names()

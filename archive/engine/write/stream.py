@@ -6,15 +6,14 @@ The bytes are those of a planned save of the same arrays: both place by the same
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.storagespec import StorageSpec
-from archive.engine.write.attributes import EncodedValue, encode_attributes, encode_values
+from archive.engine.write.attributes import EncodedValue
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
-from archive.engine.write.plan import Plan, add_values, place
+from archive.engine.write.plan import Plan, Preamble, place
 from archive.engine.write.schema import Rows
 from archive.engine.write.writer import ArrayStream, stored_buffer, write_head, write_tail
 from archive.errors import DamagedError
@@ -22,8 +21,7 @@ from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS
 from archive.format.footer import Footer
 from archive.format.index import RecordName
 from archive.format.layout import place_next
-from archive.format.names import escape_name
-from archive.format.values import Value
+from archive.format.names import escape_name, link_name, name_error
 from archive.storage.protocols import Sink
 
 __all__ = ["ArchiveStream"]
@@ -41,20 +39,19 @@ class ArchiveStream:
     Parameters
     ----------
     sink : Sink
-    head : mapping
-        What the index says of the archive as a whole (`archive.engine.write.plan.head_of`).
+    preamble : Preamble
+        What the index says of the archive as a whole.
     progress : callable, optional
         Called with (bytes written, the same).
     """
 
-    def __init__(self, sink: Sink, head: Mapping[str, Any], progress: Report | None = None) -> None:
+    def __init__(self, sink: Sink, preamble: Preamble, progress: Report | None = None) -> None:
         self.rows = Rows()
         self.names: list[RecordName] = []
         self.consumption: Consumption | None = None
         """Where rows that are written are noted and taken from the caller."""
         self._sink = sink
-        self._head = head
-        self._attributes: dict[int, list[EncodedValue]] = {}
+        self._preamble = preamble
         self._numbers: dict[str, int] = {}
         self._seen: set[tuple[int, str]] = set()
         self._position = DATA_AT
@@ -100,26 +97,25 @@ class ArchiveStream:
         offset = self._take_room(spec)
         self._arrays.put_pieces(row, offset, pieces, spec.nbytes)
 
-    def add_record(self, name: str, attributes: Mapping[str, Any] | None = None) -> int:
+    def add_record(self, name: str) -> int:
         """Return the number of an array record, new or known."""
         number = self._numbers.get(name)
         if number is None:
-            escape_name(name)
+            link_name(name)
             number = self._numbers[name] = len(self.names)
             self.names.append(RecordName(KIND_ARRAYS, name))
-        if attributes:
-            self._attributes[number] = encode_attributes(name, attributes)
         return number
 
-    def finish(self, values: Mapping[RecordName, Mapping[str, Value]]) -> tuple[Plan, Footer]:
-        """Write metrics, configs, metadata, index and footer."""
+    def finish(self, values: Mapping[RecordName, list[EncodedValue]]) -> tuple[Plan, Footer]:
+        """Write metrics, configs, attributes of array records, metadata, index and footer."""
         arrays = len(self.rows.keys)
         encoded = {}
-        for name, found in values.items():
-            encoded[len(self.names)] = encode_values(name.kind, name.name, found)
-            self.names.append(name)
-        document = add_values(self.rows, encoded, self._attributes, self._head)
-        plan = place(self.rows, self.names, encoded | self._attributes, document)
+        for name in sorted(values, key=lambda name: name.kind != KIND_ARRAYS):
+            number = self.add_record(name.name) if name.kind == KIND_ARRAYS else len(self.names)
+            if number == len(self.names):
+                self.names.append(name)
+            encoded[number] = values[name]
+        plan = place(self.rows, self.names, encoded, self._preamble)
         self._sink.reserve(plan.file_bytes)
         self._arrays.flush()
         self.consumption, consumption = None, self.consumption
@@ -141,8 +137,14 @@ class ArchiveStream:
         for text in (record, key):
             if not isinstance(text, str):
                 raise TypeError(f"record and key are str, not {type(text).__name__}")
-        escape_name(key)
-        if (self.add_record(record), key) in self._seen:
+        try:
+            escape_name(key)
+        except ValueError as error:
+            raise name_error(error, record, key) from error
+        number = self._numbers.get(record)
+        if number is None:
+            link_name(record)
+        elif (number, key) in self._seen:
             raise ValueError(f"record {record!r}: two arrays with the key {key!r}")
 
     def _append(self, record: str, key: str, spec: StorageSpec) -> int:

@@ -21,9 +21,9 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec
-from archive.engine.write.attributes import EncodedValue, encode_attributes
+from archive.engine.write.attributes import EncodedContext, EncodedValue
+from archive.errors import ValueRangeError
 from archive.format.constants import (
-    CONTEXT_NUMBERS,
     FLAG_FORTRAN,
     FORMAT_NAME,
     KINDS,
@@ -33,8 +33,7 @@ from archive.format.constants import (
     VERSION_MINOR,
 )
 from archive.format.index import RecordName
-from archive.format.names import escape_name, escape_names
-from archive.format.values import decode_value
+from archive.format.names import escape_names, link_name
 from archive.hdf5.datasets import Attribute, DatasetClass, Datasets
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype
 from archive.hdf5.encoder import (
@@ -45,6 +44,7 @@ from archive.hdf5.encoder import (
     encode_all_datasets,
     encode_metadata,
 )
+from archive.hdf5.fractalheap import require_room
 
 __all__ = ["KEPT_BYTES", "encode_arrays", "encode_tree"]
 
@@ -57,7 +57,7 @@ _STAND_IN = secrets.token_hex(10)
 
 def encode_arrays(
     *,
-    records: int,
+    records: Sequence[RecordName],
     specs: Sequence[StorageSpec],
     spec_of: NDArray,
     keys: list[str],
@@ -69,10 +69,15 @@ def encode_arrays(
 ) -> tuple[EncodedDatasets, tuple[int | None, ...]]:
     """Return the datasets of all rows, and for each record which group of them is its own.
 
-    ``target_of`` names, for each row, the row whose dataset its name links to: its own, or the one it
-    is tied to.
+    ``target_of`` is, for each row, the row whose dataset its name links to: the row itself, or the row that
+    it is an alias of.
+
+    Raises
+    ------
+    ValueRangeError
+        HDF5 cannot hold a key, or all keys of a record.
     """
-    names = escape_names(keys)
+    names = _link_names(records, record_of, keys)
     owners = np.flatnonzero(target_of == np.arange(len(keys)))
     dataset_of = np.zeros(len(keys), np.intp)
     dataset_of[owners] = np.arange(len(owners))
@@ -85,24 +90,42 @@ def encode_arrays(
         keys=_true_keys(keys, names, owners, dataset_of),
     )
     rows_by_record = np.argsort(record_of, kind="stable")
-    counts = np.bincount(record_of, minlength=records).tolist()
+    counts = np.bincount(record_of, minlength=len(records)).tolist()
     links: list[DatasetLinks] = []
     group_of: list[int | None] = []
     begin = 0
-    for count in counts:
+    for record, count in zip(records, counts, strict=True):
         rows = rows_by_record[begin : begin + count]
         begin += count
         group_of.append(len(links) if count else None)
         if count:
             found = names if count == len(names) else [names[row] for row in rows.tolist()]
+            _require_room(found, record.name)
             links.append(DatasetLinks(found, dataset_of[rows]))
     return encode_all_datasets(datasets, links, start=start), tuple(group_of)
+
+
+def _link_names(records: Sequence[RecordName], record_of: NDArray, keys: list[str]) -> list[bytes]:
+    try:
+        return escape_names(keys)
+    except ValueError:  # all at once is quicker; one by one names the first that is invalid
+        return [
+            link_name(records[number].name, key) for number, key in zip(record_of.tolist(), keys, strict=True)
+        ]
+
+
+def _require_room(names: Sequence[bytes], record: str) -> None:
+    try:
+        require_room(len(names), sum(map(len, names)))
+    except ValueError as error:
+        raise ValueRangeError(str(error), key=record, remedy="split the record") from error
 
 
 def encode_tree(
     records: tuple[RecordName, ...],
     values: Mapping[int, list[EncodedValue]],
     document: Mapping[str, Any],
+    context: EncodedContext | None,
     datasets: EncodedDatasets,
     links: tuple[int | None, ...],
     index_bytes: int,
@@ -113,8 +136,8 @@ def encode_tree(
     region; so the region of the first is taken, with the other time: 20 arrays in 20 us instead of 120.
     """
     created = document["created"]
-    if values or "context" in document or len(created) != len(_STAND_IN) or datasets.nbytes > KEPT_BYTES:
-        return _encode_tree(records, values, document, datasets, links, index_bytes)
+    if values or context is not None or len(created) != len(_STAND_IN) or datasets.nbytes > KEPT_BYTES:
+        return _encode_tree(records, values, document, context, datasets, links, index_bytes)
     number, at, metadata = _tree_of_arrays(
         records, document["writer"], document["container"], datasets, links, index_bytes
     )
@@ -134,7 +157,7 @@ def _tree_of_arrays(
 ) -> tuple[int, int, Metadata]:
     """Return a region with a stand-in for the time of creation: which part has it, where, and the region."""
     document = {"writer": writer, "container": container, "created": _STAND_IN}
-    metadata = _encode_tree(records, {}, document, datasets, links, index_bytes)
+    metadata = _encode_tree(records, {}, document, None, datasets, links, index_bytes)
     token = _STAND_IN.encode()
     places = [
         (number, bytes(part).find(token))
@@ -149,14 +172,15 @@ def _encode_tree(
     records: Sequence[RecordName],
     values: Mapping[int, list[EncodedValue]],
     document: Mapping[str, Any],
+    context: EncodedContext | None,
     datasets: EncodedDatasets,
     links: Sequence[int | None],
     index_bytes: int,
 ) -> Metadata:
     groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
     for number, (record, found) in enumerate(zip(records, links, strict=True)):
-        attributes = tuple(v.attribute for v in values.get(number, ()) if v.attribute is not None)
-        groups[record.kind].append((escape_name(record.name), Group(attributes, datasets=found)))
+        attributes = _attributes(values.get(number, ()))
+        groups[record.kind].append((link_name(record.name), Group(attributes, datasets=found)))
     root = Group(
         attributes=(
             _text("format", FORMAT_NAME),
@@ -167,7 +191,7 @@ def _encode_tree(
         ),
         links=[
             *((kind.encode(), Group(links=links)) for kind, links in zip(KINDS, groups, strict=True)),
-            *_context_group(document),
+            *_context_group(context),
         ],
     )
     return encode_metadata(root, datasets, index_bytes=index_bytes)
@@ -191,21 +215,17 @@ def _dataset_class(spec: StorageSpec) -> DatasetClass:
     return DatasetClass(spec.datatype, spec.dims, tuple(attributes))
 
 
-def _context_group(document: Mapping[str, Any]) -> list[tuple[bytes, Group]]:
+def _context_group(context: EncodedContext | None) -> list[tuple[bytes, Group]]:
     """Return ``/context`` where a Context is saved: its numbers as attributes, its configs as groups."""
-    context = document.get("context")
     if context is None:
         return []
+    links = [(field.encode(), Group(_attributes(values))) for field, values in context.configs.items()]
+    numbers = _attributes(context.numbers)
+    return [(b"context", Group((*numbers, _text("state", context.state)), links=links))]
 
-    def attributes(entries: list[list[Any]]) -> tuple[Attribute, ...]:
-        found = {key: decode_value(encoded) for key, encoded in entries}
-        return tuple(
-            value.attribute for value in encode_attributes("context", found) if value.attribute is not None
-        )
 
-    numbers = attributes([[field, context[field]] for field in CONTEXT_NUMBERS if field in context])
-    links = [(field.encode(), Group(attributes(context[field]))) for field in ("node_config", "run_config")]
-    return [(b"context", Group((*numbers, _text("state", context["state"])), links=links))]
+def _attributes(values: Sequence[EncodedValue]) -> tuple[Attribute, ...]:
+    return tuple(value.attribute for value in values if value.attribute is not None)
 
 
 def _text(name: str, value: str) -> Attribute:

@@ -1,9 +1,9 @@
-"""Parameter packers: one list of ndarrays for weights and what travels with them, and its named form.
+"""Parameter packers: one list of ndarrays for weights and additional parameters, and records of it by name.
 
 ===============  ==============================================================
 ``base``         ``ParameterPacker``, the class to derive packers from
-``lists``        what a packed list may hold, and the errors when it does not
-``named``        records by role: attributes, names, and finding them again
+``lists``        parsing of the parts of a packed list
+``named``        records by role: attributes, names, and the search for them
 ``variates``     weights and control variates (SCAFFOLD)
 ``scalar``       weights and one number (clipping, adaptive constraints)
 ``layernames``   weights and their names (dynamic layer exchange)

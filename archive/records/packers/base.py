@@ -1,4 +1,4 @@
-"""ParameterPacker: what every packer can do."""
+"""ParameterPacker: the methods of every packer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class ParameterPacker(ABC, Generic[T]):
-    """Puts weights and a ``T`` into one list of ndarrays, and takes them apart again.
+    """Puts weights and a ``T`` into one list of ndarrays, and separates them again.
 
     Follows FL4Health's class of that name. Both directions work on lists only: new lists of the same
-    array objects, the arguments untouched. A packer of this package also has ``to_records``, which
+    array objects; the arguments stay as they are. A packer of this package also has ``to_records``, which
     gives every part of a packed list a name in an archive, and ``from_records``, its reverse.
 
     Examples
@@ -35,8 +35,8 @@ class ParameterPacker(ABC, Generic[T]):
 
     @abstractmethod
     def pack_parameters(self, model_weights: NDArrays, additional_parameters: T) -> NDArrays:
-        """Return one list of the weights and what goes with them."""
+        """Return one list of the weights and the additional parameters."""
 
     @abstractmethod
     def unpack_parameters(self, packed_parameters: NDArrays) -> tuple[NDArrays, T]:
-        """Return the weights of a packed list, and what went with them."""
+        """Return the weights and the additional parameters of a packed list."""

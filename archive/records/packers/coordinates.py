@@ -1,4 +1,4 @@
-"""One sparse tensor as a record: values, indices axis by axis, and what binsparse calls them.
+"""One sparse tensor as a record: values, indices axis by axis, and their description for binsparse.
 
 The indices of each axis are kept in the smallest unsigned type that its length allows. Measured on a
 float32 tensor of shape (512, 256, 3, 3) with 10 % of its elements: 0.23 of the dense size, against 0.90
@@ -37,9 +37,9 @@ def validate_coordinates(position: int, values: NDArray, indices: NDArray, shape
     Raises
     ------
     TypeError
-        Indices or shape are no integers.
+        Indices or shape are not integers.
     ValueError
-        Their shapes do not go together.
+        Their shapes do not match.
     """
     for what, array in (("indices", indices), ("shape", shape)):
         if array.dtype.kind not in "iu":
@@ -47,7 +47,7 @@ def validate_coordinates(position: int, values: NDArray, indices: NDArray, shape
     axes = shape.size
     if values.ndim != 1 or shape.ndim != 1 or not axes or indices.shape != (values.size, axes):
         raise ValueError(
-            f"tensor {position}: values (n,), indices (n, axes) and shape (axes,) must go together, "
+            f"tensor {position}: values (n,), indices (n, axes) and shape (axes,) must match, "
             f"but found values {values.shape}, indices {indices.shape} and shape {shape.shape}"
         )
 
@@ -101,7 +101,7 @@ def record_to_coordinates(position: int, record: ArrayRecord) -> tuple[NDArray, 
     Raises
     ------
     TypeError, ValueError
-        The record's attributes and arrays do not go together.
+        Attributes and arrays of the record do not match.
     """
     attributes = record.attributes
     lengths = attributes.get("shape")
@@ -139,7 +139,7 @@ def _integer_dtype(position: int, name: object) -> np.dtype[Any]:
 def _binsparse_header(
     lengths: list[int], names: Sequence[str], arrays: Sequence[NDArray]
 ) -> dict[str, Any] | None:
-    """Return the descriptor that binsparse reads; None where it has no such values or another order."""
+    """Return the descriptor for binsparse; None where binsparse lacks the type of the values or the order."""
     data_types = {
         name: _BINSPARSE_TYPES.get(array.dtype.name) for name, array in zip(names, arrays, strict=True)
     }
@@ -159,7 +159,7 @@ def _binsparse_header(
 
 
 def _strictly_ascending(columns: Sequence[NDArray]) -> bool:
-    """Tell whether rows are in lexicographic order without duplicates, as coordinate formats ask for."""
+    """Return whether rows are in lexicographic order without duplicates, which coordinate formats need."""
     equal = np.ones(max(len(columns[0]) - 1, 0), bool)
     for column in columns:
         if bool(np.any(equal & (column[1:] < column[:-1]))):

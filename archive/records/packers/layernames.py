@@ -59,7 +59,7 @@ class ParameterPackerWithLayerNames(ParameterPacker[list[str]]):
         Raises
         ------
         TypeError
-            Not a list of ndarrays, or no text at its end.
+            Not a list of ndarrays that ends with text.
         ValueError
             The list is empty, or there are more or fewer names than weights.
         """
@@ -69,7 +69,7 @@ class ParameterPackerWithLayerNames(ParameterPacker[list[str]]):
     def to_records(self, packed_parameters: NDArrays) -> RecordSet:
         """Return a packed list as the records ``weights``, by its own names, and ``names``, as packed.
 
-        A name that came before gets ``~2``, ``~3``, ... behind it in ``weights``.
+        Repeated names get ``~2``, ``~3``, ... appended in ``weights``.
 
         Raises
         ------
@@ -90,8 +90,7 @@ class ParameterPackerWithLayerNames(ParameterPacker[list[str]]):
         Raises
         ------
         TypeError, ValueError
-            The records of this packer are missing or there are several of a role; names and weights do
-            not go together.
+            Records of this packer are missing, several have one role, or names and weights do not match.
         """
         roles = by_role(records, _PACKER)
         weights = require_role(roles, _PACKER, "weights")

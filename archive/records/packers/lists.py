@@ -1,4 +1,4 @@
-"""What a packed list may hold: parsing of its parts, with errors that say what was found instead."""
+"""Parsing of the parts of a packed list, with errors that name the invalid part."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def parse_list(arrays: object, what: str) -> NDArrays:
     Parameters
     ----------
     arrays : list of ndarray
-        numpy scalars are taken too: numpy makes them of 0-d weights as soon as it averages them.
+        numpy scalars are allowed: averaging turns 0-d weights into them.
     what : str
         Name of the list in messages.
 
     Raises
     ------
     TypeError
-        No list, or something in it that is no array.
+        Not a list of arrays.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def split_last(packed_parameters: object, what: str) -> tuple[NDArrays, NDArray]
 
 
 def names_to_ndarray(names: object, what: str) -> NDArray:
-    """Return names as they are packed: 1-D text as wide as the longest, or float64 where there is none.
+    """Return names as they are packed: 1-D text as wide as the longest; float64 for an empty list.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def parse_names(array: NDArray, count: int | None = None) -> list[str]:
     array : ndarray
         1-D text; any type where it is empty.
     count : int, optional
-        How many names there have to be.
+        Number of names that there must be.
 
     Raises
     ------
     TypeError
-        The elements are no text.
+        The elements are not text.
     ValueError
         Not 1-D, or another number of names.
 

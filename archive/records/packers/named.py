@@ -1,4 +1,4 @@
-"""Packed lists by name: array records that say packer and role, and finding them again."""
+"""Packed lists by name: array records with packer and role as attributes, and the search for them."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ __all__ = [
 ]
 
 PACKER_VERSION = 1
-"""Version of the named form; a reader refuses greater ones."""
+"""Version of records by role; a reader refuses later versions."""
 
 Records: TypeAlias = RecordSet | RecordDict | Mapping[str, Any]
-"""Where packed lists are looked for: records of any kind by name."""
+"""Records of any kind by name, which may hold a packed list."""
 
 
 def pack_record(
     packer: str, role: str, names: Sequence[str] | None, arrays: NDArrays, **attributes: Any
 ) -> ArrayRecord:
-    """Return a record of copies, which says whose it is.
+    """Return a record of copies, with packer and role as attributes.
 
     Parameters
     ----------
     packer : str
         Class name of the packer.
     role : str
-        What the arrays are to it.
+        Meaning of the arrays to the packer.
     names : sequence of str, optional
         One for each array, made unique; without them the arrays are numbered: ``"000"``, ``"001"``, ...
     arrays : list of ndarray
     **attributes
-        Whatever else the way back needs.
+        More values that the way back needs.
 
     Raises
     ------
     TypeError
-        A name is no str.
+        A name is not a str.
     ValueError
         More or fewer names than arrays, or an array of Python objects.
 
@@ -77,19 +77,19 @@ def pack_record(
             fortran.append(name)
     record.attributes.update(packer=packer, packer_version=PACKER_VERSION, role=role, **attributes)
     if fortran:
-        # an archive holds all arrays in C order, and so hands them out
+        # an archive stores and returns all arrays in C order
         record.attributes["fortran_order"] = fortran
     return record
 
 
 def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str]:
-    """Return names with ``~2``, ``~3``, ... behind those that came before.
+    """Return names with ``~2``, ``~3``, ... appended to repeated ones.
 
     Parameters
     ----------
     names : iterable of str
     reserved : iterable of str, optional
-        Names that none of the result may have.
+        Names that may not be in the result.
 
     Examples
     --------
@@ -114,12 +114,12 @@ def unique_names(names: Iterable[str], reserved: Iterable[str] = ()) -> list[str
 
 
 def by_role(records: Records, packer: str) -> dict[str, list[ArrayRecord]]:
-    """Return the records that a packer wrote, by role; records of others are passed over.
+    """Return the records that a packer wrote, by role; other records are skipped.
 
     Raises
     ------
     TypeError
-        ``records`` is nothing that holds records by name.
+        ``records`` does not hold records by name.
     ValueError
         A record was written by a newer version of the packer.
     """
@@ -148,7 +148,7 @@ def require_role(roles: dict[str, list[ArrayRecord]], packer: str, *wanted: str)
     Raises
     ------
     ValueError
-        None has, or several have.
+        No record has such a role, or several have.
     """
     found = [record for role in wanted for record in roles.get(role, ())]
     if len(found) != 1:
@@ -166,12 +166,12 @@ def elements(record: ArrayRecord, keys: Iterable[str] | None = None) -> NDArrays
     ----------
     record : ArrayRecord
     keys : iterable of str, optional
-        Which, in this order; all without.
+        Keys of the arrays, in this order; by default all.
 
     Raises
     ------
     ValueError
-        The record has no such key, or an Array there that is no ``.npy``.
+        The record has no such key, or its Array is not a ``.npy``.
     """
     fortran = record.attributes.get("fortran_order", [])
     if not isinstance(fortran, list):
@@ -192,5 +192,5 @@ def elements(record: ArrayRecord, keys: Iterable[str] | None = None) -> NDArrays
 
 
 def is_fortran(array: NDArray) -> bool:
-    """Tell whether ``np.save`` writes an array in Fortran order."""
+    """Return whether ``np.save`` writes an array in Fortran order."""
     return array.flags.f_contiguous and not array.flags.c_contiguous

@@ -25,7 +25,7 @@ class ParameterPackerWithClippingBit(ParameterPacker[float]):
     """Packs weights followed by a clipping bit (from a client) or clipping bound (from the server).
 
     The number is 0-d as packed here, and of shape (1,) in the first round of client-level DP: both are
-    taken, and stay as they came.
+    accepted and stay as they are.
 
     Examples
     --------
@@ -66,9 +66,9 @@ class ParameterPackerWithClippingBit(ParameterPacker[float]):
         ----------
         packed_parameters : list of ndarray
         names : sequence of str, optional
-            Names of the weights; numbered without.
+            Names of the weights; by default they are numbered.
         role : {"clipping_bound", "clipping_bit"}
-            What the number is: the server packs a bound, a client a bit. The list does not say which.
+            Meaning of the number, which the list does not name: the server packs a bound, a client a bit.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class ParameterPackerWithClippingBit(ParameterPacker[float]):
         return _to_records(_CLIPPING, names, weights, scalar, role, _CLIPPING_ROLES)
 
     def from_records(self, records: Records) -> NDArrays:
-        """Return the packed list again; TypeError or ValueError where its records are not there."""
+        """Return the packed list again; TypeError or ValueError where its records are missing."""
         return _from_records(records, _CLIPPING, _CLIPPING_ROLES)
 
 
@@ -124,9 +124,9 @@ class ParameterPackerAdaptiveConstraint(ParameterPacker[float]):
         ----------
         packed_parameters : list of ndarray
         names : sequence of str, optional
-            Names of the weights; numbered without.
+            Names of the weights; by default they are numbered.
         role : {"drift_penalty_weight", "train_loss"}
-            What the number is: the server packs a weight, a client its loss. The list does not say which.
+            Meaning of the number, which the list does not name: the server packs a weight, a client its loss.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class ParameterPackerAdaptiveConstraint(ParameterPacker[float]):
         return _to_records(_ADAPTIVE, names, weights, scalar, role, _ADAPTIVE_ROLES)
 
     def from_records(self, records: Records) -> NDArrays:
-        """Return the packed list again; TypeError or ValueError where its records are not there."""
+        """Return the packed list again; TypeError or ValueError where its records are missing."""
         return _from_records(records, _ADAPTIVE, _ADAPTIVE_ROLES)
 
 

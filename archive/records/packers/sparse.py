@@ -36,7 +36,7 @@ __all__ = ["SparseCooParameterPacker"]
 
 _PACKER: Final = "SparseCooParameterPacker"
 SparseInfo: TypeAlias = tuple[NDArrays, NDArrays, list[str]]
-"""Indices, shapes and names, one each for every tensor."""
+"""Indices, shapes and names, one for each tensor."""
 
 
 class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
@@ -69,9 +69,9 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         Raises
         ------
         TypeError
-            Not these lists, or not of these types.
+            Not such lists.
         ValueError
-            More of one than of another, or arrays that do not go together.
+            Lists of different lengths, or arrays that do not match.
         """
         values = parse_list(model_parameters, "model_parameters")
         if not isinstance(additional_parameters, (tuple, list)):
@@ -101,9 +101,9 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         Raises
         ------
         TypeError
-            Not a list of ndarrays, or not of the types that belong there.
+            Not a list of ndarrays of the right types.
         ValueError
-            Not 3k + 1 arrays with k names, or arrays that do not go together.
+            Not 3k + 1 arrays with k names, or arrays that do not match.
         """
         arrays, names = split_last(packed_parameters, "an array of names")
         count, odd = divmod(len(arrays), 3)
@@ -118,7 +118,7 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
 
     @staticmethod
     def extract_coo_info_from_dense(x: Any) -> tuple[NDArray, NDArray, NDArray]:
-        """Return what a dense array holds that is not zero.
+        """Return values, indices and shape of the elements of a dense array that are not zero.
 
         Parameters
         ----------
@@ -130,13 +130,13 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         values : ndarray, (n,)
             In C order, of the type of ``x``.
         indices : ndarray of int64, (n, axes)
-            In Fortran order, as torch gives them.
+            In Fortran order, as in torch.
         shape : ndarray of int64, (axes,)
 
         Raises
         ------
         TypeError
-            Neither tensor nor ndarray, or elements that are no numbers.
+            Neither tensor nor ndarray, or elements that are not numbers.
         ValueError
             ``x`` has no axes.
         """
@@ -158,8 +158,8 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         """Return a packed list as one record for each tensor, by its name, and one record ``names``.
 
         Indices are kept axis by axis in the smallest unsigned type. Where binsparse has the type of the
-        values, the attribute ``binsparse`` makes the record's HDF5 group one that its readers take. A
-        name that came before, or is ``names``, gets ``~2``, ``~3``, ... behind it.
+        values, its readers can read the record's HDF5 group by the attribute ``binsparse``. Repeated names,
+        and ``names``, get ``~2``, ``~3``, ... appended.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         Raises
         ------
         TypeError, ValueError
-            The records of this packer are missing, twice there, or do not go together.
+            Records of this packer are missing, repeated, or do not match.
         """
         roles = by_role(records, _PACKER)
         (names,) = elements(require_role(roles, _PACKER, "names"), ["names"])

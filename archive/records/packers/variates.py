@@ -22,12 +22,12 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
     Parameters
     ----------
     size_of_model_params : int
-        How many arrays are weights.
+        Number of arrays that are weights.
 
     Raises
     ------
     TypeError
-        ``size_of_model_params`` is no int.
+        ``size_of_model_params`` is not an int.
     ValueError
         It is negative.
 
@@ -58,7 +58,7 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
         TypeError
             Not two lists of ndarrays.
         ValueError
-            Not ``size_of_model_params`` weights: unpacking would split them elsewhere.
+            Not ``size_of_model_params`` weights: unpacking would split the list elsewhere.
         """
         weights = parse_list(model_weights, "model_weights")
         if len(weights) != self.size_of_model_params:
@@ -68,7 +68,7 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
         return weights + parse_list(additional_parameters, "additional_parameters")
 
     def unpack_parameters(self, packed_parameters: NDArrays) -> tuple[NDArrays, NDArrays]:
-        """Return the weights, and the control variates behind them.
+        """Return the weights, and the control variates after them.
 
         Raises
         ------
@@ -81,7 +81,7 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
         if len(packed) < self.size_of_model_params:
             raise ValueError(
                 f"size_of_model_params is {self.size_of_model_params}, "
-                f"but packed_parameters has {len(packed)} arrays only"
+                f"but packed_parameters has only {len(packed)} arrays"
             )
         return packed[: self.size_of_model_params], packed[self.size_of_model_params :]
 
@@ -98,9 +98,9 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
         ----------
         packed_parameters : list of ndarray
         names : sequence of str, optional
-            Names of the weights, as in the state dict; numbered without.
+            Names of the weights, as in the state dict; by default they are numbered.
         variate_names : sequence of str, optional
-            Names of the variates, as in ``named_parameters()``; numbered without.
+            Names of the variates, as in ``named_parameters()``; by default they are numbered.
 
         Raises
         ------
@@ -117,13 +117,13 @@ class ParameterPackerWithControlVariates(ParameterPacker[NDArrays]):
         )
 
     def from_records(self, records: Records) -> NDArrays:
-        """Return the packed list again, whatever names its records have by now.
+        """Return the packed list again, whatever the present names of its records.
 
         Raises
         ------
         TypeError, ValueError
-            The records of this packer are missing or there are several of a role; they were packed for
-            another ``size_of_model_params``.
+            Records of this packer are missing, several have one role, or they were packed for another
+            ``size_of_model_params``.
         """
         roles = by_role(records, _PACKER)
         weights = require_role(roles, _PACKER, "weights")

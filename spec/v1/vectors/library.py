@@ -101,5 +101,5 @@ class LibraryVector:
 
 def spell(values: Mapping[str, Any]) -> list[Any]:
     """Return values as the JSON document spells them."""
-    named = ((key, value, validate_value(value, metric=False, key=key)) for key, value in values.items())
+    named = ((key, value, validate_value(value, metric=False)) for key, value in values.items())
     return [[key, encode_value(value, name)] for key, value, name in named]

@@ -1,4 +1,4 @@
-"""Limits that a process sets on itself before it lets libhdf5 read a foreign file, and the spool it fills."""
+"""Limits that a process sets on itself before libhdf5 reads a foreign file, and the spool that it fills."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archive.errors import StorageError
-from archive.hdf5.guards import max_decoded_bytes
+from archive.hdf5.foreign.guards import max_decoded_bytes
 
 __all__ = ["Limits", "Spool"]
 
 MEMORY_BYTES = 4 << 30
-"""Address space: numpy and h5py take 0.6 GB of it, a chunk may be large, the rest is a bomb's."""
+"""Address space: numpy and h5py take 0.6 GB of it, and a chunk may be large; a bomb takes more."""
 WALK_SECONDS = 60
 """Processor time for any file; a loop in libhdf5 (10 of 600 flipped heap bytes) ends here. libhdf5 looks
 through all attributes for each: the 4,096 that an archive keeps in a group take 0.3 s,
@@ -49,19 +49,17 @@ class Limits:
     def close_files(self, highest: int) -> None:
         """Let no file be opened from here on: a link that got past the rules ends there."""
         for name in ("ascii", "latin-1", "utf-8"):
-            codecs.lookup(
-                name
-            )  # h5py names compound members in ascii: a module that is loaded when first used
+            codecs.lookup(name)  # h5py names compound members in ascii, which Python loads at first use
         self._files = highest + 2
         _lower(resource.RLIMIT_NOFILE, 0, self._files)
 
     def allow(self, nbytes: int) -> None:
-        """Make room and time for decoding ``nbytes`` in all, which were judged."""
+        """Make room and time for decoding ``nbytes`` in all, after they were validated."""
         _lower(resource.RLIMIT_CPU, self._seconds + nbytes // DECODED_BYTES_PER_SECOND, None)
         _lower(resource.RLIMIT_AS, MEMORY_BYTES + nbytes, None)
 
     def within(self, nbytes: int, act: Callable[[], object]) -> None:
-        """Do something that libhdf5 allocates memory for, which nothing in the file bounds."""
+        """Act under a limit of memory, where libhdf5 allocates more than the file declares."""
         if self._statm < 0:
             act()
             return
@@ -97,42 +95,43 @@ class Spool:
         self._limits = limits
         self._end = 0
 
-    def fill(self, nbytes: int, fill: Callable[[memoryview], None]) -> int:
-        """Let ``fill`` write ``nbytes``, and return where they are.
+    def fill(self, nbytes: int, path: str, fill: Callable[[memoryview], None]) -> int:
+        """Let ``fill`` write the ``nbytes`` of the dataset at an HDF5 path, and return where they are.
 
         The bytes are allocated first: a full disk is an error here, and would be a SIGBUS in the map.
         """
         if nbytes < BUFFER_BYTES:
             buffer = bytearray(nbytes)
             fill(memoryview(buffer))
-            return self.append(buffer)
+            return self.append(buffer, path)
         start = -(-self._end // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         try:
             os.posix_fallocate(self._fd, start, nbytes)
         except OSError as error:
-            raise _spool_error(error) from error
+            raise _no_room(error, path) from error
         pages = self._limits.with_files(lambda: mmap.mmap(self._fd, nbytes, offset=start))
         fill(memoryview(pages))
         self._end = start + nbytes
         # not closed: numpy views of it may live in a cycle a moment longer, and then close() would raise
         return start
 
-    def append(self, data: bytes | bytearray, *, aligned: bool = True) -> int:
-        """Write bytes and return where they are: aligned, or right after the last ones."""
+    def append(self, data: bytes | bytearray, path: str, *, aligned: bool = True) -> int:
+        """Write bytes of the dataset at an HDF5 path, aligned or right after the last; return their place."""
         start = -(-self._end // _ALIGN) * _ALIGN if aligned else self._end
         done = 0
         while done < len(data):
             try:
                 done += os.pwrite(self._fd, memoryview(data)[done:], start + done)
             except OSError as error:
-                raise _spool_error(error) from error
+                raise _no_room(error, path) from error
         self._end = start + done
         return start
 
 
-def _spool_error(error: OSError) -> StorageError:
+def _no_room(error: OSError, path: str) -> StorageError:
     return StorageError(
         f"no room to decode into: {error.strerror}",
+        key=path[:500],
         errno=error.errno,
         remedy="make room in the temporary folder, or point TMPDIR elsewhere",
     )

@@ -1,4 +1,4 @@
-"""What a foreign HDF5 file may contain: limits, and the rules that need no libhdf5 to be judged."""
+"""Limits and rules for the content of a foreign HDF5 file, as far as they need no libhdf5."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from archive.errors import ArchiveError, HostileFileError, NotAnArchiveError, TruncatedError
+from archive.errors import HostileFileError, NotAnArchiveError, TruncatedError
 
 __all__ = [
     "MAX_DATASET_ATTRIBUTES",
@@ -62,7 +62,7 @@ _RESAVE = "save it anew with h5py, without that, if you trust it"
 
 
 def refuse(problem: str, path: str, remedy: str = _RESAVE) -> HostileFileError:
-    """Return the error that refuses what lies at an HDF5 path."""
+    """Return the error for an object that is refused; the parent adds the file to its HDF5 path."""
     return HostileFileError(problem, key=path[:500], remedy=remedy)
 
 
@@ -71,11 +71,13 @@ def max_decoded_bytes(file_bytes: int) -> int:
     return max(FREE_BYTES, MAX_EXPANSION * file_bytes)
 
 
-def require_hdf5(read: Callable[[int, int], bytes], file_bytes: int) -> None:
+def require_hdf5(path: str, read: Callable[[int, int], bytes], file_bytes: int) -> None:
     """Check the superblock before libhdf5 sees the file.
 
     Parameters
     ----------
+    path : str
+        The file, which errors name.
     read : callable of (offset, nbytes) -> bytes
         Reads from the file; fewer bytes at its end.
     file_bytes : int
@@ -95,24 +97,31 @@ def require_hdf5(read: Callable[[int, int], bytes], file_bytes: int) -> None:
         while at < file_bytes:
             if read(at, len(SIGNATURE)) == SIGNATURE:
                 raise HostileFileError(
-                    "a user block before the HDF5 data", offset=0, remedy="remove it with h5unjam"
+                    "a user block before the HDF5 data", path=path, offset=0, remedy="remove it with h5unjam"
                 )
             at *= 2
-        raise NotAnArchiveError("not an HDF5 file", remedy="check the path, or fetch it again")
+        raise NotAnArchiveError("not an HDF5 file", path=path, remedy="check the path, or fetch it again")
     places = _ADDRESSES.get(head[8]) if len(head) > 8 else None
     if len(head) < HEAD_BYTES or places is None:
-        raise HostileFileError("an HDF5 superblock of unknown version, or cut short", offset=8)
+        raise HostileFileError(
+            "an HDF5 superblock of unknown version, or cut short", path=path, offset=8, remedy="h5repack it"
+        )
     size_at, base_at, eof_at = places
     size = head[size_at]
     if size != 8:
-        raise HostileFileError(f"HDF5 addresses of {size} bytes, not 8", offset=size_at, remedy="h5repack it")
+        raise HostileFileError(
+            f"HDF5 addresses of {size} bytes, not 8", path=path, offset=size_at, remedy="h5repack it"
+        )
     base = int.from_bytes(head[base_at : base_at + 8], "little")
     if base:
-        raise HostileFileError(f"a base address of {base}, not 0", offset=base_at, remedy="h5repack it")
+        raise HostileFileError(
+            f"a base address of {base}, not 0", path=path, offset=base_at, remedy="h5repack it"
+        )
     end = int.from_bytes(head[eof_at : eof_at + 8], "little")
     if end > file_bytes:
         raise TruncatedError(
             f"the file has {file_bytes} of {end} bytes",
+            path=path,
             offset=file_bytes,
             remedy="fetch it again, or take an earlier round",
         )
@@ -247,14 +256,3 @@ class Budget:
                 path,
                 "split the file",
             )
-
-
-def error_record(error: ArchiveError) -> dict[str, object]:
-    """Return an error as the listing carries it."""
-    return {
-        "kind": type(error).__name__,
-        "problem": error.problem,
-        "key": error.key,
-        "remedy": error.remedy,
-        "errno": getattr(error, "errno", None),
-    }
