@@ -35,7 +35,7 @@ R = TypeVar("R")
 class Job(Generic[R]):
     """A call that a thread makes: its result, or the error in which it ended."""
 
-    __slots__ = ("_begun", "_call", "_ended", "_errors", "_owner", "_results")
+    __slots__ = ("_begun", "_call", "_ended", "_errors", "_results", "owner")
 
     def __init__(self, call: Callable[[], R]) -> None:
         self._call: Callable[[], R] | None = call
@@ -43,7 +43,8 @@ class Job(Generic[R]):
         self._errors: list[BaseException] = []
         self._begun, self._ended = threading.Lock(), threading.Lock()
         self._ended.acquire()
-        self._owner = Owner()
+        self.owner = Owner()
+        """The process that began the job."""
 
     def run(self) -> None:
         """Make the call, unless the job was dropped."""
@@ -69,7 +70,7 @@ class Job(Generic[R]):
 
         A dropped job has none, nor has one that runs in the process that forked this one.
         """
-        if self._owner.is_here:
+        if self.owner.is_here:
             with self._ended:
                 pass
         return bool(self._results or self._errors)
@@ -83,7 +84,7 @@ class Job(Generic[R]):
             The process that forked this one runs the job.
         """
         if not self.wait():
-            self._owner.require_here()
+            self.owner.require_here()
         if self._errors:
             raise self._errors.pop()  # a name for the error would be a cycle: error, traceback, frame, error
         return self._results.pop()
@@ -233,7 +234,7 @@ class Background:
         if job is not None:
             there = job.wait()
             self._job = None
-            if there:
+            if there and job.owner.is_here:
                 job.result()
 
     def close(self) -> None:

@@ -144,6 +144,23 @@ class TestForks:
         go_on.set()
         background.close()
 
+    def test_an_error_of_a_job_is_raised_in_the_process_that_began_it(self) -> None:
+        def fail() -> None:
+            raise ValueError("mine")
+
+        background, ended = Background(), threading.Event()
+        background.start(fail)
+        background._pool.submit(ended.set)  # type: ignore[union-attr]  # by the same thread, after it
+        assert ended.wait(10)
+
+        def silent() -> bool:
+            background.settle()
+            return True
+
+        assert in_a_child(silent) == 0
+        with pytest.raises(ValueError, match="mine"):
+            background.close()
+
 
 class TestErrors:
     def test_the_first_is_raised_after_what_is_under_way_has_ended(self) -> None:
