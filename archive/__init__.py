@@ -7,14 +7,16 @@ The package is built in floors; a module imports only from floors below its own,
 ``lint-imports`` (part of ``poe check``) holds it to that.
 
 ====================================  ====================================================
-``__main__``, ``cli``                 the command line: may know everything, decides nothing
+``__main__``, ``cli``                 the command line: decides nothing
 ``interop``, ``testing``              other libraries' objects; helpers for users' own tests
-``reading``, ``writing``, ``upkeep``  check arguments and call the engine; ``checkpoints`` above
+``checkpoints``, ``tools``            rounds of a run; work on whole archives
+``reading``, ``writing``              check arguments and call the engine
 ``engine``                            how records meet bytes: save, load, verify
 ``hdf5``                              HDF5 structures as bytes; ``hdf5.foreign`` alone knows h5py
 ``records``, ``format``, ``storage``  what a program holds; what bytes mean; where bytes lie.
                                       None of the three knows the other two
-``dtypes``, ``errors``                element types and the tree of errors: know no other module
+``dtypes``, ``workers``, ``tuning``,  element types; threads; measured sizes;
+``errors``                            the tree of errors, which knows no other module
 ====================================  ====================================================
 """
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-# Eager, because they are small and because handlers name them before any archive was opened.
+# Eager: errors are small, and handlers name them before any archive is opened.
 from archive import errors as errors
 from archive.errors import ArchiveError
 from archive.version import __version__ as __version__
@@ -86,7 +88,7 @@ _HOMES = {
     **dict.fromkeys(("create", "save"), "archive.writing"),
     **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.tools"),
 }
-"""Where a name is found that is not in ``archive.records``."""
+"""Module of each name that is not in ``archive.records``."""
 
 
 def __getattr__(name: str) -> object:
@@ -99,5 +101,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the names not loaded yet too."""
+    """List all names, loaded or not."""
     return sorted({*globals(), *__all__})

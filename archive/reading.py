@@ -1,7 +1,7 @@
-"""Archives read: open and load check their arguments and call the engine.
+"""open and load check their arguments and call the engine.
 
-Nothing of saving is imported here, and what only some calls need is imported when they need it: starting a
-program that opens an archive and looks at it takes 15 ms beside numpy, with all of it 60.
+Nothing of saving is imported here, and modules that few calls need are imported by these calls: a program
+that opens an archive and looks at it starts in 15 ms beside numpy, with all imports in 60.
 """
 
 from __future__ import annotations
@@ -40,19 +40,18 @@ def open(
     verify : {"first", "open", "off"}, default "first"
         Check an array's bytes when they are first handed out, all of them now, or never. Metadata and
         index are always checked; array bytes too where a store does not name versions (``memory://``,
-        FTP): nothing else tells that the object was replaced meanwhile.
+        FTP): only digests reveal that the object was replaced.
     access : {"auto", "mmap", "pread"}, default "auto"
         Map the file, or read it into memory of our own; ``auto`` maps unless it lies on a network file
         system.
     foreign : bool, default False
-        Read the HDF5 tree of a file that is no archive (any more) through h5py: unverified.
+        Read the HDF5 tree of a file that is not, or no longer, an archive through h5py: unverified.
     cache : folder or True, optional
-        Of a remote URL: keep what is fetched in a sparse file of this local folder (True: FEDARCHIVE_CACHE,
-        or ``fedarchive`` in the user's cache folder), and map it. What any process fetched of this version
-        is not fetched again; it is checked when first handed out, also with ``verify="off"``, and fetched
-        again where it does not match. Only ``fedarchive cache clear`` removes any. Nothing is kept, and
-        bytes are memory, where the store has no ETag for the version or the disk is full; ``info.access``
-        then says ``remote``.
+        Of a remote URL: keep fetched bytes in a sparse file of this local folder (True: FEDARCHIVE_CACHE, or
+        ``fedarchive`` in the user's cache folder), and map it. Bytes that any process fetched of this version
+        are not fetched again; they are checked when first handed out, also with ``verify="off"``, and fetched
+        again where they do not match. Only ``fedarchive cache clear`` removes them. Nothing is kept where the
+        store has no ETag for the version or the disk is full; ``info.access`` then is ``remote``.
     storage_options : mapping, optional
         As for `save`.
 
@@ -85,7 +84,7 @@ def open(
     _one_of("access", access, ("auto", "mmap", "pread"))
     location = parse_url(url, storage_options, cache)
     if foreign:
-        from archive.engine.foreign.open import open_foreign  # for files that are no archives: 10 ms
+        from archive.engine.foreign.open import open_foreign  # 10 ms, for files that are not archives
 
         return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
@@ -124,7 +123,7 @@ def load(
     DigestError
         Bytes do not match their digest; nothing is returned.
     KeyError
-        One of ``keys`` is not there.
+        No array has one of ``keys``.
 
     Examples
     --------

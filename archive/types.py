@@ -1,6 +1,6 @@
-"""The types of what calls return, for annotations: ``from archive.types import SaveReport``.
+"""Types that calls of `archive` and `archive.tools` return, for annotations.
 
-None of them is made by a caller; the calls of `archive` and `archive.tools` return them.
+Example: ``from archive.types import SaveReport``. Callers make none of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Archives written: save and create check their arguments and call the engine."""
+"""save and create check their arguments and call the engine."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save(
         ``NAME.partial`` (of a URL: in ``spool``), which the error names and `recover` opens. The file
         of either is written to the disk as it grows: at most 64 MiB of it stay in the page cache.
     overwrite : bool, default True
-        False raises ExistsError where a file is already there, also one that appears meanwhile.
+        False raises ExistsError where a file exists, also one that appears meanwhile.
     durable : bool, default True
         Return only when the archive survives a power cut. False leaves the writing to the system (of
         iterators and with ``keep_input=False`` that of the last 64 MiB); the archive still appears complete
@@ -82,9 +82,10 @@ def save(
     Raises
     ------
     TypeError, ValueError
-        Something no archive holds; nothing was written.
+        A value that no archive can hold; nothing was written.
     UnsupportedDtypeError, ValueRangeError
-        Likewise, naming record and key. (An iterator is found out as it goes: nothing is published.)
+        Likewise, with record and key. (For an iterator this is detected while streaming: nothing is
+        published.)
     ExistsError, MissingError, StorageError
         The disk refused; an older file at ``url`` is untouched.
 

@@ -1,4 +1,4 @@
-"""``fedarchive cache``: what was kept of remote archives, listed or removed."""
+"""``fedarchive cache``: list or remove what is cached of remote archives."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-ls: one line for each version of an object that something was kept of: url, length, how much of it is kept,
-age, last use.
-clear: remove them. Nothing is cut: a process that has one open goes on with it, and its space comes back
-when that one is done. What is no file of this cache is left alone.
+ls: one line for each cached version of an object: url, length, cached bytes, age, last use.
+clear: remove them. A process that has a cached file open goes on reading it, and its space comes back when
+that process closes it. Files that are not of this cache are left alone.
 
 JSON: dir, and entries (clear: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url and tag
 are "" where the file that names them is gone."""

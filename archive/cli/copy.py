@@ -1,4 +1,4 @@
-"""``fedarchive cp``: an archive copied between any two places, verified on the way."""
+"""``fedarchive cp``: copy an archive between any two places, verified on the way."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
 Copy an archive byte for byte. Every array, the padding between, metadata, index and footer are compared
-with their digests on the way. The copy appears at once, complete, or not at all: not where a byte does not
-match, nor where the copying fails or is interrupted.
+with their digests on the way. The copy appears complete, or not at all where a byte does not match or the
+command fails or is interrupted.
 
 -o is for both URLs, --out-option for DST alone. A store without uploads in parts is sent a local file,
 written first under $TMPDIR, or in the folder that --spool names.

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
         return OK if report.ok and found else DAMAGED
-    # what other programs print must come after what we have printed so far
+    # flush: the other program prints next
     print("\nThe same file, read by a program that knows nothing of this library:", flush=True)
     _list_with_another_reader(out, path)
     _print_next_steps(out, path)
@@ -100,7 +100,7 @@ def _log_nothing(line: str) -> None:
 
 
 def _refuse_other_files(out: str) -> None:
-    """Raise where a file is in the way that no demo wrote, as it may be somebody's round 80; or for a URL."""
+    """Raise for a URL, and for a file that no demo wrote: it may be somebody's round 80."""
     if parse_url(out).remote:
         raise UnsupportedURLError(
             "the demo damages a copy of a local file",
@@ -204,7 +204,7 @@ def _read(path: str, facts: dict[str, Any], log: Log) -> None:
 
 
 def _damage_a_copy(facts: dict[str, Any], log: Log) -> bool:
-    """Flip a byte in a copy, and tell whether reading it named the array."""
+    """Flip a byte in a copy, and return whether reading it named the array."""
     listed = {entry["key"]: entry for entry in facts["arrays"]}
     victim, offset = "fc2.weight", listed["fc2.weight"]["offset"] + 100
     with tempfile.TemporaryDirectory(prefix="fedarchive-demo-") as folder:
@@ -243,7 +243,7 @@ def _list_with_another_reader(out: str, path: str) -> None:
 def _print_next_steps(out: str, path: str) -> None:
     quoted = shlex.quote(printable(out))
     python = shlex.quote(sys.executable)
-    # as this user can type it: a virtual environment that is not active is not on PATH
+    # a virtual environment that is not active is not on PATH
     program = "fedarchive" if shutil.which("fedarchive") else f"{python} -m archive"
     reading = "import archive, sys; print(archive.open(sys.argv[1])['fc1.bias'].numpy())"
     print(f"\nThe archive is {printable(path)}. Next:")

@@ -18,7 +18,7 @@ from archive.version import __version__
 __all__ = ["main"]
 
 _COMMANDS = {
-    "info": ("info", "what an archive holds, and what was verified at open"),
+    "info": ("info", "facts about an archive, and what was verified at open"),
     "ls": ("ls", "one line an array, metric and config"),
     "verify": ("verify", "read every byte and compare it with its digest"),
     "demo": ("demo", "train a small model, save it, read it, damage a copy and see it found"),
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_encode()
     try:
         code = _run(argv)
-        print(end="", flush=True)  # a full disk or closed pipe behind stdout shows here, not at exit
+        print(end="", flush=True)  # a full disk or closed pipe fails here, not at exit
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -80,7 +80,7 @@ def complain(problem: object) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with the arguments."""
+    """Reports wrong arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
         complain(f"{message}; try: {self.prog} --help")
@@ -97,8 +97,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of a command line, of whose commands only the chosen one has its arguments."""
-    # no option before the command takes a value: the first argument that is none is the command
+    """Return the parser of a command line; only the chosen command defines its arguments."""
+    # no option before the command takes a value: the first argument that is not an option is the command
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     parser = _Parser(
         prog="fedarchive",
@@ -123,14 +123,14 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _never_fail_to_encode() -> None:
-    """Escape what the terminal's encoding does not have, rather than stop at it."""
+    """Escape characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:
-    """Send what is still buffered nowhere: Python would try again at exit, and complain."""
+    """Drop buffered output: Python would try to write it at exit, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -1,13 +1,12 @@
-"""``fedarchive info``: what is known of an archive without reading an array."""
+"""``fedarchive info``: facts about an archive, without reading an array."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-import archive
 from archive.cli.exits import OK
-from archive.cli.options import define_options, options_for
+from archive.cli.options import define_archive, open_archive
 from archive.cli.text import columns, print_json, printable, size
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "define", "list_records", "record_line", "run"]
 
 DESCRIPTION = """\
-Print what is known of an archive without reading an array.
+Print facts about an archive without reading an array.
 
 JSON: path, container (recordset, recorddict or context), version, writer, created, arrays,
 array_bytes, file_bytes, access, verified; records, a list of {kind, name, arrays}, kind is arrays,
@@ -25,22 +24,14 @@ metrics or configs; context, null or {run_id, node_id} (null under --foreign).""
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
-    parser.add_argument(
-        "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
-    )
-    define_options(parser)
+    define_archive(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is known of one archive."""
-    with archive.open(
-        arguments.path,
-        foreign=arguments.foreign,
-        storage_options=options_for(arguments.options, arguments.path),
-    ) as handle:
+    """Print the facts about one archive."""
+    with open_archive(arguments) as handle:
         info = handle.info
-        # a foreign file has no index, where the fields of a context are
+        # the fields of a context are in the index, which a foreign file lacks
         known = info.container == "context" and not arguments.foreign
         context = handle.context if known else None
     facts = {
@@ -70,7 +61,7 @@ def list_records(info: Info) -> list[dict[str, Any]]:
 
 
 def record_line(kind: str, name: str, arrays: int) -> str:
-    """Return what is said of one record."""
+    """Return the line of one record."""
     counted = f", {arrays} arrays" if kind == "arrays" else ""
     return f"{kind}/{printable(name)}{counted}"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import archive
 from archive.cli.exits import OK
-from archive.cli.options import define_options, options_for
+from archive.cli.options import define_archive, open_archive
 from archive.cli.text import columns, elided, json_value, name, print_json, printable, shape, type_name
 from archive.errors import ArchiveError
 
@@ -21,32 +21,23 @@ is read.
 
 JSON: path; arrays, a list of {record, key, dtype, shape, stype, nbytes, offset} (offset of the first
 stored byte, null under --foreign); attributes, metrics and configs, lists of {record, key, type,
-value}. Floats that JSON lacks are "nan", "inf" and "-inf"; bytes are hexadecimal; type tells them from
-text."""
+value}. Floats that JSON lacks are "nan", "inf" and "-inf"; bytes are hexadecimal: type is bytes."""
 
 _KINDS = {"attributes": "attribute", "metrics": "metric", "configs": "config"}
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
+    define_archive(parser)
     parser.add_argument("--record", metavar="NAME", help="only the records of this name")
     parser.add_argument(
         "--long", action="store_true", help="values in full, and the file offset of every array"
     )
-    parser.add_argument(
-        "--foreign", action="store_true", help="read a file that is no archive through h5py, unverified"
-    )
-    define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List one archive."""
-    with archive.open(
-        arguments.path,
-        foreign=arguments.foreign,
-        storage_options=options_for(arguments.options, arguments.path),
-    ) as handle:
+    with open_archive(arguments) as handle:
         path = handle.info.path
         listed: dict[str, list[dict[str, Any]]] = {kind: [] for kind in ("arrays", *_KINDS)}
         found = arguments.record is None
@@ -72,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def list_arrays(record: str, arrays: Any, *, offsets: bool) -> list[dict[str, Any]]:
-    """Return what a listing says of every array of a record, read from the index alone."""
+    """Return the listed facts of every array of a record, read from the index alone."""
     return [
         {
             "record": record,

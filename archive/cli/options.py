@@ -1,4 +1,4 @@
-"""Arguments that several commands take: ``-o key=value`` for the client of a remote URL, and ages."""
+"""Arguments of several commands: the archive to read, ``-o key=value`` for a remote client, and ages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,32 @@ import json
 import re
 from typing import Any
 
+import archive
 from archive.storage.url import parse_url
 
-__all__ = ["add_option", "age", "define_options", "options_for"]
+__all__ = ["add_option", "age", "define_archive", "define_options", "open_archive", "options_for"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HELP = """\
 of remote URLs: an option of the client, such as -o anon=true or -o endpoint_url=http://...; may be repeated.
 Other users of the machine see it: secrets belong into the environment"""
+
+
+def define_archive(parser: argparse.ArgumentParser) -> None:
+    """Add the archive to read, ``--foreign`` and ``-o``."""
+    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
+    parser.add_argument(
+        "--foreign",
+        action="store_true",
+        help="read an HDF5 file that is not an archive through h5py, unverified",
+    )
+    define_options(parser)
+
+
+def open_archive(arguments: argparse.Namespace) -> archive.Archive:
+    """Open the archive that was named."""
+    options = options_for(arguments.options, arguments.path)
+    return archive.open(arguments.path, foreign=arguments.foreign, storage_options=options)
 
 
 def define_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +62,7 @@ def age(text: str) -> float:
 
 
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:
-    """Return the options where one of the paths is remote; for local ones there are none."""
+    """Return the options where one of the paths is remote; None for local paths."""
     return dict(pairs) if pairs and any(parse_url(path).remote for path in paths) else None
 
 

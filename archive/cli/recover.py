@@ -1,4 +1,4 @@
-"""``fedarchive recover``: what a failed or killed save left behind, as an archive again."""
+"""``fedarchive recover``: make an archive of what a failed or killed save left behind."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["DESCRIPTION", "define", "run"]
 DESCRIPTION = """\
 Complete NAME.partial, which a save with keep_input=False leaves where it failed or was killed, from the
 journal beside it, and verify it. From then on it is an archive of the arrays that had arrived. With OUT
-they are saved as an archive there too. The partial file stays until you remove it. A link is not
-followed, and a file that is whole already is not written to.
+they are saved there too. The partial file stays until you remove it. Links are not followed, and a complete
+file is not changed.
 
 JSON: path, container, arrays, array_bytes, file_bytes; records, a list of {kind, name, arrays}; and
 saved, null or {path, arrays, array_bytes, file_bytes, seconds, digest} of OUT."""

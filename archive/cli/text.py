@@ -1,4 +1,4 @@
-"""How things are printed: names made safe for a terminal, sizes, columns, JSON that any parser takes."""
+"""Text for terminals and programs: safe names, sizes, columns, JSON that any parser takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def printable(text: str) -> str:
     r"""Return text with everything escaped that a terminal would act on rather than show.
 
     Names come from files that somebody else may have made: control characters, direction marks, line
-    separators and lone surrogates are spelled as Python spells them in a str.
+    separators and lone surrogates are escaped as in a Python str.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
 
 
 def elided(text: str, length: int = 72) -> str:
-    """Return text cut to a length, saying so.
+    """Return text cut to a length, with dots at the end.
 
     Examples
     --------

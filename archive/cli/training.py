@@ -49,7 +49,7 @@ class Round:
     number: int
     """From 1."""
     accuracy: float
-    """Share of test glyphs that are told right."""
+    """Share of test glyphs that are recognised."""
     loss: float
     """Mean cross-entropy over the test glyphs."""
     weights: Weights

@@ -1,4 +1,4 @@
-"""What a caller passes as ``progress``: nothing, a callable, or True for a bar."""
+"""The ``progress`` argument: None, a callable, or True for a bar."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Bar", "Progress", "Report"]
 Report = Callable[[int, int], object]
 """Called with bytes done and bytes in all."""
 Progress = bool | Report | None
-"""What callers give."""
+"""The argument of a call."""
 
 
 class Bar:
-    """The caller's ``progress``, as a callable of (done, total): theirs, a tqdm bar, or None."""
+    """The callable that reports progress: the caller's, that of a tqdm bar, or None."""
 
     def __init__(self, progress: Progress, label: str) -> None:
         self._call = progress if callable(progress) else None

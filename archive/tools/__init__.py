@@ -1,6 +1,6 @@
-"""What is done with whole archives: verified, averaged, recovered, made of other files, copied, tidied up.
+"""Tools for whole archives: verify, average, recover, reindex, copy, collect garbage.
 
-Each name is loaded when it is first used, so that a command that copies imports nothing of averaging.
+Each name is loaded when it is first used, so that copying imports nothing of averaging.
 """
 
 from __future__ import annotations

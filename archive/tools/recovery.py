@@ -1,4 +1,4 @@
-"""What a failed or killed consuming save left behind, as an archive again."""
+"""Makes an archive of what a failed or killed consuming save left behind."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def recover(partial: URL) -> Records:
     Parameters
     ----------
     partial : str or path-like
-        The ``NAME.partial`` that the error named, no link to it. It is completed in place, and stays until
-        you remove it.
+        The ``NAME.partial`` that the error named, not a link. It is completed in place, and stays until you
+        remove it.
 
     Returns
     -------
     RecordSet or RecordDict
-        Every array that had arrived, verified; they are read when they are asked for.
+        Every array that had arrived, verified, and read when asked for.
 
     Raises
     ------
     MissingError, StorageError, DamagedError
-        There is no such file, or it holds nothing that can be brought back.
+        There is no such file, or it holds nothing that can be recovered.
     """
     path = local_path(partial)
     seal_partial(path)

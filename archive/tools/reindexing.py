@@ -1,4 +1,4 @@
-"""An archive made of an HDF5 file that another tool changed or wrote."""
+"""Makes an archive of an HDF5 file that another tool changed or wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every byte of an archive compared with its digest."""
+"""Compares every byte of an archive with its digest."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def verify(
     cache: Cache = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
-    """Read every byte of an archive and compare it with its digest.
+    """Compare every byte of an archive with its digest.
 
-    With ``cache``, as for `open`, what is kept there is read there, and fetched again where it does not
-    match.
+    With ``cache``, as for `open`, cached bytes are verified, and fetched again where they do not match.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The handle of an open archive: records and arrays by name, read when they are asked for."""
+"""The handle of an open archive: records and arrays by name, read on demand."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ["Archive", "Info", "select_rows"]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is known of an archive without reading an array byte."""
+    """Facts about an archive, known without reading an array byte."""
 
     path: str
     """Absolute path."""
     version: str
     """Format version, ``major.minor``."""
     container: str
-    """What was saved: ``recordset``, ``recorddict`` or ``context``."""
+    """Container that was saved: ``recordset``, ``recorddict`` or ``context``."""
     created: str
-    """When, ISO 8601 in UTC."""
+    """Creation time, ISO 8601 in UTC."""
     writer: str
-    """By which program."""
+    """Program that wrote it."""
     records: tuple[tuple[str, str, int], ...]
     """(kind, name, number of arrays) of every record."""
     arrays: int
@@ -51,10 +51,10 @@ class Info:
     file_bytes: int
     """Length of the file."""
     access: str
-    """``mmap``, ``pread``, ``remote``, ``cache`` or ``h5py`` (foreign files). ``remote`` in spite of
-    ``cache=``: nothing is kept, as the store does not name versions, or the disk is full."""
+    """``mmap``, ``pread``, ``remote``, ``cache`` or ``h5py`` (foreign files). ``remote`` despite ``cache=``
+    where nothing is kept: the store names no versions, or the disk is full."""
     verified: str
-    """What was checked at open, and what is checked when bytes are handed out."""
+    """Regions checked at open, and bytes checked when handed out."""
 
 
 class Archive:
@@ -86,7 +86,7 @@ class Archive:
 
     @cached_property
     def info(self) -> Info:
-        """What is known without reading an array byte."""
+        """Facts that are known without reading an array byte."""
         reader, index = self._reader, self._reader.index
         owners = index.alias_of == NO_ALIAS
         first = {
@@ -116,7 +116,7 @@ class Archive:
 
     @property
     def attributes(self) -> dict[str, dict[str, Value]]:
-        """What is said of array records as a whole, by record name; only of those that have any."""
+        """Attributes of array records by record name, without records that have none."""
         records = self._reader.index.records
         found = record_values(self._reader, "attributes")
         return {records[number].name: attributes for number, attributes in found.items()}
@@ -128,12 +128,12 @@ class Archive:
         Raises
         ------
         TypeError
-            Something else was saved.
+            Another container was saved.
         """
         return build_context(self._reader, self.records)
 
     def verify(self, *, progress: Report | None = None) -> VerifyReport:
-        """Read every byte of the file and compare it with its digest.
+        """Compare every byte of the file with its digest.
 
         Returns
         -------
@@ -147,10 +147,9 @@ class Archive:
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
         """Yield ``((record, key), Array)`` of every array; its pages go back to the system at the next step.
 
-        Those are the pages that are its own from end to end; arrays of less than one keep what they share.
-        The file keeps everything, and views that the caller keeps stay valid: their pages are read again
-        when they are touched. Of a remote archive the next arrays are fetched meanwhile; what was fetched
-        is let go of at the next step, and belongs to the views that the caller keeps.
+        Pages that two arrays share stay. The file keeps everything, and views that the caller keeps stay
+        valid: their pages are read again when they are touched. The next arrays of a remote archive are
+        fetched meanwhile; the last array is dropped at the next step, unless the caller keeps a view.
         """
         index, reader = self._reader.index, self._reader
         rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
@@ -166,7 +165,7 @@ class Archive:
                 reader.release(row)
 
     def require_whole(self) -> None:
-        """Verify all bytes now, and take them as checked.
+        """Verify all bytes now, and trust them from then on.
 
         Raises
         ------
@@ -181,7 +180,7 @@ class Archive:
         self._reader.trust()
 
     def close(self) -> None:
-        """Let go of the file. Views already handed out stay valid; other arrays raise ClosedError."""
+        """Close the file. Views already handed out stay valid; other arrays raise ClosedError."""
         self._reader.close()
 
     @property
@@ -253,11 +252,11 @@ class Archive:
         raise KeyError(f"no array {key!r}" + self._suggest(name))
 
     def _suggest(self, name: str) -> str:
-        """Name arrays that are spelled nearly so; of very large archives only the first 100,000."""
+        """Return similar keys for the error text; only the first 100,000 keys are compared."""
         keys = self._reader.index.keys(range(min(self._reader.index.arrays, 100_000)))
         if name in keys and not self._rows(name):
             raise self._reader.index.origin.invalid(f"the name table does not lead to {name!r}")
-        import difflib  # only to help after a mistake
+        import difflib  # after a mistake only
 
         close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
@@ -294,5 +293,5 @@ def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[i
 
 
 def _open_again(*reference: Any) -> Archive:
-    """Unpickle a handle: one of its own, which can be closed without closing others."""
+    """Unpickle a handle of its own, which can be closed without closing others."""
     return Archive(reopen(*reference))

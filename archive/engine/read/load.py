@@ -1,4 +1,4 @@
-"""Arrays read into private memory of their own, in parallel, every segment checked."""
+"""Reads arrays into private memory, in parallel, and checks every segment."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Place = tuple[NDArray, int]
 
 
 class OwnedPayload(NdarrayPayload):
-    """Memory that was read for the caller: `numpy` hands it out as it is, writable, without a copy.
+    """Memory that was read for the caller: `numpy` hands it out, writable, without a copy.
 
-    `torch` copies it all the same: tensors of a loaded record that are trained in place leave it alone.
+    `torch` copies it: training a tensor in place must not change the loaded record.
     """
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class OwnedPayload(NdarrayPayload):
         return super().numpy() if copy else self.array
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OwnedPayload:
-        """Copy the memory: it may be written to, so that copies must not share it."""
+        """Copy the memory: it is writable, so copies must not share it."""
         return OwnedPayload(private_copy(self.array))
 
 
@@ -63,7 +63,7 @@ def load_records(
     wanted = np.flatnonzero(in_arrays) if rows is None else np.unique(rows)
     memory = _read(reader, wanted, progress)
 
-    # one for all rows that are tied: text, data and column-major elements are copies of what was read
+    # tied rows share one payload: text, data and column-major elements are copies of the bytes read
     payloads: dict[int, Payload] = {}
 
     def make(rows: list[int]) -> list[Array]:
@@ -74,18 +74,18 @@ def load_records(
 
 @dataclass(slots=True)
 class _Task:
-    """One read, and the segments that it brings."""
+    """One read, and its segments."""
 
     offset: int
     """File offset."""
     out: NDArray
     """Memory to fill."""
     segments: list[Piece[Segment]]
-    """Where they are in the file."""
+    """File offset, length and number of each."""
 
 
 def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int, Place]:
-    """Return where the stored bytes of rows that have any are now; not of rows that are tied to others."""
+    """Return the memory of the stored bytes of rows; tied rows have that of one of them."""
     index = reader.index
     targets = np.where(index.alias_of[wanted] == NO_ALIAS, wanted, index.alias_of[wanted])
     rows = np.unique(targets)
@@ -102,7 +102,7 @@ def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int,
 
 
 def _run(reader: Reader, tasks: list[_Task]) -> Iterator[int]:
-    """Carry out reads in parallel, and yield how many bytes each brought."""
+    """Run reads in parallel, and yield the bytes that each read."""
 
     def read(task: _Task) -> int:
         reader.source.read_into(task.offset, task.out)
@@ -129,7 +129,7 @@ def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Tas
     """Allocate memory for rows and decide who reads what into it, in file order."""
     index = reader.index
     size = index.segment_bytes
-    # a request ends with the read that makes it 16 MiB long: none may add much to it
+    # a request ends with the read that makes it 16 MiB long, so reads must be short
     run_bytes = size if reader.remote else tuning.RUN_BYTES
     begins, nbytes = index.offset[rows].astype(np.int64), index.stored_nbytes[rows].astype(np.int64)
     ends = begins + nbytes

@@ -55,7 +55,7 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
         except (DamagedError, NotAnArchiveError):
             if last_try:
                 raise
-            # the bytes may have been changed on the way: the next round asks for them once more
+            # the bytes may have been changed on the way: fetch them once more
     raise AssertionError("unreachable")
 
 
@@ -148,11 +148,11 @@ def _open_source(source: Source, location: Location, access: str, verify: str, w
 
 
 class _End:
-    """The end of a file, read once; regions of the file, compared with their digests."""
+    """The end of a file, read once; compares regions of the file with their digests."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        # remote sources keep their end themselves
+        # remote sources keep the end of the object themselves
         self._bytes = np.empty(0 if source.pinned else min(tuning.END_BYTES, source.nbytes), np.uint8)
         self._at = source.nbytes - len(self._bytes)
         if len(self._bytes):
@@ -209,7 +209,7 @@ def _read_footer(source: Source, end: _End) -> Footer:
         raise
     if not source.pinned and footer.superblock != head:
         raise DamagedError(
-            "the superblock is not the one the footer was written with",
+            "the superblock is not that of the footer",
             path=source.path,
             offset=0,
             remedy=f"take another copy, or: {REINDEX}",

@@ -1,4 +1,4 @@
-"""Arrays of a remote archive brought before they are asked for, a few requests ahead, in order."""
+"""Fetches arrays of a remote archive before they are asked for, in order, a few requests ahead."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["prefetch_rows"]
 
 
 def prefetch_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
-    """Yield rows in order, the bytes of each checked and held by the reader until it is released.
+    """Yield rows in order, after the bytes of each were checked; the reader holds them until it is released.
 
-    Where they are kept in a mapped cache, they are brought there and not checked yet.
+    With a mapped cache they are fetched into the cache, and not checked yet.
 
     Raises
     ------
     DigestError
-        When the request is taken that brought bytes which do not match.
+        Bytes do not match; raised with the first row of their request.
     """
     rows = list(rows)
     if reader.source.mapped:
@@ -42,7 +42,7 @@ def prefetch_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
         for offset, nbytes, _ in request.pieces
     )
     for row in rows:
-        # memory of its own for each: a view would keep all that came by the same request
+        # copy: a view would keep all bytes of the request alive
         out = np.empty(int(reader.index.stored_nbytes[row]), np.uint8)
         filled = 0
         while filled < len(out):
@@ -56,18 +56,18 @@ def prefetch_rows(reader: Reader, rows: Iterable[int]) -> Iterator[int]:
 
 
 def _cache_rows(reader: Reader, rows: list[int]) -> Iterator[int]:
-    """Yield rows in order when a cache has fetched their bytes."""
+    """Yield rows in order, after a cache fetched the bytes of each."""
 
-    def bring(request: Request[Segment]) -> int:
+    def fetch(request: Request[Segment]) -> int:
         reader.source.read(request.start, request.nbytes)  # a view that nobody touches
         return len(request.pieces)
 
     pieces = (piece for row in rows for piece in row_segments(reader.index, row))
     requests = plan_requests(pieces, request_bytes=tuning.PREFETCH_BYTES)
-    brought = run_parallel(bring, requests, network=reader.network, ahead=tuning.PREFETCH_REQUESTS)
+    fetched = run_parallel(fetch, requests, network=reader.network, ahead=tuning.PREFETCH_REQUESTS)
     count = wanted = 0
     for row in rows:
         wanted += -(-int(reader.index.stored_nbytes[row]) // reader.index.segment_bytes)
         while count < wanted:
-            count += next(brought)
+            count += next(fetched)
         yield row

@@ -1,11 +1,12 @@
-"""An open file and its index: stored bytes handed out, checked first.
+"""An open file and its index: checks stored bytes, then hands them out.
 
-The reader is what lazy arrays hold on to; it knows rows, not records.
+Lazy arrays hold a reader; a reader knows rows, not records.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -41,20 +42,20 @@ class Reader:
     verify: str
     """``"first"``, ``"open"`` or ``"off"``."""
     writable: bool = False
-    """Hand out elements that may be written to (mode ``"c"``)."""
+    """Whether elements are writable (mode ``"c"``)."""
     identity: bytes = b""
     """Digest of the footer; empty for a foreign file, which cannot be found again."""
     footer: Footer | None = None
     """None for a foreign file."""
     access: str = "auto"
-    """As it was asked for."""
+    """As the caller asked."""
     location: Location | None = None
     """A remote location, with its options; None for a local file."""
     meta_checked: bool = True
     """Whether the digest of the HDF5 metadata was compared when the archive was opened."""
     closed: bool = False
     held: dict[int, NDArray] = field(default_factory=dict)
-    """Stored bytes of rows that were fetched and checked before anybody asked for them."""
+    """Stored bytes of prefetched rows, already checked."""
 
     @property
     def path(self) -> str:
@@ -68,7 +69,7 @@ class Reader:
 
     @property
     def remote(self) -> bool:
-        """Whether bytes come by requests: each costs a round trip, and may be changed on the way."""
+        """Whether each read is a request: a round trip, whose bytes may be changed on the way."""
         return self.source.pinned and not self.source.mapped
 
     @property
@@ -77,7 +78,7 @@ class Reader:
         return min(self.source.parallel, tuning.REQUESTS) if self.source.pinned else 0
 
     def stored(self, row: int) -> NDArray:
-        """Return the stored bytes of a row, uint8, not to be written to; verified unless told otherwise."""
+        """Return the stored bytes of a row, uint8, read-only; verified unless ``verify`` is off."""
         return self.stored_range(row, 0, int(self.index.stored_nbytes[row]))
 
     def stored_range(self, row: int, start: int, stop: int) -> NDArray:
@@ -101,13 +102,13 @@ class Reader:
         checked = memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]
         checks = not self.source.mapped or 0 in checked
         if checks and self.network and high - low > tuning.SINGLE_REQUEST_BYTES:
-            self._bring(row, low, high)
+            self._request(row, low, high, lambda request: self.source.read(request.start, request.nbytes))
         data = self.source.read(offset + low, high - low)
-        # asked again: a cache that is full hands out memory from then on
+        # ask again: from now on a full cache hands out memory
         if checks or not self.source.mapped:
             data = self._check(row, data, first, last)
         part = data[start - low : stop - low]
-        # a row of a segment that was read for it alone must not keep all of it alive
+        # a small slice must not keep its whole segment alive
         return part if self.source.mapped or 2 * len(part) >= len(data) else part.copy()
 
     def private(self, row: int) -> NDArray:
@@ -121,17 +122,17 @@ class Reader:
         return self.source.private(offset, nbytes)
 
     def release(self, row: int) -> None:
-        """Say that the stored bytes of a row are not needed for now."""
+        """Give the memory of the stored bytes of a row back."""
         self.held.pop(row, None)
         self.source.release(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
 
     def fetch(self, request: Request[Segment]) -> NDArray:
-        """Return the bytes of one request, its segments checked unless told otherwise.
+        """Return the bytes of one request, its segments checked unless ``verify`` is off.
 
         Raises
         ------
         DigestError
-            They do not match, and neither do they when they are fetched once more.
+            The bytes do not match, and do not match when fetched once more.
         """
         data = self.source.read(request.start, request.nbytes)
         if self.verify == "off" or not failed_pieces(self.index, data, request.start, request.pieces):
@@ -185,18 +186,24 @@ class Reader:
     def _fetch(self, row: int, low: int, high: int) -> NDArray:
         """Return bytes of a row that begin and end with segments, by one request unless they are many."""
         offset = int(self.index.offset[row])
-        pieces = list(row_segments(self.index, row, low, high))
         if high - low <= tuning.SINGLE_REQUEST_BYTES:
-            return self.fetch(Request(offset + low, offset + high, pieces))
+            return self.fetch(
+                Request(offset + low, offset + high, list(row_segments(self.index, row, low, high)))
+            )
         out = np.empty(high - low, np.uint8)
 
         def fill(request: Request[Segment]) -> None:
             at = request.start - offset - low
             out[at : at + request.nbytes] = self.fetch(request)
 
-        for _ in run_parallel(fill, plan_requests(pieces), network=self.network):
-            pass
+        self._request(row, low, high, fill)
         return out
+
+    def _request(self, row: int, low: int, high: int, run: Callable[[Request[Segment]], object]) -> None:
+        """Run the requests for bytes of a row, several at once."""
+        pieces = row_segments(self.index, row, low, high)
+        for _ in run_parallel(run, plan_requests(pieces), network=self.network):
+            pass
 
     def _require_open(self) -> None:
         if self.closed:
@@ -209,19 +216,8 @@ class Reader:
     def _segment(self, row: int, number: int) -> int:
         return int(self.index.segment_at[row]) + number
 
-    def _bring(self, row: int, low: int, high: int) -> None:
-        """Have bytes of a row fetched into their cache, by many requests side by side."""
-
-        def bring(request: Request[Segment]) -> None:
-            self.source.read(request.start, request.nbytes)
-
-        for _ in run_parallel(
-            bring, plan_requests(row_segments(self.index, row, low, high)), network=self.network
-        ):
-            pass
-
     def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:
-        """Return the bytes of segments: themselves, or what came in place of those that do not match."""
+        """Return the bytes of segments, after reading those again that do not match."""
         mapped = self.source.mapped
         for number in self._failed(row, data, first, last):
             data = self._heal(row, data, first, number)
@@ -236,7 +232,7 @@ class Reader:
         Raises
         ------
         DigestError
-            It cannot be read again, or does not match then either.
+            The segment cannot be read again, or does not match then either.
         """
         low, nbytes = number * self.index.segment_bytes, int(self.index.stored_nbytes[row])
         length = min(self.index.segment_bytes, nbytes - low)
@@ -245,7 +241,7 @@ class Reader:
         if again is None or digest(again) != wanted:
             raise self.digest_error(self._segment(row, number))
         begin = low - first * self.index.segment_bytes
-        if digest(data[begin : begin + length]) != wanted:  # what we have is no view of what was read again
+        if digest(data[begin : begin + length]) != wanted:  # ours is not a view of what was read again
             data = data if data.flags.owndata else data.copy()
             data[begin : begin + length] = again
         return data

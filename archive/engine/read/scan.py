@@ -1,4 +1,4 @@
-"""An archive from its first byte to its last, a few megabytes at a time, every byte compared."""
+"""Reads an archive from its first byte to its last, a few megabytes at a time, and compares every byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Stretch", "read_whole", "verify_reader"]
 
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
 Content = Segment | Region
-"""What a piece is: a segment, or bytes that belong to no array."""
+"""Content of a piece: a segment, or bytes that belong to no array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Stretch:
     data: NDArray
     """The bytes."""
     array_bytes: int
-    """How many of them are array bytes."""
+    """Number of array bytes among them."""
     failures: list[Failure]
     """Places that do not match."""
 
@@ -46,8 +46,9 @@ class Stretch:
 def read_whole(reader: Reader) -> Iterator[Stretch]:
     """Yield every byte of an archive, in order.
 
-    What does not match is fetched once more from a server. Metadata or index of more than 32 MiB come in
-    pieces: whether they match is known, and said, with the last. A foreign file has no digests: nothing.
+    Bytes that do not match are fetched once more from a server. Metadata or index of more than 32 MiB come in
+    pieces, and their failure is reported with the last piece. Nothing is yielded of a foreign file: it has no
+    digests.
     """
     footer = reader.footer
     if footer is None:
@@ -82,7 +83,7 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
 
 
 def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyReport:
-    """Check everything behind an open reader, whatever was checked before."""
+    """Compare every byte of an open archive, whatever was checked before."""
     index, footer = reader.index, reader.footer
     if footer is None:
         return VerifyReport(False, index.arrays, 0, index.arrays, ())
@@ -108,7 +109,7 @@ def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyRepor
 
 
 def _digests(footer: Footer) -> dict[Content, tuple[bytes, int, int]]:
-    """Return digest, length and offset of the regions that have one digest for all of them."""
+    """Return digest, length and offset of the regions with one digest each."""
     return {
         "HDF5 metadata": (footer.meta_digest, footer.meta_bytes, footer.meta_at),
         "index": (footer.index_digest, footer.index_bytes, footer.index_at),
@@ -116,7 +117,7 @@ def _digests(footer: Footer) -> dict[Content, tuple[bytes, int, int]]:
 
 
 def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
-    """Yield every byte of the file as pieces without a gap: segments, and what is between and behind them."""
+    """Yield every byte of the file as pieces without a gap: segments, the padding between, and the end."""
     index = reader.index
     yield 0, SUPERBLOCK_BYTES, "superblock"
     position = SUPERBLOCK_BYTES
@@ -140,7 +141,7 @@ def _cut(start: int, stop: int, content: Region, whole: int = 0) -> Iterator[Pie
 
 
 def _validate(reader: Reader, footer: Footer, request: Request[Content], data: NDArray) -> list[Failure]:
-    """Return what is wrong with the pieces that can be judged by themselves."""
+    """Return the failures of the pieces that can be compared one by one."""
     index, digests = reader.index, _digests(footer)
     failures = []
     segments = [(at, size, content) for at, size, content in request.pieces if isinstance(content, int)]
@@ -154,21 +155,21 @@ def _validate(reader: Reader, footer: Footer, request: Request[Content], data: N
             continue
         part = data[offset - request.start : offset - request.start + nbytes]
         if content == "padding":
-            # it belongs to no array and has no digest: zeros, or somebody else's bytes
+            # padding has no digest: anything but zeros was written by somebody else
             if part.any():
                 failures.append(Failure("", content, 0, offset + int(np.argmax(part != 0)), "is not zero"))
         elif content in digests and nbytes == digests[content][1]:
             if digest(part) != digests[content][0]:
                 failures.append(Failure("", str(content), 0, offset, "does not match its digest"))
         elif content == "superblock" and part.tobytes() != footer.superblock:
-            failures.append(Failure("", content, 0, 0, "is not the one the footer was written with"))
+            failures.append(Failure("", content, 0, 0, "is not that of the footer"))
         elif content == "footer" and part.tobytes() != footer.pack():
             failures.append(Failure("", content, 0, offset, "is another than at open"))
     return failures
 
 
 def _names_hold(index: Index) -> bool:
-    """Tell whether every key stands in the name table under its own hash."""
+    """Return whether every key stands in the name table under its own hash."""
     keys = index.keys(index.name_row.tolist())
     hashes = np.fromiter((name_hash(key.encode()) for key in keys), np.uint64, len(keys))
     return bool((hashes == index.name_hash).all())

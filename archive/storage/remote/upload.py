@@ -1,4 +1,4 @@
-"""A remote object to be written: sent in parts as it comes, complete when it appears, or never there."""
+"""Writes a remote object in parts; it appears complete or not at all."""
 
 from __future__ import annotations
 
