@@ -294,7 +294,7 @@ class Files(Memory):
     def __init__(self, folder: Path, options: dict[str, Any]) -> None:
         import fsspec
 
-        from tests.storage.remote.test_filesystem import Files
+        from tests.storage.remote.clients.test_filesystem import Files
 
         (folder / "spool").mkdir(exist_ok=True)
         (folder / "files").mkdir(exist_ok=True)

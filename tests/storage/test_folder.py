@@ -16,7 +16,7 @@ from archive.storage.folder import (
     remove_if,
     remove_slot,
 )
-from archive.storage.local.source import Source
+from archive.storage.protocols import Source
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import archive
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
 from archive.records.payload import NdarrayPayload
-from tests.engine.samples import ARRAYS, CREATED, NDArray, same
+from tests.acceptance.samples import ARRAYS, CREATED, NDArray, same
 
 VALUES: dict[str, Any] = {
     "metrics": {"loss": 0.25, "long": [float(n) for n in range(5000)], "counts": list(range(9))},

@@ -14,7 +14,7 @@ from archive.engine.write.plan import Plan, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan
 from archive.format.constants import SEGMENT_BYTES
 from archive.tuning import PIECE_BYTES
-from tests.engine.samples import CREATED, NDArray
+from tests.acceptance.samples import CREATED, NDArray
 
 TYPES = ["f8", "c8", "c16", "S5", "?", "f2", ">f4", "M8[s]", "<U3", "i1"]
 SMALL = {f"w{number}": np.full(number + 1, number, "f4") for number in range(20)}

@@ -22,7 +22,7 @@ from archive.records import (
     RecordDict,
     RecordSet,
 )
-from tests.engine.samples import CREATED, NDArray
+from tests.acceptance.samples import CREATED, NDArray
 from tests.optional import torch
 
 OPTIONS: dict[str, Any] = {"keep_input": False, "durable": False, "created": CREATED}

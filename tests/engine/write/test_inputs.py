@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import archive
-from tests.engine.samples import CREATED, NDArray, same
+from tests.acceptance.samples import CREATED, NDArray, same
 from tests.optional import torch
 
 A, B = np.arange(6, dtype="f4").reshape(2, 3), np.array([1.5, -2.5])

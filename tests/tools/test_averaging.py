@@ -13,7 +13,7 @@ import pytest
 import archive
 from archive.errors import DigestError, ExistsError, MissingError, UnsupportedDtypeError, ValueRangeError
 from archive.records import Array, ArrayRecord, RecordSet
-from tests.engine.samples import CREATED, NDArray, same
+from tests.acceptance.samples import CREATED, NDArray, same
 
 WEIGHTS = [None, [1, 1, 1], [3, 5, 8], [0.1, 0.2, 0.7], [120.0, 0, 7.5], [1e-300, 3e-300, 2e-300]]
 BITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import archive
-from tests.engine.samples import ARRAYS, CREATED, NDArray, same
+from tests.acceptance.samples import ARRAYS, CREATED, NDArray, same
 from tests.handout import measure
 
 PLAIN = sorted(ARRAYS)

@@ -11,7 +11,7 @@ import pytest
 
 import archive
 from archive.errors import ClosedError, ExistsError, MissingError
-from tests.engine.samples import CREATED, NDArray
+from tests.acceptance.samples import CREATED, NDArray
 
 ONE = np.zeros(3)
 

@@ -27,7 +27,7 @@ from archive.storage.remote.cachefolder import BLOCK_BYTES, clear_cache, list_ca
 from archive.storage.url import default_cache, parse_cache, parse_url
 from tests.storage.folderstore import FolderStore, reach
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 URL = "folder://m.h5"
 ARRAYS = 5
 EACH = 3 << 20

@@ -11,7 +11,7 @@ import pytest
 
 import archive
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
-from tests.engine.samples import CREATED, NDArray
+from tests.acceptance.samples import CREATED, NDArray
 
 MB = 1 << 20
 COUNT, EACH = 6, 8 * MB

@@ -37,14 +37,14 @@ from archive.errors import (
 )
 from archive.format.constants import DATA_AT, FOOTER_BYTES, SEGMENT_BYTES
 from archive.storage.url import parse_url
-from tests.engine.samples import CREATED
+from tests.acceptance.samples import CREATED
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
 URL = "folder://models/round.h5"
 PATH = "models/round.h5"
 SHOWN = "folder://models/round[.]h5"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ import json, pathlib, sys, threading, time
 import numpy as np, pytest
 import archive
 import archive.tools
-from tests.engine.test_remote_figures import URL, anonymous, measured, model
+from tests.acceptance.test_remote_figures import URL, anonymous, measured, model
 from tests.storage.folderstore import FolderStore, reach
 folder = pathlib.Path({folder!r})
 store = FolderStore(folder / "store")

@@ -487,7 +487,7 @@ def test_h5py_stays_in_the_child_and_out_of_the_working_folder(tmp_path: Path) -
         "    assert handle['w'].numpy().tolist() == [0, 1, 2]\n"
         "assert 'h5py' not in sys.modules\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, str(path), str(root)]
         if sys.version_info >= (3, 11)

@@ -1,0 +1,27 @@
+"""Tests of a module lie at its path: tests/format/test_index.py of archive/format/index.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("checkpoints", "cli", "engine", "format", "hdf5", "interop", "records", "storage", "tools")
+ELSEWHERE = {
+    "checkpoints/test_faults.py",  # a store on a disk that fails
+    "interop/test_flwr.py",  # runs interop/flower/live under the interpreters of several releases of Flower
+    "records/test_records.py",  # the package itself
+}
+"""Tests of more than one module, with a reason to stay in their room."""
+LIVE = "interop/flower/live/"
+"""Tests that run under an interpreter which has Flower."""
+
+
+def test_every_test_file_names_its_module() -> None:
+    stray = []
+    for room in ROOMS:
+        for path in sorted((ROOT / "tests" / room).rglob("test_*.py")):
+            name = path.relative_to(ROOT / "tests").as_posix()
+            module = ROOT / "archive" / name.replace("test_", "", 1)
+            if name not in ELSEWHERE and not name.startswith(LIVE) and not module.is_file():
+                stray.append(name)
+    assert stray == []
