@@ -87,3 +87,12 @@ CACHE_REQUEST_BYTES = 65 << 20
 """What one read of the cache may fetch by one request: a little more than readers ask for at once."""
 CACHE_PIECE_BYTES = 4 << 20
 """Such a request ends with a piece of this size: a missing range is divided into pieces."""
+
+# Writing over a network
+
+PART_BYTES = 16 << 20
+"""Length of a part, unless that makes too many parts; up to this size an object is put whole."""
+PARTS = 4
+"""Parts being sent while the next is filled."""
+PARTS_BYTES = 64 << 20
+"""Bytes of these parts together, where parts have grown: a larger part is sent alone."""

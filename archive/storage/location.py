@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, cast
 
+from archive import tuning
 from archive.errors import UnsupportedURLError
 from archive.storage.local.source import open_source
 from archive.storage.protocols import Sink, Source
@@ -63,11 +64,11 @@ def locate_sink(
 
         return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
     from archive.storage.remote.staging import SpooledSink, parse_spool
-    from archive.storage.remote.upload import PART_BYTES, RemoteSink
+    from archive.storage.remote.upload import RemoteSink
 
     folder = parse_spool(spool)
     store, path = _writable_store(location)
-    small = 0 < nbytes <= PART_BYTES
+    small = 0 < nbytes <= tuning.PART_BYTES
     if store.multipart or small or folder is None:
         return RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
     return SpooledSink(store, path, overwrite=overwrite, folder=folder)

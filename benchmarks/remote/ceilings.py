@@ -30,8 +30,8 @@ def main() -> None:
     os.environ["FEDARCHIVE_CLIENT"] = task["client"]
     import archive
     from archive.storage.location import locate_store
-    from archive.storage.remote.upload import UNDER_WAY
     from archive.storage.url import parse_url
+    from archive.tuning import PARTS
 
     where = Where(**task["where"])
     url = f"s3://{where.bucket}/ceiling.h5"
@@ -48,7 +48,7 @@ def main() -> None:
     def upload() -> None:
         data = np.zeros(PIECE, np.uint8)
         upload = store.begin(other)
-        with ThreadPoolExecutor(UNDER_WAY) as pool:
+        with ThreadPoolExecutor(PARTS) as pool:
             list(pool.map(lambda number: upload.part(number, data), range(1, nbytes // PIECE + 2)))
         upload.complete(exclusive=False)
 

@@ -19,7 +19,6 @@ import archive.tools
 from archive import tuning
 from archive.errors import StorageError
 from archive.format.constants import SEGMENT_BYTES
-from archive.storage.remote import upload
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
@@ -170,7 +169,7 @@ def test_failures_leave_nothing_behind(
 
     200 cases and more, in all ways together.
     """
-    monkeypatch.setattr(upload, "PART_BYTES", MiB)
+    monkeypatch.setattr(tuning, "PART_BYTES", MiB)
     store.min_part_bytes = MiB
     archive.save(arrays(), tmp_path / "local.h5")
     WAYS[way](tmp_path)

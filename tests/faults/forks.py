@@ -26,6 +26,7 @@ import h5py
 import numpy as np
 
 import archive
+from archive import tuning
 from archive.storage.remote import upload
 from archive.tools.copying import copy
 from tests.faults.conftest import ROOT, environment
@@ -324,7 +325,7 @@ class Parts(Local):
         self.store = FolderStore(folder / "store")
         self.store.delay = 0.005
         self.store.min_part_bytes = PART
-        self.patch.setattr(upload, "PART_BYTES", PART)
+        self.patch.setattr(tuning, "PART_BYTES", PART)
         self.patch.setattr(upload, "MiB", 1)
         reach(self.store, self.patch)
         self.url, self.own_url = "folder://model.h5", "folder://own.h5"
@@ -354,7 +355,7 @@ class Bucket(Local):
 
         from archive.storage.remote.clients.s3 import S3Store
 
-        self.patch.setattr(upload, "PART_BYTES", 8 * PART)
+        self.patch.setattr(tuning, "PART_BYTES", 8 * PART)
         self.patch.setattr(upload, "MiB", 1)
         self.patch.setattr(S3Store, "min_part_bytes", 8 * PART)
         self.bucket, self.prefix = bucket, prefix

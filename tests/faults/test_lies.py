@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive import tuning
 from archive.errors import ArchiveError, NotAnArchiveError, StorageError
 from archive.storage.location import locate_store
 from archive.storage.remote import upload
@@ -207,7 +208,7 @@ def run(
         pytest.importorskip("obstore", reason="obstore is not installed")
     monkeypatch.setenv("FEDARCHIVE_CLIENT", request.param)
     monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.001))
-    monkeypatch.setattr(upload, "PART_BYTES", 60 << 10)
+    monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
     monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)
     monkeypatch.setattr(proofs, "HASHED_BYTES", 20 << 10)

@@ -61,7 +61,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "TAIL_BYTES", 1 << 10)
     monkeypatch.setattr(tuning, "REQUEST_BYTES", 64 << 10)
     monkeypatch.setattr(tuning, "PREFETCH_BYTES", 64 << 10)
-    monkeypatch.setattr(upload, "PART_BYTES", 60 << 10)
+    monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
     monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)
 

@@ -12,12 +12,13 @@ import os
 import tempfile
 from typing import Any
 
+from archive import tuning
 from archive.owner import Owner
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.source import map_private
 from archive.storage.remote.objectstore import ObjectStore
-from archive.storage.remote.upload import PART_BYTES, RemoteSink, require_creatable
+from archive.storage.remote.upload import RemoteSink, require_creatable
 
 __all__ = ["Spool", "SpooledPartialFile", "SpooledSink", "parse_spool"]
 
@@ -140,8 +141,8 @@ def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool
         return
     sink = RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
     try:
-        for start in range(0, nbytes, PART_BYTES):
-            sink.write(mapped[start : start + PART_BYTES], start)
+        for start in range(0, nbytes, tuning.PART_BYTES):
+            sink.write(mapped[start : start + tuning.PART_BYTES], start)
         sink.publish()
     finally:
         sink.discard()

@@ -11,27 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.owner import Owner
 from archive.storage.remote.objectstore import ObjectStore, Upload
 from archive.workers import Job, Pool
 
-__all__ = ["PART_BYTES", "RemoteSink", "part_size", "require_creatable"]
-
+__all__ = ["RemoteSink", "part_size", "require_creatable"]
 
 MiB = 1 << 20
-PART_BYTES = 16 * MiB
-"""A part, unless that makes too many of them; up to this size an object is put whole."""
 MAX_PARTS = 10_000
 """What S3 and its kin allow."""
 _PLANNED_PARTS = 9_000
 """Parts that a size known in advance is divided into, at most: room for what was estimated too low."""
 _DOUBLE_EVERY = 1_000
-UNDER_WAY = 4
-"""Parts being sent while the next is filled."""
-UNDER_WAY_BYTES = 64 * MiB
-"""What they hold together, where parts have grown: a larger part is sent alone."""
 _ABORTS = 3
 """How often ending an upload is tried: what is not ended is paid for until somebody notices."""
 
@@ -53,8 +47,8 @@ def part_size(number: int, total: int = 0) -> int:
     ([16, 16, 32, 64], 530)
     """
     if not total:
-        return PART_BYTES << (number - 1) // _DOUBLE_EVERY
-    return max(PART_BYTES, -(-total // _PLANNED_PARTS // MiB) * MiB)
+        return tuning.PART_BYTES << (number - 1) // _DOUBLE_EVERY
+    return max(tuning.PART_BYTES, -(-total // _PLANNED_PARTS // MiB) * MiB)
 
 
 def require_creatable(store: ObjectStore, path: str, *, multipart: bool) -> None:
@@ -197,7 +191,7 @@ class RemoteSink:
     def _new_buffer(self) -> NDArray:
         """Return memory for the next part; what is never filled takes none."""
         if not self._store.multipart:
-            return np.empty(self._total or PART_BYTES, np.uint8)
+            return np.empty(self._total or tuning.PART_BYTES, np.uint8)
         nbytes = max(part_size(self._number, self._total), self._store.min_part_bytes)
         return self._parts.buffer(nbytes)
 
@@ -260,7 +254,7 @@ class _Parts:
         self._flying: dict[int, tuple[Job[None], NDArray]] = {}
         self._sent: SimpleQueue[int] = SimpleQueue()  # numbers of parts under way that have ended
         self._spare: list[NDArray] = []
-        self._pool = Pool(UNDER_WAY, "fedarchive-upload")
+        self._pool = Pool(tuning.PARTS, "fedarchive-upload")
 
     @property
     def begun(self) -> bool:
@@ -280,7 +274,7 @@ class _Parts:
         if self._upload is None:
             self._upload = self._store.begin(self._object)
         upload, sent = self._upload, self._sent
-        self._settle(min(UNDER_WAY, max(UNDER_WAY_BYTES // len(part), 1)) - 1)
+        self._settle(min(tuning.PARTS, max(tuning.PARTS_BYTES // len(part), 1)) - 1)
 
         def send() -> None:
             try:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from archive.errors import ArchiveError, ExistsError, StorageError, UnsupportedURLError
 from archive.storage.local.journal import Journal
-from archive.storage.remote import upload
 from archive.storage.remote.staging import SpooledPartialFile, SpooledSink, parse_spool
-from archive.storage.remote.upload import MAX_PARTS, PART_BYTES, RemoteSink, part_size
+from archive.storage.remote.upload import MAX_PARTS, RemoteSink, part_size
+from archive.tuning import PART_BYTES, PARTS
 from tests.storage.folderstore import FolderStore
 
 MiB = 1 << 20
@@ -122,7 +122,7 @@ def test_parts_are_sent_side_by_side_and_are_few(store: FolderStore) -> None:
     sink = RemoteSink(store, "model.h5", overwrite=True, nbytes=len(data))
     write(sink, data, 16 * MiB)
     sink.publish()
-    assert 2 <= store.most_at_once <= upload.UNDER_WAY
+    assert 2 <= store.most_at_once <= PARTS
     assert store.file("model.h5").read_bytes() == data.tobytes()
 
 
@@ -137,7 +137,7 @@ def test_the_first_failure_stops_the_save(store: FolderStore) -> None:
 
     with pytest.raises(StorageError, match="no more space"):
         forty()
-    assert store.counted("part") <= 2 + upload.UNDER_WAY
+    assert store.counted("part") <= 2 + PARTS
     sink.discard()
     assert store.uploads() == []
 
