@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import gc
+import importlib.util
 import signal
 
 import pytest
@@ -21,10 +22,14 @@ SLOW_SECONDS = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests more time than the quick ones' 120 seconds."""
+    """Give slow tests more time, and skip the examples of `archive.interop.NAME` where NAME is not installed."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        if isinstance(item, pytest.DoctestItem) and item.path.parent.name == "interop":
+            library = item.path.stem
+            if library in ("torch", "flower") and importlib.util.find_spec(library) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{library} is not installed"))
 
 
 def pytest_collection_finish() -> None:

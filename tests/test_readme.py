@@ -23,6 +23,7 @@ from archive.cli import main
 from archive.format.constants import FOOTER_BYTES, INDEX_HEADER_BYTES
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
+from tests.optional import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +55,7 @@ def run(command: list[str], folder: Path) -> str:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run all Python blocks in order, one program, and return where and what it printed."""
+    torch()
     folder = tmp_path_factory.mktemp("readme")
     lines = [""] * README.count("\n")
     for begin, block in blocks("python"):

@@ -74,8 +74,8 @@ def require_creatable(store: ObjectStore, path: str, *, multipart: bool) -> None
         )
     if not store.is_exclusive(path, multipart=multipart):
         raise UnsupportedURLError(
-            "this store does not keep two writers from replacing each other's object, so overwrite=False "
-            "cannot be promised",
+            "this store, or the client of it, does not keep two writers from replacing each other's object, "
+            "so overwrite=False cannot be promised",
             path=store.url(path),
             remedy="use overwrite=True under a name that nobody else writes to; nothing was written",
         )

@@ -100,7 +100,8 @@ def _kind(scheme: str) -> Callable[[Location], Any]:
     except ImportError as error:
         if wanted:
             raise UnsupportedURLError(
-                "obstore is not installed", remedy="pip install 'fedarchive[fast]'"
+                "obstore is not installed",
+                remedy="pip install 'fedarchive[fast]', which Python 3.10 has no release of",
             ) from error
         return kind
 
