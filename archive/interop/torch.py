@@ -1,7 +1,8 @@
 """PyTorch models with their optimizers and schedulers as archives: tensors as datasets, the rest as JSON.
 
 A training that goes on from `load_model` makes, bit for bit, the steps that it would have made without
-stopping. Nothing is pickled: what is neither tensor nor plain value is an error that names it.
+stopping. A state that holds anything but tensors and plain values is an error that names it: nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -14,36 +15,36 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from archive import reading, writing
-from archive.dtypes import dtype_name
-from archive.engine.read.containers import Records
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
-from archive.interop.statevalues import Arrays, NotStateError, decode, encode
-from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict, SType
-from archive.records.payload import NdarrayPayload
-from archive.records.tensors import is_tensor, tensor_to_elements
+from archive.interop.statearrays import JSON, Arrays, NotStateError, array_over, class_name, tensor_elements
+from archive.interop.statevalues import decode, encode
+from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
+from archive.records.tensors import is_tensor
 from archive.storage.folder import is_remote
-from archive.storage.url import URL
+from archive.storage.url import URL, parse_url
 
 __all__ = ["LoadReport", "ModelMismatchError", "load_model", "save_model"]
 
 MODEL, TENSORS, TRAINING = "model", "training", "torch"
-"""Records: the tensors of the state dict, all others by path, and the JSON that names them."""
+"""Records: the tensors of the state dict, all other tensors by path, and the JSON that names them."""
 VERSION = 1
-"""Of that JSON; a reader refuses greater ones."""
+"""Version of that JSON; a reader refuses greater versions."""
+_KINDS: dict[str, type] = {"ties": list, "extra": dict, "optimizer": dict, "scheduler": object}
+"""States by name, with the classes that a reader accepts."""
 
 
 class ModelMismatchError(ArchiveError, RuntimeError):
-    """What was saved does not fit what it is to be loaded into; nothing was changed."""
+    """The saved state does not fit the objects it is to be loaded into; nothing was changed."""
 
 
 class LoadReport(NamedTuple):
-    """What ``strict=False`` let pass."""
+    """The keys that only one side has, which ``strict=False`` allows."""
 
     missing_keys: list[str]
-    """In the module, not in the archive."""
+    """Keys of the module that the archive lacks."""
     unexpected_keys: list[str]
-    """In the archive, not in the module."""
+    """Keys of the archive that the module lacks."""
 
 
 def save_model(
@@ -58,13 +59,13 @@ def save_model(
     created: datetime | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> SaveReport:
-    """Save a module, and what it is trained with, as one archive.
+    """Save a module, its optimizer and its scheduler as one archive.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Its state dict is the record ``model``, which other tools read as ``/arrays/model/NAME``. Tensors
-        that are one memory are stored once.
+        Its state dict is the record ``model``, which other tools read as ``/arrays/model/NAME``. Tied
+        tensors are stored once.
     url : str or path-like
         A local path or any URL of fsspec.
     optimizer : torch.optim.Optimizer, optional
@@ -80,7 +81,7 @@ def save_model(
     Raises
     ------
     ValueRangeError
-        A part of a state is neither tensor nor plain value; the message names it. Nothing was written.
+        A part of a state is neither tensor nor plain value; the error names it. Nothing was written.
 
     Examples
     --------
@@ -94,20 +95,27 @@ def save_model(
     """
     state = module.state_dict()
     tensors = {key: value for key, value in state.items() if is_tensor(value)}
-    others: Arrays = {}
-    documents: dict[str, Any] = {"version": VERSION, "ties": _document(_ties(tensors), "ties", others)}
-    if len(state) > len(tensors):  # what get_extra_state() of a module gave
-        extra = {key: value for key, value in state.items() if key not in tensors}
-        documents["extra"] = _document(extra, "extra", others)
-    if optimizer is not None:
-        names = _parameter_names(module, optimizer)
-        documents["optimizer_class"] = _class_name(optimizer)
-        documents["optimizer"] = _document(optimizer.state_dict(), "optimizer", others, names)
-    if scheduler is not None:
-        documents["scheduler_class"] = _class_name(scheduler)
-        documents["scheduler"] = _document(scheduler.state_dict(), "scheduler", others)
+    extra = {key: value for key, value in state.items() if key not in tensors}  # of get_extra_state()
+    ties, others = _ties(tensors), Arrays()
+    documents: dict[str, Any] = {"version": VERSION, "ties": _text(ties)}
+    try:
+        model = _record(tensors, ties)
+        if extra:
+            documents["extra"] = _text(encode(extra, "extra", others))
+        if optimizer is not None:
+            documents["optimizer_class"] = class_name(optimizer)
+            documents["optimizer"] = _text(_encode_optimizer(optimizer, module, others))
+        if scheduler is not None:
+            documents["scheduler_class"] = class_name(scheduler)
+            documents["scheduler"] = _text(encode(scheduler.state_dict(), "scheduler", others))
+    except NotStateError as error:
+        raise ValueRangeError(
+            f"{error.problem}, and nothing is pickled",
+            key=error.key,
+            remedy="leave it out of the state, and set it again after loading",
+        ) from error
     training = ArrayRecord.from_checked(others)
-    records = RecordDict({MODEL: _record(tensors), TENSORS: training, TRAINING: ConfigRecord(documents)})
+    records = RecordDict({MODEL: model, TENSORS: training, TRAINING: ConfigRecord(documents)})
     return writing.save(
         records,
         url,
@@ -128,21 +136,21 @@ def load_model(
     scheduler: Any = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> LoadReport:
-    """Load what `save_model` saved into a module, and into what it is trained with.
+    """Load an archive of `save_model` into a module, its optimizer and its scheduler.
 
-    Everything is compared before anything is changed.
+    All differences are found before anything is changed.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Also one on the device ``meta``, which then gets the tensors of the archive, mapped. Parameters that
-        were one when they were saved are one afterwards.
+        A module on the device ``meta`` gets the tensors of the archive, mapped. Parameters that were tied
+        when they were saved are tied afterwards.
     url : str or path-like
-        Any archive with a record ``model`` will do, or with one record of arrays.
+        Any archive with a record ``model``, or with a single record of arrays.
     strict : bool, default True
-        False lets pass keys that only one side has, and converts element types.
+        False allows keys that only one side has, and converts element types.
     optimizer, scheduler : optional
-        Made anew as they were made for the training that was saved.
+        New ones, made as for the saved training.
     storage_options : mapping, optional
         As for `archive.open`.
 
@@ -157,65 +165,98 @@ def load_model(
     ArchiveError
         As for `archive.open`; a tensor that fails its digest is not loaded.
     """
+    path = parse_url(url, storage_options).display
     with ExitStack() as stack:
         if is_remote(str(url), storage_options):  # arrays one by one would be a request each
-            records = reading.load(url, storage_options=storage_options)
+            saved = _read(reading.load(url, storage_options=storage_options), path)
         else:
-            records = stack.enter_context(reading.open(url)).records
-        saved, others, documents = _read(records, str(url))
-        extra = _state(documents["extra"], others) if "extra" in documents else {}
-        ties: list[list[str]] = _state(documents["ties"], others) if "ties" in documents else []
-        report, problems = _compare(module.state_dict(), saved, extra, strict)
-        problems += _compare_ties(module, saved, ties, optimizer)
-        states = {}
-        for name, part in (("optimizer", optimizer), ("scheduler", scheduler)):
-            if part is None:
-                continue
-            if name not in documents:
-                problems.append(f"no {name} was saved")
-                continue
-            if documents[f"{name}_class"] != _class_name(part):
-                problems.append(f"{name}: saved {documents[f'{name}_class']}, not {_class_name(part)}")
-            states[name] = _state(documents[name], others)
-        if optimizer is not None and "optimizer" in states:
+            saved = _read(stack.enter_context(reading.open(url)).records, path)
+        extra, ties = saved.state("extra"), saved.ties()
+        report, problems = _compare(module.state_dict(), saved.model, extra, strict)
+        problems += _compare_ties(module, saved.model, ties, optimizer)
+        given = (("optimizer", optimizer), ("scheduler", scheduler))
+        parts = {name: part for name, part in given if part is not None}
+        for name, part in parts.items():
+            problems += saved.compare_class(name, part)
+        states = {name: saved.state(name) for name in parts}
+        if "optimizer" in saved.documents and optimizer is not None:
             problems += _compare_groups(states["optimizer"], optimizer)
         if problems:
-            raise ModelMismatchError("; ".join(problems), path=str(url), remedy="nothing was changed")
+            raise ModelMismatchError("; ".join(problems), path=path, remedy="nothing was changed")
         assign = any(value.is_meta for value in module.state_dict().values() if is_tensor(value))
-        tensors = {key: array.torch() for key, array in saved.items()}
+        tensors = {key: array.torch() for key, array in saved.model.items()}
         module.load_state_dict(tensors | extra, strict=False, assign=assign)
         _tie(module, ties)
-        if optimizer is not None:
-            optimizer.load_state_dict(states["optimizer"])
-        if scheduler is not None:
-            scheduler.load_state_dict(states["scheduler"])
+        for name, part in parts.items():
+            part.load_state_dict(states[name])
     return report
 
 
-def _read(records: Records, url: str) -> tuple[Mapping[str, Array], Mapping[str, Array], Mapping[str, Any]]:
-    """Return the model's arrays, all others, and the JSON documents."""
-    found: Mapping[str, ArrayRecord] = getattr(records, "array_records", None) or records.parameters_records
-    model = found.get(MODEL) or (next(iter(found.values())) if len(found) == 1 else None)
-    if model is None and MODEL not in found:
+class _Saved(NamedTuple):
+    """The records of `save_model`, or of any other archive of a state dict."""
+
+    path: str
+    """The file, for errors."""
+    model: Mapping[str, Array]
+    """Tensors of the state dict."""
+    others: Mapping[str, Array]
+    """Tensors that the documents name."""
+    documents: Mapping[str, Any]
+    """States as JSON by name."""
+
+    def state(self, name: str) -> Any:
+        """Return a saved state in memory of its own, which training may change; empty if none was saved."""
+        kind, key = _KINDS[name], f"{TRAINING}/{name}"
+        if name not in self.documents:
+            return kind()
+        try:
+            tree = json.loads(self.documents[name])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise HostileFileError(f"invalid saved state: {error}", path=self.path, key=key) from error
+        found = copy.deepcopy(decode(tree, self.others, key=key, path=self.path))
+        if not isinstance(found, kind):
+            problem = f"invalid saved state: {type(found).__name__} instead of {kind.__name__}"
+            raise HostileFileError(problem, path=self.path, key=key)
+        return found
+
+    def ties(self) -> list[list[str]]:
+        """Return the keys of tensors that were tied, by group."""
+        found: list[Any] = self.state("ties")
+        if not all(isinstance(keys, list) and set(map(type, keys)) == {str} for keys in found):
+            raise HostileFileError(f"invalid ties: {found}", path=self.path, key=f"{TRAINING}/ties")
+        return found
+
+    def compare_class(self, name: str, part: Any) -> list[str]:
+        """Return what is wrong with the class of an optimizer or scheduler."""
+        if name not in self.documents:
+            return [f"no {name} was saved"]
+        saved = self.documents.get(f"{name}_class")
+        return [] if saved == class_name(part) else [f"{name}: saved {saved}, not {class_name(part)}"]
+
+
+def _read(records: Any, path: str) -> _Saved:
+    """Return the records of a model, by what they are."""
+    arrays: Mapping[str, ArrayRecord] = getattr(records, "array_records", None) or records.parameters_records
+    configs: Mapping[str, Any] = getattr(records, "config_records", None) or records.configs_records
+    if MODEL not in arrays and len(arrays) != 1:
         raise ModelMismatchError(
-            f"no record {MODEL!r} among {list(found)}", path=url, remedy="nothing was changed"
+            f"no record {MODEL!r} among {list(arrays)}", path=path, remedy="nothing was changed"
         )
-    documents: Mapping[str, Any] = (getattr(records, "config_records", None) or records.configs_records).get(
-        TRAINING, {}
-    )
+    documents = configs.get(TRAINING, {})
     if type(documents.get("version")) is not int or not isinstance(documents.get("ties"), str):
-        documents = {}  # not ours: any archive will do, and its configs may be called as they like
+        documents = {}  # configs of another program, which may use the same name
     elif documents["version"] > VERSION:
         raise VersionError(
-            f"version {documents['version']} of the records", path=url, remedy="upgrade fedarchive"
+            f"version {documents['version']} of the records", path=path, remedy="upgrade fedarchive"
         )
-    return model or {}, found.get(TENSORS, {}), documents
+    model = arrays[MODEL] if MODEL in arrays else next(iter(arrays.values()))
+    return _Saved(path, model, arrays.get(TENSORS, {}), documents)
 
 
 def _compare(
     own: Mapping[str, Any], saved: Mapping[str, Array], extra: Mapping[str, Any], strict: bool
 ) -> tuple[LoadReport, list[str]]:
-    """Return keys that one side lacks, and what of the rest does not fit."""
+    """Return the keys that one side lacks, and every difference that is an error."""
     missing = [key for key in own if key not in saved and key not in extra]
     unexpected = [key for key in (*saved, *extra) if key not in own]
     problems = []
@@ -226,7 +267,7 @@ def _compare(
     for key, array in saved.items():
         there: Any = own.get(key)
         if not is_tensor(there) or type(there).__name__ in ("UninitializedParameter", "UninitializedBuffer"):
-            continue  # a lazy module takes the shape that comes
+            continue  # a lazy module takes any shape
         if tuple(there.shape) != tuple(array.shape):
             problems.append(f"{key}: saved with shape {tuple(array.shape)}, is {tuple(there.shape)}")
         elif strict and str(there.dtype) != f"torch.{array.dtype}":
@@ -237,7 +278,7 @@ def _compare(
 def _compare_ties(
     module: Any, saved: Mapping[str, Array], ties: list[list[str]], optimizer: Any
 ) -> list[str]:
-    """Return what is wrong with tensors that are one on one side only."""
+    """Return what is wrong with tensors that are tied on one side only."""
     state = {key: value for key, value in module.state_dict().items() if is_tensor(value)}
     together = {key: number for number, keys in enumerate(ties) for key in keys}
     problems = []
@@ -258,23 +299,26 @@ def _compare_ties(
 
 
 def _compare_groups(state: Mapping[str, Any], optimizer: Any) -> list[str]:
-    saved = [len(group["params"]) for group in state["param_groups"]]
+    try:
+        saved = [len(group["params"]) for group in state["param_groups"]]
+    except (KeyError, TypeError):
+        return ["optimizer: saved without groups of parameters"]
     own = [len(group["params"]) for group in optimizer.param_groups]
     return [] if saved == own else [f"optimizer: saved with groups of {saved} parameters, has {own}"]
 
 
 def _ties(tensors: Mapping[str, Any]) -> list[list[str]]:
-    """Return the keys of tensors that are one memory, seen alike."""
+    """Return the keys of tensors that are the same view of one memory, by group."""
     groups: dict[object, list[str]] = {}
     for key, tensor in tensors.items():
-        if tensor.layout.__str__() == "torch.strided" and not tensor.is_meta and tensor.numel():
-            seen = tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.device
-            groups.setdefault(seen, []).append(key)
+        if str(tensor.layout) == "torch.strided" and not tensor.is_meta and tensor.numel():
+            view = tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
+            groups.setdefault((tensor.data_ptr(), tensor.device, view), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
 
 
 def _tie(module: Any, ties: list[list[str]]) -> None:
-    """Make one of parameters or buffers that were one."""
+    """Tie the parameters or buffers that were tied."""
     for keys in ties:
         slots = [slot for key in keys if (slot := _slot(module, key)) is not None]
         for slot in slots[1:]:
@@ -285,66 +329,43 @@ def _tie(module: Any, ties: list[list[str]]) -> None:
 def _slot(module: Any, key: str) -> tuple[dict[str, Any], str] | None:
     """Return the dict of a submodule that holds a parameter or buffer, and its name there."""
     path, _, name = key.rpartition(".")
-    for found, owner in module.named_modules(remove_duplicate=False):
-        if found == path:
-            for held in (owner._parameters, owner._buffers):
-                if name in held:
-                    return held, name
-    return None
+    try:
+        owner = module.get_submodule(path)
+    except AttributeError:
+        return None
+    return next(((held, name) for held in (owner._parameters, owner._buffers) if name in held), None)
 
 
 def _held(slot: tuple[dict[str, Any], str] | None) -> Any:
     return None if slot is None else slot[0][slot[1]]
 
 
-def _record(tensors: Mapping[str, Any]) -> ArrayRecord:
+def _record(tensors: Mapping[str, Any], ties: list[list[str]]) -> ArrayRecord:
     """Return tensors as a record over their own memory: it is saved before they change."""
-    made: dict[object, NdarrayPayload] = {}
-    arrays = {}
+    first = {key: keys[0] for keys in ties for key in keys[1:]}
+    arrays: Arrays = {}
     for key, tensor in tensors.items():
-        elements, _ = tensor_to_elements(tensor)
-        seen = elements.__array_interface__["data"][0], elements.shape, elements.strides, elements.dtype
-        payload = made.setdefault(seen, NdarrayPayload(elements))
-        arrays[key] = Array.from_payload(dtype_name(elements.dtype), elements.shape, SType.NUMPY, payload)
+        tied = arrays.get(first.get(key, ""))
+        arrays[key] = array_over(tensor_elements(tensor, f"{MODEL}/{key}")) if tied is None else tied
     return ArrayRecord.from_checked(arrays)
 
 
-def _document(state: Any, path: str, arrays: Arrays, names: Mapping[int, str] | None = None) -> str:
-    """Return a state as the text of JSON; moments are called by parameter where ``names`` has its number."""
-    try:
-        tree = encode(state if names is None else {**state, "state": None}, path, arrays)
-        if names is not None:
-            moments = [
-                [number, encode(one, f"{path}/{names.get(number, f'state/{number}')}", arrays)]
-                for number, one in state["state"].items()
-            ]
-            tree["items"] = [
-                [key, {"$": "dict", "items": moments} if key == "state" else item]
-                for key, item in tree["items"]
-            ]
-        return json.dumps(tree, allow_nan=False, separators=(",", ":"))
-    except NotStateError as error:
-        raise ValueRangeError(
-            f"{error}, and nothing is pickled",
-            remedy="leave it out of the state, and set it again after loading",
-        ) from error
+def _text(tree: JSON) -> str:
+    return json.dumps(tree, allow_nan=False, separators=(",", ":"))
 
 
-def _state(text: object, arrays: Mapping[str, Array]) -> Any:
-    """Return a state that may be trained on: a map would leave it to the file."""
-    try:
-        tree = json.loads(text)  # type: ignore[arg-type] # or TypeError
-    except (TypeError, ValueError, RecursionError) as error:
-        raise HostileFileError(f"the state of a training that is none: {error}") from error
-    return copy.deepcopy(decode(tree, arrays))
-
-
-def _parameter_names(module: Any, optimizer: Any) -> dict[int, str]:
-    """Return the names of an optimizer's parameters by its numbers."""
+def _encode_optimizer(optimizer: Any, module: Any, arrays: Arrays) -> JSON:
+    """Return an optimizer's state as JSON, the moments under the names of their parameters."""
+    state = optimizer.state_dict()
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    held = [one for group in optimizer.param_groups for one in group["params"]]
-    return {number: names[id(one)] for number, one in enumerate(held) if id(one) in names}
-
-
-def _class_name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    paths = [names.get(id(parameter), f"state/{number}") for number, parameter in enumerate(held)]
+    moments = [
+        [number, encode(moment, f"optimizer/{paths[number]}", arrays)]
+        for number, moment in state["state"].items()
+    ]
+    tree = encode({**state, "state": None}, "optimizer", arrays)
+    tree["items"] = [
+        [key, {"$": "dict", "items": moments} if key == "state" else item] for key, item in tree["items"]
+    ]
+    return tree

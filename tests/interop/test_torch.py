@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ArchiveError, DigestError, ValueRangeError
+from archive.errors import ArchiveError, DigestError, HostileFileError, ValueRangeError
 
 torch = pytest.importorskip("torch")
 from archive.interop.torch import ModelMismatchError, load_model, save_model  # noqa: E402 needs torch
@@ -287,6 +287,62 @@ def test_any_archive_of_a_state_dict_will_do(tmp_path: Path) -> None:
     net = make_net(2)
     load_model(net, tmp_path / "plain.h5")
     assert_same(dict(saved.state_dict()), dict(net.state_dict()))
+
+
+def test_a_conjugate_is_not_tied(tmp_path: Path) -> None:
+    """x and x.conj() are one memory, but not the same values."""
+    value = torch.tensor([1 + 2j])
+    saved, loaded = nn.Module(), nn.Module()
+    for net, x, y in ((saved, value, value.conj()), (loaded, value * 0, value * 0)):
+        net.register_buffer("x", x)
+        net.register_buffer("y", y)
+    save_model(saved, tmp_path / "m.h5")
+    load_model(loaded, tmp_path / "m.h5")
+    assert (loaded.x.item(), loaded.y.item()) == (1 + 2j, 1 - 2j)
+
+
+def test_a_tensor_that_is_not_saved_is_named(tmp_path: Path) -> None:
+    net = nn.Module()
+    net.register_buffer("mask", torch.eye(2).to_sparse())
+    with pytest.raises(ValueRangeError, match="'model/mask'"):
+        save_model(net, tmp_path / "m.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ties", "5"),
+        ("ties", "[5]"),
+        ("ties", "[[1, 2]]"),
+        ("ties", "no JSON"),
+        ("extra", "[]"),
+        ("optimizer", '"text"'),
+        ("optimizer", '{"$": "ndarray", "at": "gone"}'),
+    ],
+)
+def test_a_malformed_state_is_named(tmp_path: Path, name: str, text: str) -> None:
+    net, optimizer, _ = make_training("adam", "step")
+    save_model(net, tmp_path / "m.h5", optimizer=optimizer)
+    records = archive.load(tmp_path / "m.h5")
+    records["torch"][name] = text
+    archive.save(records, tmp_path / "m.h5")
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(HostileFileError) as caught:
+        load_model(net, tmp_path / "m.h5", optimizer=optimizer)
+    assert (caught.value.path, caught.value.key) == (str(tmp_path / "m.h5"), f"torch/{name}")
+    assert_same(before, dict(net.state_dict()))
+
+
+@pytest.mark.parametrize("items", ["[]", '[["param_groups", 5]]'])
+def test_an_optimizer_without_groups_does_not_fit(tmp_path: Path, items: str) -> None:
+    net, optimizer, _ = make_training("adam", "step")
+    save_model(net, tmp_path / "m.h5", optimizer=optimizer)
+    records = archive.load(tmp_path / "m.h5")
+    records["torch"]["optimizer"] = f'{{"$": "dict", "items": {items}}}'
+    archive.save(records, tmp_path / "m.h5")
+    with pytest.raises(ModelMismatchError, match="without groups"):
+        load_model(net, tmp_path / "m.h5", optimizer=optimizer)
 
 
 def test_damage_is_not_loaded(tmp_path: Path) -> None:

@@ -40,7 +40,16 @@ from archive.records import (
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
 
-__all__ = ["Inputs", "RecordInput", "gather", "ndarray_specs", "plain_array", "source_of", "unstorable"]
+__all__ = [
+    "Inputs",
+    "RecordInput",
+    "gather",
+    "is_flower",
+    "ndarray_specs",
+    "plain_array",
+    "source_of",
+    "unstorable",
+]
 
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload

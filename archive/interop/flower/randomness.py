@@ -1,4 +1,4 @@
-"""The random numbers that a run draws from: Python's, numpy's and torch's, as JSON and named arrays."""
+"""The global random generators of a run (Python's, numpy's and torch's) as JSON and named arrays."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from archive.interop.flower.strategyvalues import JSON, Arrays, decode, encode
+from archive.interop.statearrays import JSON, Arrays
+from archive.interop.statevalues import decode, encode
 from archive.records import Array
 
 __all__ = ["random_state", "restore_random_state"]
 
 
 def random_state(arrays: Arrays) -> JSON:
-    """Return the states of the global generators, their words put into ``arrays``.
+    """Return the states of the global generators, and add their words to ``arrays``.
 
-    torch's only where torch is loaded, those of its CUDA devices only where CUDA was used.
+    torch's state is among them where torch is loaded, that of its CUDA devices where CUDA was used.
 
     Examples
     --------
@@ -44,8 +45,8 @@ def random_state(arrays: Arrays) -> JSON:
 
 
 def restore_random_state(state: JSON, arrays: Mapping[str, Array]) -> None:
-    """Bring the global generators to a saved state; imports torch where its state was saved."""
-    found = {name: decode(tree, arrays) for name, tree in state.items()}
+    """Bring the global generators to a saved state; import torch where its state was saved."""
+    found = {name: decode(tree, arrays, key=f"random/{name}") for name, tree in state.items()}
     version, words, gauss = found["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     np.random.set_state(found["numpy"])  # noqa: NPY002

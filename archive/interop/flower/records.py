@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from archive.engine.read.handle import Archive
+from archive.engine.write.inputs import is_flower
 from archive.interop.flower.arrays import lazy_array, payload_of
-from archive.interop.flower.releases import flower, is_from_flower
+from archive.interop.flower.releases import flower
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
 from archive.records.payload import BytesPayload
 
@@ -96,18 +97,18 @@ def from_flower(records: Any) -> Any:
     TypeError
         Something else.
     """
-    if is_from_flower(records, "Array"):
+    if is_flower(records, "Array"):
         payload = payload_of(records) or BytesPayload(records.data, records.dtype)
         return Array.from_payload(records.dtype, tuple(records.shape), records.stype, payload)
-    if is_from_flower(records, "ArrayRecord"):
+    if is_flower(records, "ArrayRecord"):
         return ArrayRecord.from_checked({key: from_flower(array) for key, array in records.items()})
-    if is_from_flower(records, "MetricRecord"):
+    if is_flower(records, "MetricRecord"):
         return MetricRecord(_values(records))
-    if is_from_flower(records, "ConfigRecord"):
+    if is_flower(records, "ConfigRecord"):
         return ConfigRecord(_values(records))
-    if is_from_flower(records, "RecordDict"):
+    if is_flower(records, "RecordDict"):
         return RecordDict({name: from_flower(record) for name, record in records.items()})
-    if is_from_flower(records, "Context"):
+    if is_flower(records, "Context"):
         return Context(
             run_id=records.run_id,
             node_id=records.node_id,

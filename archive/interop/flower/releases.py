@@ -1,4 +1,4 @@
-"""Flower's names, whichever release is there: looked up once, when they are first needed."""
+"""Flower's names in the installed release, looked up once, when they are first needed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["LOGGER", "flower", "is_from_flower"]
+__all__ = ["LOGGER", "flower"]
 
 LOGGER = "flwr"
-"""Flower's logger: the only one that a ServerApp or ClientApp shows."""
+"""Flower's logger: no other is shown by a ServerApp or ClientApp."""
 
 _NEEDED = "flwr 1.17 or newer is needed: pip install 'fedarchive[flower]'"
 
 
 @cache
 def flower() -> Any:
-    """Return what is used of flwr, by name.
+    """Return the names of flwr that this package uses.
 
     ``Strategy`` and ``Result`` of the message-based API are None before flwr 1.21.
 
@@ -40,15 +40,8 @@ def flower() -> Any:
         found.Strategy = importlib.import_module("flwr.serverapp.strategy").Strategy
     except ModuleNotFoundError:
         found.Strategy = None
-    # the unit that arrays travel in; before flwr 1.20 an array travels as one protobuf field
+    # arrays travel in chunks; before flwr 1.20 an array is one protobuf field
     module = importlib.import_module(found.Array.__module__)
     found.ArrayChunk = getattr(module, "ArrayChunk", None)
     found.chunk_bytes = getattr(module, "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE", 0)
     return found
-
-
-def is_from_flower(value: object, *names: str) -> bool:
-    """Tell whether a value is an instance of one of Flower's classes of these names; imports nothing."""
-    return any(
-        kind.__name__ in names and kind.__module__.partition(".")[0] == "flwr" for kind in type(value).__mro__
-    )

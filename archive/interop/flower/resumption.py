@@ -12,7 +12,8 @@ from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, describe, require_schema
 from archive.interop.flower.runstore import Rounds
 from archive.interop.flower.strategystate import SchemaError, capture, class_name, is_plain, restore
-from archive.interop.flower.strategyvalues import JSON, Arrays, NotStateError, copy_of, decode, encode
+from archive.interop.statearrays import JSON, Arrays, NotStateError, copy_of
+from archive.interop.statevalues import decode, encode
 from archive.records import ArrayRecord
 
 __all__ = ["MISSING", "Resumption"]
@@ -151,7 +152,7 @@ class Resumption:
             if now.get(key) != given.get(key):
                 continue  # the script changed it: it stays as the script says
             if key in last:
-                config[key] = decode(last[key], {})
+                config[key] = decode(last[key], {}, key=f"configs/{kind}/{key}", path=self.rounds.shown)
             else:
                 config.pop(key, None)
 
@@ -173,7 +174,9 @@ class Resumption:
     def recall(self, kind: str, round: int) -> Any:  # noqa: A002 Flower's word
         """Return a result of a round, `MISSING` where there was none."""
         tree = self._history.get(kind, {}).get(str(round), MISSING)
-        return tree if tree is MISSING else decode(tree, self._history_arrays)
+        if tree is MISSING:
+            return tree
+        return decode(tree, self._history_arrays, key=f"history/{kind}/{round}", path=self.rounds.shown)
 
     # Saving
 

@@ -11,7 +11,7 @@ from typing import Any
 from archive.engine.read.handle import Archive
 from archive.errors import VersionError
 from archive.interop.flower.strategystate import SchemaError
-from archive.interop.flower.strategyvalues import JSON
+from archive.interop.statearrays import JSON
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
 from archive.records.payload import BytesPayload
 

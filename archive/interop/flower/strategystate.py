@@ -16,16 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import ArchiveError
-from archive.interop.flower.strategyvalues import (
-    JSON,
-    Arrays,
-    NotStateError,
-    decode,
-    encode,
-    is_known_dict,
-    is_torch,
-    rewind,
-)
+from archive.interop.statearrays import JSON, Arrays, NotStateError, is_torch
+from archive.interop.statevalues import decode, encode, is_known_dict, rewind
 from archive.records import Array
 
 __all__ = ["OURS", "Captured", "SchemaError", "capture", "class_name", "is_plain", "restore", "subclass"]
@@ -172,7 +164,7 @@ def _restore(
             remedy="resume with the class it was saved with, or give another url or experiment",
         )
     if "state_dict" in saved:
-        thing.load_state_dict(decode(saved["state_dict"], arrays))
+        thing.load_state_dict(decode(saved["state_dict"], arrays, key=f"strategy/{path}state_dict"))
         return
     first, now = (tree.get("attributes", {}) for tree in before)
     for name, tree in saved["attributes"].items():
@@ -181,7 +173,8 @@ def _restore(
             notes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
             first[name] = now[name]  # or the next start could not tell a change from this one
             continue
-        _assign(thing, name, getattr(thing, name, None), decode(tree, arrays))
+        value = decode(tree, arrays, key=f"strategy/{path}{name}")
+        _assign(thing, name, getattr(thing, name, None), value)
     for name, tree in saved["objects"].items():
         if not hasattr(thing, name):
             raise SchemaError(

@@ -1,4 +1,7 @@
-"""Flower's own objects among the values of a strategy: records, arrays and Parameters."""
+"""Flower's own objects among the values of a strategy: records, arrays and Parameters.
+
+Importing this module adds their kinds to `archive.interop.statevalues`.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +9,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from archive.dtypes import dtype_name, split_npy
+from archive.engine.write.inputs import is_flower
 from archive.interop.flower.records import from_flower, to_flower
-from archive.interop.flower.releases import flower, is_from_flower
-from archive.interop.statevalues import (
-    JSON,
-    KINDS,
-    Arrays,
-    Kind,
-    NotStateError,
-    copy_of,
-    decode,
-    decode_dict,
-    encode,
-    encode_dict,
-    is_known_dict,
-    is_torch,
-    place,
-    rewind,
-)
+from archive.interop.flower.releases import flower
+from archive.interop.statearrays import JSON, Arrays, Kind, place
+from archive.interop.statevalues import KINDS, decode_dict, encode_dict
 from archive.records import Array, SType
 from archive.records.payload import BytesPayload
 
-__all__ = [
-    "JSON",
-    "Arrays",
-    "NotStateError",
-    "copy_of",
-    "decode",
-    "encode",
-    "is_known_dict",
-    "is_torch",
-    "parameter_array",
-    "rewind",
-]
+__all__ = ["parameter_array"]
 
 
 def parameter_array(tensor: bytes, tensor_type: str) -> Array:
     """Return one tensor of Flower's Parameters as an Array of the same bytes.
 
-    What is no ``.npy`` is kept as it is, whatever its type says: strategies serialise in ways of their own.
+    Bytes that are not a ``.npy`` are kept as they are, whatever their type says: strategies serialise in ways
+    of their own.
 
     Examples
     --------
@@ -91,11 +71,11 @@ def _decode_parameters(tree: JSON, arrays: Mapping[str, Array]) -> Any:
     return flower().Parameters(tensors=tensors, tensor_type=tree["tensor_type"])
 
 
-def _of(name: str) -> Callable[[object], bool]:
-    return lambda value: is_from_flower(value, name)
+def _is(name: str) -> Callable[[object], bool]:
+    return lambda value: is_flower(value, name)
 
 
-KINDS["Array"] = Kind(_of("Array"), _encode_array, _decode_array)
-KINDS["Parameters"] = Kind(_of("Parameters"), _encode_parameters, _decode_parameters)
+KINDS["Array"] = Kind(_is("Array"), _encode_array, _decode_array)
+KINDS["Parameters"] = Kind(_is("Parameters"), _encode_parameters, _decode_parameters)
 for _record in ("ArrayRecord", "MetricRecord", "ConfigRecord", "RecordDict"):
-    KINDS[_record] = Kind(_of(_record), encode_dict, _decode_record)
+    KINDS[_record] = Kind(_is(_record), encode_dict, _decode_record)
