@@ -1,1 +1,1 @@
-"""Other libraries' objects: each module imports its library when it is used."""
+"""Objects of other libraries. Each module imports its library when it is first used."""

@@ -63,9 +63,9 @@ def of_class(kind: type) -> Callable[[object], bool]:
     return lambda value: type(value) is kind
 
 
-def class_name(value: object) -> str:
-    """Return the name of a value's class, with its module."""
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+def class_name(kind: type) -> str:
+    """Return the name of a class, with its module."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def is_torch(value: object, name: str) -> bool:

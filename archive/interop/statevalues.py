@@ -64,7 +64,7 @@ def encode(value: Any, path: str, arrays: Arrays) -> JSON:
                 return {"$": name, **kind.encode(value, path, arrays)}
     except RecursionError as error:
         raise NotStateError(path, "nested too deep") from error
-    raise NotStateError(path, f"{class_name(value)} is not saved")
+    raise NotStateError(path, f"{class_name(type(value))} is not saved")
 
 
 def decode(tree: JSON, arrays: Mapping[str, Array], *, key: str, path: str | None = None) -> Any:

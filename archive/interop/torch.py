@@ -103,10 +103,10 @@ def save_model(
         if extra:
             documents["extra"] = _text(encode(extra, "extra", others))
         if optimizer is not None:
-            documents["optimizer_class"] = class_name(optimizer)
+            documents["optimizer_class"] = class_name(type(optimizer))
             documents["optimizer"] = _text(_encode_optimizer(optimizer, module, others))
         if scheduler is not None:
-            documents["scheduler_class"] = class_name(scheduler)
+            documents["scheduler_class"] = class_name(type(scheduler))
             documents["scheduler"] = _text(encode(scheduler.state_dict(), "scheduler", others))
     except NotStateError as error:
         raise ValueRangeError(
@@ -177,7 +177,11 @@ def load_model(
         given = (("optimizer", optimizer), ("scheduler", scheduler))
         parts = {name: part for name, part in given if part is not None}
         for name, part in parts.items():
-            problems += saved.compare_class(name, part)
+            kind, own = saved.documents.get(f"{name}_class"), class_name(type(part))
+            if name not in saved.documents:
+                problems.append(f"no {name} was saved")
+            elif kind != own:
+                problems.append(f"{name}: saved {kind}, not {own}")
         states = {name: saved.state(name) for name in parts}
         if "optimizer" in saved.documents and optimizer is not None:
             problems += _compare_groups(states["optimizer"], optimizer)
@@ -225,13 +229,6 @@ class _Saved(NamedTuple):
         if not all(isinstance(keys, list) and set(map(type, keys)) == {str} for keys in found):
             raise HostileFileError(f"invalid ties: {found}", path=self.path, key=f"{TRAINING}/ties")
         return found
-
-    def compare_class(self, name: str, part: Any) -> list[str]:
-        """Return what is wrong with the class of an optimizer or scheduler."""
-        if name not in self.documents:
-            return [f"no {name} was saved"]
-        saved = self.documents.get(f"{name}_class")
-        return [] if saved == class_name(part) else [f"{name}: saved {saved}, not {class_name(part)}"]
 
 
 def _read(records: Any, path: str) -> _Saved:
@@ -291,8 +288,9 @@ def _compare_ties(
                 problems.append(f"{first} and {key} are one in the module, and differ in the archive")
     if optimizer is not None:
         trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        own = _tensors(module)
         for keys in ties:
-            held = [_held(_slot(module, key)) for key in keys if key in state]
+            held = [own.get(key) for key in keys if key in state]
             if any(one is not held[0] and id(one) in trained for one in held):
                 problems.append(f"{' and '.join(keys)} were one: make them one before the optimizer is made")
     return problems
@@ -319,25 +317,21 @@ def _ties(tensors: Mapping[str, Any]) -> list[list[str]]:
 
 def _tie(module: Any, ties: list[list[str]]) -> None:
     """Tie the parameters or buffers that were tied."""
+    own = _tensors(module)
     for keys in ties:
-        slots = [slot for key in keys if (slot := _slot(module, key)) is not None]
-        for slot in slots[1:]:
-            if _held(slot) is not _held(slots[0]) and _held(slot).data_ptr() != _held(slots[0]).data_ptr():
-                slot[0][slot[1]] = _held(slots[0])
+        first, *rest = [key for key in keys if key in own] or [""]
+        for key in rest:
+            if own[key].data_ptr() != own[first].data_ptr():
+                path, _, name = key.rpartition(".")
+                owner = module.get_submodule(path)
+                held = owner._parameters if name in owner._parameters else owner._buffers
+                held[name] = own[first]
 
 
-def _slot(module: Any, key: str) -> tuple[dict[str, Any], str] | None:
-    """Return the dict of a submodule that holds a parameter or buffer, and its name there."""
-    path, _, name = key.rpartition(".")
-    try:
-        owner = module.get_submodule(path)
-    except AttributeError:
-        return None
-    return next(((held, name) for held in (owner._parameters, owner._buffers) if name in held), None)
-
-
-def _held(slot: tuple[dict[str, Any], str] | None) -> Any:
-    return None if slot is None else slot[0][slot[1]]
+def _tensors(module: Any) -> dict[str, Any]:
+    """Return the parameters and buffers of a module, tied ones under each of their names."""
+    parameters = module.named_parameters(remove_duplicate=False)
+    return {**dict(parameters), **dict(module.named_buffers(remove_duplicate=False))}
 
 
 def _record(tensors: Mapping[str, Any], ties: list[list[str]]) -> ArrayRecord:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from archive.errors import HostileFileError
 from archive.interop.statearrays import NotStateError
 from archive.interop.statevalues import decode, encode
 from archive.records import Array
+from tests.optional import torch
 
 
 def through(value: Any) -> Any:
@@ -84,8 +84,8 @@ def test_order_of_memory_and_scalars() -> None:
         found = through(given)
         assert np.array_equal(found, given)
         assert found.strides == given.copy(order="K").strides
-        tensor = through(torch.from_numpy(given))
-        assert torch.equal(tensor, torch.from_numpy(given))
+        tensor = through(torch().from_numpy(given))
+        assert torch().equal(tensor, torch().from_numpy(given))
         assert tensor.stride() == tuple(stride // 8 for stride in found.strides)
     assert through(np.asfortranarray(np.ones((2, 3)))).flags.f_contiguous
     for scalar in (np.float32(0.1), np.float64("nan"), np.int8(-3), np.bool_(True), np.str_("ü")):
@@ -117,15 +117,15 @@ def test_generators_go_on() -> None:
     python.gauss(0, 1)
     clone = through(python)
     assert [clone.gauss(0, 1) for _ in range(3)] == [python.gauss(0, 1) for _ in range(3)]
-    ours = torch.Generator().manual_seed(3)
+    ours = torch().Generator().manual_seed(3)
     again = through(ours)
-    assert torch.equal(torch.rand(3, generator=again), torch.rand(3, generator=ours))
+    assert torch().equal(torch().rand(3, generator=again), torch().rand(3, generator=ours))
 
 
 def test_tensors() -> None:
-    tensor = torch.arange(4, dtype=torch.bfloat16)
-    found = through({"w": tensor, "b": torch.ones(2, requires_grad=True)})
-    assert torch.equal(found["w"], tensor)
+    tensor = torch().arange(4, dtype=torch().bfloat16)
+    found = through({"w": tensor, "b": torch().ones(2, requires_grad=True)})
+    assert torch().equal(found["w"], tensor)
     assert found["b"].requires_grad
 
 
@@ -133,7 +133,7 @@ def test_tensors() -> None:
     "value",
     [
         *(object(), print, iter([]), np.array([object()]), 1j, type, defaultdict(lambda: 0)),
-        torch.eye(2).to_sparse(),
+        torch().eye(2).to_sparse(),
     ],
     ids=["object", "function", "iterator", "objects", "complex", "class", "factory", "sparse"],
 )

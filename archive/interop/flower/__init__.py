@@ -1,4 +1,4 @@
-"""Flower: strategies that resume, clients whose state survives, and records that Flower takes as its own.
+"""Flower: strategies that resume, clients whose state survives, and records as Flower's own objects.
 
 ===============  ====================================================================
 ``resumable``    `Resumable`: a strategy that saves every round and goes on after a crash
@@ -6,10 +6,10 @@
 ``records``      `to_flower` and its reverse
 ===============  ====================================================================
 
-Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (what a run recalls),
-``snapshot`` (what a round file holds), ``rounds``, ``contexts`` and ``folder`` (where it lies),
-``attributes``, ``values`` and ``randomness`` (a strategy's state as JSON and named arrays), ``arrays`` and
-``names`` (Flower's own classes). flwr is imported when the first of them needs it.
+Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (rounds that are done and
+their results), ``roundstate`` (the content of a round file), ``runstore`` and ``contexts`` (files and
+folders), ``strategystate``, ``strategyvalues`` and ``randomness`` (a strategy's state as JSON and named
+arrays), ``arrays`` and ``releases`` (Flower's own classes). flwr is imported when it is first needed.
 
 Needs flwr 1.17 or newer: ``pip install 'fedarchive[flower]'``.
 """

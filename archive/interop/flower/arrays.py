@@ -1,8 +1,8 @@
-"""Flower's Array over bytes that are still in an archive, and chunks of it for Flower's message path.
+"""Flower's Array over bytes that are still in an archive, and its chunks for Flower's messages.
 
-Flower serialises an array through ``Array.data`` (until 1.19, by way of ``vars``) or through chunks of
-it. Both are answered here piece by piece from the mapped file; what Flower itself makes of a piece (a
-protobuf field, or two copies of a 20 MB chunk) it lets go again before the next.
+Flower serialises an array through ``Array.data`` (until 1.19 by ``vars``) or through its chunks. Both are
+read piece by piece from the mapped file. Flower frees its copies of a piece (a protobuf field, or two copies
+of a 20 MB chunk) before it asks for the next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIELDS = ("dtype", "shape", "stype", "data")
 
 
 def lazy_array(array: Array) -> Any:
-    """Return Flower's Array over the same bytes, none of which is read now.
+    """Return Flower's Array over the same bytes, without reading them.
 
     Parameters
     ----------
@@ -34,28 +34,29 @@ def lazy_array(array: Array) -> Any:
     Returns
     -------
     flwr.common.Array
-        Of a subclass. Item assignment into an ArrayRecord keeps it; ``ArrayRecord(dict)`` reads it.
+        An instance of a subclass. Item assignment into an ArrayRecord keeps the subclass;
+        ``ArrayRecord(dict)`` reads the data.
     """
     return object.__new__(_lazy_class()).over(array)
 
 
 def payload_of(array: Any) -> Payload | None:
-    """Return where a lazy array's bytes lie; None of any other, and of one that was assigned data."""
+    """Return the payload of a lazy array; None of any other array, and after data was assigned."""
     return array.payload if isinstance(array, _LazyArray) else None
 
 
 class _LazyArray:
-    """What is put before Flower's Array: its data is read from an archive when it is asked for."""
+    """First base of our subclass of Flower's Array: data is read from an archive on demand."""
 
     dtype: str
     shape: Any
     stype: str
     payload: Payload | None
-    """Where the bytes lie; None once data was assigned."""
+    """Source of the bytes; None after data was assigned."""
     _assigned: bytes
 
     def over(self, array: Array) -> Any:
-        """Take over an Array's description and its bytes."""
+        """Take an Array's description and payload."""
         self.payload = array.payload
         self.dtype, self.stype = array.dtype, array.stype
         self.shape = tuple(array.shape) if flower().ArrayChunk is not None else list(array.shape)
@@ -71,14 +72,14 @@ class _LazyArray:
         self._assigned, self.payload = data, None
 
     def numpy(self) -> Any:
-        """Return the elements, writable: mapped pages are copied when they are written to."""
+        """Return writable elements: a mapped page is copied at the first write."""
         inner: Any = super()
         if self.payload is None or self.stype != SType.NUMPY:
             return inner.numpy()
         return self.payload.writable()
 
     def slice_array(self) -> Any:
-        """Return ids and chunks of the data: views of the mapped file but for the first."""
+        """Return ids and chunks of the data: all but the first are views of the mapped file."""
         inner: Any = super()
         parts = None if self.payload is None else _parts(self.payload)
         if self.payload is None or parts is None or "_chunks" in self.__dict__:
@@ -89,7 +90,7 @@ class _LazyArray:
         return self.__dict__["_chunks"]
 
     def __eq__(self, other: object) -> bool:
-        """Compare with any of Flower's Arrays, reading data only when all else is equal."""
+        """Compare with any Array of Flower; data is compared last, as it has to be read."""
         if not isinstance(other, flower().Array):
             return NotImplemented
         return all(getattr(self, field) == getattr(other, field) for field in _FIELDS)
@@ -111,19 +112,19 @@ class _LazyArray:
         return self.__copy__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # by value, as Flower's own: who reads a pickle may not see this file
+        # by value, as Flower's own: the reader of a pickle may have no access to this file
         return flower().Array, tuple(getattr(self, field) for field in _FIELDS)
 
 
 class _LazyChunk:
-    """What is put before Flower's ArrayChunk: header and elements are joined when they are asked for."""
+    """First base of our subclass of Flower's ArrayChunk: header and elements are joined on demand."""
 
     def __init__(self, header: bytes, elements: Any, start: int) -> None:
         self._header, self._elements, self._start = header, elements, start
 
     @property
     def data(self) -> memoryview:
-        """The bytes of this chunk; a view of the mapped file where no header is among them."""
+        """The bytes of this chunk; a view of the mapped file unless it begins with the header."""
         header, stop = self._header, self._start + flower().chunk_bytes
         first, last = max(0, self._start - len(header)), max(0, stop - len(header))
         view = memoryview(self._elements)[first:last]
@@ -152,12 +153,12 @@ def _chunk_class() -> Any:
 
 
 def _before(kind: type, base: Any, own: dict[str, Any]) -> Any:
-    """Return a subclass of both under the name of Flower's: a receiver looks for that name."""
+    """Return a subclass of both under the name of Flower's class, which a receiver looks up."""
     return type(base.__name__, (kind, base), own | {"__qualname__": base.__qualname__})
 
 
 def _parts(payload: Payload) -> tuple[bytes, Any] | None:
-    """Return ``.npy`` header and element bytes without copying them; None where the bytes are made."""
+    """Return ``.npy`` header and element bytes without a copy; None where the file does not hold them."""
     if not isinstance(payload, StoredPayload) or payload.type.mode in (MODE_DATA, MODE_TEXT):
         return None
     if payload.spec.flags & FLAG_FORTRAN:

@@ -1,4 +1,4 @@
-"""States of nodes by round: which there are, the one before a round, and which are not needed any more."""
+"""Saved states of nodes by round: listed, opened, saved, and removed when they are obsolete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"(\d{8,})-(\d)\.h5")
 
 
 class Version(NamedTuple):
-    """Which message a state was made by; later ones are greater."""
+    """The message that made a state; later messages are greater."""
 
     round: int
     """Round of the message."""
@@ -67,7 +67,7 @@ class NodeContexts:
         return sorted(Version(int(match[1]), int(match[2])) for match in matches if match)
 
     def newest(self, node: str, before: Version | None) -> Version | None:
-        """Return the newest version, or the newest before one; None where there is none."""
+        """Return the newest version, or the newest before a given version; None if there is none."""
         found = [version for version in self.versions(node) if before is None or version < before]
         return found[-1] if found else None
 
@@ -77,15 +77,12 @@ class NodeContexts:
         Raises
         ------
         ArchiveError
-            It is missing or damaged.
+            The file is missing or damaged.
         """
         return reading.open(self._path(node, version), storage_options=self._options).context
 
     def save(self, node: str, version: Version, context: Context) -> None:
-        """Save a state, then remove those it makes obsolete.
-
-        Later versions are of a run that was stopped and resumed before them.
-        """
+        """Save a state, then remove obsolete ones: too old, or later ones of a stopped run."""
         place = make_place(self._url, _inner(node, version), self._options)
         writing.save(context, place, storage_options=self._options)
         there = self.versions(node)

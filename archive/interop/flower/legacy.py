@@ -1,7 +1,7 @@
 """Strategies of ``flwr.server.strategy``, which FL4Health uses, made resumable.
 
-The server asks its strategy for everything, so that it need not know. In a round that is done it is
-given one client that answers at once, and the results that are recalled.
+The server needs no change, as it asks its strategy for everything. In a round that is done, the strategy
+selects one client that answers at once, and recalls the saved results.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from archive.interop.flower.releases import flower
-from archive.interop.flower.resumption import MISSING, Resumption
-from archive.interop.flower.strategystate import OURS, subclass
+from archive.interop.flower.resumption import MISSING, Resumption, resumption_of
+from archive.interop.flower.strategystate import subclass
 from archive.interop.flower.strategyvalues import parameter_array
 from archive.records import ArrayRecord
 
@@ -25,11 +25,11 @@ def resumable_legacy(base: Any) -> Any:
 
 
 class _Resumed:
-    """What is put before a strategy's class."""
+    """First base of our subclass of a strategy's class."""
 
     def initialize_parameters(self, client_manager: Any) -> Any:
         """Return the parameters of the newest saved round, or the strategy's own."""
-        ours = _ours(self)
+        ours = resumption_of(self)
         inner: Any = super()
         restored = ours.load(self)
         initial = inner.initialize_parameters(client_manager)
@@ -42,19 +42,19 @@ class _Resumed:
         return ours.restored
 
     def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
-        """Configure a round; of one that is done, ask nobody."""
-        ours = _ours(self)
+        """Configure a round; a round that is done needs no clients."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            return _nobody("fit", ours, server_round)
-        ours.end(self, server_round - 1, _to_model)  # where the server ended the round otherwise
+            return _idle_client("fit", ours, server_round)
+        ours.end(self, server_round - 1, _to_model)  # the server may have skipped the evaluation
         ours.begin(server_round)
         ours.model(parameters)
         return inner.configure_fit(server_round, parameters, client_manager)
 
     def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
-        """Aggregate a round, or recall what it came to."""
-        ours = _ours(self)
+        """Aggregate a round, or recall its results."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
             found = ours.recall("fit", server_round)
@@ -63,27 +63,27 @@ class _Resumed:
         parameters, metrics = inner.aggregate_fit(server_round, results, failures)
         if parameters is not None:
             ours.model(parameters)
-        ours.note("fit", server_round, metrics)
+        ours.keep("fit", server_round, metrics)
         return parameters, metrics
 
     def evaluate(self, server_round: int, parameters: Any) -> Any:
-        """Evaluate on the server, or recall what it came to."""
-        ours = _ours(self)
+        """Evaluate on the server, or recall the results."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done and ours.resumed:
             found = ours.recall("server", server_round)
             return None if found is MISSING else found
         result = inner.evaluate(server_round, parameters)
         if result is not None:
-            ours.note("server", server_round, result)
+            ours.keep("server", server_round, result)
         return result
 
     def configure_evaluate(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
-        """Configure the evaluation of a round; of one that is done, ask nobody."""
-        ours = _ours(self)
+        """Configure the evaluation of a round; a round that is done needs no clients."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            return _nobody("evaluate", ours, server_round)
+            return _idle_client("evaluate", ours, server_round)
         ours.model(parameters)
         instructions = inner.configure_evaluate(server_round, parameters, client_manager)
         if not instructions:  # the server ends the round here
@@ -91,25 +91,20 @@ class _Resumed:
         return instructions
 
     def aggregate_evaluate(self, server_round: int, results: Any, failures: Any) -> Any:
-        """Aggregate the evaluation of a round, or recall what it came to."""
-        ours = _ours(self)
+        """Aggregate the evaluation of a round, or recall its results."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
             found = ours.recall("evaluate", server_round)
             return (None, {}) if found is MISSING else found
         result = inner.aggregate_evaluate(server_round, results, failures)
-        ours.note("evaluate", server_round, result)
+        ours.keep("evaluate", server_round, result)
         ours.end(self, server_round, _to_model)
         return result
 
 
-def _ours(strategy: Any) -> Resumption:
-    found: Resumption = vars(strategy)[OURS]
-    return found
-
-
 def _to_model(parameters: Any) -> ArrayRecord:
-    """Return Flower's Parameters as a record with Flower's own keys, over the same bytes."""
+    """Return Flower's Parameters as a record over the same bytes, with the keys that Flower uses."""
     kind = parameters.tensor_type
     arrays = {str(place): parameter_array(tensor, kind) for place, tensor in enumerate(parameters.tensors)}
     record = ArrayRecord.from_checked(arrays)
@@ -122,8 +117,8 @@ def _to_parameters(record: ArrayRecord) -> Any:
     return flower().Parameters(tensors=tensors, tensor_type=record.attributes["tensor_type"])
 
 
-def _nobody(kind: str, ours: Resumption, server_round: int) -> list[Any]:
-    """Return what makes the server ask for results: one client that trains nothing, if there are any."""
+def _idle_client(kind: str, ours: Resumption, server_round: int) -> list[Any]:
+    """Return one client that trains nothing, which makes the server ask for the results, if any are saved."""
     if ours.recall(kind, server_round) is MISSING:
         return []
     common = importlib.import_module("flwr.common")

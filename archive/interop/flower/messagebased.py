@@ -1,7 +1,7 @@
 """Strategies of ``flwr.serverapp.strategy``, made resumable.
 
-Flower's own ``start`` runs, with its own round numbers. In a round that is done, nobody is asked to do
-anything (no messages), and what it came to is recalled.
+Flower's own ``start`` runs, with its own round numbers. In a round that is done, no messages are sent, and
+the saved results are recalled.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from archive.interop.flower.records import from_flower, to_flower
-from archive.interop.flower.resumption import MISSING, Resumption
-from archive.interop.flower.strategystate import OURS, subclass
+from archive.interop.flower.resumption import MISSING, resumption_of
+from archive.interop.flower.strategystate import subclass
 
 __all__ = ["resumable_messages"]
 
@@ -23,11 +23,11 @@ def resumable_messages(base: Any) -> Any:
 
 
 class _Resumed:
-    """What is put before a strategy's class."""
+    """First base of our subclass of a strategy's class."""
 
     def start(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on after the newest saved round; parameters and result are those of the strategy."""
-        ours = _ours(self)
+        """Go on after the newest saved round, with the parameters and the result of the strategy's start."""
+        ours = resumption_of(self)
         inner: Any = super()
         given = inspect.signature(inner.start).bind(*args, **kwargs)
         given.apply_defaults()
@@ -49,20 +49,20 @@ class _Resumed:
 
     def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
         """Configure a round, unless it is done."""
-        ours = _ours(self)
+        ours = resumption_of(self)
         inner: Any = super()
         if not ours.running:
-            raise RuntimeError("Resumable goes around the outermost strategy, and its start has to be called")
+            raise RuntimeError("wrap the outermost strategy in Resumable, and call its start")
         if server_round <= ours.done:
             return []
-        ours.end(self, server_round - 1, from_flower)  # a start() of your own may end rounds otherwise
+        ours.end(self, server_round - 1, from_flower)  # an overridden start() may skip the evaluation
         ours.begin(server_round)
         ours.send("train", arrays, config)
         return inner.configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Any) -> Any:
-        """Aggregate a round, or recall what it came to."""
-        ours = _ours(self)
+        """Aggregate a round, or recall its results."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
             arrays = ours.restored if server_round == ours.done else None
@@ -71,12 +71,12 @@ class _Resumed:
         if arrays is not None:
             ours.model(arrays)
         if metrics is not None:
-            ours.note("train", server_round, metrics)
+            ours.keep("train", server_round, metrics)
         return arrays, metrics
 
     def configure_evaluate(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Any:
         """Configure the evaluation of a round, unless it is done."""
-        ours = _ours(self)
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
             return []
@@ -84,34 +84,29 @@ class _Resumed:
         return inner.configure_evaluate(server_round, arrays, config, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Any) -> Any:
-        """Aggregate the evaluation of a round, or recall what it came to."""
-        ours = _ours(self)
+        """Aggregate the evaluation of a round, or recall its results."""
+        ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
             return _or_none(ours.recall("evaluate", server_round))
         metrics = inner.aggregate_evaluate(server_round, replies)
         if metrics is not None:
-            ours.note("evaluate", server_round, metrics)
+            ours.keep("evaluate", server_round, metrics)
         if not ours.evaluates:
             ours.end(self, server_round, from_flower)
         return metrics
 
 
-def _ours(strategy: Any) -> Resumption:
-    found: Resumption = vars(strategy)[OURS]
-    return found
-
-
 def _recalled(strategy: Any, evaluate: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
-    """Return the server's evaluation, which is recalled of rounds that are done and ends the others."""
-    ours = _ours(strategy)
+    """Return the server's evaluation; it is recalled for rounds that are done, and ends all others."""
+    ours = resumption_of(strategy)
 
     def evaluate_fn(server_round: int, arrays: Any) -> Any:
         if server_round <= ours.done and ours.resumed:
             return _or_none(ours.recall("server", server_round))
         metrics = evaluate(server_round, arrays)
         if metrics is not None:
-            ours.note("server", server_round, metrics)
+            ours.keep("server", server_round, metrics)
         ours.end(strategy, server_round, from_flower)
         return metrics
 

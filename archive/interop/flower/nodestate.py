@@ -1,7 +1,7 @@
-"""persist_state: a ClientApp's mod that keeps ``Context.state`` through crashes, and off the wire.
+"""persist_state: a ClientApp's mod that keeps ``Context.state`` through crashes, and out of messages.
 
-Each state is kept under the round whose message made it. A run that is started again goes on from an
-earlier round than some clients had reached; they then get the state they had before that round.
+Each state is saved under the round whose message made it. A run that is started again goes on from an earlier
+round than some clients had reached; these clients get the state that they had before that round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from archive.errors import ArchiveError
 from archive.interop.flower.contexts import NodeContexts, Version
-from archive.interop.flower.records import from_flower, to_flower
+from archive.interop.flower.records import copy_values, from_flower, to_flower
 from archive.interop.flower.releases import LOGGER, flower
 from archive.storage.url import URL
 
@@ -24,36 +24,36 @@ REFERENCE = "fedarchive"
 """Name of the ConfigRecord that Flower carries instead of the state."""
 
 _ROUND_KEYS = ("server-round", "server_round", "current_server_round", "current_round")
-"""What strategies call the round in a message's config."""
+"""Names of the round in the config of a message, which depend on the strategy."""
 _PHASES = {"train": 1, "evaluate": 2}
-"""Order of messages in a round; any other comes first."""
+"""Order of messages in a round; all other messages come first."""
 
 
 class persist_state:  # noqa: N801 a mod, which Flower's users spell like a function
     """Return a mod that keeps ``Context.state`` in archives.
 
-    The client sees its state as if it had never been away; its arrays are mapped and read when they are
-    asked for. Flower itself carries a reference of a few bytes.
+    The client finds its state as it left it; the arrays are mapped, and read on demand. Flower itself carries
+    a reference of a few bytes.
 
     Parameters
     ----------
     url : str or path-like
-        Folder of the states, local or any URL of fsspec; that of the server's rounds may be used too.
-        Made absolute and logged.
+        Folder of the states, local or any URL of fsspec; the folder of the server's rounds can be shared.
+        It is made absolute and logged.
     experiment : str, default "default"
         Folder in it, as for `Resumable`.
     keep_last : int, default 4
-        Rounds of which the state is kept, for each client: one more than the server keeps, times its
-        ``every``.
+        Number of rounds to keep states of, for each client: one more than the server keeps, times the
+        server's ``every``.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
     Notes
     -----
-    States are kept by partition where the node has one (``node_config["partition-id"]``), because a
-    simulation's node ids change with every run; else by node id. A state that the app did not change is
-    not written again. Where a message says no round (``server-round`` in a config, or the group id of the
-    old API) the newest state is taken.
+    States are kept by partition if the node has one (``node_config["partition-id"]``), because a
+    simulation's node ids change with every run; otherwise by node id. A state that the app did not change is
+    not written again. A message without a round (``server-round`` in a config, or the group id of the old
+    API) gets the newest state.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         _log.info("fedarchive: client states are kept in %s", self._contexts.shown)
 
     def __call__(self, message: Any, context: Any, call_next: Callable[[Any, Any], Any]) -> Any:
-        """Bring the state, call the app, and keep the state."""
+        """Restore the state, call the app, and save the state."""
         node = node_name(context)
         reference = self._reference(context, node)
         asked = message_version(message)
@@ -83,28 +83,33 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
             if reference is not None:
                 _log.info("fedarchive: state of %s resumed after %s", node, reference)
         try:
-            before = self._bring(context, node, reference)
+            before = self._restore(context, node, reference)
             reply = call_next(message, context)
             made = asked if asked is not None else Version(0 if reference is None else reference.round + 1, 0)
             if _changed(before, context.state):
                 self._contexts.save(node, made, from_flower(context))
                 reference = made
         finally:
-            # also after an exception: the state is then what it was
+            # after an exception too: the saved state has not changed
             _refer(context, node, reference)
         return reply
 
     def _reference(self, context: Any, node: str) -> Version | None:
-        """Return the version that Flower carried a reference to."""
+        """Return the version that Flower's reference names."""
         record = context.state.config_records.get(REFERENCE)
         if record is None:
             return None
         if record["node"] != node:
-            raise ArchiveError(f"a reference to the state of {record['node']}, but this is {node}")
+            raise ArchiveError(
+                f"a reference to the state of {record['node']} in the context of {node}",
+                path=self._contexts.shown,
+                key=REFERENCE,
+                remedy="give every node its own Context",
+            )
         return Version(record["round"], record["phase"])
 
-    def _bring(self, context: Any, node: str, reference: Version | None) -> dict[str, Any]:
-        """Put the state into the context; return what it holds, to tell what the app changes."""
+    def _restore(self, context: Any, node: str, reference: Version | None) -> dict[str, Any]:
+        """Put the saved state into the context; return its contents, to find out what the app changes."""
         if REFERENCE in context.state:
             del context.state[REFERENCE]
         if reference is not None:
@@ -112,18 +117,18 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
             for name, record in saved.items():
                 context.state[name] = record
         elif context.state:
-            return {}  # made by somebody else, and not saved yet
+            return {}  # a state that another program made, and that is not saved yet
         return _contents(context.state)
 
 
 def node_name(context: Any) -> str:
-    """Return what a node's states are kept under: its partition, or its id."""
+    """Return the name of a node's states: its partition, or its id."""
     partition = context.node_config.get("partition-id")
     return f"node-{context.node_id}" if partition is None else f"partition-{partition}"
 
 
 def message_version(message: Any) -> Version | None:
-    """Return round and phase of a message; None where it does not say."""
+    """Return round and phase of a message; None if it names no round."""
     found = None
     group = message.metadata.group_id
     if group and group.isdecimal():
@@ -140,7 +145,7 @@ def message_version(message: Any) -> Version | None:
 
 
 def _refer(context: Any, node: str, version: Version | None) -> None:
-    """Leave nothing in the context but a reference, which is all that Flower then carries."""
+    """Replace the state in the context by a reference, so that Flower carries nothing else."""
     if version is None:
         return
     context.state.clear()
@@ -149,10 +154,10 @@ def _refer(context: Any, node: str, version: Version | None) -> None:
 
 
 def _contents(state: Any) -> dict[str, Any]:
-    """Return what a state holds: the arrays themselves, and copies of values, which may change in place."""
+    """Return the contents of a state: its arrays, and copies of its values, which may change in place."""
     arrays = {name: dict(record.items()) for name, record in state.array_records.items()}
     values = {
-        name: {key: list(value) if isinstance(value, list) else value for key, value in record.items()}
+        name: copy_values(record)
         for records in (state.metric_records, state.config_records)
         for name, record in records.items()
     }
@@ -160,7 +165,7 @@ def _contents(state: Any) -> dict[str, Any]:
 
 
 def _changed(before: dict[str, Any], state: Any) -> bool:
-    """Tell whether an app changed its state: other arrays, or an array that was assigned data."""
+    """Tell whether an app changed its state: its values, its arrays, or the data of an array."""
     now = _contents(state)
     if not before or (before["order"], before["values"]) != (now["order"], now["values"]):
         return bool(now["order"]) or bool(before)

@@ -1,4 +1,4 @@
-"""Records and Contexts handed to Flower and taken from it, without reading or copying an array."""
+"""Records and Contexts converted to Flower's and back, without reading or copying an array."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from archive.interop.flower.releases import flower
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
 from archive.records.payload import BytesPayload
 
-__all__ = ["from_flower", "to_flower"]
+__all__ = ["copy_values", "from_flower", "to_flower"]
 
 
 def to_flower(records: Any) -> Any:
     """Return Flower's own objects over the same arrays, which stay in the archive until they are read.
 
-    They go through Flower's messages and strategies like any other. ``numpy()`` of such an array is
-    mapped copy-on-write; sending it reads a piece at a time.
+    Flower's messages and strategies take them like any other. ``numpy()`` of such an array is mapped
+    copy-on-write; sending an array reads a piece at a time.
 
     Parameters
     ----------
     records : RecordDict, RecordSet, ArrayRecord, MetricRecord, ConfigRecord, Array or Context
-        Keep the archive open as long as what is returned.
+        Keep their archive open as long as the returned objects.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def to_flower(records: Any) -> Any:
     ImportError
         flwr 1.17 or newer is not installed.
     TypeError
-        Something else.
+        An object of another class.
     ValueError
         A RecordSet has one name twice, which Flower's RecordDict cannot hold.
 
@@ -58,9 +58,9 @@ def to_flower(records: Any) -> Any:
             made[key] = lazy_array(array)  # the constructor would read it
         return made
     if isinstance(records, MetricRecord):
-        return names.MetricRecord(_values(records))
+        return names.MetricRecord(copy_values(records))
     if isinstance(records, ConfigRecord):
-        return names.ConfigRecord(_values(records))
+        return names.ConfigRecord(copy_values(records))
     if isinstance(records, RecordDict):
         return names.RecordDict({name: to_flower(record) for name, record in records.items()})
     if isinstance(records, RecordSet):
@@ -82,7 +82,7 @@ def to_flower(records: Any) -> Any:
 def from_flower(records: Any) -> Any:
     """Return our objects over the same bytes: the reverse of `to_flower`.
 
-    Lazy arrays stay lazy, and are saved from file to file; of others the bytes are shared.
+    Lazy arrays stay lazy, and are saved from file to file; all other arrays share their bytes.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def from_flower(records: Any) -> Any:
     Raises
     ------
     TypeError
-        Something else.
+        An object of another class.
     """
     if is_flower(records, "Array"):
         payload = payload_of(records) or BytesPayload(records.data, records.dtype)
@@ -103,9 +103,9 @@ def from_flower(records: Any) -> Any:
     if is_flower(records, "ArrayRecord"):
         return ArrayRecord.from_checked({key: from_flower(array) for key, array in records.items()})
     if is_flower(records, "MetricRecord"):
-        return MetricRecord(_values(records))
+        return MetricRecord(copy_values(records))
     if is_flower(records, "ConfigRecord"):
-        return ConfigRecord(_values(records))
+        return ConfigRecord(copy_values(records))
     if is_flower(records, "RecordDict"):
         return RecordDict({name: from_flower(record) for name, record in records.items()})
     if is_flower(records, "Context"):
@@ -120,6 +120,6 @@ def from_flower(records: Any) -> Any:
     raise TypeError(f"an object of flwr, not {type(records).__name__}")
 
 
-def _values(record: Any) -> dict[str, Any]:
-    """Return a record's values, its lists copied: Flower's users append to them in place."""
+def copy_values(record: Any) -> dict[str, Any]:
+    """Return a record's values with its lists copied: Flower's users append to lists in place."""
     return {key: list(value) if isinstance(value, list) else value for key, value in record.items()}

@@ -1,4 +1,4 @@
-"""Resumable: a Flower strategy that saves every round and goes on where it was stopped."""
+"""Resumable: a Flower strategy that saves every round and resumes after the newest."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["Resumable"]
 
 
 class Resumable:
-    """Make a strategy save every round, and start where it was stopped.
+    """Make a strategy save every round, and resume after a crash.
 
     ``Resumable(FedAdam(...), url)`` is a FedAdam: an instance of a subclass that shares all attributes
-    with the strategy it was given. Run the same script again after a crash, and ``start`` (of the old
-    API, the server) goes on after the newest round that verifies. Rounds that are done are not run; their
+    with the given strategy. Run the same script again after a crash, and ``start`` (in the old API, the
+    server) goes on after the newest round that verifies. Rounds that are done are not run again; their
     results are recalled, so that ``Result`` (``History``) has all rounds under their true numbers.
 
-    What is saved with a round: the global arrays, its metrics, everything the strategy remembers (moments,
-    momentum, clipping norms, wrapped strategies, accountants), the configs of its messages, and the
-    random number generators of Python, numpy and torch. As named datasets and JSON; never a pickle.
+    A saved round holds the global arrays, its metrics, all attributes of the strategy (moments, momentum,
+    clipping norms, wrapped strategies, accountants), the configs of its messages, and the random number
+    generators of Python, numpy and torch: as named datasets and JSON, never as a pickle.
 
     Parameters
     ----------
     strategy : flwr.serverapp.strategy.Strategy or flwr.server.strategy.Strategy
-        Any strategy of Flower's or yours, of either API.
+        Any strategy of Flower's or your own, of either API.
     url : str or path-like
-        Folder of the rounds, local or any URL of fsspec. Made absolute and logged.
+        Folder of the rounds, local or any URL of fsspec. It is made absolute and logged.
     experiment : str, default "default"
-        Folder in it: one for each run that is to be resumed by itself.
+        Folder in ``url``: one for each run that is resumed by itself.
     every : int, default 1
-        Save each round whose number this divides (and, but for the old API, the last).
+        Save each round whose number is a multiple, and (except in the old API) the last round.
     keep_last : int or None, default 3
         Rounds to keep; None for all.
     storage_options : mapping, optional
@@ -47,15 +47,15 @@ class Resumable:
     Raises
     ------
     TypeError
-        ``strategy`` is none of Flower's.
+        ``strategy`` is of no strategy class of Flower.
     ValueError
-        ``every`` or ``keep_last`` is below 1, or ``experiment`` is no name of a folder.
+        ``every`` or ``keep_last`` is below 1, or ``experiment`` is not the name of a folder.
 
     Notes
     -----
-    Wrap the outermost strategy: ``Resumable(DifferentialPrivacy...(FedAvg()))``, whose wrapped strategies
-    are saved with it. ``num_rounds`` is the total: 5 rounds stopped in round 3 run rounds 3 to 5 when they
-    are started again, and a run that is complete returns its arrays at once. A setting that the script
+    Wrap the outermost strategy: ``Resumable(DifferentialPrivacy...(FedAvg()))`` saves the strategies inside
+    with it. ``num_rounds`` is the total: a run of 5 rounds that was stopped in round 3 runs rounds 3 to 5
+    when it is started again, and a complete run returns its arrays at once. A setting that the script
     changes between two starts (a learning rate) is taken from the script, and logged. Another class of
     strategy, or a model of other arrays, is a SchemaError.
 
@@ -84,7 +84,7 @@ class Resumable:
         kind = _resumable_class(base)
         rounds = Rounds(url, experiment, keep_last=keep_last, storage_options=storage_options)
         made = object.__new__(kind)
-        made.__dict__ = strategy.__dict__  # one state, whichever of the two is asked
+        made.__dict__ = strategy.__dict__  # both objects have one state
         setattr(made, OURS, Resumption(rounds, every))
         return made
 

@@ -1,4 +1,4 @@
-"""One resumable run: what it has done, what it recalls of it, and when a round is saved."""
+"""One resumable run: the rounds that are done, their results, and when a round is saved."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, describe, require_schema
 from archive.interop.flower.runstore import Rounds
-from archive.interop.flower.strategystate import SchemaError, capture, class_name, is_plain, restore
+from archive.interop.flower.strategystate import OURS, SchemaError, capture, is_plain, restore, strategy_class
 from archive.interop.statearrays import JSON, Arrays, NotStateError, copy_of
 from archive.interop.statevalues import decode, encode
 from archive.records import ArrayRecord
 
-__all__ = ["MISSING", "Resumption"]
+__all__ = ["MISSING", "Resumption", "resumption_of"]
 
 _log = logging.getLogger(LOGGER)
 
 MISSING = object()
-"""What `Resumption.recall` returns where nothing was noted."""
+"""Returned by `Resumption.recall` where no result was kept."""
 
 
 class Resumption:
-    """Bookkeeping of a wrapped strategy, whichever of Flower's two APIs it is of.
+    """Bookkeeping of a wrapped strategy, of either of Flower's two APIs.
 
     Parameters
     ----------
     rounds : Rounds
-        Where rounds are saved.
+        The store of the rounds.
     every : int
-        Save each round whose number this divides, and the last.
+        Save each round whose number is a multiple, and the last round.
     """
 
     def __init__(self, rounds: Rounds, every: int) -> None:
@@ -46,17 +46,17 @@ class Resumption:
     def _reset(self) -> None:
         """Forget a run: a strategy may be started again."""
         self.running = False
-        """Whether it was looked for saved rounds."""
+        """Whether `load` was called."""
         self.done = 0
-        """Rounds that were saved before this process; they are recalled and not run."""
+        """The newest saved round; rounds up to it are recalled and not run."""
         self.current = 0
-        """The round that was begun last."""
+        """The round that runs now."""
         self.total: int | None = None
-        """Rounds in all, where that is known."""
+        """Number of rounds of the run, if known."""
         self.evaluates = False
         """Whether the server evaluates at the end of a round."""
         self.restored: Any = None
-        """The global arrays of the round that was loaded, as Flower has them."""
+        """The global arrays of the loaded round, as Flower's object."""
         self._saved: Snapshot | None = None
         self._started: JSON = None
         self._schema: JSON = None
@@ -75,28 +75,29 @@ class Resumption:
     # Starting
 
     def load(self, strategy: Any) -> ArrayRecord | None:
-        """Find the newest round that verifies; return its model, or None where nothing was saved.
+        """Find the newest round that verifies; return its model, or None if no round was saved.
 
         Raises
         ------
         SchemaError
-            It was saved with another class of strategy.
+            The round was saved with another class of strategy.
         DamagedError
             Rounds were saved and none verifies.
         """
         self._reset()
         self._started = capture(strategy).tree
         if self._fresh is None:
-            self._fresh = self._started  # as the script made it, also when it is started again
+            self._fresh = self._started  # as the script made the strategy, before any start of it
         found = self.rounds.newest()
         self.running = True
         if found is None:
             _log.info("fedarchive: no round saved yet, starting anew; rounds go to %s", self.rounds.shown)
             return None
-        if found.strategy != class_name(strategy):
+        if found.strategy != strategy_class(strategy):
             raise SchemaError(
-                f"{self.rounds.shown} was saved with {found.strategy}, not with {class_name(strategy)}",
-                remedy="resume with the strategy it was saved with, or give another url or experiment",
+                f"saved with {found.strategy}, not with {strategy_class(strategy)}",
+                path=self.rounds.shown,
+                remedy="resume with the saved strategy, or give another url or experiment",
             )
         self._saved = found
         self.done = self.current = self._written = found.round
@@ -106,42 +107,42 @@ class Resumption:
         return found.model
 
     def given(self, initial: ArrayRecord) -> None:
-        """Note the arrays that the script starts with."""
+        """Set the arrays that the script starts with."""
         self._schema = describe(initial)
 
     def restore(self, strategy: Any) -> None:
-        """Bring a strategy to the state of the round that was loaded.
+        """Bring a strategy to the state of the loaded round.
 
         Raises
         ------
         SchemaError
-            The script starts with arrays of another model than the run did; or an object in the strategy
+            The script starts with arrays of another model than the run did, or an object in the strategy
             is of another class.
         """
         saved = self._saved
         if saved is None:
             return
         require_schema(saved.schema, self._schema)
-        for note in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh):
-            _log.warning("fedarchive: %s", note)
+        for change in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh):
+            _log.warning("fedarchive: %s", change)
         self._started, self._schema = saved.started, saved.schema
 
     # Rounds
 
     def begin(self, round: int) -> None:  # noqa: A002 Flower's word
-        """Say that a round begins that is really run; the first restores the random numbers."""
+        """Begin a round that really runs; the first one restores the random numbers."""
         if self._saved is not None and self.current == self.done:
             restore_random_state(self._saved.random, self._saved.random_arrays)
         self.current = round
 
     def send(self, kind: str, arrays: Any, config: Any) -> None:
-        """Note what messages are made of; the first time, bring their config to where it was."""
+        """Set the arrays and the config of messages; the first time, restore the config's saved changes."""
         self.model(arrays)
         if kind in self._configs and self._configs[kind] is config:
             return
         self._configs[kind] = config
         known, now = self._fresh_configs.get(kind, (None, {}))
-        if known is not config:  # else it is started again, and a run has changed it
+        if known is not config:  # after a second start of the same strategy, the run has changed this config
             now = _plain_items(config)
         self._fresh_configs[kind], self._given[kind] = (config, now), now
         before = (self._saved.configs or {}).get(kind) if self._saved is not None else None
@@ -150,17 +151,17 @@ class Resumption:
         given, last = before["given"], before["last"]
         for key in {**given, **last, **now}:
             if now.get(key) != given.get(key):
-                continue  # the script changed it: it stays as the script says
+                continue  # the script changed this value since the last start
             if key in last:
                 config[key] = decode(last[key], {}, key=f"configs/{kind}/{key}", path=self.rounds.shown)
             else:
                 config.pop(key, None)
 
     def model(self, arrays: Any) -> None:
-        """Note the global arrays as they are now."""
+        """Set the global arrays."""
         self._model = arrays
 
-    def note(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
+    def keep(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
         """Keep a result of a round."""
         arrays: Arrays = {}
         try:
@@ -172,7 +173,7 @@ class Resumption:
         self._history_arrays |= {name: copy_of(array) for name, array in arrays.items()}
 
     def recall(self, kind: str, round: int) -> Any:  # noqa: A002 Flower's word
-        """Return a result of a round, `MISSING` where there was none."""
+        """Return a result of a round, or `MISSING`."""
         tree = self._history.get(kind, {}).get(str(round), MISSING)
         if tree is MISSING:
             return tree
@@ -181,26 +182,23 @@ class Resumption:
     # Saving
 
     def end(self, strategy: Any, round: int, to_model: Any) -> None:  # noqa: A002 Flower's word
-        """Save a round that is over, unless it is none of those to be saved or saved already."""
+        """Save a round that is over, if it is to be saved and is not saved yet."""
         if round <= max(self._written, self.done) or self._model is None:
             return
         if round % self.every and round != self.total:
             return
         captured = capture(strategy)
         for name in captured.left_out:
-            self._warn(f"{name} of the strategy cannot be saved and starts anew when the run is resumed")
+            self._warn(f"{name} of the strategy cannot be saved, and a resumed run starts without it")
         arrays = captured.arrays | self._history_arrays
         random_arrays: Arrays = {}
         configs = {
-            kind: {
-                "given": self._given[kind],
-                "last": _plain_items(config),
-            }
+            kind: {"given": self._given[kind], "last": _plain_items(config)}
             for kind, config in self._configs.items()
         }
         snapshot = Snapshot(
             round=round,
-            strategy=class_name(strategy),
+            strategy=strategy_class(strategy),
             model=to_model(self._model),
             arrays=arrays,
             random_arrays=random_arrays,
@@ -215,7 +213,7 @@ class Resumption:
         self._written = round
 
     def _metrics(self, round: int) -> dict[str, dict[str, Any]]:  # noqa: A002 Flower's word
-        """Return the numbers of a round as metric records by kind."""
+        """Return the numeric results of a round as metric records by kind."""
         records: dict[str, dict[str, Any]] = {}
         for kind in self._history:
             found = self.recall(kind, round)
@@ -233,20 +231,26 @@ class Resumption:
             _log.warning("fedarchive: %s", text)
 
 
+def resumption_of(strategy: Any) -> Resumption:
+    """Return the bookkeeping of a wrapped strategy."""
+    found: Resumption = vars(strategy)[OURS]
+    return found
+
+
 def _plain_items(config: Any) -> dict[str, JSON]:
-    """Return the values of a config that JSON holds; long bytes stay what the script gives."""
+    """Return the values of a config that JSON holds; long bytes are left to the script."""
     trees = {key: encode(value, "", {}) for key, value in config.items()}
     return {key: tree for key, tree in trees.items() if is_plain(tree)}
 
 
 def _numbers(found: Any) -> dict[str, Any]:
-    """Return the numbers among results, and lists of one type of them, as a metric record has them."""
+    """Return the numbers, and lists of numbers, among results as values of a metric record."""
     numbers = {key: _number(value) for key, value in found.items()}
     return {key: value for key, value in numbers.items() if value is not None}
 
 
 def _number(value: Any) -> Any:
-    """Return a number of Python's or numpy's, or a list of them, as Python's; None of anything else.
+    """Return numbers of Python or numpy, or a list of them, as Python's; None for any other value.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a round file holds beside the model: all that the next round starts from, as records and back."""
+"""The content of a round file: all that the next round starts from, as records and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.engine.read.handle import Archive
-from archive.errors import VersionError
+from archive.errors import ArchiveError, VersionError
 from archive.interop.flower.strategystate import SchemaError
 from archive.interop.statearrays import JSON
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -18,7 +18,7 @@ from archive.records.payload import BytesPayload
 __all__ = ["Snapshot", "describe", "from_archive", "require_schema", "to_records"]
 
 VERSION = 1
-"""Version of the records below; a reader refuses greater ones."""
+"""Version of the records below; a reader refuses greater versions."""
 
 _DOCUMENTS = ("schema", "state", "started", "configs", "random", "history")
 
@@ -28,7 +28,7 @@ class Snapshot:
     """The end of one round."""
 
     round: int
-    """Its number, from 1; 0 where nothing was trained yet."""
+    """Its number, from 1; 0 before any training."""
     strategy: str
     """Class of the strategy, with its module."""
     model: ArrayRecord
@@ -38,13 +38,13 @@ class Snapshot:
     random_arrays: dict[str, Array] = field(default_factory=dict)
     """Arrays of the states of random number generators."""
     schema: JSON = None
-    """`describe` of the arrays that the run started with; None where they came from a client."""
+    """`describe` of the arrays that the run started with; None if they came from a client."""
     state: JSON = None
     """`capture` of the strategy at the end of the round."""
     started: JSON = None
-    """`capture` of the strategy before the first round, to tell settings from what the run changed."""
+    """`capture` of the strategy before the first round, to tell settings from state that the run changed."""
     configs: JSON = None
-    """Configs of train and evaluate messages: as given and as they are by now."""
+    """Configs of train and evaluate messages: as given, and at the end of the round."""
     random: JSON = None
     """States of the global random number generators."""
     history: dict[str, dict[str, JSON]] = field(default_factory=dict)
@@ -78,12 +78,12 @@ def to_records(snapshot: Snapshot) -> RecordDict:
 
 
 def from_archive(handle: Archive) -> Snapshot:
-    """Return the snapshot of a round file; its arrays stay there where the file is mapped.
+    """Return the snapshot of a round file; its arrays stay in a file that is mapped.
 
     Raises
     ------
     SchemaError, VersionError
-        The file is whole but holds something else, or what a newer fedarchive saved.
+        The file is whole, but is not a round of a resumable run, or was saved by a newer fedarchive.
     """
     records, path = handle.records, handle.info.path
     try:
@@ -97,18 +97,20 @@ def from_archive(handle: Archive) -> Snapshot:
         return Snapshot(
             resume["round"], resume["strategy"], model, dict(strategy), dict(numbers), **documents
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except ArchiveError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise SchemaError(
-            f"no round of a resumable strategy: {error}",
+            f"not a round of a resumable strategy: {error}",
             path=path,
             remedy="move it away, or give another url or experiment",
         ) from error
 
 
 def _kept(handle: Archive, record: Any) -> ArrayRecord:
-    """Return a record that outlives its file: a map does, what is behind a network is fetched now."""
+    """Return a record that outlives its file: a mapped record does, a remote one is fetched now."""
     if not isinstance(record, ArrayRecord):
-        raise TypeError("a record of arrays was expected")
+        raise TypeError(f"a {type(record).__name__} instead of an ArrayRecord")
     if handle.info.access == "mmap":
         return record
     fetched = {
@@ -124,21 +126,22 @@ def describe(record: ArrayRecord) -> JSON:
 
 
 def require_schema(before: JSON, now: JSON) -> None:
-    """Raise SchemaError unless a script starts with the arrays it started with before.
+    """Raise SchemaError unless a script starts with the arrays that the run started with.
 
-    None is arrays that nobody knew beforehand.
+    None stands for arrays that came from a client.
 
     Examples
     --------
     >>> require_schema([["w", "float32", [2]]], [["w", "float32", [3]]])
     Traceback (most recent call last):
-    archive.interop.flower.strategystate.SchemaError: the model is not ... ['w', 'float32', [2]], now ...
+    archive.interop.flower.strategystate.SchemaError: 'model': the model is not ...
     """
     if before is None or now is None or before == now:
         return
     pairs = itertools.zip_longest(before, now, fillvalue="nothing")
     then, given = next((then, given) for then, given in pairs if then != given)
     raise SchemaError(
-        f"the model is not the one that the run started with: it had {then}, now there is {given}",
+        f"the model is not the model of the saved run, which has {then} where this one has {given}",
+        key="model",
         remedy="resume with the same model, or give another url or experiment",
     )

@@ -1,4 +1,4 @@
-"""Rounds of a resumable run: a CheckpointStore, and the newest round in it that verifies."""
+"""Rounds of a resumable run: a CheckpointStore and its newest round that verifies."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _log = logging.getLogger(LOGGER)
 
 
 def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any] | None) -> str:
-    """Return the absolute URL of an experiment's folder; a relative path is taken from where we are.
+    """Return the absolute URL of an experiment's folder; a relative path starts in the working directory.
 
     Raises
     ------
     ValueError
-        ``experiment`` is no name of a folder.
+        ``experiment`` is not the name of a folder.
 
     Examples
     --------
@@ -58,24 +58,24 @@ class Rounds:
         _log.info("fedarchive: rounds are saved in %s", self.shown)
 
     def newest(self) -> Snapshot | None:
-        """Return the newest round that verifies, with a warning when it is not the newest.
+        """Return the newest round that verifies.
 
-        Damaged ones after it are removed: the run comes to these rounds again.
+        Damaged rounds after it are logged and removed: the run will save them again.
 
         Raises
         ------
         DamagedError
             There are rounds, and none verifies.
         SchemaError, VersionError
-            A round is whole, but of something else than a resumable run, or of a newer fedarchive. It is
-            left alone.
+            A file verifies, but is not a round of a resumable run, or was saved by a newer fedarchive. The
+            file stays.
         """
         damaged: list[tuple[int, Exception]] = []
         for number in reversed(self.store.rounds()):
             try:
                 found = from_archive(self.store.open(number, verify="open"))
             except MissingError:
-                continue  # removed meanwhile
+                continue  # removed since it was listed
             except DAMAGE as error:
                 damaged.append((number, error))
                 continue
@@ -95,5 +95,5 @@ class Rounds:
         return None
 
     def save(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
-        """Save a round, and remove those that are not kept."""
+        """Save a round, and remove rounds that retention does not keep."""
         self.store.save(to_records(snapshot), snapshot.round, metrics=metrics)

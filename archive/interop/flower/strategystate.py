@@ -1,8 +1,8 @@
-"""What a strategy remembers between rounds: its attributes, and those of the objects it holds.
+"""The state of a strategy between rounds: its attributes, and those of the objects it holds.
 
-Everything that an object's ``__dict__`` holds is taken, so that a strategy of yours is saved as Flower's
-are: moments, momentum, clipping norms, wrapped strategies, accountants. Functions, modules, loggers and
-the like belong to the script and are left as the script makes them.
+All of an object's ``__dict__`` is saved, so that your own strategy is saved as Flower's are: moments,
+momentum, clipping norms, wrapped strategies, accountants. Functions, modules, loggers and the like belong to
+the script, which makes them anew.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import ArchiveError
-from archive.interop.statearrays import JSON, Arrays, NotStateError, is_torch
+from archive.interop.statearrays import JSON, Arrays, NotStateError, class_name, is_torch
 from archive.interop.statevalues import decode, encode, is_known_dict, rewind
 from archive.records import Array
 
-__all__ = ["OURS", "Captured", "SchemaError", "capture", "class_name", "is_plain", "restore", "subclass"]
+__all__ = ["OURS", "Captured", "SchemaError", "capture", "is_plain", "restore", "strategy_class", "subclass"]
 
 OURS = "_fedarchive"
-"""Attribute of a wrapped strategy that is ours and no state."""
+"""Our attribute of a wrapped strategy, which is not part of its state."""
 
 _SCRIPT = (
     *(type, types.ModuleType, logging.Logger, logging.LoggerAdapter, enum.Enum),
     *(type(threading.Lock()), type(threading.RLock()), threading.Thread, threading.Event),
 )
-"""What a script makes anew and no file holds."""
+"""Classes of objects that a script makes anew and no file holds."""
 
 
 class SchemaError(ArchiveError, ValueError):
-    """What was saved belongs to another strategy or another model than the one to be resumed."""
+    """The saved round belongs to another strategy or another model than the resumed one."""
 
 
 @dataclass(slots=True)
 class Captured:
-    """State of one object as JSON; its arrays are beside it, by name."""
+    """State of one object as JSON, and its arrays by name."""
 
     tree: JSON
     """Class, attributes, and the objects among them."""
     arrays: Arrays
     """Arrays by path."""
     left_out: list[str] = field(default_factory=list)
-    """What cannot be saved and is not known to be harmless."""
+    """Paths of values that cannot be saved and are not known to be the script's."""
 
 
 def capture(thing: Any) -> Captured:
@@ -70,20 +70,20 @@ def restore(
 ) -> list[str]:
     """Bring an object to a saved state, in place.
 
-    A setting that the run never changed and the script now sets to something else stays as the script
-    says, and is what ``started`` says from then on; everything else becomes what was saved.
+    A setting that the run never changed, and that the script now sets to another value, keeps the script's
+    value, which ``started`` gets too. All other attributes become what was saved.
 
     Parameters
     ----------
     thing : object
-        Made by the script as for a fresh start.
+        The object as the script makes it for a fresh start.
     saved : JSON
-        `capture` at the round to be resumed.
+        `capture` at the end of the saved round.
     started : JSON
         `capture` at the start of the run.
     arrays : mapping of str to Array
     given : JSON, optional
-        `capture` of the object as the script made it; as it is now where not given.
+        `capture` of the object as the script made it; by default, as it is now.
 
     Returns
     -------
@@ -95,29 +95,28 @@ def restore(
     SchemaError
         An object is of another class than it was.
     """
-    notes: list[str] = []
-    _restore(thing, saved, (started or {}, given or capture(thing).tree), arrays, "", notes)
-    return notes
+    changes: list[str] = []
+    _restore(thing, saved, (started or {}, given or capture(thing).tree), arrays, "", changes)
+    return changes
 
 
 def subclass(kind: type, base: Any) -> Any:
-    """Return a subclass of a strategy's class with ours before it; `class_name` sees through it."""
+    """Return a subclass of a strategy's class with ours as its first base."""
     name = f"Resumable[{base.__name__}]"
     return type(base)(name, (kind, base), {OURS + "_base": base, "__module__": __name__})
 
 
-def class_name(thing: object) -> str:
-    """Return the name of an object's class, with its module; of a wrapped strategy, what was wrapped."""
+def strategy_class(thing: object) -> str:
+    """Return the name of an object's class, with its module; for a wrapped strategy, of the class inside."""
     kind = type(thing)
-    kind = getattr(kind, OURS + "_base", kind)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return class_name(getattr(kind, OURS + "_base", kind))
 
 
 def _capture(thing: Any, path: str, captured: Captured, seen: set[int]) -> JSON:
     seen.add(id(thing))
     attributes: dict[str, JSON] = {}
     objects: dict[str, JSON] = {}
-    tree = {"class": class_name(thing), "attributes": attributes, "objects": objects}
+    tree = {"class": strategy_class(thing), "attributes": attributes, "objects": objects}
     if _has_state_dict(thing):
         try:
             tree["state_dict"] = _encode(thing.state_dict(), f"{path}state_dict", captured.arrays)
@@ -138,10 +137,10 @@ def _capture(thing: Any, path: str, captured: Captured, seen: set[int]) -> JSON:
 
 
 def _encode(value: Any, path: str, arrays: Arrays) -> JSON:
-    """Return a value as JSON; what cannot be saved leaves no array behind."""
+    """Return a value as JSON; a value that cannot be saved adds no array."""
     before = len(arrays)
     try:
-        # a mapping of a class of its own is filled in place, see `_assign`
+        # a mapping of another class is filled in place, see `_assign`
         own = isinstance(value, dict) and not is_known_dict(value)
         return encode(dict(value) if own else value, path, arrays)
     except NotStateError:
@@ -156,12 +155,13 @@ def _restore(
     before: tuple[JSON, JSON],
     arrays: Mapping[str, Array],
     path: str,
-    notes: list[str],
+    changes: list[str],
 ) -> None:
-    if saved["class"] != class_name(thing):
+    if saved["class"] != strategy_class(thing):
         raise SchemaError(
-            f"{path.rstrip('/') or 'the strategy'} was of class {saved['class']}, now {class_name(thing)}",
-            remedy="resume with the class it was saved with, or give another url or experiment",
+            f"saved with class {saved['class']}, now {strategy_class(thing)}",
+            key=f"strategy/{path}".rstrip("/"),
+            remedy="resume with the saved class, or give another url or experiment",
         )
     if "state_dict" in saved:
         thing.load_state_dict(decode(saved["state_dict"], arrays, key=f"strategy/{path}state_dict"))
@@ -170,25 +170,27 @@ def _restore(
     for name, tree in saved["attributes"].items():
         known = is_plain(tree) and name in first and name in now
         if known and now[name] != first[name] and tree == first[name]:
-            notes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
-            first[name] = now[name]  # or the next start could not tell a change from this one
+            changes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
+            first[name] = now[name]  # the next start compares with this value
             continue
         value = decode(tree, arrays, key=f"strategy/{path}{name}")
         _assign(thing, name, getattr(thing, name, None), value)
     for name, tree in saved["objects"].items():
         if not hasattr(thing, name):
             raise SchemaError(
-                f"saved with {path}{name} of class {tree['class']}, which the strategy does not have now",
-                remedy="resume with the strategy it was saved with",
+                f"saved with an object of class {tree['class']}, which the strategy now lacks",
+                key=f"strategy/{path}{name}",
+                remedy="resume with the saved strategy",
             )
         inner = tuple(tree.get("objects", {}).get(name, {}) for tree in before)
-        _restore(getattr(thing, name), tree, inner, arrays, f"{path}{name}/", notes)
+        _restore(getattr(thing, name), tree, inner, arrays, f"{path}{name}/", changes)
 
 
 def _assign(thing: Any, name: str, fresh: Any, value: Any) -> None:
-    """Set an attribute; containers of classes of their own, and tensors on a device, stay what they are.
+    """Set an attribute.
 
-    So do random generators, which others draw from too.
+    Mappings of other classes and random generators, which other objects may share, are changed in place.
+    A tensor stays on the device of the script's tensor.
     """
     if isinstance(fresh, MutableMapping) and isinstance(value, dict) and type(fresh) is not dict:
         fresh.clear()
@@ -209,7 +211,7 @@ def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_object(value: Any) -> bool:
-    """Tell whether a value is an object with attributes, or with a state of its own that it hands out."""
+    """Tell whether a value is an object with attributes, or with a state dict."""
     return _has_state_dict(value) or (
         hasattr(value, "__dict__") and not isinstance(value, (Mapping, Iterator))
     )
@@ -220,7 +222,7 @@ def _has_state_dict(value: Any) -> bool:
 
 
 def is_plain(tree: JSON) -> bool:
-    """Tell whether a tree names no array, so that it can be compared as it is."""
+    """Tell whether a tree names no array: such trees can be compared."""
     if isinstance(tree, list):
         return all(map(is_plain, tree))
     return not isinstance(tree, dict) or ("at" not in tree and all(map(is_plain, tree.values())))

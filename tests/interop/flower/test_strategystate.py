@@ -54,7 +54,7 @@ def test_another_class_inside_is_an_error() -> None:
     saved = capture(Outer())
     other = Outer()
     other.strategy = object.__new__(Outer)  # type: ignore[assignment]
-    with pytest.raises(SchemaError, match=r"strategy was of class .*Inner, now .*Outer"):
+    with pytest.raises(SchemaError, match=r"'strategy/strategy': saved with class .*Inner, now .*Outer"):
         restore(other, saved.tree, saved.tree, saved.arrays)
 
 
@@ -65,6 +65,14 @@ def test_a_setting_may_be_changed_at_every_start() -> None:
         restore(outer, saved, started, {})
         assert outer.eta == eta
         saved = capture(outer).tree
+
+
+def test_a_missing_object_is_an_error() -> None:
+    saved = capture(Outer())
+    other = Outer()
+    del other.strategy
+    with pytest.raises(SchemaError, match=r"'strategy/strategy': saved with an object of class .*Inner"):
+        restore(other, saved.tree, saved.tree, saved.arrays)
 
 
 def test_a_generator_that_two_share_stays_one() -> None:

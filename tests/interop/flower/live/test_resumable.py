@@ -81,7 +81,7 @@ def test_the_newest_round_that_verifies_is_taken(tmp_path: Path, caplog: pytest.
 def test_a_foreign_file_is_no_round(tmp_path: Path) -> None:
     (tmp_path / "default/rounds").mkdir(parents=True)
     archive.save({"w": np.zeros(2)}, tmp_path / "default/rounds/00000001.h5")
-    with pytest.raises(SchemaError, match="no round of a resumable strategy"):
+    with pytest.raises(SchemaError, match="not a round of a resumable strategy"):
         run(tmp_path, known.FedAvg, 2)
 
 
