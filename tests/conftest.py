@@ -22,7 +22,7 @@ SLOW_SECONDS = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests more time, and skip the examples of `archive.interop.NAME` where NAME is not installed."""
+    """Give slow tests more time; skip the examples of a library that is not installed."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))

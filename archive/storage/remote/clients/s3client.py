@@ -23,7 +23,7 @@ from archive.storage.remote.clients.connections import (
     fault_of_connection,
 )
 from archive.storage.remote.clients.loop import run_on
-from archive.storage.remote.clients.proofs import expect_answer, expect_xml
+from archive.storage.remote.clients.proofs import expect_answer, expect_xml, unproven
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Fault, Kind, fault_of_status
 from archive.storage.url import Location
@@ -279,12 +279,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault(Kind.UNREACHABLE, f"the server cannot be reached: {type(error).__name__}")
     if isinstance(error, exceptions.ReadTimeoutError):
         return Fault(Kind.TRANSIENT, "the server stopped answering")
-    if isinstance(error, ResponseParserError):
-        return Fault(
-            Kind.TRANSIENT,
-            "the endpoint answered with something that is not S3's",
-            remedy="check endpoint_url in storage_options",
-        )
+    if isinstance(error, ResponseParserError):  # an older botocore parses a page before it is judged
+        return unproven("with something that is not S3's")
     if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
         return Fault(Kind.TRANSIENT, f"the connection broke: {type(error).__name__}")
     if isinstance(error, exceptions.BotoCoreError | ValueError):
