@@ -89,7 +89,9 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     try:
         encoded = os.fsencode(path)
     except UnicodeEncodeError as error:
-        raise UnsupportedURLError("a path that no file system spells", remedy="name a file") from error
+        raise UnsupportedURLError(
+            "a path that no file system spells", path=ascii(path), remedy="name a file"
+        ) from error
     if b"\0" in encoded or not encoded:
         raise UnsupportedURLError("no path", path=path, remedy="name a file")
     return Location(path)
@@ -129,7 +131,9 @@ def default_cache() -> str:
         home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
         base = os.path.expanduser(home)
     if not os.path.isabs(base):
-        raise StorageError("no cache folder is known", errno=errno.ENOENT, remedy="set FEDARCHIVE_CACHE")
+        raise StorageError(
+            "no cache folder is known", path=base, errno=errno.ENOENT, remedy="set FEDARCHIVE_CACHE"
+        )
     return os.path.join(base, "fedarchive")
 
 

@@ -182,19 +182,8 @@ def forget_schemas() -> None:
 
 
 def _make(rows: Rows, records: list[RecordName]) -> Schema:
+    _require_few(rows, records)
     n = len(rows.keys)
-    if len(records) > MAX_RECORDS:
-        raise ValueRangeError(
-            f"the record is one of {len(records)}, the format allows {MAX_RECORDS}",
-            key=records[MAX_RECORDS].name,
-            remedy="save them as several archives",
-        )
-    if n > MAX_ARRAYS:
-        raise ValueRangeError(
-            f"the array is one of {n}, the format allows {MAX_ARRAYS}",
-            key=f"{records[rows.record[MAX_ARRAYS]].name}/{rows.keys[MAX_ARRAYS]}",
-            remedy="save them as several archives",
-        )
     specs = list(rows.specs)
     spec_of = np.array(rows.spec, np.intp)
     alias_of = np.array(rows.alias, np.uint32)
@@ -251,6 +240,23 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
         links,
         runs,
     )
+
+
+def _require_few(rows: Rows, records: list[RecordName]) -> None:
+    """Refuse more arrays or records than the format allows."""
+    n = len(rows.keys)
+    if len(records) > MAX_RECORDS:
+        raise ValueRangeError(
+            f"the record is one of {len(records)}, the format allows {MAX_RECORDS}",
+            key=records[MAX_RECORDS].name,
+            remedy="save them as several archives",
+        )
+    if n > MAX_ARRAYS:
+        raise ValueRangeError(
+            f"the array is one of {n}, the format allows {MAX_ARRAYS}",
+            key=f"{records[rows.record[MAX_ARRAYS]].name}/{rows.keys[MAX_ARRAYS]}",
+            remedy="save them as several archives",
+        )
 
 
 def _runs(

@@ -162,7 +162,7 @@ class MapSource(FileSource):
         """Give the pages of the range back to the system."""
         whole = self._map
         if whole is not None:
-            advise_dontneed(whole[offset : offset + nbytes])
+            advise_dontneed(whole[offset : offset + nbytes], self.path)
 
     def close(self) -> None:
         """Drop our reference to the map; live views keep it."""
@@ -284,7 +284,7 @@ def map_private(fd: int, offset: int, nbytes: int, path: str, *, read_only: bool
     return np.asarray(_Map(address, length, read_only))[offset - start :]
 
 
-def advise_dontneed(array: NDArray) -> None:
+def advise_dontneed(array: NDArray, path: str) -> None:
     """Give back the whole pages of a range of a private map; they are read again when touched.
 
     Pages that were written are lost, so this is only for ranges nobody wrote to.
@@ -295,7 +295,7 @@ def advise_dontneed(array: NDArray) -> None:
     if end > start and _libc.madvise(start, end - start, mmap.MADV_DONTNEED):
         code = ctypes.get_errno()
         if code not in (errno.EINVAL, errno.ENOMEM):
-            raise StorageError("madvise failed", errno=code)
+            raise StorageError("madvise failed", path=path, errno=code, remedy='open it with access="pread"')
 
 
 def is_remote_filesystem(device: int) -> bool:

@@ -75,23 +75,25 @@ def open_store(location: Location) -> tuple[ObjectStore, str]:
 def _client(scheme: str, location: Location) -> Any:
     identity = _identity(scheme, location)
     if scheme not in _CLIENTS or identity is None:
-        return _kind(scheme)(location)
+        return _kind(scheme, location.display)(location)
     made, store = _kept.get(identity, (0.0, None))
     if store is None or time.monotonic() - made > KEEP_SECONDS or store.denied:
-        store = _kind(scheme)(location)
+        store = _kind(scheme, location.display)(location)
         while len(_kept) >= KEEP:
             _kept.pop(next(iter(_kept), ""), None)
         _kept[identity] = time.monotonic(), store
     return store
 
 
-def _kind(scheme: str) -> Callable[[Location], Any]:
+def _kind(scheme: str, shown: str) -> Callable[[Location], Any]:
     module, name = _CLIENTS.get(scheme, _ANY)
     kind: Callable[[Location], Any] = getattr(importlib.import_module(module), name)
     wanted = os.environ.get("FEDARCHIVE_CLIENT", "")
     if wanted not in ("", *CLIENTS):
         raise UnsupportedURLError(
-            f"FEDARCHIVE_CLIENT is {wanted!r}", remedy=f"set it to one of: {', '.join(CLIENTS)}"
+            f"FEDARCHIVE_CLIENT is {wanted!r}",
+            path=shown,
+            remedy=f"set it to one of: {', '.join(CLIENTS)}",
         )
     if scheme not in ("s3", "s3a") or wanted == "s3fs":
         return kind
@@ -101,6 +103,7 @@ def _kind(scheme: str) -> Callable[[Location], Any]:
         if wanted:
             raise UnsupportedURLError(
                 "obstore is not installed",
+                path=shown,
                 remedy="pip install 'fedarchive[fast]', which Python 3.10 has no release of",
             ) from error
         return kind
