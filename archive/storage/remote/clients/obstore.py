@@ -35,6 +35,7 @@ _PROCESS = os.getpid()
 
 _Work = Callable[[Any, str], Awaitable[Any]]
 
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _FAILURES = (BaseError, OSError, ValueError)
 _STATUS = re.compile(r"non-2xx status code: ([0-9]{3})\b")
 _CODE = re.compile(r"<Code>([A-Za-z0-9._-]{1,64})</Code>")

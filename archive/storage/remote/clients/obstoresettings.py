@@ -1,4 +1,4 @@
-"""Settings of an s3fs instance as obstore has them, so that a request means the same through either client."""
+"""Settings of an s3fs instance as obstore has them: a request means the same through either client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ FOREVER = timedelta(days=365)
 """obstore's limit of a whole request: the one that `run_on` keeps grows with the request."""
 
 _ENDPOINT = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?")
-_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _TOKEN = re.compile(r"[!-~]+")
 _CLIENT_NAMES = {
     "endpoint_url",
