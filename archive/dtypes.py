@@ -1,4 +1,4 @@
-"""Element types: their names, the numpy and ml_dtypes types behind them, and .npy headers.
+"""Element types: their names, the numpy and ml_dtypes types they stand for, and .npy headers.
 
 An element type has two spellings. Its *name* is ``str(dtype)``, the text in Flower's ``Array.dtype``
 (``"float32"``, ``">f4"``, ``"bfloat16"``). Its *npy type* is the type in a ``.npy`` file: there ml_dtypes
@@ -160,7 +160,7 @@ def parse_literal(text: str) -> Any:
     Raises
     ------
     ValueError, SyntaxError, RecursionError, MemoryError
-        The text is no literal of names, numbers, lists, tuples and dicts.
+        The text is not a literal of names, numbers, lists, tuples and dicts.
 
     Examples
     --------

@@ -335,7 +335,7 @@ def _make_root(path: str) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise StorageError(
-                "is no folder", path=path, errno=errno.ENOTDIR, remedy="name a folder"
+                "is not a folder", path=path, errno=errno.ENOTDIR, remedy="name a folder"
             ) from None
         return  # another process was faster
     except OSError as error:

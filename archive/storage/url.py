@@ -143,7 +143,7 @@ def parse_cache(cache: Cache) -> str:
     Raises
     ------
     TypeError, ValueError
-        It is no folder.
+        The argument is not a local folder.
     StorageError
         True, and no default is known.
     """
@@ -153,5 +153,5 @@ def parse_cache(cache: Cache) -> str:
     if not isinstance(path, str):
         raise TypeError(f"cache is a folder, or True, not {type(path).__name__}")
     if not path or "\0" in path or "://" in path:
-        raise ValueError(f"cache {path!r} is no local folder")
+        raise ValueError(f"cache {path!r} is not a local folder")
     return os.path.abspath(path)

@@ -62,7 +62,7 @@ def parse_stored(file: str, path: str, entry: list[Any], file_bytes: int, spool_
     dtype, mode, itemsize, shape, spooled, offset, nbytes, attributes = entry
     for number in (itemsize, offset, nbytes, *shape):
         if type(number) is not int or not 0 <= number <= MAX_FILE_BYTES:
-            raise ValueError(f"{path[:200]}: {number} is no size")
+            raise ValueError(f"{path[:200]}: {number} is not a size")
     if (
         mode not in ("elements", "text", "null")
         or not isinstance(dtype, str)

@@ -192,7 +192,7 @@ class StoredPayload:
 
 
 def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDArray:
-    """Return the elements behind stored bytes: a view of them, but for text."""
+    """Return the elements of stored bytes: a view of the bytes, but for text."""
     dtype = parse_description(kind.description)
     if kind.mode == MODE_TEXT:
         return unpack_text(stored.view(f"S{kind.itemsize}").reshape(shape), dtype)

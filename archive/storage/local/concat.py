@@ -1,4 +1,4 @@
-"""Two files read as one: the file itself, and behind its end what was decoded from it."""
+"""Two files read as one: the file itself, and after its end the bytes that were decoded from it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class CacheEntry:
 
 
 def marks_at(nbytes: int) -> int:
-    """Return where the marks of a file begin: behind the last block."""
+    """Return where the block bitmap of a file begins: after the last block."""
     return -(-nbytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
@@ -108,7 +108,7 @@ class CacheFolder:
     def open(self, url: str, version: ObjectVersion) -> int:
         """Return a descriptor, for reading and writing, of the file of a version; made if it is not there.
 
-        Whatever stands in its place and is no file of ours of the right length is unlinked, never written to.
+        A file in its place that is not ours, or not of the right length, is unlinked and never written to.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class CacheFolder:
                 yield match[1], match[2]
 
     def entry(self, name: str) -> CacheEntry | None:
-        """Return what is known of a file; None where it is gone meanwhile, or is no file."""
+        """Return the facts of a file; None where the name is gone meanwhile, or names something else."""
         try:
             fd = os.open(name + SUFFIX, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
         except OSError:
@@ -181,7 +181,7 @@ class CacheFolder:
         self.close()
 
     def _existing(self, name: str, total: int) -> int | None:
-        """Open a file that is there; None where there is none, or none that can be ours."""
+        """Open an existing file; None where the file is missing or cannot be ours."""
         try:
             fd = os.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
         except FileNotFoundError:
@@ -192,7 +192,7 @@ class CacheFolder:
         else:
             status = os.fstat(fd)
             ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-            # a shorter one would kill us where it is touched behind its end
+            # touching a shorter file after its end would kill this process
             if ours and status.st_size == total:
                 return fd
             os.close(fd)

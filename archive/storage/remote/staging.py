@@ -28,7 +28,7 @@ never."""
 
 
 def parse_spool(spool: Spool) -> str | None:
-    """Return the folder of local files, None where there are to be none.
+    """Return the folder of local files, None where local files are declined.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool
 
 
 def _local_name(folder: str, path: str) -> str:
-    """Return a path in a folder that is no folder itself, and no link that would lead elsewhere."""
+    """Return a path in a folder that names neither a folder nor a link."""
     name = first = os.path.join(folder, path.rstrip("/").rpartition("/")[2] or "archive")
     for number in itertools.count(2):
         if not os.path.islink(name) and not os.path.isdir(name):

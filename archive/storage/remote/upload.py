@@ -244,7 +244,7 @@ def _abandon(parts: _Parts) -> None:
 
 
 class _Parts:
-    """The upload behind a sink: begun with the first part that is sent, ended in any case."""
+    """The upload of a sink: begun with the first part that is sent, ended in any case."""
 
     def __init__(self, store: ObjectStore, path: str, owner: Owner) -> None:
         self._store = store

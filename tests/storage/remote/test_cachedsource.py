@@ -488,7 +488,7 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert default_cache() in ("/home/u/.cache/fedarchive", "/home/u/Library/Caches/fedarchive")
     assert parse_cache(None) == parse_cache(False) == ""
     for wrong in ("", "s3://bucket", "a\0b"):
-        with pytest.raises(ValueError, match="no local folder"):
+        with pytest.raises(ValueError, match="not a local folder"):
             parse_cache(wrong)
     with pytest.raises(TypeError):
         parse_cache(b"x")  # type: ignore[arg-type]
