@@ -32,7 +32,7 @@ _REMEDIES = {
 
 
 def cause_of(error: BaseException) -> BaseException | None:
-    """Return the cause of an error of ours; None where the cause repeats a URL, whose signature it would show."""
+    """Return the cause of an error of ours; None where the cause repeats a URL, which may be signed."""
     behind: BaseException | None = error
     while behind is not None:
         if "://" in str(behind):
