@@ -472,7 +472,10 @@ def scene(
     try:
         if not problem:
             assert place.read() == wanted, "the parent's file is not exact"
-            assert place.left() == [], f"left over: {place.left()}"
+            left = place.left()
+            if anywhere and fork.leave == "return":  # forked as its file was made, a child may have made it
+                left = [name for name in left if (place.folder / name).stat().st_size]
+            assert left == [], f"left over: {left}"
             place.check_readable()
             if fork.late and fork.pid:
                 # at any call, this may be between a file's last use and its close: it is not locked then
@@ -671,7 +674,7 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
     data = bytes(range(256)) * (PART // 100)
     for sink in made.values():
         sink.write(data, 0)
-    journal = Journal(made["partial"].partial)
+    journal = Journal(made["partial"].partial, made["partial"].owner)
     part = place.store.begin("part")
     journal.append([b"ours"])
     fork.here(int)

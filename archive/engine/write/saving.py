@@ -254,7 +254,7 @@ class _Consuming:
         )
         self._clock = report_of(self.sink.url)
         try:
-            self.journal = Journal(self.sink.partial)
+            self.journal = Journal(self.sink.partial, self.sink.owner)
         except StorageError:
             self.sink.discard()
             raise

@@ -38,17 +38,20 @@ class Journal:
     ----------
     partial : str
         Path of the partial file.
+    owner : Owner
+        That of the partial file.
 
     Raises
     ------
-    StorageError
+    ClosedError, StorageError
     """
 
-    def __init__(self, partial: str) -> None:
+    def __init__(self, partial: str, owner: Owner) -> None:
         self.path = partial + SUFFIX
-        self._owner = Owner(self.path)
+        self._owner = owner
         self._fd = -1
         close_in_children(self)
+        owner.require_here()  # a child that was forked in between would make the journal of its parent's file
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it

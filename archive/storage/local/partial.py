@@ -73,6 +73,7 @@ class PartialFile(AtomicFile):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
             if os.path.lexists(path + SUFFIX):
                 continue  # of a partial file that was moved away: it may be needed yet
+            self.owner.require_here()
             try:
                 fd = os.open(path, flags, 0o666)
             except FileExistsError:

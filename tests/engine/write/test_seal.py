@@ -26,6 +26,7 @@ from archive.errors import (
 )
 from archive.format.constants import FOOTER_BYTES
 from archive.format.digests import digest
+from archive.owner import Owner
 from archive.storage.local.journal import Journal
 
 NDArray = np.ndarray[Any, Any]
@@ -178,7 +179,7 @@ def test_a_new_journal_writes_over_nothing(tmp_path: Path) -> None:
     (tmp_path / "m.h5.partial").write_bytes(b"")
     (tmp_path / "m.h5.partial.journal").write_text("a thesis")
     with pytest.raises(StorageError):
-        Journal(str(tmp_path / "m.h5.partial"))
+        Journal(str(tmp_path / "m.h5.partial"), Owner())
     assert (tmp_path / "m.h5.partial.journal").read_text() == "a thesis"
 
 

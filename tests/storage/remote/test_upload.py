@@ -294,7 +294,7 @@ def test_spooled_files_are_their_owners_alone(store: FolderStore, tmp_path: Path
     assert file.name in (".model-3.0.tmp", "model-3.partial")
     assert file.stat().st_mode & 0o777 == 0o600
     if isinstance(sink, SpooledPartialFile):
-        journal = Journal(sink.partial)
+        journal = Journal(sink.partial, sink.owner)
         assert Path(journal.path).stat().st_mode & 0o777 == 0o600
         journal.remove()
     sink.write(b"some", 0)
