@@ -1,4 +1,4 @@
-"""Element types: their names, the numpy and ml_dtypes types they stand for, and .npy headers.
+"""Element types: names, the numpy and ml_dtypes types of these names, and .npy headers.
 
 An element type has two spellings. Its *name* is ``str(dtype)``, the text in Flower's ``Array.dtype``
 (``"float32"``, ``">f4"``, ``"bfloat16"``). Its *npy type* is the type in a ``.npy`` file: there ml_dtypes

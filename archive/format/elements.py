@@ -142,8 +142,8 @@ def _nesting(dtype: DType, limit: int) -> int:
 def opaque_view(array: NDArray) -> NDArray:
     """Return structured elements as opaque elements of the same size, any other array as it is.
 
-    numpy copies structured elements field by field and leaves whatever was in memory between the
-    fields; those bytes would be saved, and would differ each time.
+    numpy copies structured elements field by field and leaves arbitrary memory between the fields; those
+    bytes would be saved, and would differ each time.
     """
     if array.dtype.names is not None and array.dtype.itemsize:
         return array.view(np.dtype(f"V{array.dtype.itemsize}"))

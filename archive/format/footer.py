@@ -137,25 +137,28 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
             offset=start,
             remedy="fetch it again",
         )
-    meta_at, meta_bytes, index_at, index_bytes = places
     if flags != 0 or any(reserved):
         raise unknown_feature("a flag or reserved field of the footer is set", minor, path=path, offset=start)
-    if (
-        size != FOOTER_BYTES
-        or file_bytes > MAX_FILE_BYTES
-        or data_at != DATA_AT
-        or meta_at < DATA_AT
-        or meta_at % ALIGN
-        or meta_bytes % ALIGN
-        or meta_at + meta_bytes != index_at
-        or index_bytes < INDEX_HEADER_BYTES
-        or index_at + index_bytes + FOOTER_BYTES != file_bytes
-        or parse_superblock_eof(superblock) != file_bytes
-        or not meta_at <= int.from_bytes(superblock[36:44], "little") < index_at
-    ):
-        raise HostileFileError("the footer's fields contradict each other", path=path, offset=start)
-    return Footer(
+    meta_at, meta_bytes, index_at, index_bytes = places
+    footer = Footer(
         file_bytes, meta_at, meta_bytes, index_at, index_bytes, superblock, meta_digest, index_digest, minor
+    )
+    if size != FOOTER_BYTES or data_at != DATA_AT or not _agrees(footer):
+        raise HostileFileError("the footer's fields contradict each other", path=path, offset=start)
+    return footer
+
+
+def _agrees(footer: Footer) -> bool:
+    """Return whether sizes and offsets fit together ([FOOTER-4], [FOOTER-5])."""
+    return (
+        footer.file_bytes <= MAX_FILE_BYTES
+        and footer.meta_at >= DATA_AT
+        and footer.meta_at % ALIGN == footer.meta_bytes % ALIGN == 0
+        and footer.meta_at + footer.meta_bytes == footer.index_at
+        and footer.index_bytes >= INDEX_HEADER_BYTES
+        and footer.index_at + footer.index_bytes + FOOTER_BYTES == footer.file_bytes
+        and parse_superblock_eof(footer.superblock) == footer.file_bytes
+        and footer.meta_at <= int.from_bytes(footer.superblock[36:44], "little") < footer.index_at
     )
 
 

@@ -1,8 +1,8 @@
 """The packed index, read in place: arrays are found by name without a Python object for each.
 
-Section order and meaning: ``spec/v1/format.md``, section "Index". Every per-array field is a column of its
-own, so that a check over all arrays is one numpy operation on contiguous memory: validating 1,000,000 arrays
-reads 8 MB a column, not 64 MB of rows a column.
+Section order and meaning: ``spec/v1/format.md``, section "Index". Each field of an array is a column, so that
+a check over all arrays is one numpy operation on contiguous memory: validating 1,000,000 arrays reads 8 MB a
+column, not 64 MB of rows a column.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 Places = dict[str, tuple[int, np.dtype[Any], int]]
-"""Of each section: offset in the index, element type, number of elements."""
+"""Offset in the index, element type and number of elements of each section."""
 
 HEADER = np.dtype(
     [
@@ -116,7 +116,7 @@ def parse_header(index: NDArray) -> dict[str, Any]:
 
 
 def place_sections(header: Any) -> tuple[Places, int]:
-    """Return where each section is: {name: (offset, element type, count)}, and the total size."""
+    """Return the place of each section, and the total size."""
     at = INDEX_HEADER_BYTES
     places = {}
     for name, dtype, counted_by in SECTIONS:
@@ -166,7 +166,7 @@ class RecordName:
 
 
 class Index:
-    """A validated index, read in place: nothing is copied out of the file until it is asked for."""
+    """A validated index, read in place: fields are copied out of the file when they are used."""
 
     def __init__(
         self,
@@ -203,7 +203,7 @@ class Index:
         self._json = section("json")
 
     def with_contents(self, buffer: NDArray, json_bytes: int, origin: Origin) -> Index:
-        """Return the index in a buffer that differs from this one in digests and document alone."""
+        """Return the index in a buffer that differs only in digests and document."""
         at, dtype, count = self.places["digests"]
         other = Index.__new__(Index)
         other.__dict__.update(self.__dict__)
@@ -217,7 +217,7 @@ class Index:
     def types(self) -> list[ArrayType]:
         """Rows of the type table."""
         rows = []
-        # rows share strings, and so do the objects here: a hostile table names one megabyte often
+        # rows share strings, and so do the objects here: a hostile table could name one megabyte many times
         text, header = functools.cache(self._text), functools.cache(self._bytes)
         for row in self.type_rows.tolist():
             dtype_at, stype_at, description_at, header_at, *sizes, itemsize, mode, _ = row
@@ -256,7 +256,7 @@ class Index:
         return self._text(start, int(self.key_end[row]) - start)
 
     def full_name(self, row: int) -> str:
-        """Return record and key of a row, as errors name an array."""
+        """Return record and key of a row, for errors."""
         return f"{self.records[int(self.record[row])].name}/{self.key(row)}"
 
     def keys(self, rows: Iterable[int]) -> list[str]:
@@ -285,7 +285,7 @@ class Index:
         return shapes
 
     def find(self, key: str, kind: int) -> list[int]:
-        """Return the rows of a key in records of a kind, one a record: two binary searches in the map."""
+        """Return the rows of a key in records of a kind, at most one for each record: a binary search."""
         try:
             wanted = key.encode()
         except UnicodeEncodeError:
@@ -319,25 +319,25 @@ class Index:
 
 
 def read_index(buffer: NDArray, origin: Origin | None = None) -> Index:
-    """Lay the sections over an index whose digest holds; `archive.format.validation` validates them.
+    """Return the sections of an index whose digest holds; `archive.format.validation` validates them.
 
     Parameters
     ----------
     buffer : ndarray of uint8
     origin : Origin, optional
-        Named in errors.
+        The place that errors name.
 
     Raises
     ------
     HostileFileError
-        Its counts do not add up to its size.
+        The counts do not add up to the size of the index.
     VersionError
-        Written by a newer format.
+        A later version of the format.
     """
     origin = Origin() if origin is None else origin
     if len(buffer) < INDEX_HEADER_BYTES:
         raise origin.invalid("the index is shorter than its header")
-    # Python integers: no count can overflow into a plausible total
+    # Python integers: no count overflows into a plausible total
     header = parse_header(buffer)
     if header["magic"] != INDEX_MAGIC:
         raise origin.invalid("the index does not start with its magic")

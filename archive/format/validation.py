@@ -1,8 +1,8 @@
 """Validates an index whose digests hold: every rule that a hostile index could break, before use.
 
-One numpy operation a rule over all arrays; nothing is allocated from a field that was not checked.
-``np.count_nonzero`` asks whether a rule is broken anywhere: 0.2 us where ``.any()`` takes 0.8, which of the
-20 arrays of a small model was half of opening it.
+Each rule is one numpy operation over all arrays; no allocation depends on an unchecked field.
+``np.count_nonzero`` finds whether a rule is broken: 0.2 us where ``.any()`` takes 0.8, which was half the
+time of opening a small model of 20 arrays.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def validate_index(index: Index, data_end: int) -> None:
     Raises
     ------
     HostileFileError
-        A rule of the format is broken; the message names it and the row.
+        A rule of the format is broken; the message names the rule and the row.
     VersionError
-        A later minor version has a flag, mode, kind, element type or reserved field that is not known here.
+        A flag, mode, kind, element type or reserved field of a later minor version.
     """
     if not ALIGN <= index.segment_bytes <= MAX_SEGMENT_BYTES or index.segment_bytes % ALIGN:
         raise index.origin.invalid(f"digests over segments of {index.segment_bytes} bytes")
@@ -112,7 +112,7 @@ def _is_known(index: Index, description: str) -> bool:
 
 
 def _validate_strings(index: Index, spans: set[tuple[int, int]]) -> None:
-    """Strings of the pool are the same or apart: what they take in memory is what they take in the file."""
+    """Raise where strings of the pool overlap: distinct strings then take no more memory than file."""
     end, pool_bytes = 0, len(index.pool)
     for at, size in sorted(spans):
         if at + size > pool_bytes:
@@ -123,7 +123,7 @@ def _validate_strings(index: Index, spans: set[tuple[int, int]]) -> None:
 
 
 def _validate_columns(index: Index) -> None:
-    # before the count, which takes memory for the largest number it meets
+    # before the count, which allocates for the largest number
     _refuse(index, index.record >= len(index.record_rows), "its record is not in the table of records")
     counts = np.bincount(index.record, minlength=len(index.record_rows))
     if _broken(counts != index.record_rows["arrays"]):
@@ -163,15 +163,15 @@ def _validate_sizes(index: Index) -> None:
         max(kind.itemsize, 1) * (MAX_TEXT_EXPANSION if kind.mode == MODE_TEXT else 1) for kind in index.types
     )
     if axis**largest_rank * widest > MAX_FILE_BYTES:
-        # Not plain from the largest axis and type alone. Doubles cannot wrap around, so this bound is safe,
-        # and below it the integer product is exact.
+        # The largest axis and type do not settle the rule. Doubles cannot wrap around, so this bound is safe,
+        # and below the bound the integer product is exact.
         expansion = np.where(modes == MODE_TEXT, MAX_TEXT_EXPANSION, 1).astype(np.uint64)
         item = np.maximum(sizes * expansion, 1).take(index.type)
         axes = np.maximum(index.dims, 1)
         with np.errstate(over="ignore"):
             bound = _products(axes.astype(np.float64), starts, ranks) * item
         _refuse(index, bound > MAX_FILE_BYTES, "more bytes than a file may hold")
-        # that close to the limit a double is rounded, and an integer does not wrap around yet
+        # close to the limit a double is rounded, and an integer does not wrap around yet
         _refuse(
             index, _products(axes, starts, ranks) * item > MAX_FILE_BYTES, "more bytes than a file may hold"
         )
@@ -182,7 +182,7 @@ def _validate_sizes(index: Index) -> None:
 
 
 def _products(dims: NDArray, starts: NDArray, ranks: NDArray) -> NDArray:
-    """Return the product of each array's axes; 1 where it has none."""
+    """Return the product of each array's axes; 1 for a 0-d array."""
     if np.count_nonzero(ranks) == len(ranks):
         return np.multiply.reduceat(dims, starts)
     products = np.ones(len(ranks), dims.dtype)
@@ -258,7 +258,7 @@ def _validate_names(index: Index) -> None:
 
 
 def _validate_twins(index: Index) -> None:
-    """Twins have one hash and one record. Names that are equal in many records are legal, and many."""
+    """Raise where two arrays of one record share a key: equal keys in several records are valid."""
     records = index.record[index.name_row]
     order = np.lexsort((records, index.name_hash))
     hashes, records, rows = index.name_hash[order], records[order], index.name_row[order]

@@ -9,5 +9,5 @@ Floors, each importing only from those below it::
     datatypes        element types                               checksum  lookup3
 
 Nothing here opens a file. Structures and section numbers: HDF Group, "HDF5 File Format Specification"
-version 3.0; what it leaves open was settled by reading files that h5py wrote.
+version 3.0; where it is ambiguous, files that h5py wrote decided.
 """

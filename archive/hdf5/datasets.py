@@ -157,20 +157,29 @@ def encode_datasets(
             at = template.references[-1]
             view[:, at : at + 4] = np.frombuffer(struct.pack("<I", key_size), np.uint8)
         if columns:
-            collections, indices = heap.add_rows(columns, k)
-            collection = collections.astype("<u8").view(np.uint8).reshape(k, 8)
-            for order, at in enumerate(template.references):
-                view[:, at + 4 : at + 12] = collection
-                view[:, at + 12 : at + 16] = (indices + order).astype("<u4").view(np.uint8).reshape(k, 4)
+            _write_references(view, template, *heap.add_rows(columns, k))
         if counted:
-            view[:, template.links : template.links + 4] = (
-                links[rows].astype("<u4").view(np.uint8).reshape(k, 4)
-            )
+            at = template.links
+            view[:, at : at + 4] = links[rows].astype("<u4").view(np.uint8).reshape(k, 4)
         headers[rows] = first + np.arange(k) * size
         first += k * size
 
     _write_checksums(block, headers, templates, members)
     return block.data[:total], (headers + address).astype(np.uint64)
+
+
+def _write_references(
+    view: npt.NDArray[np.uint8],
+    template: _Template,
+    collections: npt.NDArray[np.uint64],
+    indices: npt.NDArray[np.uint32],
+) -> None:
+    """Write where in the heap the strings of each header are."""
+    k = len(view)
+    collection = collections.astype("<u8").view(np.uint8).reshape(k, 8)
+    for order, at in enumerate(template.references):
+        view[:, at + 4 : at + 12] = collection
+        view[:, at + 12 : at + 16] = (indices + order).astype("<u4").view(np.uint8).reshape(k, 4)
 
 
 def _kinds(
@@ -238,24 +247,13 @@ def _template(dataset_class: DatasetClass, key_nbytes: int, counted: bool) -> _T
         texts[len(late)] = value
         blank = b"".join(struct.pack("<IQI", len(text), 0, 0) for text in value)
         late.append(messages.attribute(attribute.name, attribute.datatype, attribute.dims, blank))
-    everything = parts + late
-    block = messages.header_without_checksum(everything)
-    # Message bodies lie at known distances from the end of the header.
-    at = len(block)
-    layout = count_at = 0
-    for order in range(len(late) - 1, -1, -1):
-        message = late[order]
-        body = at - len(message.body)
-        if order == 0:
-            layout = body + 2
-        elif message.kind == 0x16:
-            count_at = body + 1
-        elif order in texts:
-            texts_here = texts[order]
-            first = at - REFERENCE_NBYTES * len(texts_here)
-            references[:0] = [first + REFERENCE_NBYTES * i for i in range(len(texts_here))]
-            strings[:0] = texts_here
-        at = body - 4
+    block = messages.header_without_checksum(parts + late)
+    bodies = _last_bodies(block, late)
+    for order, value in texts.items():
+        first = bodies[order] + len(late[order].body) - REFERENCE_NBYTES * len(value)
+        references += [first + REFERENCE_NBYTES * number for number in range(len(value))]
+        strings += value
+    layout = bodies[0] + 2
     front = layout // 12 * 12
     if key_nbytes != _NO_KEY:
         strings.pop()  # the key: each row has its own
@@ -266,8 +264,17 @@ def _template(dataset_class: DatasetClass, key_nbytes: int, counted: bool) -> _T
         layout,
         tuple(references),
         tuple(strings),
-        count_at,
+        bodies[1] + 1 if counted else 0,
     )
+
+
+def _last_bodies(block: bytes, last: Sequence[Message]) -> list[int]:
+    """Return the offset of the body of each of the messages that end a header."""
+    at, bodies = len(block), []
+    for message in reversed(last):
+        bodies.append(at - len(message.body))
+        at = bodies[-1] - 4
+    return bodies[::-1]
 
 
 def _check_count(attribute: Attribute, strings: tuple[bytes, ...]) -> None:

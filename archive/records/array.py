@@ -253,7 +253,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the elements, without header (of ``data`` where it is no ``.npy``)."""
+        """Bytes of the elements, without header (of ``data`` where that is not a ``.npy``)."""
         return self._payload.nbytes
 
     @property

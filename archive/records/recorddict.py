@@ -158,7 +158,7 @@ class KindView(MutableMapping[str, R], Generic[R]):
     TypeError
         On assignment: the key is not a str or the value not of this kind.
     KeyError
-        There is no record of that name, or it is of another kind.
+        No record of this kind has that name.
     """
 
     __slots__ = ("_kind", "_owner")

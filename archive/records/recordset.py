@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -50,9 +51,9 @@ class RecordSet:
         metrics_records: Mapping[str, MetricRecord] | None = None,
         configs_records: Mapping[str, ConfigRecord] | None = None,
     ) -> None:
-        self._parameters: TypedDict[str, ArrayRecord] = TypedDict(require_record_key, _require_parameters)
-        self._metrics: TypedDict[str, MetricRecord] = TypedDict(require_record_key, _require_metrics)
-        self._configs: TypedDict[str, ConfigRecord] = TypedDict(require_record_key, _require_configs)
+        self._parameters: TypedDict[str, ArrayRecord] = _space(ArrayRecord, "ParametersRecord")
+        self._metrics: TypedDict[str, MetricRecord] = _space(MetricRecord, "MetricsRecord")
+        self._configs: TypedDict[str, ConfigRecord] = _space(ConfigRecord, "ConfigsRecord")
         self._parameters.update(parameters_records or {})
         self._metrics.update(metrics_records or {})
         self._configs.update(configs_records or {})
@@ -182,18 +183,11 @@ def require_record_key(key: object) -> None:
         raise TypeError(f"Expected `str`, but received `{type(key).__name__}` for the key.")
 
 
-def _require_parameters(record: object) -> None:
-    _require_kind(record, ArrayRecord, "ParametersRecord")
+def _space(kind: type[Any], name: str) -> TypedDict[str, Any]:
+    """Return a name space for records of one kind; a partial function keeps it picklable."""
+    return TypedDict(require_record_key, functools.partial(_require_kind, kind, name))
 
 
-def _require_metrics(record: object) -> None:
-    _require_kind(record, MetricRecord, "MetricsRecord")
-
-
-def _require_configs(record: object) -> None:
-    _require_kind(record, ConfigRecord, "ConfigsRecord")
-
-
-def _require_kind(record: object, kind: type[Any], name: str) -> None:
+def _require_kind(kind: type[Any], name: str, record: object) -> None:
     if not isinstance(record, kind):
         raise TypeError(f"Expected `{name}`, but received `{type(record).__name__}` for the value.")

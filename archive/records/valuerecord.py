@@ -155,11 +155,7 @@ def _config_bytes(value: ConfigValue) -> int:
 
 
 def _take_over(record: TypedDict[str, Any], given: MutableMapping[str, Any] | None, keep_input: bool) -> None:
-    if given is None:
-        return
-    if keep_input:
-        record.update(given)
-        return
-    record.update(given)
-    for key in record:
-        del given[key]
+    record.update(given or {})
+    if given is not None and not keep_input:
+        for key in record:
+            del given[key]

@@ -114,7 +114,7 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
 
 
 def _temporary() -> IO[bytes]:
-    """Open a file that has no name: whatever ends this process, nothing is left behind."""
+    """Open a file without a name, which the system removes however this process ends."""
     return tempfile.TemporaryFile(prefix="fedarchive-")
 
 

@@ -182,7 +182,7 @@ def forget_schemas() -> None:
 
 
 def _make(rows: Rows, records: list[RecordName]) -> Schema:
-    _require_few(rows, records)
+    _require_limits(rows, records)
     n = len(rows.keys)
     specs = list(rows.specs)
     spec_of = np.array(rows.spec, np.intp)
@@ -242,21 +242,15 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
     )
 
 
-def _require_few(rows: Rows, records: list[RecordName]) -> None:
-    """Refuse more arrays or records than the format allows."""
-    n = len(rows.keys)
+def _require_limits(rows: Rows, records: list[RecordName]) -> None:
+    remedy = "save several archives"
     if len(records) > MAX_RECORDS:
-        raise ValueRangeError(
-            f"the record is one of {len(records)}, the format allows {MAX_RECORDS}",
-            key=records[MAX_RECORDS].name,
-            remedy="save them as several archives",
-        )
-    if n > MAX_ARRAYS:
-        raise ValueRangeError(
-            f"the array is one of {n}, the format allows {MAX_ARRAYS}",
-            key=f"{records[rows.record[MAX_ARRAYS]].name}/{rows.keys[MAX_ARRAYS]}",
-            remedy="save them as several archives",
-        )
+        problem = f"one of {len(records)} records, the format allows {MAX_RECORDS}"
+        raise ValueRangeError(problem, key=records[MAX_RECORDS].name, remedy=remedy)
+    if len(rows.keys) > MAX_ARRAYS:
+        key = f"{records[rows.record[MAX_ARRAYS]].name}/{rows.keys[MAX_ARRAYS]}"
+        problem = f"one of {len(rows.keys)} arrays, the format allows {MAX_ARRAYS}"
+        raise ValueRangeError(problem, key=key, remedy=remedy)
 
 
 def _runs(

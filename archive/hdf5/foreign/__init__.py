@@ -6,7 +6,6 @@ or a bomb ends the child process and not the caller's. Only this room imports h5
     child            the process: one file in, one listing out
     walk             groups and datasets of the file
     attributevalues  attributes as values         elementtypes  element types as numpy reads them
-    vlenstrings      strings of variable length
     sandbox          limits that the process sets on itself, and the file that it decodes into
     guards           rules that need no libhdf5; the parent applies some of them too
 """

@@ -35,7 +35,7 @@ MAX_DATASET_ATTRIBUTES = 4_096
 MAX_ATTRIBUTE_BYTES = 64 << 20
 """All attributes together: they are read into memory, and the listing goes through JSON."""
 FREE_BYTES = 4 << 30
-"""Declared bytes below this are decoded whatever they were compressed from (Keras draws the same line)."""
+"""Declared bytes below this are decoded at any rate of compression (Keras has the same limit)."""
 MAX_EXPANSION = 1_000
 """Declared bytes for one stored byte, above FREE_BYTES. gzip itself ends at 1,032."""
 
@@ -67,7 +67,7 @@ def refuse(problem: str, path: str, remedy: str = _RESAVE) -> HostileFileError:
 
 
 def max_decoded_bytes(file_bytes: int) -> int:
-    """Return how many bytes may be decoded from a file in all."""
+    """Return the limit of bytes that are decoded from a file."""
     return max(FREE_BYTES, MAX_EXPANSION * file_bytes)
 
 
@@ -79,7 +79,7 @@ def require_hdf5(path: str, read: Callable[[int, int], bytes], file_bytes: int) 
     path : str
         The file, which errors name.
     read : callable of (offset, nbytes) -> bytes
-        Reads from the file; fewer bytes at its end.
+        Reads from the file, fewer bytes at its end.
     file_bytes : int
 
     Raises
@@ -87,13 +87,13 @@ def require_hdf5(path: str, read: Callable[[int, int], bytes], file_bytes: int) 
     NotAnArchiveError
         No HDF5 signature.
     HostileFileError
-        An unknown superblock, or one whose addresses do not count from the start of the file.
+        An unknown superblock, or addresses that do not count from the start of the file.
     TruncatedError
-        The file is shorter than its superblock says.
+        The file is shorter than its superblock states.
     """
     head = read(0, HEAD_BYTES)
     if not head.startswith(SIGNATURE):
-        at = 512  # where libhdf5 looks next, and at every power of two after it
+        at = 512  # libhdf5 looks there next, and at every power of two after it
         while at < file_bytes:
             if read(at, len(SIGNATURE)) == SIGNATURE:
                 raise HostileFileError(
@@ -128,13 +128,7 @@ def require_hdf5(path: str, read: Callable[[int, int], bytes], file_bytes: int) 
 
 
 def require_plain_name(name: bytes, parent: str) -> str:
-    """Return a link name that libhdf5 cannot take for a path.
-
-    Raises
-    ------
-    HostileFileError
-        It is empty, ``.``, not UTF-8, or holds ``/``: opening it would follow links that were not checked.
-    """
+    """Return a link name; HostileFileError where libhdf5 would take it for a path of unchecked links."""
     try:
         text = name.decode()
     except UnicodeDecodeError as error:
@@ -145,13 +139,7 @@ def require_plain_name(name: bytes, parent: str) -> str:
 
 
 def require_known_filters(codes: list[int], available: list[bool], path: str) -> None:
-    """Check the filters of a dataset.
-
-    Raises
-    ------
-    HostileFileError
-        One that is not among HDF5's own and lzf, or that this libhdf5 was built without.
-    """
+    """Raise HostileFileError for a filter that this libhdf5 lacks, or that is neither HDF5's nor lzf."""
     for code, present in zip(codes, available, strict=True):
         if code not in _KNOWN_FILTERS or not present:
             name = _KNOWN_FILTERS.get(code, "unknown")
@@ -163,26 +151,14 @@ def require_known_filters(codes: list[int], available: list[bool], path: str) ->
 
 
 def require_hard_link(kind: int, path: str) -> None:
-    """Check the type of a link before it is opened: that alone could already read another file.
-
-    Raises
-    ------
-    HostileFileError
-        A soft, external or user-defined link.
-    """
+    """Raise HostileFileError for any other link: opening it could already read another file."""
     if kind != _HARD_LINK:
         name = _LINKS.get(kind, "a user-defined link")
         raise refuse(f"{name}; only hard links are followed", path)
 
 
 def require_own_bytes(layout: int, external: int, path: str) -> None:
-    """Check that the bytes of a dataset are in this very file.
-
-    Raises
-    ------
-    HostileFileError
-        A virtual dataset, or ``external`` segments of other files.
-    """
+    """Raise HostileFileError for a dataset with bytes in other files: virtual, or external segments."""
     if layout not in _OWN_LAYOUTS:
         raise refuse("a virtual dataset: its bytes are in other files", path)
     if external:
@@ -190,18 +166,7 @@ def require_own_bytes(layout: int, external: int, path: str) -> None:
 
 
 def require_plain_types(kind: Any, path: str) -> None:
-    """Check that elements refer to nowhere, also inside compounds and arrays.
-
-    Parameters
-    ----------
-    kind : h5py.h5t.TypeID
-    path : str
-
-    Raises
-    ------
-    HostileFileError
-        References, elements of variable length, or HDF5's time type.
-    """
+    """Raise HostileFileError for references, variable length or HDF5's time type, inside compounds too."""
     found = kind.get_class()
     if found == _REFERENCE:
         raise refuse("object or region references", path)
@@ -218,7 +183,7 @@ def require_plain_types(kind: Any, path: str) -> None:
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the limits while a file is walked."""
+    """Counts of one file against the limits."""
 
     file_bytes: int
     """Length of the file."""
@@ -244,7 +209,7 @@ class Budget:
             )
 
     def add_decoded(self, declared: int, stored: int, path: str) -> None:
-        """Count the bytes that a dataset says it has, before they are allocated."""
+        """Count the bytes that a dataset declares before they are allocated."""
         if declared > FREE_BYTES and declared > MAX_EXPANSION * stored:
             raise refuse(
                 f"declares {declared:,} bytes and stores {stored:,}", path, "store its bytes, or drop it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from archive.format.constants import FORMAT_NAME
 from archive.hdf5.foreign.attributevalues import AttributeReader, order_of
 from archive.hdf5.foreign.elementtypes import ElementType, read_type
 from archive.hdf5.foreign.guards import (
+    MAX_ATTRIBUTE_BYTES,
     MAX_DEPTH,
     Budget,
     refuse,
@@ -20,9 +22,11 @@ from archive.hdf5.foreign.guards import (
     require_plain_name,
 )
 from archive.hdf5.foreign.sandbox import Limits, Spool
-from archive.hdf5.foreign.vlenstrings import decode_strings
 
 __all__ = ["Walk"]
+
+SLAB, SLAB_BYTES, MIN_SLAB = 65_536, 256 << 20, 256
+"""Variable-length strings in memory at once: fewer where each may be as long as a large file."""
 
 
 class Walk:
@@ -60,11 +64,7 @@ class Walk:
     def _decode(self, dataset: Any, path: str, entry: list[Any], kind: ElementType | None) -> None:
         """Decode the elements of a dataset into the spool; without a type they are strings."""
         if kind is None:
-            characters, width, offset, nbytes = decode_strings(
-                dataset, path, self._budget, self._limits, self._spool
-            )
-            entry[0], entry[2] = f"<U{characters}", width
-            entry[4:7] = [1, offset, nbytes]
+            self._decode_strings(dataset, path, entry)
             return
 
         def fill(out: memoryview) -> None:
@@ -72,6 +72,33 @@ class Walk:
             dataset.read(h5s.ALL, h5s.ALL, np.frombuffer(out, np.uint8), mtype=kind.memory)
 
         entry[5] = self._spool.fill(entry[6], path, fill)
+
+    def _decode_strings(self, dataset: Any, path: str, entry: list[Any]) -> None:
+        """Decode variable-length strings as fixed-width UTF-8, as wide as the longest."""
+        count = dataset.get_space().get_simple_extent_npoints()
+        file_bytes = self._budget.file_bytes
+        most = max(MIN_SLAB, min(SLAB, SLAB_BYTES // file_bytes))
+        width = characters = 1
+        stored = 0
+        for slab in _slabs(dataset, count, most):
+            stored += sum(map(len, slab))
+            if stored > max(file_bytes, MAX_ATTRIBUTE_BYTES):
+                raise refuse("strings that share their bytes: there are more than the file has", path)
+            try:
+                characters = max(characters, *(len(text.decode()) for text in slab))
+            except UnicodeDecodeError as error:
+                raise refuse("a string that is not UTF-8", path) from error
+            width = max(width, *map(len, slab))
+        nbytes = count * width
+        self._budget.add_decoded(nbytes, nbytes, path)
+        self._limits.allow(self._budget.decoded_bytes)
+        offset = None
+        for slab in _slabs(dataset, count, most):
+            # without a gap: a slab starts where the last one ended
+            at = self._spool.append(np.array(slab, f"S{width}").tobytes(), path, aligned=offset is None)
+            offset = at if offset is None else offset
+        entry[0], entry[2] = f"<U{characters}", width
+        entry[4:7] = [1, offset, nbytes]
 
     def _group(self, group: Any, address: int, path: str, parent: int, name: str, depth: int) -> None:
         if address in self._seen_groups:
@@ -154,3 +181,22 @@ class Walk:
         if found is None:
             found = self._types[encoded] = read_type(kind, path, raw=raw)
         return found
+
+
+def _slabs(dataset: Any, count: int, most: int) -> Iterator[list[bytes]]:
+    """Yield lists of the strings of a dataset, in C order; about ``most`` at once."""
+    if not count:
+        return
+    shape = dataset.get_space().get_simple_extent_dims()
+    rows = shape[0] if shape else 1
+    step = max(1, most // max(1, count // rows))
+    for start in range(0, rows, step):
+        part = (min(step, rows - start), *shape[1:]) if shape else ()
+        elements = np.empty(part, object)
+        if shape:
+            chosen = h5s.create_simple(shape)
+            chosen.select_hyperslab((start, *[0] * (len(shape) - 1)), part)
+            dataset.read(h5s.create_simple(part), chosen, elements, mtype=h5t.PYTHON_OBJECT)
+        else:
+            dataset.read(h5s.ALL, h5s.ALL, elements, mtype=h5t.PYTHON_OBJECT)
+        yield [text or b"" for text in elements.ravel().tolist()]
