@@ -232,7 +232,7 @@ class _Saved(NamedTuple):
 
 
 def _read(records: Any, path: str) -> _Saved:
-    """Return the records of a model, by what they are."""
+    """Return the parts of an archive that `load_model` needs."""
     arrays: Mapping[str, ArrayRecord] = getattr(records, "array_records", None) or records.parameters_records
     configs: Mapping[str, Any] = getattr(records, "config_records", None) or records.configs_records
     if MODEL not in arrays and len(arrays) != 1:
@@ -285,14 +285,14 @@ def _compare_ties(
             if together.get(first, -1) == together.get(key, -2):
                 continue
             if saved[first].data != saved[key].data:
-                problems.append(f"{first} and {key} are one in the module, and differ in the archive")
+                problems.append(f"{first} and {key} are tied in the module, and differ in the archive")
     if optimizer is not None:
         trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         own = _tensors(module)
         for keys in ties:
             held = [own.get(key) for key in keys if key in state]
             if any(one is not held[0] and id(one) in trained for one in held):
-                problems.append(f"{' and '.join(keys)} were one: make them one before the optimizer is made")
+                problems.append(f"{' and '.join(keys)} were tied: tie them before the optimizer is made")
     return problems
 
 

@@ -185,14 +185,14 @@ def test_ties_that_an_optimizer_does_not_know_are_an_error(tmp_path: Path) -> No
     save_model(net, tmp_path / "tied.h5", optimizer=optim.SGD(net.parameters(), 0.1))
     apart = Tied(False)
     before = apart.embed.weight.clone()
-    with pytest.raises(ModelMismatchError, match=r"embed\.weight and head\.weight were one"):
+    with pytest.raises(ModelMismatchError, match=r"embed\.weight and head\.weight were tied"):
         load_model(apart, tmp_path / "tied.h5", optimizer=optim.SGD(apart.parameters(), 0.1))
     assert torch.equal(before, apart.embed.weight)
 
 
 def test_a_tied_module_does_not_take_two_tensors(tmp_path: Path) -> None:
     save_model(Tied(False), tmp_path / "apart.h5")
-    with pytest.raises(ModelMismatchError, match="are one in the module, and differ"):
+    with pytest.raises(ModelMismatchError, match="are tied in the module, and differ"):
         load_model(Tied(True), tmp_path / "apart.h5")
 
 
