@@ -57,6 +57,9 @@ class Job(Generic[R]):
         except BaseException as error:  # noqa: BLE001 `result` raises it
             self._errors.append(error)
         finally:
+            call = (
+                None  # before the waiting thread goes on: the call may be all that keeps an array in memory
+            )
             self._ended.release()
 
     def drop(self) -> None:

@@ -173,7 +173,7 @@ def test_no_room_for_a_round(forge: Forge, tmp_path: Path, when: int) -> None:
     """L3: the disk is full at a client's file, another's, or the round's: those before are intact."""
     folder = tmp_path / "run"
     prepare(folder, 1, 2)
-    writing = "pwritev,pwritev2"
+    writing = "pwrite64"
     inject = [f"--trace={writing}", "-e", f"inject={writing}:error=ENOSPC:when={when}"]
     answer = forge(folder, 3, strace=inject)
     assert (answer["error"], answer["ours"], answer["errno"]) == ("StorageError", True, errno.ENOSPC)

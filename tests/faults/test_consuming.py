@@ -561,7 +561,7 @@ def test_kill_at_every_call(
 
 
 REFUSED = (
-    *("openat", "fallocate", "pwritev2", "write", "fsync"),
+    *("openat", "fallocate", "pwrite64", "write", "fsync"),
     *("rename", "unlink", "close", "ftruncate", "flock"),
 )
 

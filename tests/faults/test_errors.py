@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 import archive
+from archive.tuning import THREADS
 from tests.faults.conftest import Forge
 from tests.faults.scenes import LARGE, SMALL, bytes_of, fd_count, litter, save, version_of
 from tests.faults.test_kill import WORKLOADS, Workload, calls_of, prepare
 
-WRITING = frozenset({"ftruncate", "fallocate", "pwritev", "pwritev2", "fsync", "rename", "link", "openat"})
+WRITING = frozenset({"ftruncate", "fallocate", "pwrite64", "fsync", "rename", "link", "openat"})
 """Calls whose failure a save may not survive silently."""
 CALLS = WRITING | {"flock", "close", "unlink"}
 ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EFBIG")
@@ -105,7 +106,7 @@ def test_harmless_errno(forge: Forge, tmp_path: Path, number: str) -> None:
     """L3: a call interrupted by a signal is made again; a disk that cannot reserve is written to anyway."""
     new = bytes_of(2, tmp_path)
     calls = calls_of(forge, WORKLOADS[1], tmp_path)
-    names = ("fallocate",) if number in NO_PREALLOCATION else ("openat", "fallocate", "pwritev2", "fsync")
+    names = ("fallocate",) if number in NO_PREALLOCATION else ("openat", "fallocate", "pwrite64", "fsync")
     for name in names:
         for k in range(1, calls[name] + 1):
             path = prepare(WORKLOADS[1], tmp_path)
@@ -179,14 +180,15 @@ def test_short_count_is_believed(forge: Forge, tmp_path: Path, size: int) -> Non
     for k in range(1, 4):
         for count in (1, 63, 4000):
             path = prepare(WORKLOADS[1], tmp_path)
-            inject = ["--trace=pwritev2", "-e", f"inject=pwritev2:retval={count}:when={k}"]
+            inject = ["--trace=pwrite64", "-e", f"inject=pwrite64:retval={count}:when={k}"]
             answer = forge(path, 2, size, strace=inject)
-            # strace skips the call altogether, so the counted bytes are missing: only they may be
+            # strace skips the k-th call of each thread altogether, so the bytes that it counted are missing:
+            # only they may be
             if answer["error"] is None:
                 present = path.read_bytes()
                 assert len(present) == len(new)
                 wrong = np.flatnonzero(np.frombuffer(present, "u1") != np.frombuffer(new, "u1"))
-                assert not wrong.size or wrong[-1] - wrong[0] < count
+                assert wrong.size <= count * (1 + (THREADS if size == LARGE else 0))
             assert litter(tmp_path, path.name) == []
 
 

@@ -275,7 +275,7 @@ def _element_file(rest: bytes) -> bytes:
     description, dtype, header, axes, elements = (rest.split(b"\xff", 4) + [b""] * 5)[:5]
     shape = tuple(axis if axis < 250 else 1 << (8 * (axis - 249)) for axis in axes[:70])
     mode, itemsize = 0, 0
-    with contextlib.suppress(ArchiveError, UnicodeDecodeError):
+    with contextlib.suppress(ArchiveError, ValueError):
         found = parse_description(description.decode())
         itemsize = found.itemsize
         if found.kind == "U" and elements[:1] > b"\x7f":

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import archive
+from archive.engine.write.attributes import encode_record
 from archive.engine.write.inputs import gather
-from archive.engine.write.plan import Plan, make_plan
+from archive.engine.write.plan import Plan, Preamble, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan
-from archive.format.constants import SEGMENT_BYTES
+from archive.format.constants import KIND_METRICS, SEGMENT_BYTES
+from archive.format.index import RecordName
 from archive.tuning import PIECE_BYTES
 from tests.acceptance.samples import CREATED, NDArray
 
@@ -66,7 +68,9 @@ class Recorder:
 
 
 def plan_of(arrays: dict[str, NDArray]) -> Plan:
-    return make_plan(gather(arrays, "model", {"loss": 0.5}, None), CREATED)
+    metrics = RecordName(KIND_METRICS, "metrics")
+    values = {metrics: encode_record(metrics, {"loss": 0.5})}
+    return make_plan(gather(arrays, "model", {"loss": 0.5}, None), Preamble("recordset", CREATED), values)
 
 
 @pytest.mark.parametrize("any_order", [True, False])

@@ -91,7 +91,7 @@ def test_variates_no_weights_or_no_variates() -> None:
 
 def test_variates_size_beyond_the_list() -> None:
     packer = ParameterPackerWithControlVariates(5)
-    with pytest.raises(ValueError, match="is 5, but packed_parameters has 4 arrays"):
+    with pytest.raises(ValueError, match="is 5, but packed_parameters has only 4 arrays"):
         packer.unpack_parameters(weights())
     with pytest.raises(ValueError, match="is 5, but 4 weights"):
         packer.pack_parameters(weights(), [])
