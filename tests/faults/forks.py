@@ -680,7 +680,11 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
     fork.here(int)
     if fork.is_child:
         told = {name: _use(sink) for name, sink in made.items()}
-        told["journal"] = _tried(lambda: journal.append([b"theirs"]), journal.remove)
+        told["journal"] = _tried(
+            lambda: journal.append([b"theirs"]),
+            journal.remove,
+            lambda: Journal(made["kept"].partial, made["kept"].owner),
+        )
         journal.close()
         made.clear()
         gc.collect()

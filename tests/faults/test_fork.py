@@ -141,6 +141,8 @@ def test_every_phase(
     for answer in answers:
         assert not answer["problem"], answer
         assert answer["status"] == 0, answer
-        assert answer["told"] is None or answer["told"][0] in ("SystemExit", "Boom", "ClosedError"), answer
+        kind, text = answer["told"] or ("", "")
+        # whatever other people's file systems raise is a StorageError that names it
+        assert kind in ("", "SystemExit", "Boom", "ClosedError") or "Boom" in text, answer
     if most > 10:
         figures(f"{place} {writer} {options}: {len(answers)} forks")
