@@ -16,7 +16,7 @@ from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Owner, close_in_children
-from archive.storage.local.slots import SLOTS, claim_slot, close_unlocked, remove_stale
+from archive.storage.local.slots import SLOTS, claim_slot, close_unlocked, leads_to, remove_stale
 
 __all__ = ["AtomicFile", "sync_file", "sync_folder"]
 
@@ -182,11 +182,7 @@ class AtomicFile:
             else:
                 os.close(os.dup(fd))  # closing is when NFS tells what it could not write
             self.owner.require_here()
-            if self._overwrite:
-                os.rename(self._temporary, self.path)
-                self._temporary = ""
-            else:
-                os.link(self._temporary, self.path)
+            self._place(fd)
             published = True
             if self._durable:
                 sync_folder(self._folder)
@@ -202,6 +198,21 @@ class AtomicFile:
                 ) from error
             raise self._failure("publishing failed", error) from error
         self.discard()
+
+    def _place(self, fd: int) -> None:
+        """Give the file its name."""
+        try:
+            if self._overwrite:
+                os.rename(self._temporary, self.path)
+            else:
+                os.link(self._temporary, self.path)
+        except (FileNotFoundError, FileExistsError):
+            # done already: NFS repeats a request whose reply was lost, and so does a child that is forked at
+            # this very call
+            if not leads_to(self.path, fd):
+                raise
+        if self._overwrite:
+            self._temporary = ""  # the name may be another writer's by now
 
     def leave(self) -> str:
         """Let go of what is not published, but keep it, and return its path."""

@@ -27,6 +27,7 @@ __all__ = [
     "claim_slot",
     "close_unlocked",
     "hold",
+    "leads_to",
     "lock_file",
     "remove_stale",
 ]
@@ -92,7 +93,7 @@ def hold(fd: int, path: str) -> bool:
 
     True also on a file system without locks (Lustre mounted noflock): nobody removes anything there.
     """
-    return _lock(fd, fcntl.LOCK_SH, unlocked=True) and _leads_to(path, None, os.fstat(fd))
+    return _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
 
 
 def close_unlocked(fd: int) -> None:
@@ -133,6 +134,15 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
         return True
     finally:
         os.close(fd)
+
+
+def leads_to(path: str, fd: int, dir_fd: int | None = None) -> bool:
+    """Tell whether a name leads to an open file: it may have been published, removed or replaced."""
+    try:
+        named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(fd))
 
 
 def lock_file(fd: int) -> bool:
@@ -177,18 +187,9 @@ def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:
         stat.S_ISREG(status.st_mode)
         and status.st_uid == os.geteuid()
         and _lock(fd, fcntl.LOCK_EX, unlocked=False)
-        and _leads_to(path, dir_fd, status)
+        and leads_to(path, fd, dir_fd)
         and begins_as_archive(os.pread(fd, HEAD_BYTES, 0))
     )
-
-
-def _leads_to(path: str, dir_fd: int | None, opened: os.stat_result) -> bool:
-    """Tell whether a name leads to an open file: meanwhile it may have been published, or removed."""
-    try:
-        named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
 
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
