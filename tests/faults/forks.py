@@ -695,7 +695,7 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
     problem = ""
     try:
         if fork.late and not fork.raw:
-            assert held_by(fork.pid, folder) == []
+            _until_free(fork.pid, folder)
         assert (folder / "partial.partial.journal").read_bytes().endswith(b" ours\n")
         for sink in made.values():
             sink.write(data, len(data))
@@ -713,11 +713,19 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
         assert place.left() == []
         assert sorted(os.listdir(folder)) == ["completed", "file", "partial", "spool", "store"]
     except (AssertionError, archive.ArchiveError, OSError) as error:
-        problem = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error} (line {error.__traceback__.tb_lineno})"
     if fork.late:
         fork.let_go()
     place.patch.undo()
     return {"problem": problem, **fork.answer()}
+
+
+def _until_free(pid: int, folder: Path) -> None:
+    """Wait until a child, which closes its descriptors as it begins, has begun."""
+    deadline = time.monotonic() + HANGS
+    while held_by(pid, folder):
+        assert time.monotonic() < deadline, held_by(pid, folder)
+        time.sleep(0.01)
 
 
 def _use(sink: Any) -> list[str]:
