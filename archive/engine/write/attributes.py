@@ -22,7 +22,6 @@ from archive.errors import ValueRangeError
 from archive.format.constants import (
     CONTEXT_NUMBERS,
     KIND_ARRAYS,
-    KIND_CONFIGS,
     KIND_METRICS,
     MAX_ATTRIBUTE_BYTES,
     MAX_ATTRIBUTES,
@@ -81,32 +80,13 @@ class EncodedContext:
 
 
 def encode_record(name: RecordName, values: Mapping[str, Any]) -> list[EncodedValue]:
-    """Validate and encode the values of a record; of a record of arrays, its attributes.
+    """Validate and encode the values of a record; those of a record of arrays must all be attributes.
 
     Raises
     ------
     TypeError, ValueRangeError
         A value or key that no record holds; the message names record and key.
     """
-    if name.kind == KIND_ARRAYS:
-        return _encode_attributes(name.name, values)
-    return _encode_values(name, values)
-
-
-def encode_context(context: Mapping[str, Any]) -> EncodedContext:
-    """Validate and encode the fields of a Context; ``state`` is the container of its records.
-
-    Raises
-    ------
-    TypeError, ValueRangeError
-        A value or key that no attribute holds; the message names field and key.
-    """
-    configs = {field: _encode_attributes(field, context[field]) for field in ("node_config", "run_config")}
-    numbers = {field: context[field] for field in CONTEXT_NUMBERS if field != "series_id" or context[field]}
-    return EncodedContext(context["state"], configs, _encode_attributes("context", numbers))
-
-
-def _encode_values(name: RecordName, values: Mapping[str, Any]) -> list[EncodedValue]:
     encoded: list[EncodedValue] = []
     attributes = 0
     for key, value in values.items():
@@ -118,23 +98,32 @@ def _encode_values(name: RecordName, values: Mapping[str, Any]) -> list[EncodedV
             attributes += 1
             inline, attribute = encode_value(value, type_name), _attribute(link.decode(), value, type_name)
             encoded.append(EncodedValue(key, type_name, inline, attribute, None, value))
-        else:
+        elif name.kind != KIND_ARRAYS:
             encoded.append(EncodedValue(key, type_name, None, None, _elements(value, type_name), value))
-    return encoded
-
-
-def _encode_attributes(record: str, values: Mapping[str, Any]) -> list[EncodedValue]:
-    """Return values that must all be HDF5 attributes."""
-    encoded = _encode_values(RecordName(KIND_CONFIGS, record), values)
-    for value in encoded:
-        if value.attribute is None:
+        else:
             raise ValueRangeError(
-                f"more than {MAX_ATTRIBUTES} attributes of a record, or one of more than "
-                f"{MAX_ATTRIBUTE_BYTES} bytes",
-                key=f"{record}/{value.key}",
+                f"an attribute takes at most {MAX_ATTRIBUTE_BYTES} bytes, a record at most {MAX_ATTRIBUTES}",
+                key=f"{name.name}/{key}",
                 remedy="store it in a ConfigRecord",
             )
     return encoded
+
+
+def encode_context(context: Mapping[str, Any]) -> EncodedContext:
+    """Validate and encode the fields of a Context; ``state`` is the container of its records.
+
+    Raises
+    ------
+    TypeError, ValueRangeError
+        A value or key that no attribute holds; the message names field and key.
+    """
+    configs = {
+        field: encode_record(RecordName(KIND_ARRAYS, field), context[field])
+        for field in ("node_config", "run_config")
+    }
+    numbers = {field: context[field] for field in CONTEXT_NUMBERS if field != "series_id" or context[field]}
+    encoded = encode_record(RecordName(KIND_ARRAYS, "context"), numbers)
+    return EncodedContext(context["state"], configs, encoded)
 
 
 def _type_name(name: RecordName, key: str, value: Any) -> str:
