@@ -400,7 +400,10 @@ PLACES: dict[str, Callable[..., Local]] = {
 
 def held_by(pid: int, folder: Path) -> list[str]:
     """Return the files of a folder that a process has open; not those of a store, or that are only read."""
-    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed at this moment
+            links.append(os.readlink(link))
     return [link for link in links if link.startswith(str(folder)) and not re.search("/store/|source", link)]
 
 
@@ -479,7 +482,8 @@ def scene(
             place.check_readable()
             if fork.late and fork.pid:
                 # at any call, this may be between a file's last use and its close: it is not locked then
-                assert anywhere or held_by(fork.pid, place.folder) == [], "open in the child"
+                if not anywhere:
+                    _until_free(fork.pid, place.folder)
                 again(place, fork)
     except (AssertionError, archive.ArchiveError, OSError) as error:
         problem = f"{type(error).__name__}: {error}"
@@ -584,8 +588,7 @@ def background(folder: Path, fork: Fork) -> dict[str, Any]:
         fork.tell(None)
         sys.exit(0)
     if fork.late:
-        if held_by(fork.pid, folder):
-            problem = "open in the child"
+        _until_free(fork.pid, folder)
         fork.let_go()
     left = set(os.listdir(rounds)) - {"00000001.h5", "00000002.h5"}
     return {"problem": problem or (f"left over: {left}" if left else ""), **fork.answer()}
