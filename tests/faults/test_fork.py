@@ -69,7 +69,10 @@ def test_remote(
     judge(scenes, play(folder=str(tmp_path), scenes=scenes, **request), inert)
 
 
-@pytest.mark.parametrize("raw", [False, True], ids=["fork", "fork of C code"])
+# a fork that Python does not hear of leaves locks of other threads as they are: once in 25 runs a child hung
+@pytest.mark.parametrize(
+    "raw", [pytest.param(False, id="fork"), pytest.param(True, id="fork of C code", marks=pytest.mark.slow)]
+)
 def test_everything_in_the_making(tmp_path: Path, play: Play, raw: bool) -> None:
     """Each thing refuses what a child asks of it, and is published by the parent while the child lives."""
     for late in (False, True):
