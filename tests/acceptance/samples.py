@@ -26,7 +26,7 @@ ARRAYS: dict[str, NDArray] = {
     "nan payloads": np.array([0x7FF8000000000001, 0xFFF8000000000002, 0x7FF0000000000003], "<u8").view("<f8"),
     "times": np.array(["2026-01-01", "NaT"], "M8[ns]"),
     "spans": np.array([1, -5], ">m8[25s]"),
-    "generic span": np.array([3], "m8"),
+    "generic span": np.array([3]).view("m8"),
     "bytes": np.array([b"a", b"bcd\0\0", b""], "S7"),
     "void": np.frombuffer(b"\0\1\2\3\4\5", "V3"),
     "text": np.array(["a", "\u00e9\u4e2d\U0001f600", ""]),
