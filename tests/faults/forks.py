@@ -398,6 +398,11 @@ PLACES: dict[str, Callable[..., Local]] = {
 # ---------------------------------------------------------------- scenes
 
 
+def size_of(place: Local, name: str) -> int:
+    """Return the length of a file that was left over."""
+    return (place.folder / name).stat().st_size
+
+
 def held_by(pid: int, folder: Path) -> list[str]:
     """Return the files of a folder that a process has open; not those of a store, or that are only read."""
     links = []
@@ -477,7 +482,7 @@ def scene(
             assert place.read() == wanted, "the parent's file is not exact"
             left = place.left()
             if anywhere and fork.leave == "return":  # forked as its file was made, a child may have made it
-                left = [name for name in left if (place.folder / name).stat().st_size]
+                left = [name for name in left if name not in os.listdir(place.folder) or size_of(place, name)]
             assert left == [], f"left over: {left}"
             place.check_readable()
             if fork.late and fork.pid:
@@ -499,19 +504,23 @@ def everywhere(
     place: Local, write: Callable[[Fork], None], wanted: bytes, scenes: Any, most: int
 ) -> list[dict[str, Any]]:
     """Fork at every call that this package makes in the thread that saves, or at ``most`` of them."""
-    calls = [0]
-    with counting(calls, -1, int):
-        write(Fork("", False))
-    place.clear()
-    total = calls[0]
     answers = []
     for leave, late in scenes:
+        # between a check and the system call after it, whoever goes on may write, or wait for ever
+        events = ("call",) if leave == "return" else ("call", "c_call")
+        calls = [0]
+        with counting(calls, -1, int, events):
+            write(Fork("", False))
+        place.clear()
+        total = calls[0]
         for call in range(0, total, max(total // most, 1)):
             fork = Fork(leave, late)
 
-            def write_and_fork(_: Fork, call: int = call, fork: Fork = fork) -> None:
+            def write_and_fork(
+                _: Fork, call: int = call, fork: Fork = fork, events: tuple[str, ...] = events
+            ) -> None:
                 try:
-                    with counting([0], call, fork.here):
+                    with counting([0], call, fork.here, events):
                         write(Fork("", False))
                 except (Exception, SystemExit) as error:
                     if fork.is_child:
@@ -537,12 +546,14 @@ def end(fork: Fork, error: BaseException | None) -> None:
 
 
 @contextlib.contextmanager
-def counting(calls: list[int], call: int, act: Callable[[], object]) -> Iterator[None]:
-    """Count calls of this package's functions, and act at one of them."""
+def counting(
+    calls: list[int], call: int, act: Callable[[], object], events: tuple[str, ...]
+) -> Iterator[None]:
+    """Count calls of this package's functions, and by them, and act at one of them."""
     package = os.path.dirname(archive.__file__)
 
     def profile(frame: Any, event: str, arg: Any) -> None:
-        if event in ("call", "c_call") and frame.f_code.co_filename.startswith(package):
+        if event in events and frame.f_code.co_filename.startswith(package):
             calls[0] += 1
             if calls[0] == call + 1:
                 act()

@@ -271,6 +271,7 @@ class _Parts:
 
     def send(self, number: int, part: NDArray) -> None:
         """Send a part in a thread; wait where too many are under way, raise where one has failed."""
+        self._owner.require_here()  # or a child that was forked since would begin an upload of its own
         if self._upload is None:
             self._upload = self._store.begin(self._object)
         upload, sent = self._upload, self._sent
@@ -313,6 +314,7 @@ class _Parts:
         """Wait until so many parts are under way, at most; raise what any of the others raised."""
         with contextlib.suppress(Empty):
             while self._flying:
+                self._owner.require_here()  # in a child that was forked since, nothing would ever be sent
                 number = self._sent.get(block=len(self._flying) > most)
                 job, part = self._flying.pop(number)
                 job.result()
