@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
-from archive.owner import Owner, close_in_children
+from archive.owner import Owner, close_in_children, unforked
 
 __all__ = [
     "SUFFIX",
@@ -55,7 +55,9 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it
-            self._fd = os.open(self.path, flags, os.stat(partial).st_mode & 0o666)
+            mode = os.stat(partial).st_mode & 0o666
+            with unforked():
+                self._fd = os.open(self.path, flags, mode)
         except OSError as error:
             raise _failure(self.path, error) from error
 

@@ -8,6 +8,7 @@ import os
 import stat
 
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
+from archive.owner import unforked
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile, sync_file, sync_folder
 from archive.storage.local.slots import HEAD_BYTES, begins_as_archive, hold, lock_file
@@ -67,7 +68,7 @@ class PartialFile(AtomicFile):
         if getattr(self, "_fd", -1) >= 0:
             self.leave()
 
-    def _take_slot(self) -> tuple[str, int]:
+    def _take_slot(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         for number in itertools.count(1):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
@@ -75,18 +76,20 @@ class PartialFile(AtomicFile):
                 continue  # of a partial file that was moved away: it may be needed yet
             self.owner.require_here()
             try:
-                fd = os.open(path, flags, 0o666)
+                with unforked():
+                    self._fd = os.open(path, flags, 0o666)
             except FileExistsError:
                 continue
             try:
-                held = hold(fd, path)
+                held = hold(self._fd, path)
             except OSError:
-                os.close(fd)
+                self.close_copy()
                 os.unlink(path)
                 raise
             if held:
-                return path, fd
-            os.close(fd)  # somebody is about to complete it, or it was removed
+                self._temporary = path
+                return
+            self.close_copy()  # somebody is about to complete it, or it was removed
         raise AssertionError("unreachable")
 
 
@@ -113,13 +116,14 @@ class CompletedFile(PartialFile):
         self.path = os.path.abspath(path)
         self._overwrite = self._durable = True
         self._folder, self._name = os.path.split(self.path)
-        self._temporary = self.path
         self._reserved = self._pushed = 0
         self._push = False
         self._begin()
+        self._temporary = self.path
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            self._fd = os.open(self.path, flags)
+            with unforked():
+                self._fd = os.open(self.path, flags)
             held = not lock_file(self._fd)
             problem = self._problem()
         except FileNotFoundError as error:

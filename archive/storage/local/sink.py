@@ -15,7 +15,7 @@ import stat
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
-from archive.owner import Owner, close_in_children
+from archive.owner import Owner, close_in_children, unforked
 from archive.storage.local.slots import SLOTS, claim_slot, close_unlocked, leads_to, remove_stale
 
 __all__ = ["AtomicFile", "sync_file", "sync_folder"]
@@ -82,7 +82,7 @@ class AtomicFile:
         if mode and not overwrite:
             raise self._exists()
         try:
-            self._temporary, self._fd = self._take_slot()
+            self._take_slot()
         except FileNotFoundError as error:
             raise MissingError(
                 "the folder does not exist", path=self._folder, errno=errno.ENOENT, remedy="create it first"
@@ -93,7 +93,7 @@ class AtomicFile:
     def _begin(self) -> None:
         """Say whose file this is, before there is one."""
         self.owner = Owner(self.path)
-        self._fd = -1
+        self._temporary, self._fd = "", -1
         close_in_children(self)
 
     def reserve(self, nbytes: int) -> None:
@@ -263,23 +263,24 @@ class AtomicFile:
                 os.fdatasync(self.fileno())
                 advise(self.fileno(), self._pushed - PUSH_BYTES, PUSH_BYTES, os.POSIX_FADV_DONTNEED)
 
-    def _take_slot(self) -> tuple[str, int]:
-        """Return the path of a temporary file that is ours alone, and its descriptor."""
+    def _take_slot(self) -> None:
+        """Open a temporary file that is ours alone."""
         # 255 bytes are all a file name may have; what is cut off is only our own prefix
         stem = os.fsdecode(os.fsencode(self._name)[:200])
         prefix = os.path.join(self._folder, f".{stem}.")
         slots = iter([f"{prefix}{slot}.tmp" for slot in (*range(SLOTS), os.urandom(8).hex())])
         for path in slots:
-            fd = claim_slot(path)
-            if fd is not None:
-                break
+            with unforked():
+                fd = claim_slot(path)
+                if fd is not None:
+                    self._temporary, self._fd = path, fd
+                    break
         else:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         for later in slots:
             if _mode(later):
                 with contextlib.suppress(OSError):  # cleaning up is no reason not to save
                     remove_stale(later)
-        return path, fd
 
     def _exists(self) -> ExistsError:
         return ExistsError(
