@@ -32,7 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"{library} is not installed"))
 
 
-def pytest_collection_finish() -> None:
-    """Spare every later `gc.collect` a walk through what was imported before the tests, torch above all."""
+@pytest.fixture(scope="module", autouse=True)
+def _unwalked() -> None:
+    """Spare every later `gc.collect` a walk through what the tests before imported, torch above all."""
     gc.collect()
     gc.freeze()

@@ -31,15 +31,20 @@ def play() -> Iterator[Play]:
 @pytest.mark.parametrize(
     ("writer", "moment", "options"),
     [
-        ("generator", 0, {}),
         ("generator", 2, {"overwrite": False}),
-        ("generator", 5, {"durable": True}),
         ("generator", 2, {"keep_input": False}),
-        ("planned", 0, {}),
         ("planned", 1, {"keep_input": False}),
-        ("pieces", 3, {}),
         ("copied", 0, {}),
-        ("averaged", 0, {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("generator", 0, {}),
+                ("generator", 5, {"durable": True}),
+                ("planned", 0, {}),
+                ("pieces", 3, {}),
+                ("averaged", 0, {}),
+            )
+        ),
     ],
 )
 def test_save(tmp_path: Path, play: Play, scenes: Any, writer: str, moment: int, options: Any) -> None:
@@ -48,7 +53,7 @@ def test_save(tmp_path: Path, play: Play, scenes: Any, writer: str, moment: int,
 
 
 @SPEED
-@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("overwrite", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_create(tmp_path: Path, play: Play, scenes: Any, overwrite: bool) -> None:
     scenes += (("use", True),)
     request = {"place": "local", "writer": "create", "options": {"overwrite": overwrite}}
@@ -56,10 +61,15 @@ def test_create(tmp_path: Path, play: Play, scenes: Any, overwrite: bool) -> Non
 
 
 @SPEED
-@pytest.mark.parametrize("place", ["memory", "parts"])
+@pytest.mark.parametrize("place", [pytest.param("memory", marks=pytest.mark.slow), "parts"])
 @pytest.mark.parametrize(
     ("writer", "moment", "options"),
-    [("generator", 2, {}), ("create", 2, {}), ("generator", 3, {"keep_input": False}), ("planned", 0, {})],
+    [
+        ("create", 2, {}),
+        ("generator", 3, {"keep_input": False}),
+        pytest.param("generator", 2, {}, marks=pytest.mark.slow),
+        pytest.param("planned", 0, {}, marks=pytest.mark.slow),
+    ],
 )
 def test_remote(
     tmp_path: Path, play: Play, scenes: Any, place: str, writer: str, moment: int, options: Any
@@ -111,7 +121,6 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.mark.parametrize(
     ("place", "writer", "options", "most"),
     [
-        ("local", "generator", {}, 3),
         ("local", "planned", {"keep_input": False}, 3),
         *(
             pytest.param(place, writer, options, 60, marks=SLOW)

@@ -45,7 +45,7 @@ assert (array.numpy() == 7).all() and (handle["b"].numpy() == 7).all() and handl
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_fork_with_an_open_handle(tmp_path: Path, access: str, moment: str) -> None:
     """K1: a child reads through the handle of its parent, before and after threads ran, and may close it."""
     save(tmp_path / "model.h5", 7, LARGE, durable=False)

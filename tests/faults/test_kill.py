@@ -45,6 +45,8 @@ WORKLOADS = (
     Workload("after-kills", old=True, stale=(0, 1, 5)),
     Workload("overwrite-20MB", old=True, size=LARGE),
 )
+QUICK = ("overwrite", "exclusive")
+"""Those whose every call is tried in the quick tier; the others are their twins."""
 
 
 def calls_of(forge: Forge, workload: Workload, folder: Path) -> Counter[str]:
@@ -116,7 +118,10 @@ def kill_everywhere(forge: Forge, workload: Workload, folder: Path) -> Counter[s
 @pytest.mark.tools
 @pytest.mark.parametrize(
     "workload",
-    [*WORKLOADS[:-1], pytest.param(WORKLOADS[-1], marks=pytest.mark.slow)],
+    [
+        pytest.param(workload, marks=() if workload.name in QUICK else pytest.mark.slow)
+        for workload in WORKLOADS
+    ],
     ids=lambda workload: workload.name,
 )
 def test_kill_at_every_call(

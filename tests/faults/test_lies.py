@@ -385,7 +385,7 @@ def judge_all(run: Run, names: list[str], every: int, figures: Callable[[str], N
 
 
 def test_a_lie_is_not_believed(run: Run, figures: Callable[[str], None]) -> None:
-    judge_all(run, ["put", "consumed, parts"], 31, figures)
+    judge_all(run, ["put", "consumed, parts"], 61, figures)
 
 
 REFUSED: dict[str, Callable[[Run], object]] = {

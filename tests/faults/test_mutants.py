@@ -99,7 +99,7 @@ def test_the_archives_are_whole(zoo: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "stride", [401, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    "stride", [1201, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_flipped_bytes(zoo: Path, stride: int, figures: Callable[[str], None]) -> None:
     """L10: single bytes flipped in three patterns; padding counts only where verify() sees it."""
@@ -111,7 +111,7 @@ def test_flipped_bytes(zoo: Path, stride: int, figures: Callable[[str], None]) -
 
 
 @pytest.mark.parametrize(
-    "stride", [211, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    "stride", [601, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_truncations(zoo: Path, stride: int, figures: Callable[[str], None]) -> None:
     """L8: cut to every length; never opened."""
@@ -131,7 +131,7 @@ WHOLE = {"scatter": 60_000, "splice": 20_000, "crafted": 80_000}
 )
 def test_random_damage(zoo: Path, plan: str, quick: bool, figures: Callable[[str], None]) -> None:
     """L10, H1: blocks zeroed, swapped, repeated, removed, inserted; spliced; fields edited, digests fixed."""
-    each = 60 if quick else WHOLE[plan]
+    each = 30 if quick else WHOLE[plan]
     totals, reports = run(zoo, plan, [(name, each, 1) for name in NAMES], 1 if quick else WORKERS)
     check(totals, reports, 3 * each, figures, f"L10 {plan}")
 

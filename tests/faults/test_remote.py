@@ -159,7 +159,7 @@ def test_reading(readers: list[Bench], versions: list[bytes], figures: Figures) 
             outcome.defect = "" if damage else "wrong bytes"
         return outcome
 
-    outcomes = run_all(readers, sample(cases, 50), run)
+    outcomes = run_all(readers, sample(cases, 100), run)
     lasting = [outcome for outcome in outcomes if outcome.error and not outcome.case.always]
     for outcome in lasting:
         outcome.defect = outcome.defect or f"one fault was not survived: {outcome.error}"
@@ -197,7 +197,7 @@ def test_replaced_at_every_request(readers: list[Bench], versions: list[bytes], 
             outcome.defect = f"a mixture of versions: {str(outcome.value)[:80]}"
         return outcome
 
-    judge(run_all(readers, sample(cases, 25), run), figures, "replaced, cut or removed")
+    judge(run_all(readers, sample(cases, 50), run), figures, "replaced, cut or removed")
 
 
 def save(bench: Bench, how: str = "parts", overwrite: bool = True) -> None:
@@ -275,7 +275,7 @@ def test_writing(made: list[Bench], figures: Figures, server: S3Server, how: str
             server.client.abort_multipart_upload(Bucket=BUCKET, Key=bench.key, UploadId=pending.upload)
         return outcome
 
-    outcomes = run_all(made, sample(cases, 5 if how == "one object" else 25), run)
+    outcomes = run_all(made, sample(cases, 5 if how == "one object" else 50), run)
     what = f"saving {how}, overwrite={overwrite}, {requests} requests"
     judge(outcomes, figures, what)
 

@@ -581,7 +581,7 @@ steps = st.tuples(st.sampled_from(["read", "read", "private", "into", "reread", 
 
 
 @pytest.mark.parametrize("access", ["mmap", pytest.param("pread", marks=pytest.mark.slow)])
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(work=st.lists(steps, min_size=50, max_size=50))
 def test_random_reads(
     bare: tuple[FolderStore, bytes],
@@ -589,7 +589,7 @@ def test_random_reads(
     work: list[tuple[str, tuple[int, int]]],
     tmp_path_factory: Any,
 ) -> None:
-    """10,000 reads of any kind are those of the source, and no block is fetched twice."""
+    """2,000 reads of any kind are those of the source, and no block is fetched twice."""
     store, data = bare
     folder = tmp_path_factory.mktemp("cache")
     store.clear()
