@@ -110,7 +110,7 @@ def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_pat
     assert {name for name in ours if name.startswith("archive.storage.remote.")} <= {
         "archive.storage.remote.ranges"
     }
-    assert loaded.isdisjoint({"h5py", "fsspec", "s3fs", "obstore", "concurrent.futures", "ml_dtypes"})
+    assert loaded.isdisjoint({"h5py", "fsspec", "s3fs", "concurrent.futures", "ml_dtypes"})
 
 
 def test_a_command_loads_no_other() -> None:

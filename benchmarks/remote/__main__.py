@@ -61,7 +61,7 @@ def main() -> int:
             "machine": machine_facts(Path(tempfile.gettempdir())),
             "versions": versions("fsspec", "s3fs", "obstore", "runai-model-streamer"),
         }
-        ceilings = [_ceiling(client, direct, options) for client in options.ceilings]
+        ceilings = [_ceiling(direct, options)] if options.ceilings else []
         rows: list[Row] = []
         for peer in options.peers:
             rows += _peer(peer, proxy, where, direct, options)
@@ -146,13 +146,13 @@ def _run(task: dict[str, Any], proxy: Proxy) -> float:
     return float(first.get("seconds", 0.0))
 
 
-def _ceiling(client: str, where: Where, options: argparse.Namespace) -> dict[str, Any]:
-    print(f"ceiling of {client} ...", file=sys.stderr, flush=True)
-    task = {"client": client, "where": asdict(where), "megabytes": options.megabytes, "runs": options.runs}
+def _ceiling(where: Where, options: argparse.Namespace) -> dict[str, Any]:
+    print("raw requests ...", file=sys.stderr, flush=True)
+    task = {"where": asdict(where), "megabytes": options.megabytes, "runs": options.runs}
     command = [sys.executable, "-m", "benchmarks.remote.ceilings", json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"client": client, "note": done.stderr.strip().rpartition("\n")[2][:200]}
+        return {"client": "s3fs", "note": done.stderr.strip().rpartition("\n")[2][:200]}
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -208,7 +208,9 @@ def _cell(row: Row) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.remote", description=__doc__)
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--ceilings", nargs="*", choices=["s3fs", "obstore"], default=["s3fs", "obstore"])
+    parser.add_argument(
+        "--ceilings", action=argparse.BooleanOptionalAction, default=True, help="raw requests"
+    )
     parser.add_argument("--latency", type=float, default=20, help="milliseconds added to each request (20)")
     parser.add_argument("--layers", type=int, default=24, help="size of the model (24: 289 arrays, 217 MB)")
     parser.add_argument("--megabytes", type=int, default=512, help="beside raw requests (512)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -27,7 +26,6 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     """Print one line of JSON: seconds of each, alternating, and the medians of their ratios."""
     task = json.loads(sys.argv[1])
-    os.environ["FEDARCHIVE_CLIENT"] = task["client"]
     import archive
     from archive.storage.location import locate_store
     from archive.storage.url import parse_url

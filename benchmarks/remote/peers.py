@@ -67,11 +67,9 @@ class Peer:
 class Ours(Peer):
     title = "fedarchive (s3fs)"
     suffix = ".ours.h5"
-    client = "s3fs"
 
     def __init__(self, where: Where) -> None:
         super().__init__(where)
-        os.environ["FEDARCHIVE_CLIENT"] = self.client
         import archive
 
         self.archive = archive
@@ -96,11 +94,6 @@ class Ours(Peer):
     def all(self, name: str) -> Any:
         loaded = self.archive.load(self.at(name), storage_options=self.where.options)["model"]
         return {key: loaded[key].numpy() for key in loaded}
-
-
-class OursFast(Ours):
-    title = "fedarchive (obstore)"
-    client = "obstore"
 
 
 class H5py(Peer):
@@ -367,7 +360,6 @@ class RunAI(Peer):
 
 PEERS: dict[str, type[Peer]] = {
     "ours": Ours,
-    "ours-obstore": OursFast,
     "h5py": H5py,
     "zarr": Zarr,
     "zarr-obstore": ZarrObstore,

@@ -199,14 +199,9 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(params=["s3fs", "obstore"])
-def run(
-    request: pytest.FixtureRequest, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Run]:
-    """A bench of each client, with small parts and short waits."""
-    if request.param == "obstore":
-        pytest.importorskip("obstore", reason="obstore is not installed")
-    monkeypatch.setenv("FEDARCHIVE_CLIENT", request.param)
+@pytest.fixture
+def run(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A bench with small parts and short waits."""
     monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.001))
     monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)

@@ -74,24 +74,19 @@ def made(server: S3Server, small: None) -> Iterator[list[Bench]]:
 
 @pytest.fixture(autouse=True)
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """s3fs, whatever else is installed; shorter waits where nobody else keeps the server busy."""
-    monkeypatch.setenv("FEDARCHIVE_CLIENT", "s3fs")
+    """Shorter waits where nobody else keeps the server busy."""
     if not WHOLE:
         monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.01))
 
 
-@pytest.fixture(params=["s3", "obstore", "http"])
+@pytest.fixture(params=["s3", "http"])
 def readers(
     request: pytest.FixtureRequest,
     server: S3Server,
     small: None,
     client: None,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[list[Bench]]:
     """Benches of each client that reads."""
-    if request.param == "obstore":
-        pytest.importorskip("obstore", reason="obstore is not installed")
-        monkeypatch.setenv("FEDARCHIVE_CLIENT", "obstore")
     with (
         web_server() as web,
         benches(server, uuid.uuid4().hex, WORKERS, web if request.param == "http" else None) as made,

@@ -78,7 +78,7 @@ class ObjectStore(Protocol):
     """
 
     name: str
-    """Which client it is: ``s3fs``, ``http``, ``fsspec``, ``obstore``."""
+    """Which client it is: ``s3fs``, ``http`` or ``fsspec``."""
     parallel: int
     """Requests worth having under way at once."""
     multipart: bool

@@ -1,12 +1,10 @@
-"""Clients of object stores: the only modules that import fsspec, s3fs or obstore.
+"""Clients of object stores: the only modules that import fsspec or s3fs.
 
 Imported when the first remote URL is used, and not before: fsspec costs 60 ms, s3fs 250.
 
 `retry` is the one rule for requests that fail, `replies` what a reply with bytes must say before a byte is
 believed, `proofs` what any other reply of S3 must show, `failures` the errors that callers see. `s3`, `http`
-and `filesystem` are the clients; `obstore` is `s3` with the most frequent requests over the package of that
-name, chosen where it is installed and every setting means the same to it. FEDARCHIVE_CLIENT=s3fs or obstore
-decides instead.
+and `filesystem` are the clients.
 """
 
 from __future__ import annotations
@@ -31,9 +29,6 @@ _CLIENTS = {
     "https": ("archive.storage.remote.clients.http", "HttpStore"),
 }
 _ANY = ("archive.storage.remote.clients.filesystem", "FileSystemStore")
-_FAST = "archive.storage.remote.clients.obstore"
-CLIENTS = ("s3fs", "obstore")
-"""What FEDARCHIVE_CLIENT may name."""
 
 KEEP = 16
 """Clients that are kept: making one costs 100 ms and a connection."""
@@ -75,48 +70,20 @@ def open_store(location: Location) -> tuple[ObjectStore, str]:
 def _client(scheme: str, location: Location) -> Any:
     identity = _identity(scheme, location)
     if scheme not in _CLIENTS or identity is None:
-        return _kind(scheme, location.display)(location)
+        return _kind(scheme)(location)
     made, store = _kept.get(identity, (0.0, None))
     if store is None or time.monotonic() - made > KEEP_SECONDS or store.denied:
-        store = _kind(scheme, location.display)(location)
+        store = _kind(scheme)(location)
         while len(_kept) >= KEEP:
             _kept.pop(next(iter(_kept), ""), None)
         _kept[identity] = time.monotonic(), store
     return store
 
 
-def _kind(scheme: str, shown: str) -> Callable[[Location], Any]:
+def _kind(scheme: str) -> Callable[[Location], Any]:
     module, name = _CLIENTS.get(scheme, _ANY)
     kind: Callable[[Location], Any] = getattr(importlib.import_module(module), name)
-    wanted = os.environ.get("FEDARCHIVE_CLIENT", "")
-    if wanted not in ("", *CLIENTS):
-        raise UnsupportedURLError(
-            f"FEDARCHIVE_CLIENT is {wanted!r}",
-            path=shown,
-            remedy=f"set it to one of: {', '.join(CLIENTS)}",
-        )
-    if scheme not in ("s3", "s3a") or wanted == "s3fs":
-        return kind
-    try:
-        fast = importlib.import_module(_FAST)
-    except ImportError as error:
-        if wanted:
-            raise UnsupportedURLError(
-                "obstore is not installed",
-                path=shown,
-                remedy="pip install 'fedarchive[fast]', which Python 3.10 has no release of",
-            ) from error
-        return kind
-
-    def either(location: Location) -> Any:
-        try:
-            return fast.ObstoreStore(location)
-        except fast.UntranslatedError:
-            if wanted:
-                raise
-            return kind(location)
-
-    return either
+    return kind
 
 
 def _identity(scheme: str, location: Location) -> str | None:
@@ -125,9 +92,7 @@ def _identity(scheme: str, location: Location) -> str | None:
         return None
     # credentials, region and endpoint may come from the environment
     environment = sorted(
-        (name, value)
-        for name, value in os.environ.items()
-        if name.startswith(("AWS_", "FSSPEC_", "FEDARCHIVE_CLIENT", "HTTP"))
+        (name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "FSSPEC_", "HTTP"))
     )
     versioned = "versionId=" in location.path
     return repr((os.getpid(), scheme, versioned, _ordered(location.options), environment))

@@ -20,12 +20,6 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that is always there, whatever else is installed."""
-    monkeypatch.setenv("FEDARCHIVE_CLIENT", "s3fs")
-
-
 @pytest.fixture
 def folder() -> str:
     """A prefix that nothing else uses."""

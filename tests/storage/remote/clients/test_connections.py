@@ -32,13 +32,10 @@ FEW = (("exit", False), ("return", False))
 MANY = (*FEW, ("own", False), ("error", True), ("return", True), ("_exit", True))
 
 
-@pytest.fixture(scope="module", params=["s3fs", pytest.param("obstore", marks=pytest.mark.slow)])
-def play(request: pytest.FixtureRequest) -> Iterator[Play]:
-    pytest.importorskip(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDARCHIVE_CLIENT", request.param)
-        with parent() as play:
-            yield play
+@pytest.fixture(scope="module")
+def play() -> Iterator[Play]:
+    with parent() as play:
+        yield play
 
 
 @pytest.mark.parametrize(
