@@ -157,6 +157,7 @@ class Bench:
         *,
         most: int,
         before: Callable[[], object] | None = None,
+        seconds: float = SECONDS,
     ) -> Outcome:
         """Run one case; every error but ours, and more requests or time than allowed, is a defect."""
         outcome = Outcome(case)
@@ -173,7 +174,7 @@ class Bench:
         self.proxy.plan = None
         if outcome.requests > most:
             outcome.defect = f"{outcome.requests} requests, {most} are allowed"
-        if outcome.seconds > SECONDS:
+        if outcome.seconds > seconds:
             outcome.defect = f"{outcome.seconds:.1f} s"
         return outcome
 

@@ -1,4 +1,4 @@
-"""The forge as a fixture: saves in children of their own, disturbed by strace."""
+"""Saves in children of their own, disturbed by strace: the forge; the S3 server of the remote tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from archive import tuning
 from tests.faults.scenes import SMALL
+
+if TYPE_CHECKING:
+    from tests.servers.s3 import S3Server
 
 ROOT = Path(__file__).parents[2]
 Forge = Callable[..., dict[str, Any]]
@@ -62,3 +66,27 @@ def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             sys.stdout.write(f"\n    [{text}]\n")
 
     return show
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[S3Server]:
+    """The S3 server of all these tests."""
+    from tests.servers.s3 import s3_server
+
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small requests instead of few large ones, so that there are many to break."""
+    from archive.storage.remote import upload
+    from archive.storage.remote.clients.s3 import S3Store
+
+    monkeypatch.setattr(tuning, "TAIL_BYTES", 1 << 10)
+    monkeypatch.setattr(tuning, "REQUEST_BYTES", 64 << 10)
+    monkeypatch.setattr(tuning, "PREFETCH_BYTES", 64 << 10)
+    monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
+    monkeypatch.setattr(upload, "MiB", 1)
+    monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)

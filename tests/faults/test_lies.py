@@ -32,7 +32,7 @@ from archive.tools.collection import collect_garbage
 from tests.faults.broken import Bench, arrays_of, benches
 from tests.servers.lies import PAGES, has_document, operation_of, replies_to
 from tests.servers.proxy import Fault, Request
-from tests.servers.s3 import BUCKET, S3Server, s3_server
+from tests.servers.s3 import BUCKET, S3Server
 
 OLD = b"old"
 CREATED = "2026-01-01T00:00:00Z"
@@ -192,17 +192,12 @@ SCENARIOS = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
-
-
 @pytest.fixture
 def run(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A bench with small parts and short waits."""
-    monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.001))
+    monkeypatch.setitem(
+        retried.__kwdefaults__, "policy", replace(POLICY, patience=0.3, first_wait=0.001, reach=0.0)
+    )
     monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
     monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)

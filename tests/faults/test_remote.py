@@ -21,12 +21,9 @@ import numpy as np
 import pytest
 
 import archive
-from archive import tuning
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError
 from archive.storage.location import locate_store
-from archive.storage.remote import upload
 from archive.storage.remote.clients.retry import POLICY, retried
-from archive.storage.remote.clients.s3 import S3Store
 from archive.storage.url import parse_url
 from tests.faults.broken import (
     OPERATIONS,
@@ -39,31 +36,15 @@ from tests.faults.broken import (
     run_all,
 )
 from tests.servers.proxy import READ_FAULTS, WRITE_FAULTS
-from tests.servers.s3 import BUCKET, S3Server, free_port, s3_server
+from tests.servers.s3 import BUCKET, S3Server, free_port
 from tests.servers.web import web_server
 
 WHOLE = "FEDARCHIVE_S3" in os.environ
 """Whether every case runs, or a sample."""
 WORKERS = 6 if WHOLE else 2
+QUICK = replace(POLICY, patience=1.6, reach=0.02)
+"""Replies are waited for 0.6 s: a second silence is one too many."""
 Figures = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many small requests instead of few large ones, so that there are many to break."""
-    monkeypatch.setattr(tuning, "TAIL_BYTES", 1 << 10)
-    monkeypatch.setattr(tuning, "REQUEST_BYTES", 64 << 10)
-    monkeypatch.setattr(tuning, "PREFETCH_BYTES", 64 << 10)
-    monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
-    monkeypatch.setattr(upload, "MiB", 1)
-    monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)
 
 
 @pytest.fixture
@@ -74,9 +55,8 @@ def made(server: S3Server, small: None) -> Iterator[list[Bench]]:
 
 @pytest.fixture(autouse=True)
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorter waits where nobody else keeps the server busy."""
-    if not WHOLE:
-        monkeypatch.setitem(retried.__kwdefaults__, "policy", replace(POLICY, first_wait=0.01))
+    """No outage is waited out."""
+    monkeypatch.setitem(retried.__kwdefaults__, "policy", QUICK)
 
 
 @pytest.fixture(params=["s3", "http"])

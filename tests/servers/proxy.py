@@ -52,6 +52,9 @@ WRITE_FAULTS = (
 FAULTS = tuple(dict.fromkeys(READ_FAULTS + WRITE_FAULTS))
 
 
+# "away 3": for three seconds connections are refused; a request that comes first gets no answer
+
+
 @dataclass
 class Request:
     """One request, as it came and went."""
@@ -111,10 +114,10 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._returns: list[asyncio.Task[None]] = []
         parts = urlsplit(self.upstream)
         self._host, self._upstream_port = str(parts.hostname), int(parts.port or 80)
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20))
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._do(self._listen())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,6 +143,18 @@ class Proxy:
 
     def _do(self, work):  # type: ignore[no-untyped-def]
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _go_away(self, seconds: float) -> None:
+        """Refuse connections for a while, and break those there are."""
+        self._server.close()
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        loop.call_later(seconds, lambda: self._returns.append(loop.create_task(self._listen())))
 
     async def _close(self) -> None:
         self._server.close()
@@ -179,6 +194,9 @@ class Proxy:
         name = request.fault = fault.name if fault else ""
         if fault and fault.before:
             await asyncio.get_running_loop().run_in_executor(None, fault.before)
+        if name.startswith("away "):
+            await self._go_away(float(name[5:]))
+            return _reset(writer)
         if name == "reset-before":
             return _reset(writer)
         if _header(head, "expect").lower() == "100-continue":

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
-from archive.storage.remote.clients.failures import cause_of
+from archive.storage.remote.clients.failures import cause_of, setup_problem
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.url import Location
 
@@ -61,7 +61,7 @@ def open_store(location: Location) -> tuple[ObjectStore, str]:
         ) from error
     except Exception as error:  # noqa: BLE001 - some connect when they are made, and raise what they like
         raise StorageError(
-            f"the client cannot be set up: {type(error).__name__}",
+            f"the client cannot be set up: {setup_problem(error)}",
             path=location.display,
             remedy="check storage_options",
         ) from cause_of(error)

@@ -23,9 +23,9 @@ from archive.storage.remote.clients.retry import Fault, Kind
 __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Instances", "fault_of_connection"]
 
 CONNECT_SECONDS = 4
-"""What cannot be reached is reported within 5 s."""
+"""In which a connection comes about, or is tried again."""
 READ_SECONDS = 20
-"""Silence after which a connection is given up."""
+"""Silence after which a request is sent again."""
 
 _UNREACHABLE: tuple[type[Exception], ...] = (aiohttp.ClientConnectorError,)
 if hasattr(aiohttp, "ConnectionTimeoutError"):  # aiohttp 3.10
@@ -95,9 +95,9 @@ def fault_of_connection(error: BaseException | None) -> Fault:
     if isinstance(error, Fault):
         return error
     if isinstance(error, socket.gaierror) or isinstance(getattr(error, "os_error", None), socket.gaierror):
-        return Fault(Kind.UNREACHABLE, "the host name is not known")
+        return Fault(Kind.NO_SUCH_SERVER, "the host name is not known")
     if isinstance(error, aiohttp.ClientSSLError):
-        return Fault(Kind.UNREACHABLE, "no secure connection came about: certificate or TLS")
+        return Fault(Kind.NO_SUCH_SERVER, "no secure connection came about: certificate or TLS")
     if isinstance(error, _UNREACHABLE):
         number = getattr(error, "errno", None)
         reason = f": {os.strerror(number)}" if isinstance(number, int) and number > 0 else ""

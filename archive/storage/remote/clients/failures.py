@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from archive.errors import ArchiveError, ExistsError, MissingError, ReplacedError, StorageError
 from archive.storage.remote.clients.retry import Fault, Kind
 
-__all__ = ["cause_of", "exists_error", "failure_of", "replaced_error"]
+__all__ = ["cause_of", "exists_error", "failure_of", "replaced_error", "setup_problem"]
 
 _NUMBERS = {
     Kind.TRANSIENT: errno.EIO,
     Kind.UNREACHABLE: errno.EHOSTUNREACH,
+    Kind.NO_SUCH_SERVER: errno.EHOSTUNREACH,
     Kind.CONFLICT: errno.EBUSY,
     Kind.RANGE: errno.EIO,
     Kind.DENIED: errno.EACCES,
@@ -19,9 +21,11 @@ _NUMBERS = {
     Kind.UNPROVEN: errno.EIO,
     Kind.REFUSED: errno.EIO,
 }
+_NETWORK = "check the network, the host name and endpoint_url in storage_options"
 _REMEDIES = {
     Kind.TRANSIENT: "try again",
-    Kind.UNREACHABLE: "check the network, the host name and endpoint_url in storage_options",
+    Kind.UNREACHABLE: _NETWORK,
+    Kind.NO_SUCH_SERVER: _NETWORK,
     Kind.CONFLICT: "somebody else is writing it: try again",
     Kind.RANGE: "open it again",
     Kind.DENIED: "check the credentials in storage_options or the environment, and what they may do",
@@ -29,6 +33,8 @@ _REMEDIES = {
     Kind.UNPROVEN: "check endpoint_url in storage_options",
     Kind.REFUSED: "check the URL and storage_options",
 }
+
+_UNKNOWN_OPTION = re.compile(r"unexpected keyword argument '([A-Za-z_][A-Za-z0-9_]{0,63})'")
 
 
 def cause_of(error: BaseException) -> BaseException | None:
@@ -39,6 +45,20 @@ def cause_of(error: BaseException) -> BaseException | None:
             return None
         behind = behind.__cause__ or behind.__context__
     return error
+
+
+def setup_problem(error: BaseException) -> str:
+    """Return why a client cannot be set up: the option that it does not know, or the error's type.
+
+    The rest of the error's text is not shown, which may repeat a secret.
+
+    Examples
+    --------
+    >>> setup_problem(TypeError("f() got an unexpected keyword argument 'endpoint'"))
+    "unknown option 'endpoint'"
+    """
+    found = _UNKNOWN_OPTION.search(str(error))
+    return f"unknown option {found[1]!r}" if found else type(error).__name__
 
 
 def failure_of(fault: Fault, url: str) -> ArchiveError:

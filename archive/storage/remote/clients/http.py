@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from archive.storage.remote.clients.connections import (
 from archive.storage.remote.clients.failures import cause_of, failure_of, replaced_error
 from archive.storage.remote.clients.loop import run_on
 from archive.storage.remote.clients.replies import Body, Reply, expect_range, expect_tail
-from archive.storage.remote.clients.retry import Fault, Kind, fault_of_status, retried
+from archive.storage.remote.clients.retry import Contact, Fault, Kind, fault_of_status, retried
 from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
 from archive.storage.url import Location
 
@@ -57,7 +58,7 @@ class HttpStore:
             "client_kwargs": {"timeout": timeout, **(location.options.get("client_kwargs") or {})},
         }
         self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **options)[0])
-        self._reached: set[str] = set()
+        self._contacts: defaultdict[str, Contact] = defaultdict(Contact)
         self.denied = False
         """Never: credentials are in the URL or in the options."""
 
@@ -72,7 +73,9 @@ class HttpStore:
     def head(self, path: str) -> ObjectVersion:
         """Return the current version; one request, two where a server does not answer HEAD."""
         try:
-            reply = retried(lambda seconds: self._request("HEAD", path, {}, None, seconds))
+            reply = retried(
+                lambda seconds: self._request("HEAD", path, {}, None, seconds), self._contact(path)
+            )
         except Fault as fault:
             # a signed URL is signed for GET alone
             if fault.kind not in (Kind.UNSUPPORTED, Kind.DENIED):
@@ -149,11 +152,16 @@ class HttpStore:
             remedy="save to a local path or to object storage",
         )
 
+    def _contact(self, path: str) -> Contact:
+        return self._contacts[urlsplit(path).netloc]
+
     def _get(
         self, path: str, headers: dict[str, str], check: Callable[[Reply], Body], nbytes: int
     ) -> Received:
         received: Received = retried(
-            lambda seconds: self._request("GET", path, headers, check, seconds), nbytes=nbytes
+            lambda seconds: self._request("GET", path, headers, check, seconds),
+            self._contact(path),
+            nbytes=nbytes,
         )
         return received
 
@@ -184,15 +192,7 @@ class HttpStore:
             except _FAILURES as error:
                 raise fault_of_connection(error) from cause_of(error)
 
-        host = urlsplit(path).netloc
-        try:
-            answer = run_on(filesystem.loop, request(), seconds)
-        except Fault as fault:
-            if host in self._reached and fault.kind is Kind.UNREACHABLE:
-                fault.kind = Kind.TRANSIENT  # a minute ago it was there
-            raise
-        self._reached.add(host)
-        return answer
+        return run_on(filesystem.loop, request(), seconds)
 
 
 def _reply(response: aiohttp.ClientResponse) -> Reply:

@@ -80,6 +80,7 @@ class S3Store:
                 lambda seconds: self.client.get(
                     lambda reply: expect_tail(reply, nbytes), seconds, **arguments
                 ),
+                self.client.contact,
                 nbytes=nbytes,
             )
         except Fault as fault:
@@ -103,6 +104,7 @@ class S3Store:
                 lambda seconds: self.client.get(
                     lambda reply: expect_range(reply, start, stop, version), seconds, **arguments
                 ),
+                self.client.contact,
                 nbytes=stop - start,
             )
         except Fault as fault:
@@ -188,7 +190,7 @@ class S3Store:
 
     def _run(self, path: str, attempt: Callable[[float], T]) -> T:
         try:
-            return retried(attempt)
+            return retried(attempt, self.client.contact)
         except Fault as fault:
             raise failure_of(fault, self.url(path)) from fault
 
@@ -255,16 +257,18 @@ class S3Store:
             raise failure_of(fault, self.url(path)) from fault
         finally:
             with contextlib.suppress(Fault):
-                retried(lambda seconds: self.client.call("delete_object", seconds, **self.target(probe)))
+                retried(
+                    lambda seconds: self.client.call("delete_object", seconds, **self.target(probe)),
+                    self.client.contact,
+                )
 
-    @staticmethod
-    def _refuses(attempt: Callable[[float], object], *others: Kind) -> Fault | None:
+    def _refuses(self, attempt: Callable[[float], object], *others: Kind) -> Fault | None:
         """Return how a server declined a conditional request; None where it did as it was told.
 
         Faults of ``others`` are returned as well, all further ones raised.
         """
         try:
-            retried(attempt)
+            retried(attempt, self.client.contact)
         except Fault as fault:
             if fault.kind in (Kind.CONFLICT, Kind.UNSUPPORTED, Kind.REFUSED, *others):
                 return fault
@@ -280,7 +284,10 @@ class S3Store:
             The server does not say, or has something else under the name of this write.
         """
         try:
-            response = retried(lambda seconds: self.client.call("head_object", seconds, **self.target(path)))
+            response = retried(
+                lambda seconds: self.client.call("head_object", seconds, **self.target(path)),
+                self.client.contact,
+            )
         except Fault as fault:
             if fault.kind is Kind.MISSING:
                 return None

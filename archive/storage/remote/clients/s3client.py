@@ -15,6 +15,7 @@ import fsspec
 from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
+from archive.errors import StorageError
 from archive.storage.remote.clients.bodies import Received, read_body
 from archive.storage.remote.clients.connections import (
     CONNECT_SECONDS,
@@ -22,10 +23,11 @@ from archive.storage.remote.clients.connections import (
     Instances,
     fault_of_connection,
 )
+from archive.storage.remote.clients.failures import setup_problem
 from archive.storage.remote.clients.loop import run_on
 from archive.storage.remote.clients.proofs import expect_answer, expect_xml, unproven
 from archive.storage.remote.clients.replies import Body, Reply
-from archive.storage.remote.clients.retry import Fault, Kind, fault_of_status
+from archive.storage.remote.clients.retry import VARIABLE, Contact, Fault, Kind, fault_of_status
 from archive.storage.url import Location
 
 __all__ = ["PARALLEL", "S3Client", "fault_of", "version_fields"]
@@ -50,7 +52,7 @@ _DENIED = (
     exceptions.ProfileNotFound,
     exceptions.SSOError,
 )
-_UNREACHABLE = (exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError, exceptions.SSLError)
+_UNREACHABLE = (exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)
 _FAILURES = (
     exceptions.BotoCoreError,
     exceptions.ClientError,
@@ -98,16 +100,24 @@ class S3Client:
     """
 
     def __init__(self, location: Location) -> None:
+        given = location.options.get("config_kwargs") or {}
+        if "retries" in location.options or "retries" in given:
+            raise StorageError(
+                "requests are tried again by one rule, which the option 'retries' does not change",
+                path=location.display,
+                remedy=f"leave it out; {VARIABLE} sets how many seconds of an outage are waited for",
+            )
         known = botocore.config.Config.OPTION_DEFAULTS
         config = {name: value for name, value in CONFIG.items() if name in known}
         options = {
             "use_listings_cache": False,
             "skip_instance_cache": True,
             **location.options,
-            "config_kwargs": {**config, **(location.options.get("config_kwargs") or {})},
+            "config_kwargs": {**config, **given},
         }
         self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **options)[0])
-        self._reached = False
+        self.contact = Contact()
+        """What all requests of this client say of the server."""
         self.denied = False
         """Whether the server did not let us in: credentials are read once, when an instance is made."""
 
@@ -166,15 +176,10 @@ class S3Client:
     ) -> Any:
         filesystem = self.filesystem()
         try:
-            answer = run_on(filesystem.loop, work(filesystem, method, arguments), seconds)
+            return run_on(filesystem.loop, work(filesystem, method, arguments), seconds)
         except Fault as fault:
             self.denied = self.denied or fault.kind is Kind.DENIED
-            self._reached = self._reached or fault.status > 0
-            if self._reached and fault.kind is Kind.UNREACHABLE:
-                fault.kind = Kind.TRANSIENT  # a minute ago it was there
             raise
-        self._reached = True
-        return answer
 
 
 class _View(io.BytesIO):
@@ -206,7 +211,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
     except (TypeError, KeyError, AttributeError) as error:
         raise Fault(
             Kind.REFUSED,
-            f"the client cannot be set up: {type(error).__name__}",
+            f"the client cannot be set up: {setup_problem(error)}",
             remedy="check storage_options",
         ) from error
     except _FAILURES as error:
@@ -221,7 +226,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
     except (TypeError, KeyError, AttributeError) as error:  # a number where a key or token is text
         raise Fault(
             Kind.REFUSED,
-            f"the request cannot be made: {type(error).__name__}",
+            f"the request cannot be made: {setup_problem(error)}",
             remedy="check storage_options",
         ) from error
     except _FAILURES as error:
@@ -277,6 +282,8 @@ def fault_of(error: Exception) -> Fault:
         return fault_of_connection(error.kwargs.get("error"))
     if isinstance(error, _UNREACHABLE):
         return Fault(Kind.UNREACHABLE, f"the server cannot be reached: {type(error).__name__}")
+    if isinstance(error, exceptions.SSLError):
+        return Fault(Kind.NO_SUCH_SERVER, "no secure connection came about: certificate or TLS")
     if isinstance(error, exceptions.ReadTimeoutError):
         return Fault(Kind.TRANSIENT, "the server stopped answering")
     if isinstance(error, ResponseParserError):  # an older botocore parses a page before it is judged

@@ -24,7 +24,7 @@ from archive.storage.remote.objectstore import Buffer, PendingUpload
 
 __all__ = ["S3Upload", "Written", "publish"]
 
-UNSETTLED = (Kind.TRANSIENT, Kind.UNREACHABLE, Kind.UNPROVEN)
+UNSETTLED = (Kind.TRANSIENT, Kind.UNREACHABLE, Kind.NO_SUCH_SERVER, Kind.UNPROVEN)
 """Faults after which a request may have been applied, or not."""
 CLOCK = 2.0
 """Seconds by which a server's date may be off: it comes in whole seconds."""
@@ -88,7 +88,7 @@ def publish(
         try:
             answer = attempt(seconds)
         except Fault as fault:
-            sent = sent or fault.kind is not Kind.UNREACHABLE
+            sent = sent or fault.kind not in (Kind.UNREACHABLE, Kind.NO_SUCH_SERVER)
             if fault.kind not in (Kind.CONFLICT, Kind.MISSING):
                 raise
             there = store.is_ours(path, written)
@@ -103,7 +103,7 @@ def publish(
             raise unproven("and does not show the object")
 
     try:
-        retried(once, nbytes=nbytes)
+        retried(once, store.client.contact, nbytes=nbytes)
     except Fault as fault:
         if fault.kind is Kind.CONFLICT and exclusive:
             raise exists_error(store.url(path)) from fault
@@ -236,7 +236,8 @@ class S3Upload:
         page = retried(
             lambda seconds: self._store.client.call(
                 "list_multipart_uploads", seconds, Bucket=self._target["Bucket"], Prefix=self._target["Key"]
-            )
+            ),
+            self._store.client.contact,
         )
         ahead = _server_time(page) - time.time()
         for found in page.get("Uploads") or []:
@@ -251,14 +252,15 @@ class S3Upload:
             parts = retried(
                 lambda seconds, arguments=arguments: self._store.client.call(  # type: ignore[misc]
                     "list_parts", seconds, **arguments
-                )
+                ),
+                self._store.client.contact,
             )
             if not parts.get("Parts"):
                 self._store.abort(PendingUpload(self._path, found["UploadId"], started))
 
     def _run(self, attempt: Callable[[float], Any], nbytes: int = 0) -> Any:
         try:
-            return retried(attempt, nbytes=nbytes)
+            return retried(attempt, self._store.client.contact, nbytes=nbytes)
         except Fault as fault:
             raise failure_of(fault, self._store.url(self._path)) from fault
 

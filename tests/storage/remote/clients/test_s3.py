@@ -6,7 +6,9 @@ import gc
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +54,21 @@ def test_requests_are_what_they_must_be(root: Root, proxy: Proxy) -> None:
         ("GET", "bytes=100-199"),
     ]
     assert [request.sent for request in proxy.seen[1:]] == [1000, 100]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retries": 9}, "'retries'.*FEDARCHIVE_RETRY_SECONDS"),
+        ({"config_kwargs": {"retries": {"max_attempts": 9}}}, "'retries'.*FEDARCHIVE_RETRY_SECONDS"),
+        ({"client_kwargs": {"regoin_name": "SECRET"}}, "unknown option 'regoin_name'"),
+        ({"config_kwargs": {"read_timeuot": "SECRET"}}, "'read_timeuot'"),
+    ],
+)
+def test_options_that_are_not_honoured_are_named(server: S3Server, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(StorageError, match=said) as caught:
+        archive.open(f"s3://{BUCKET}/model.h5", storage_options={**server.options(), **options})
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_precondition_that_is_ignored_is_found_out(root: Root, proxy: Proxy) -> None:
