@@ -65,7 +65,9 @@ def test_requests_are_what_they_must_be(root: Root, proxy: Proxy) -> None:
         ({"config_kwargs": {"read_timeuot": "SECRET"}}, "'read_timeuot'"),
     ],
 )
-def test_options_that_are_not_honoured_are_named(server: S3Server, options: dict[str, Any], said: str) -> None:
+def test_options_that_are_not_honoured_are_named(
+    server: S3Server, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(StorageError, match=said) as caught:
         archive.open(f"s3://{BUCKET}/model.h5", storage_options={**server.options(), **options})
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
