@@ -25,6 +25,7 @@ def open(
     verify: str = "first",
     access: str = "auto",
     foreign: bool = False,
+    decoded_bytes: int | None = None,
     cache: Cache = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Archive:
@@ -46,6 +47,9 @@ def open(
         system.
     foreign : bool, default False
         Read the HDF5 tree of a file that is not, or no longer, an archive through h5py: unverified.
+    decoded_bytes : int, optional
+        Of a foreign file: bytes of compressed or converted datasets that may be decoded into a file of
+        their own. If not given, 64 MiB or 20 times the length of the file, whichever is more.
     cache : folder or True, optional
         Of a remote URL: keep fetched bytes in a sparse file of this local folder (True: FEDARCHIVE_CACHE, or
         ``fedarchive`` in the user's cache folder), and map it. Bytes that any process fetched of this version
@@ -86,7 +90,10 @@ def open(
     if foreign:
         from archive.engine.foreign.open import open_foreign  # 10 ms, for files that are not archives
 
-        return Archive(open_foreign(local_path(url), access=access, writable=mode == "c"))
+        writable = mode == "c"
+        return Archive(
+            open_foreign(local_path(url), access=access, writable=writable, decoded_bytes=decoded_bytes)
+        )
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
         handle.require_whole()

@@ -10,7 +10,15 @@ from typing import Any
 import archive
 from archive.storage.url import parse_url
 
-__all__ = ["add_option", "age", "define_archive", "define_options", "open_archive", "options_for"]
+__all__ = [
+    "add_option",
+    "age",
+    "define_archive",
+    "define_decoded",
+    "define_options",
+    "open_archive",
+    "options_for",
+]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HELP = """\
@@ -26,13 +34,29 @@ def define_archive(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read an HDF5 file that is not an archive through h5py, unverified",
     )
+    define_decoded(parser)
     define_options(parser)
+
+
+def define_decoded(parser: argparse.ArgumentParser) -> None:
+    """Add ``--decoded-bytes``, for foreign files."""
+    parser.add_argument(
+        "--decoded-bytes",
+        type=int,
+        metavar="N",
+        help="bytes that may be decoded of a foreign file; default: 64 MiB or 20 times its length",
+    )
 
 
 def open_archive(arguments: argparse.Namespace) -> archive.Archive:
     """Open the archive that was named."""
     options = options_for(arguments.options, arguments.path)
-    return archive.open(arguments.path, foreign=arguments.foreign, storage_options=options)
+    return archive.open(
+        arguments.path,
+        foreign=arguments.foreign,
+        decoded_bytes=arguments.decoded_bytes,
+        storage_options=options,
+    )
 
 
 def define_options(parser: argparse.ArgumentParser) -> None:

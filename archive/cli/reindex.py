@@ -6,6 +6,7 @@ import argparse
 
 import archive
 from archive.cli.exits import OK
+from archive.cli.options import define_decoded
 from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
@@ -21,11 +22,12 @@ def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("path", metavar="PATH", help="the HDF5 file")
     parser.add_argument("out", metavar="OUT", nargs="?", help="where the archive goes; default: PATH itself")
+    define_decoded(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reindex one file."""
-    report = archive.reindex(arguments.path, arguments.out)
+    report = archive.reindex(arguments.path, arguments.out, decoded_bytes=arguments.decoded_bytes)
     if arguments.json:
         print_json(save_facts(report))
     else:

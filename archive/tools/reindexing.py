@@ -10,7 +10,9 @@ from archive.storage.url import URL
 __all__ = ["reindex"]
 
 
-def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> SaveReport:
+def reindex(
+    url: URL, out: URL | None = None, *, decoded_bytes: int | None = None, progress: Progress = None
+) -> SaveReport:
     """Make an archive of an HDF5 file that another tool repacked, grew or wrote.
 
     Parameters
@@ -19,6 +21,8 @@ def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> S
         The HDF5 file, read as ``open(url, foreign=True)`` reads it.
     out : str or path-like, optional
         Where the archive goes; ``url`` itself if not given, replaced at once.
+    decoded_bytes : int, optional
+        As for `open`.
     progress
         As for `save`.
 
@@ -26,7 +30,7 @@ def reindex(url: URL, out: URL | None = None, *, progress: Progress = None) -> S
     -------
     SaveReport
     """
-    with reading.open(url, foreign=True) as handle:
+    with reading.open(url, foreign=True, decoded_bytes=decoded_bytes) as handle:
         created = handle.info.created or None
         records = handle.context if handle.info.container == "context" else handle.records
         return writing.save(records, url if out is None else out, created=created, progress=progress)

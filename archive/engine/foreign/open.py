@@ -16,7 +16,7 @@ from archive.engine.foreign.dataset import Stored
 from archive.engine.foreign.listing import build_index, parse_listing
 from archive.engine.read.reader import Reader
 from archive.errors import ArchiveError, DamagedError, HostileFileError, NotAnArchiveError, StorageError
-from archive.hdf5.foreign.guards import require_hdf5
+from archive.hdf5.foreign.guards import max_decoded_bytes, require_hdf5
 from archive.storage.local.concat import SplicedSource
 from archive.storage.local.source import FileSource, MapSource, open_source
 
@@ -52,7 +52,7 @@ _SETTINGS = {
 _ANOTHER_COPY = "take another copy, or try h5dump on it"
 
 
-def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
+def open_foreign(path: str, *, access: str, writable: bool, decoded_bytes: int | None = None) -> Reader:
     """Open an HDF5 file that is not, or no longer, an archive: repacked, edited, or written by others.
 
     Its datasets become rows of an index in memory: contiguous ones are read in place, all others from an
@@ -64,6 +64,8 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
     access : {"auto", "mmap", "pread"}
     writable : bool
         Hand out elements that may be written to (mode ``"c"``).
+    decoded_bytes : int, optional
+        Bytes that may be decoded, as for `archive.open`.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def open_foreign(path: str, *, access: str, writable: bool) -> Reader:
     try:
         require_hdf5(path, lambda at, n: file.read(at, min(n, file.nbytes - at)).tobytes(), file.nbytes)
         with _temporary() as spool, _temporary() as answer:
-            answered = _listing(file, spool, answer)
+            answered = _listing(file, max_decoded_bytes(file.nbytes, decoded_bytes), spool, answer)
             spool_bytes = os.fstat(spool.fileno()).st_size
             seam = -(-file.nbytes // SEAM_ALIGN) * SEAM_ALIGN
             kind = MapSource if file.mapped and spool_bytes else FileSource
@@ -118,7 +120,7 @@ def _temporary() -> IO[bytes]:
     return tempfile.TemporaryFile(prefix="fedarchive-")
 
 
-def _listing(file: FileSource, spool: IO[bytes], answer: IO[bytes]) -> dict[str, Any]:
+def _listing(file: FileSource, most_decoded: int, spool: IO[bytes], answer: IO[bytes]) -> dict[str, Any]:
     """Let the child read the file, and return its listing."""
     fds = file.fileno(), spool.fileno()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_DROPPED)}
@@ -126,7 +128,7 @@ def _listing(file: FileSource, spool: IO[bytes], answer: IO[bytes]) -> dict[str,
     with _temporary() as complaints:
         try:
             done = subprocess.run(  # noqa: S603 - our own module, numbers for arguments
-                [sys.executable, "-m", "archive.hdf5.foreign.child", *map(str, fds)],
+                [sys.executable, "-m", "archive.hdf5.foreign.child", *map(str, (*fds, most_decoded))],
                 stdin=subprocess.DEVNULL,
                 stdout=answer,
                 stderr=complaints,

@@ -1,4 +1,4 @@
-"""The child process: ``python -m archive.hdf5.foreign.child FILE_FD SPOOL_FD`` lists one HDF5 file.
+"""The child process: ``python -m archive.hdf5.foreign.child FILE_FD SPOOL_FD BYTES`` lists one HDF5 file.
 
 The listing goes to stdout as one JSON object, which `archive.engine.foreign.listing` reads. Data that cannot
 be mapped in place is decoded into the spool.
@@ -14,6 +14,7 @@ from typing import Any
 from h5py import h5f, h5p
 
 from archive.errors import ArchiveError, DamagedError, HostileFileError
+from archive.hdf5.foreign.guards import Budget
 from archive.hdf5.foreign.sandbox import Limits, Spool
 from archive.hdf5.foreign.walk import Walk
 
@@ -29,7 +30,8 @@ def main(arguments: list[str]) -> int:
     Parameters
     ----------
     arguments : list of str
-        Descriptors of the file (reading) and of the spool (reading and writing).
+        Descriptors of the file (reading) and of the spool (reading and writing), and the bytes that may be
+        decoded.
     """
     answer = _answer(*map(int, arguments))
     sys.stdout.buffer.write(json.dumps(answer, separators=(",", ":")).encode())
@@ -37,17 +39,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _answer(file_fd: int, spool_fd: int) -> dict[str, Any]:
+def _answer(file_fd: int, spool_fd: int, most_decoded: int) -> dict[str, Any]:
     """Return the listing of a file, or the error that ended it."""
     file_bytes = os.fstat(file_fd).st_size
-    limits = Limits(file_bytes)
+    limits = Limits(file_bytes, most_decoded)
     spool = Spool(spool_fd, limits)
     walk = None
     try:
         access = h5p.create(h5p.FILE_ACCESS)
         file = h5f.open(f"/dev/fd/{file_fd}".encode(), h5f.ACC_RDONLY, fapl=access)
         limits.close_files(max(spool_fd, file_fd, file.get_vfd_handle()))
-        walk = Walk(file, file_bytes, limits, spool)
+        walk = Walk(file, Budget(file_bytes, most_decoded), limits, spool)
         return walk.listing()
     except ArchiveError as error:
         return _record(error)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archive.errors import StorageError
-from archive.hdf5.foreign.guards import max_decoded_bytes
 
 __all__ = ["Limits", "Spool"]
 
@@ -34,10 +33,10 @@ _ALIGN = 64
 class Limits:
     """Resource limits of this process; hard ones cannot be raised again."""
 
-    def __init__(self, file_bytes: int) -> None:
+    def __init__(self, file_bytes: int, most_decoded: int) -> None:
         self._seconds = WALK_SECONDS + file_bytes // FILE_BYTES_PER_SECOND
         self._files = 0
-        spool = LISTING_BYTES + max_decoded_bytes(file_bytes)
+        spool = LISTING_BYTES + most_decoded
         # opened now: later no file can be
         statm = Path("/proc/self/statm")
         self._statm = os.open(statm, os.O_RDONLY | os.O_CLOEXEC) if statm.exists() else -1

@@ -32,13 +32,13 @@ SLAB, SLAB_BYTES, MIN_SLAB = 65_536, 256 << 20, 256
 class Walk:
     """The walk through one file, an open ``h5py.h5f.FileID``."""
 
-    def __init__(self, file: Any, file_bytes: int, limits: Limits, spool: Spool) -> None:
+    def __init__(self, file: Any, budget: Budget, limits: Limits, spool: Spool) -> None:
         self.path = "/"
         """HDF5 path of the object that is being read."""
         self._groups: list[list[Any]] = []
         self._datasets: list[list[Any]] = []
         self._file = file
-        self._budget = Budget(file_bytes)
+        self._budget = budget
         self._limits = limits
         self._spool = spool
         self._attributes = AttributeReader(self._budget, limits)
@@ -90,7 +90,7 @@ class Walk:
                 raise refuse("a string that is not UTF-8", path) from error
             width = max(width, *map(len, slab))
         nbytes = count * width
-        self._budget.add_decoded(nbytes, nbytes, path)
+        self._budget.add_decoded(nbytes, path)
         self._limits.allow(self._budget.decoded_bytes)
         offset = None
         for slab in _slabs(dataset, count, most):
@@ -154,7 +154,7 @@ class Walk:
         shape, count = space.get_simple_extent_dims(), space.get_simple_extent_npoints()
         stored = dataset.get_storage_size()
         if kind.get_class() == h5t.STRING and kind.is_variable_str():
-            self._budget.add_decoded(count * kind.get_size(), stored, path)
+            self._budget.add_decoded(count * kind.get_size(), path)
             entry = ["<U1", "text", 1, list(shape), 0, 0, 0, attributes]
             if count:
                 self._pending.append((entry, path, None))
@@ -169,7 +169,7 @@ class Walk:
             offset = dataset.get_offset()
             if offset is not None and 0 < offset <= self._budget.file_bytes - nbytes:
                 return [*head, 0, offset, nbytes, attributes]
-        self._budget.add_decoded(nbytes, stored, path)
+        self._budget.add_decoded(nbytes, path)
         entry = [*head, 1, 0, nbytes, attributes]
         self._pending.append((entry, path, found))
         return entry

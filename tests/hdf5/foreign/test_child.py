@@ -28,7 +28,7 @@ def run_child(
     with tempfile.TemporaryFile() as spool, path.open("rb") as file:
         fds = file.fileno(), spool.fileno()
         done = subprocess.run(
-            [sys.executable, *program, *map(str, fds)],
+            [sys.executable, *program, *map(str, fds), str(1 << 30)],
             cwd=ROOT,
             capture_output=True,
             pass_fds=fds,

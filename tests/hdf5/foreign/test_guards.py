@@ -13,8 +13,10 @@ from archive.errors import HostileFileError, NotAnArchiveError, TruncatedError
 from archive.hdf5.foreign.guards import (
     FREE_BYTES,
     MAX_ATTRIBUTE_BYTES,
+    MAX_EXPANSION,
     MAX_OBJECTS,
     Budget,
+    max_decoded_bytes,
     require_hdf5,
     require_known_filters,
     require_plain_name,
@@ -54,16 +56,15 @@ def test_names_and_filters() -> None:
 
 
 def test_budgets_end() -> None:
-    budget = Budget(1000)
+    budget = Budget(1000, max_decoded_bytes(1000))
     budget.add_objects(MAX_OBJECTS, "/")
     with pytest.raises(HostileFileError, match="2,000,000"):
         budget.add_objects(1, "/")
     budget.add_attribute(MAX_ATTRIBUTE_BYTES, "/")
     with pytest.raises(HostileFileError, match="64 MiB"):
         budget.add_attribute(1, "/")
-    budget.add_decoded(FREE_BYTES, 0, "/w")
-    with pytest.raises(HostileFileError, match="in a file of 1,000"):
-        budget.add_decoded(1, 1, "/w")
-    with pytest.raises(HostileFileError, match="stores 5"):
-        Budget(1 << 40).add_decoded(FREE_BYTES + 1, 5, "/w")
-    Budget(1 << 40).add_decoded(FREE_BYTES + 1, FREE_BYTES // 999, "/w")
+    budget.add_decoded(FREE_BYTES, "/w")
+    with pytest.raises(HostileFileError, match="67,108,864 may be"):
+        budget.add_decoded(1, "/w")
+    assert max_decoded_bytes(FREE_BYTES) == MAX_EXPANSION * FREE_BYTES
+    Budget(1000, max_decoded_bytes(1000, FREE_BYTES + 1)).add_decoded(FREE_BYTES + 1, "/w")

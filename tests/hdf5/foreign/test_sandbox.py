@@ -23,21 +23,21 @@ def test_no_file_can_be_opened_after_the_first(tmp_path: Path) -> None:
         "import sys, h5py, numpy\n"
         "from archive.hdf5.foreign.sandbox import Limits\n"
         "file = h5py.File(f'/dev/fd/{sys.argv[1]}')\n"
-        "if sys.argv[3:]: Limits(1000).close_files(int(sys.argv[2]) + 2)\n"
+        "if sys.argv[4:]: Limits(1000, 0).close_files(int(sys.argv[2]) + 2)\n"
         "try:\n"
         "    print('\"' + file['w'][()].tobytes().decode() + '\"')\n"
         "except OSError as error:\n"
         "    print('{\"refused\": true}')\n"
     )
     assert run_child(path, ("-c", program))[0] == SECRET.decode()
-    limited = program.replace("if sys.argv[3:]: ", "")
+    limited = program.replace("if sys.argv[4:]: ", "")
     assert run_child(path, ("-c", limited))[0] == {"refused": True}
 
 
 def test_loops_and_leaks_end_in_the_child(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"")
-    start = "from archive.hdf5.foreign import sandbox\nsandbox.WALK_SECONDS = 1\nsandbox.Limits(0)\n"
+    start = "from archive.hdf5.foreign import sandbox\nsandbox.WALK_SECONDS = 1\nsandbox.Limits(0, 0)\n"
     answer, _ = run_child(path, ("-c", start + "while True: pass"))
     assert answer[0] == -signal.SIGXCPU
     answer, _ = run_child(path, ("-c", start + "bytearray(8 << 30)"))
