@@ -16,6 +16,7 @@ from typing import Any
 from archive.errors import MissingError
 from archive.storage.folder import join, list_files, remove_slot
 from archive.storage.location import locate_store
+from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES, ObjectStore
 from archive.storage.url import URL, parse_url
 
 __all__ = ["Garbage", "collect_garbage"]
@@ -48,7 +49,7 @@ def collect_garbage(
 
     Of a remote URL: every unfinished upload in parts, of this object or below this folder. A store does not
     say who began an upload: those of other programs are among them, and so is a save that takes longer than
-    ``older_than``.
+    ``older_than``. And the objects by which a save asked whether the store creates exclusively.
 
     Of a local folder, and those below it: temporary files of saves that no process holds and that begin as
     an archive does. Never a ``NAME.partial`` or its journal, which may be the only copy of what a save
@@ -87,6 +88,22 @@ def collect_garbage(
             if not dry_run:
                 store.abort(pending)
             removed.append(Garbage(store.url(pending.path), pending.upload, pending.started))
+    return removed + _collect_probes(store, target, before, dry_run)
+
+
+def _collect_probes(store: ObjectStore, folder: str, before: float, dry_run: bool) -> list[Garbage]:
+    """Remove objects that asked a store whether it keeps its word, and return them."""
+    removed = []
+    for entry in list(store.list(folder)) if store.multipart else []:
+        path = f"{folder.rstrip('/')}/{entry.path}"
+        if (
+            entry.path.rpartition("/")[2].startswith(PROBE_PREFIX)
+            and entry.modified <= before
+            and bytes(store.tail(path, 64)[0]) in PROBES
+        ):
+            if not dry_run:
+                store.delete(path)
+            removed.append(Garbage(store.url(path), "", entry.modified))
     return removed
 
 

@@ -18,7 +18,7 @@ class WebServer:
 
     ``plain``: ranges, ETag, If-Match. ``noranges``, ``nosuffix``: none, none of the last bytes.
     ``noetag``, ``weak``: Last-Modified alone, a weak ETag. ``nomatch``: If-Match is not looked at.
-    ``nohead``, ``nolength``. ``loop``: sent to itself for ever.
+    ``nohead``, ``nolength``. ``aws-chunked``, ``gzip``: what Content-Encoding says. ``loop``: sent to itself for ever.
     """
 
     endpoint: str = ""
@@ -60,6 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(405, b"", {})
         data, version = self.web.objects[name]
         headers = {"Last-Modified": f"Mon, 02 Nov 2026 10:00:{version % 60:02} GMT"}
+        if habits in ("aws-chunked", "gzip"):
+            headers["Content-Encoding"] = habits
         tag = f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
         if "weak" in habits:
             headers["ETag"] = f"W/{tag}"

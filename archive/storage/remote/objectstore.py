@@ -41,6 +41,12 @@ class Entry:
     """Seconds since 1970; 0.0 where the store does not say."""
 
 
+PROBE_PREFIX = ".fedarchive-probe-"
+"""Names of objects that asked a store whether it keeps its word; a killed process leaves its own behind."""
+PROBES = (b"fedarchive", b"fedarchive again")
+"""What they hold: first, and where the store did not keep its word."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingUpload:
     """An upload that was begun and neither completed nor aborted."""

@@ -201,7 +201,9 @@ def _reply(response: aiohttp.ClientResponse) -> Reply:
         after = found.get("Retry-After", "")
         problem = "no such object" if status in (404, 410) else f"the server refused: {status}"
         raise fault_of_status(status, problem, wait=float(after) if after.isdecimal() else 0.0)
-    if found.get("Content-Encoding", "identity").lower() not in ("", "identity"):
+    # aws-chunked is how an object was uploaded; its bytes come as they are
+    codings = {coding.strip() for coding in found.get("Content-Encoding", "").lower().split(",")}
+    if codings - {"", "identity", "aws-chunked"}:
         raise Fault(Kind.UNSUPPORTED, "the server compresses what it sends", status=status)
     tag, modified = found.get("ETag", ""), found.get("Last-Modified", "")
     if not tag.startswith('"'):

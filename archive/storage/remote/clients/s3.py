@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
-from archive.errors import MissingError
+from archive.errors import MissingError, UnsupportedURLError
 from archive.storage.remote.clients.bodies import join_body
 from archive.storage.remote.clients.failures import failure_of, replaced_error
 from archive.storage.remote.clients.proofs import tag_of, unproven
@@ -17,15 +17,19 @@ from archive.storage.remote.clients.replies import expect_range, expect_tail
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import PARALLEL, S3Client, version_fields
 from archive.storage.remote.clients.s3upload import S3Upload, Written, publish
-from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload
+from archive.storage.remote.objectstore import (
+    PROBE_PREFIX,
+    PROBES,
+    Buffer,
+    Entry,
+    ObjectVersion,
+    PendingUpload,
+)
 from archive.storage.url import Location
 
-__all__ = ["PROBE_PREFIX", "S3Store"]
+__all__ = ["S3Store"]
 
 T = TypeVar("T")
-
-PROBE_PREFIX = ".fedarchive-probe-"
-"""Names of objects that asked a store whether it keeps its word; one that was left behind may be deleted."""
 
 
 class S3Store:
@@ -62,8 +66,20 @@ class S3Store:
         return f"s3://{path.partition('?')[0]}"
 
     def target(self, path: str) -> dict[str, Any]:
-        """Return bucket and key, as requests name them."""
-        bucket, key, _ = self.client.filesystem().split_path(path)
+        """Return bucket and key, as requests that change something name them.
+
+        Raises
+        ------
+        UnsupportedURLError
+            The path names a version: what was written would be another one, and be the current object.
+        """
+        bucket, key, version = self.client.filesystem().split_path(path)
+        if version:
+            raise UnsupportedURLError(
+                "a version of an object is read, not changed",
+                path=self.url(path),
+                remedy="leave versionId out",
+            )
         return {"Bucket": bucket, "Key": key}
 
     def head(self, path: str) -> ObjectVersion:
@@ -155,8 +171,9 @@ class S3Store:
 
     def delete(self, path: str) -> None:
         """Remove an object; MissingError where there is none."""
+        target = self.target(path)
         self.head(path)  # a server says nothing about an object that was not there
-        self._remove(path, "delete_object", "head_object", self.target(path))
+        self._remove(path, "delete_object", "head_object", target)
 
     def pending(self, path: str) -> Iterator[PendingUpload]:
         """Yield uploads of an object, or below a folder, that were begun and not ended."""
@@ -231,7 +248,7 @@ class S3Store:
     def _probe(self, path: str, multipart: bool) -> bool:
         folder = posixpath.dirname(path)
         probe = f"{folder}/{PROBE_PREFIX}{secrets.token_hex(8)}"
-        arguments = self.target(probe) | {"Body": b"fedarchive", "IfNoneMatch": "*"}
+        arguments = self.target(probe) | {"Body": PROBES[0], "IfNoneMatch": "*"}
 
         def put(seconds: float) -> None:
             self.client.call("put_object", seconds, **arguments)
@@ -245,7 +262,7 @@ class S3Store:
                 return again is not None and again.kind is Kind.CONFLICT
             upload = self.begin(probe)
             try:
-                upload.part(1, b"fedarchive again")
+                upload.part(1, PROBES[1])
                 # Ceph 16 ignores the precondition, and its answer has an empty ETag
                 again = self._refuses(
                     lambda seconds: upload.send_complete(seconds, exclusive=True), Kind.UNPROVEN

@@ -85,6 +85,18 @@ def test_another_version_is_not_read(web: WebServer, habits: str) -> None:
         store.tail(path, 20)
 
 
+def test_content_encodings(web: WebServer) -> None:
+    """``aws-chunked`` is how an object was uploaded, and bytes of anything else are not the object's."""
+    web.place("object", DATA)
+    store, path = locate_store(Root(f"{web.endpoint}/aws-chunked").location("object"))
+    data, version = store.tail(path, 1000)
+    assert bytes(data) == DATA[-1000:]
+    assert bytes(store.fetch(path, 5, 500, version)) == DATA[5:500]
+    store, path = locate_store(Root(f"{web.endpoint}/gzip").location("object"))
+    with pytest.raises(StorageError, match="compresses"):
+        store.tail(path, 1000)
+
+
 @pytest.mark.parametrize("habits", ["nohead", "noranges+nohead", "noranges+nolength"], indirect=False)
 def test_head_where_head_says_nothing(web: WebServer, habits: str) -> None:
     web.place("object", DATA)

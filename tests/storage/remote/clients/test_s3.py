@@ -15,12 +15,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archive
-from archive.errors import ExistsError, MissingError, StorageError
+from archive.errors import ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.storage.location import locate_store
 from archive.storage.remote.clients import open_store
 from archive.storage.remote.clients.retry import Kind
 from archive.storage.remote.clients.s3client import fault_of
+from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import parse_url
+from archive.tools.collection import collect_garbage
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import BUCKET, S3Server
 from tests.storage.suite import DATA, Root, StorageTests
@@ -71,6 +73,36 @@ def test_options_that_are_not_honoured_are_named(
     with pytest.raises(StorageError, match=said) as caught:
         archive.open(f"s3://{BUCKET}/model.h5", storage_options={**server.options(), **options})
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_version_is_read_and_not_changed(server: S3Server, folder: str) -> None:
+    """Saving to one replaced the current object."""
+    url, options = f"s3://{BUCKET}/{folder}/m.h5", server.options()
+    archive.save({"w": np.ones(3)}, url, storage_options=options)
+    versioned = f"{url}?versionId=1"
+    store, path = locate_store(parse_url(versioned, options))
+    for change in (
+        lambda: archive.save({"w": np.zeros(3)}, versioned, storage_options=options),
+        lambda: archive.save({"w": np.zeros(3)}, versioned, keep_input=False, storage_options=options),
+        lambda: store.put(path, b"data"),
+        lambda: store.begin(path),
+        lambda: store.delete(path),
+    ):
+        with pytest.raises(UnsupportedURLError, match="version"):
+            change()
+    assert archive.load(url, storage_options=options)["model"]["w"].numpy().tolist() == [1, 1, 1]
+
+
+def test_probes_of_killed_processes_are_collected(server: S3Server, folder: str) -> None:
+    store, path = locate_store(parse_url(f"s3://{BUCKET}/{folder}", server.options()))
+    names = [f"{PROBE_PREFIX}{'0' * 16}", f"deep/{PROBE_PREFIX}{'1' * 16}", f"{PROBE_PREFIX}notes", "m.h5"]
+    for name, content in zip(names, [*PROBES, b"my own", PROBES[0]], strict=True):
+        store.put(f"{path}/{name}", content)
+    url = f"s3://{BUCKET}/{folder}"
+    assert collect_garbage(url, older_than=3600, storage_options=server.options()) == []
+    found = collect_garbage(url, older_than=-60, storage_options=server.options())
+    assert sorted(left.path for left in found) == sorted(f"{url}/{name}" for name in names[:2])
+    assert sorted(server.keys(folder)) == sorted(f"{folder}/{name}" for name in names[2:])
 
 
 def test_a_precondition_that_is_ignored_is_found_out(root: Root, proxy: Proxy) -> None:
