@@ -22,6 +22,8 @@ from tests.servers.web import web_server
 CREATED = "2026-01-01T00:00:00Z"
 QUICK = ((0.3,), 1)
 WHOLE = ((0.3, 1.0, 3.0, 10.0, 30.0), 12)
+SECONDS = 150
+"""Of one operation: the threads that fetch are shared by all that wait in this process."""
 SPEED = pytest.mark.parametrize(
     ("lengths", "workers"), [QUICK, pytest.param(*WHOLE, marks=pytest.mark.slow)], ids=["brief", "long"]
 )
@@ -83,7 +85,7 @@ def test_reading(
 
         def run(bench: Bench, case: Case) -> Outcome:
             work = operations[case.operation]
-            outcome = bench.run(case, lambda: work(bench.url, bench.options), most=200, seconds=60)
+            outcome = bench.run(case, lambda: work(bench.url, bench.options), most=200, seconds=SECONDS)
             if not outcome.error and outcome.value != expected[case.operation]:
                 outcome.defect = outcome.defect or "wrong bytes"
             return outcome
@@ -112,7 +114,7 @@ def test_writing(
 
         def run(bench: Bench, case: Case) -> Outcome:
             bench.put(b"old")
-            outcome = bench.run(case, lambda: work(bench), most=200, seconds=60)
+            outcome = bench.run(case, lambda: work(bench), most=200, seconds=SECONDS)
             if not outcome.error and bench.get() != wanted:
                 outcome.defect = outcome.defect or "not the object that was saved"
             if server.uploads(bench.key):

@@ -18,7 +18,8 @@ class WebServer:
 
     ``plain``: ranges, ETag, If-Match. ``noranges``, ``nosuffix``: none, none of the last bytes.
     ``noetag``, ``weak``: Last-Modified alone, a weak ETag. ``nomatch``: If-Match is not looked at.
-    ``nohead``, ``nolength``. ``aws-chunked``, ``gzip``: what Content-Encoding says. ``loop``: sent to itself for ever.
+    ``nohead``, ``nolength``. ``aws-chunked``, ``gzip``: what Content-Encoding says.
+    ``loop``: sent to itself for ever.
     """
 
     endpoint: str = ""
