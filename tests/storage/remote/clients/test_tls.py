@@ -1,0 +1,76 @@
+"""Certificates: a good one is trusted, and a bad one is reported at once and never spoken to."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import StorageError
+from tests.servers.s3 import BUCKET, REGION, S3Server
+from tests.servers.web import WebServer, web_server
+
+pytest.importorskip("cryptography", reason="cryptography is not installed")
+
+from tests.servers.tls import Authority, tls_before
+
+LAYERS = {"w": np.arange(9.0)}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: Any) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    with web_server() as web:
+        yield web
+
+
+def s3_options(server: S3Server, endpoint: str, trusted: Path | None) -> dict[str, Any]:
+    client = {"region_name": REGION} | ({"verify": str(trusted)} if trusted else {})
+    return {**server.options(endpoint), "client_kwargs": client}
+
+
+def test_a_good_certificate(server: S3Server, folder: str, authority: Authority, web: WebServer) -> None:
+    certificate = authority.certificate("good")
+    with tls_before(server.endpoint, certificate) as front:
+        url, options = f"s3://{BUCKET}/{folder}/m.h5", s3_options(server, front.endpoint, authority.path)
+        archive.save(LAYERS, url, storage_options=options)
+        assert archive.load(url, storage_options=options)["model"]["w"].numpy().tolist() == list(range(9))
+    web.place("m.h5", server.client.get_object(Bucket=BUCKET, Key=f"{folder}/m.h5")["Body"].read())
+    with tls_before(web.endpoint, certificate) as front:
+        trusting = {"ssl": ssl.create_default_context(cafile=str(authority.path))}
+        loaded = archive.load(f"{front.endpoint}/plain/m.h5", storage_options=trusting)
+        assert loaded["model"]["w"].numpy().tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("kind", ["another", "expired", "unknown"])
+@pytest.mark.parametrize("scheme", ["s3", "https"])
+def test_a_bad_certificate(
+    server: S3Server, folder: str, authority: Authority, web: WebServer, scheme: str, kind: str
+) -> None:
+    certificate = authority.certificate("good" if kind == "unknown" else kind)
+    trusted = None if kind == "unknown" else authority.path
+    with tls_before(server.endpoint if scheme == "s3" else web.endpoint, certificate) as front:
+        if scheme == "s3":
+            url, options = f"s3://{BUCKET}/{folder}/m.h5", s3_options(server, front.endpoint, trusted)
+        else:
+            url = f"{front.endpoint}/plain/m.h5"
+            options = {"ssl": ssl.create_default_context(cafile=str(trusted))} if trusted else {}
+        begin = time.monotonic()
+        with pytest.raises(StorageError, match="certificate or TLS"):
+            archive.open(url, storage_options=options)
+        if scheme == "s3":
+            with pytest.raises(StorageError, match="certificate or TLS"):
+                archive.save(LAYERS, url, storage_options=options)
+        assert time.monotonic() - begin < 15  # and not a minute: no outage
+        assert front.connections == 0
+    assert server.keys(folder) == []
