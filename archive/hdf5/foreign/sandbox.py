@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archive.errors import StorageError
+from archive.storage.local.volumes import reserve
 
 __all__ = ["Limits", "Spool"]
 
@@ -97,7 +98,8 @@ class Spool:
     def fill(self, nbytes: int, path: str, fill: Callable[[memoryview], None]) -> int:
         """Let ``fill`` write the ``nbytes`` of the dataset at an HDF5 path, and return where they are.
 
-        The bytes are allocated first: a full disk is an error here, and would be a SIGBUS in the map.
+        The bytes are allocated first, by writing zeros where the file system reserves nothing: a full disk is
+        an error here, and would be a SIGBUS in the map.
         """
         if nbytes < BUFFER_BYTES:
             buffer = bytearray(nbytes)
@@ -105,7 +107,9 @@ class Spool:
             return self.append(buffer, path)
         start = -(-self._end // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         try:
-            os.posix_fallocate(self._fd, start, nbytes)
+            if not reserve(self._fd, start, nbytes):
+                for at in range(0, nbytes, BUFFER_BYTES):
+                    self._write(bytes(min(BUFFER_BYTES, nbytes - at)), start + at)
         except OSError as error:
             raise _no_room(error, path) from error
         pages = self._limits.with_files(lambda: mmap.mmap(self._fd, nbytes, offset=start))
@@ -117,14 +121,17 @@ class Spool:
     def append(self, data: bytes | bytearray, path: str, *, aligned: bool = True) -> int:
         """Write bytes of the dataset at an HDF5 path, aligned or right after the last; return their place."""
         start = -(-self._end // _ALIGN) * _ALIGN if aligned else self._end
+        try:
+            self._write(data, start)
+        except OSError as error:
+            raise _no_room(error, path) from error
+        self._end = start + len(data)
+        return start
+
+    def _write(self, data: bytes | bytearray, start: int) -> None:
         done = 0
         while done < len(data):
-            try:
-                done += os.pwrite(self._fd, memoryview(data)[done:], start + done)
-            except OSError as error:
-                raise _no_room(error, path) from error
-        self._end = start + done
-        return start
+            done += os.pwrite(self._fd, memoryview(data)[done:], start + done)
 
 
 def _no_room(error: OSError, path: str) -> StorageError:

@@ -10,8 +10,9 @@ import stat
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
 from archive.owner import unforked
 from archive.storage.local.journal import SUFFIX
-from archive.storage.local.sink import AtomicFile, sync_file, sync_folder
-from archive.storage.local.slots import HEAD_BYTES, begins_as_archive, hold, lock_file
+from archive.storage.local.sink import AtomicFile
+from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
+from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
 

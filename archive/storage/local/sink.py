@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Owner, close_in_children, unforked
-from archive.storage.local.slots import SLOTS, claim_slot, close_unlocked, leads_to, remove_stale
+from archive.storage.local.slots import SLOTS, remove_stale
+from archive.storage.local.volumes import close_unlocked, hold, leads_to, reserve, sync_file, sync_folder
 
-__all__ = ["AtomicFile", "sync_file", "sync_folder"]
+__all__ = ["AtomicFile", "claim_slot"]
 
 PUSH_BYTES = 64 << 20
 """Bytes of a pushed file that stay in the page cache at most."""
 PUSH_STEP_BYTES = 16 << 20
 """Bytes whose writing begins at once, so that the disk works while the next bytes are made: 2 GB take 2.4 s,
 and 3.0 s without (medians of 5)."""
-_NO_PREALLOCATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 _REMEDIES = {
     errno.ENOSPC: "free some space: nothing was published",
     errno.EDQUOT: "your quota is used up: nothing was published",
@@ -98,14 +97,13 @@ class AtomicFile:
 
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes`` of the file on the disk, so that a full disk is found early."""
-        fd, reserve = self.fileno(), getattr(os, "posix_fallocate", None)
-        if reserve is None or nbytes <= self._reserved:
+        fd = self.fileno()
+        if nbytes <= self._reserved:
             return
         try:
             reserve(fd, self._reserved, nbytes - self._reserved)
         except OSError as error:
-            if error.errno not in _NO_PREALLOCATION:
-                raise self._failure(f"cannot reserve {nbytes} bytes", error) from error
+            raise self._failure(f"cannot reserve {nbytes} bytes", error) from error
         self._reserved = nbytes
 
     def reserve_if_possible(self, nbytes: int) -> bool:
@@ -310,19 +308,37 @@ def _mode(path: str) -> int:
         return 0
 
 
-def sync_file(fd: int) -> None:
-    """Make the bytes of a file survive a power cut."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync does not reach the platter there
-    if full is not None:
-        fcntl.fcntl(fd, full)
-    else:
-        os.fsync(fd)
+def claim_slot(path: str) -> int | None:
+    """Make and hold a slot, and return its descriptor.
 
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    Returns
+    -------
+    int or None
+        None where another writer holds the slot, or its file is not ours.
+    """
+    fd = _create(path)
+    if fd is None:
+        with contextlib.suppress(OSError):  # cleaning up is no reason not to save
+            remove_stale(path)
+        fd = _create(path)
     try:
-        os.fsync(fd)
+        if fd is not None and hold(fd, path):
+            held, fd = fd, None
+            return held
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
+    return None
+
+
+def _create(path: str) -> int | None:
+    """Make a slot; None where something is there already."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        return None

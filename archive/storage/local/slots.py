@@ -14,28 +14,21 @@ would be none, and somebody else could get it.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import stat
+
+from archive.storage.local.volumes import leads_to, lock_file
 
 __all__ = [
     "HEAD_BYTES",
     "SLOTS",
     "begins_as_archive",
-    "claim_slot",
-    "close_unlocked",
-    "hold",
-    "leads_to",
-    "lock_file",
     "remove_stale",
 ]
 
 SLOTS = 8
 """Writers of one name that may run side by side under predictable names."""
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
-"""What a file system without locks says."""
 HEAD_BYTES = 4096
 """Bytes before the first array (DATA_AT of `archive.format.constants`)."""
 _SUPERBLOCK = b"\x89HDF\r\n\x1a\n\x02\x08\x08"
@@ -59,52 +52,6 @@ def begins_as_archive(head: bytes) -> bool:
     """
     superblock, rest = head[:_SUPERBLOCK_BYTES], head[_SUPERBLOCK_BYTES:HEAD_BYTES]
     return not rest.strip(b"\0") and (superblock.startswith(_SUPERBLOCK) or not superblock.strip(b"\0"))
-
-
-def claim_slot(path: str) -> int | None:
-    """Make and hold a slot, and return its descriptor.
-
-    Returns
-    -------
-    int or None
-        None where another writer holds the slot, or its file is not ours.
-    """
-    fd = _create(path)
-    if fd is None:
-        with contextlib.suppress(OSError):  # cleaning up is no reason not to save
-            remove_stale(path)
-        fd = _create(path)
-    try:
-        if fd is not None and hold(fd, path):
-            held, fd = fd, None
-            return held
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise
-    finally:
-        if fd is not None:
-            os.close(fd)
-    return None
-
-
-def hold(fd: int, path: str) -> bool:
-    """Hold a file that was just made, and tell whether its name still leads to it.
-
-    True also on a file system without locks (Lustre mounted noflock): nobody removes anything there.
-    """
-    return _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
-
-
-def close_unlocked(fd: int) -> None:
-    """Let go of a file; its lock too, which the child of a fork may share and would keep.
-
-    What a close could tell was told by the sync before it.
-    """
-    with contextlib.suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    with contextlib.suppress(OSError):
-        os.close(fd)
 
 
 def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False) -> bool:
@@ -136,41 +83,6 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
         os.close(fd)
 
 
-def leads_to(path: str, fd: int, dir_fd: int | None = None) -> bool:
-    """Tell whether a name leads to an open file: it may have been published, removed or replaced."""
-    try:
-        named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(named, os.fstat(fd))
-
-
-def lock_file(fd: int) -> bool:
-    """Lock a file as its only user, where the file system has locks; False where somebody has it."""
-    return _lock(fd, fcntl.LOCK_EX, unlocked=True)
-
-
-def _lock(fd: int, how: int, *, unlocked: bool) -> bool:
-    """Lock a file; False where somebody's lock is in the way, ``unlocked`` where there are no locks."""
-    try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return unlocked
-        raise
-    return True
-
-
-def _create(path: str) -> int | None:
-    """Make a slot; None where something is there already."""
-    try:
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        return None
-
-
 def _open_existing(path: str, dir_fd: int | None) -> int | None:
     try:
         return os.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)
@@ -186,7 +98,7 @@ def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:
     return (
         stat.S_ISREG(status.st_mode)
         and status.st_uid == os.geteuid()
-        and _lock(fd, fcntl.LOCK_EX, unlocked=False)
+        and lock_file(fd, unlocked=False)
         and leads_to(path, fd, dir_fd)
         and begins_as_archive(os.pread(fd, HEAD_BYTES, 0))
     )

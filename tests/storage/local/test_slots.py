@@ -16,22 +16,17 @@ import archive
 from archive.format.constants import DATA_AT, SUPERBLOCK_BYTES
 from archive.format.footer import HDF5_SIGNATURE, parse_superblock_eof
 from archive.storage.local.partial import PartialFile
-from archive.storage.local.sink import AtomicFile
-from archive.storage.local.slots import (
-    HEAD_BYTES,
-    SLOTS,
-    begins_as_archive,
-    claim_slot,
-    close_unlocked,
-    hold,
-    remove_stale,
-)
+from archive.storage.local.sink import AtomicFile, claim_slot
+from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive, remove_stale
+from archive.storage.local.volumes import close_unlocked, hold
 from archive.tools.collection import collect_garbage
 from tests.faults.conftest import ROOT, environment
 
 CLAIMING = """
 import json, os, sys, time
-from archive.storage.local.slots import claim_slot, close_unlocked, remove_stale
+from archive.storage.local.sink import claim_slot
+from archive.storage.local.slots import remove_stale
+from archive.storage.local.volumes import close_unlocked
 
 role, folder, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 paths = [f"{folder}/.model.h5.{slot}.tmp" for slot in range(2)]
