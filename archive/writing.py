@@ -57,7 +57,9 @@ def save(
         ``NAME.partial`` (of a URL: in ``spool``), which the error names and `recover` opens. The file
         of either is written to the disk as it grows: at most 64 MiB of it stay in the page cache.
     overwrite : bool, default True
-        False raises ExistsError where a file exists, also one that appears meanwhile.
+        False raises ExistsError where a file exists, also one that appears meanwhile. On a file system
+        without exclusive renames and hard links (exFAT, mounts of object stores) it sees the saves of this
+        machine with ``overwrite=False``; others it may replace.
     durable : bool, default True
         Return only when the archive survives a power cut. False leaves the writing to the system (of
         iterators and with ``keep_input=False`` that of the last 64 MiB); the archive still appears complete

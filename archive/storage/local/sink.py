@@ -16,7 +16,15 @@ from typing import Any
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Owner, close_in_children, unforked
 from archive.storage.local.slots import SLOTS, remove_stale
-from archive.storage.local.volumes import close_unlocked, hold, leads_to, reserve, sync_file, sync_folder
+from archive.storage.local.volumes import (
+    close_unlocked,
+    hold,
+    leads_to,
+    place_new,
+    reserve,
+    sync_file,
+    sync_folder,
+)
 
 __all__ = ["AtomicFile", "claim_slot"]
 
@@ -184,6 +192,8 @@ class AtomicFile:
             published = True
             if self._durable:
                 sync_folder(self._folder)
+        except StorageError:
+            raise
         except FileExistsError as error:
             raise self._exists() from error
         except OSError as error:
@@ -203,14 +213,15 @@ class AtomicFile:
             if self._overwrite:
                 os.rename(self._temporary, self.path)
             else:
-                os.link(self._temporary, self.path)
+                place_new(self._temporary, self.path)
         except (FileNotFoundError, FileExistsError):
             # done already: NFS repeats a request whose reply was lost, and so does a child that is forked at
             # this very call
             if not leads_to(self.path, fd):
                 raise
-        if self._overwrite:
-            self._temporary = ""  # the name may be another writer's by now
+        # a second name is removed by `discard`; a name that is free may be another writer's by now
+        if self._overwrite or not leads_to(self._temporary, fd):
+            self._temporary = ""
 
     def leave(self) -> str:
         """Let go of what is not published, but keep it, and return its path."""

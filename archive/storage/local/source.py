@@ -19,7 +19,15 @@ import numpy as np
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, StorageError, TruncatedError
 
-__all__ = ["FileSource", "MapSource", "advise_dontneed", "is_remote_filesystem", "map_private", "open_source"]
+__all__ = [
+    "FileSource",
+    "MapSource",
+    "advise_dontneed",
+    "filesystem_of",
+    "is_remote_filesystem",
+    "map_private",
+    "open_source",
+]
 
 COPY_BELOW = 65536
 """Writable ranges smaller than this are copied: a map of its own costs more than the copy, and
@@ -193,13 +201,13 @@ def open_source(path: str, access: str) -> FileSource:
     try:
         status = os.fstat(fd)
         nbytes = os.lseek(fd, 0, os.SEEK_END)
+        use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(status.st_dev))
     except OSError as error:
         os.close(fd)
         raise read_error(path, None, error) from error
     if not _is_regular(status.st_mode):
         os.close(fd)
         raise StorageError("not a regular file", path=path, errno=errno.EINVAL, remedy="name an archive file")
-    use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(status.st_dev))
     kind = MapSource if use_map and nbytes else FileSource
     return kind(path, fd, nbytes)
 
@@ -305,14 +313,19 @@ def is_remote_filesystem(device: int) -> bool:
     """
     if os.major(device):
         return False  # a block device; network file systems have none. Saves 0.2 ms of reading mounts
+    return bool(_REMOTE.match(filesystem_of(device)))
+
+
+def filesystem_of(device: int) -> str:
+    """Return the type of the file system of a device number, empty where the system does not tell."""
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(_MOUNTS, errors="replace") as file:
             mounts = file.read()
-    except OSError:
-        return False
+    except (FileNotFoundError, PermissionError):
+        return ""
     for line in mounts.splitlines():
         fields = line.split(" ")
         if fields[2] == wanted and "-" in fields:
-            return bool(_REMOTE.match(fields[fields.index("-") + 1]))
-    return False
+            return fields[fields.index("-") + 1]
+    return ""

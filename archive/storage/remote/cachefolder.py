@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from archive.errors import StorageError
+from archive.storage.local.volumes import place_new
 from archive.storage.remote.objectstore import ObjectVersion
 
 __all__ = [
@@ -124,6 +125,8 @@ class CacheFolder:
                     return fd
                 self._create(name, total)
         except OSError as error:
+            if isinstance(error, StorageError):
+                raise
             raise self._failure(error) from error
         raise self._failure(OSError(errno.EBUSY, os.strerror(errno.EBUSY)))
 
@@ -207,7 +210,7 @@ class CacheFolder:
             os.ftruncate(fd, total)
             # FileNotFoundError: the folder was cleared meanwhile
             with contextlib.suppress(FileExistsError, FileNotFoundError):
-                os.link(temporary, name + SUFFIX, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                place_new(temporary, name + SUFFIX, dir_fd=self._fd)
         finally:
             os.close(fd)
             self.unlink(temporary)
