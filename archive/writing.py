@@ -46,6 +46,9 @@ def save(
         ``"0"``, ``"1"``, ...) and an iterable of ``(key, array)`` become the record ``name``.
     url : str or path-like
         A local path or any URL of fsspec; the file or object is replaced at once when everything is written.
+        A new file follows the umask. A file that is replaced hands on its owner, group, mode, access control
+        list and extended attributes, as far as the process may set them. Pipes, sockets and devices are not
+        replaced; links are followed, in a folder that all may write to only one's own and those of root.
     name : str, default "model"
         Name of the record where ``records`` is not a container of named records.
     metrics, configs : mapping, optional

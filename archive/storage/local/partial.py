@@ -70,7 +70,7 @@ class PartialFile(AtomicFile):
             self.leave()
 
     def _take_slot(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for number in itertools.count(1):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
             if os.path.lexists(path + SUFFIX):
@@ -78,7 +78,7 @@ class PartialFile(AtomicFile):
             self.owner.require_here()
             try:
                 with unforked():
-                    self._fd = os.open(path, flags, 0o666)
+                    self._fd = os.open(path, flags, self._mode)
             except FileExistsError:
                 continue
             try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
@@ -18,7 +17,9 @@ from archive.owner import Owner, close_in_children, unforked
 from archive.storage.local.slots import SLOTS, remove_stale
 from archive.storage.local.volumes import (
     close_unlocked,
+    find_target,
     hold,
+    keep_attributes,
     leads_to,
     place_new,
     reserve,
@@ -52,7 +53,8 @@ class AtomicFile:
     ----------
     path : str
         Where it will appear. A symbolic link is followed, so that the link stays and its target is
-        replaced.
+        replaced; another user's link in a folder such as ``/tmp`` is not. A file that is replaced hands on
+        its mode, group, access control list and extended attributes, as far as the process may set them.
     overwrite : bool
         False: an existing file is an error, also one that appears while we write.
     durable : bool
@@ -60,6 +62,8 @@ class AtomicFile:
     push : bool
         Write to the disk as the file grows, and keep no more than 64 MiB of the file in the page cache: for
         files larger than memory.
+    private : bool
+        Let nobody else read the file while it is written.
 
     Raises
     ------
@@ -69,25 +73,28 @@ class AtomicFile:
     any_order = True
 
     def __init__(
-        self, path: str, *, overwrite: bool = True, durable: bool = True, push: bool = False
+        self,
+        path: str,
+        *,
+        overwrite: bool = True,
+        durable: bool = True,
+        push: bool = False,
+        private: bool = False,
     ) -> None:
-        mode = _mode(path)
-        linked = stat.S_ISLNK(mode)
-        # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
-        self.path = os.path.realpath(path) if linked else os.path.abspath(path)
-        if linked:
-            mode = _mode(self.path)
         self._overwrite = overwrite
         self._durable = durable
-        self._folder, self._name = os.path.split(self.path)
         self._reserved = 0
         self._push = push
         self._pushed = 0
+        self.path = os.path.abspath(path)
         self._begin()
-        if stat.S_ISDIR(mode):
-            raise StorageError("is a folder", path=path, errno=errno.EISDIR, remedy="name a file")
-        if mode and not overwrite:
+        # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
+        self.path, self._old = find_target(self.path)
+        self._folder, self._name = os.path.split(self.path)
+        if self._old is not None and not overwrite:
             raise self._exists()
+        # never more open than what it replaces, whose mode it gets when it is published
+        self._mode = 0o600 if private or self._old is not None else 0o666
         try:
             self._take_slot()
         except FileNotFoundError as error:
@@ -183,6 +190,8 @@ class AtomicFile:
         published = False
         fd = self.fileno()
         try:
+            if self._overwrite:
+                keep_attributes(fd, self.path, self._old)
             if self._durable:
                 sync_file(fd)
             else:
@@ -280,14 +289,14 @@ class AtomicFile:
         slots = iter([f"{prefix}{slot}.tmp" for slot in (*range(SLOTS), os.urandom(8).hex())])
         for path in slots:
             with unforked():
-                fd = claim_slot(path)
+                fd = claim_slot(path, self._mode)
                 if fd is not None:
                     self._temporary, self._fd = path, fd
                     break
         else:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         for later in slots:
-            if _mode(later):
+            if os.path.lexists(later):
                 with contextlib.suppress(OSError):  # cleaning up is no reason not to save
                     remove_stale(later)
 
@@ -311,27 +320,19 @@ class AtomicFile:
         )
 
 
-def _mode(path: str) -> int:
-    """Return the mode of what a name is, a link's own; 0 where it is nothing, or not to be seen."""
-    try:
-        return os.lstat(path).st_mode
-    except (OSError, ValueError):
-        return 0
-
-
-def claim_slot(path: str) -> int | None:
-    """Make and hold a slot, and return its descriptor.
+def claim_slot(path: str, mode: int = 0o666) -> int | None:
+    """Make and hold a slot, whose mode follows the umask, and return its descriptor.
 
     Returns
     -------
     int or None
         None where another writer holds the slot, or its file is not ours.
     """
-    fd = _create(path)
+    fd = _create(path, mode)
     if fd is None:
         with contextlib.suppress(OSError):  # cleaning up is no reason not to save
             remove_stale(path)
-        fd = _create(path)
+        fd = _create(path, mode)
     try:
         if fd is not None and hold(fd, path):
             held, fd = fd, None
@@ -346,10 +347,10 @@ def claim_slot(path: str) -> int | None:
     return None
 
 
-def _create(path: str) -> int | None:
+def _create(path: str, mode: int) -> int | None:
     """Make a slot; None where something is there already."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, flags, 0o666)
+        return os.open(path, flags, mode)
     except FileExistsError:
         return None

@@ -1,4 +1,4 @@
-"""What file systems do, and what stands in where one does not: locks, syncs, room, exclusive names."""
+"""What file systems do, and what stands in where one does not: locks, syncs, room, names, attributes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import time
 
 from archive.errors import StorageError
@@ -14,7 +15,9 @@ from archive.storage.local.source import filesystem_of
 
 __all__ = [
     "close_unlocked",
+    "find_target",
     "hold",
+    "keep_attributes",
     "leads_to",
     "lock_file",
     "place_new",
@@ -33,6 +36,11 @@ _NO_EXCLUSIVE_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
 """What a file system without hard links says, or one whose limit of them is reached."""
 _NOREPLACE, _AT_FDCWD = 1, -100
+_ACL = "system.posix_acl_access"
+_KEPT = ("user.", _ACL, "security.selinux")
+"""Extended attributes that say what a file is and who may use it. Others, as of IMA, are about its bytes."""
+_MAX_LINKS = 40
+"""Links to links, as Linux follows them."""
 LOCK_SECONDS = 30.0
 """How long another save may hold the lock of a folder, which it needs for one rename."""
 
@@ -205,6 +213,139 @@ def _lock_folder(fd: int, path: str) -> None:
         errno=errno.EBUSY,
         remedy="end that process (lsof names it), or save with overwrite=True",
     )
+
+
+def find_target(path: str) -> tuple[str, os.stat_result | None]:
+    """Follow the links that a name is, and return the name of what is to be replaced, and its status.
+
+    Links among the folders above are the system's matter. Of the name itself the system's own rule would not
+    hold (fs.protected_symlinks), since links are read and not opened: in a folder that all may write to, only
+    one's own links and those of root are followed.
+
+    Returns
+    -------
+    str
+    os.stat_result or None
+        None where nothing is there, or nothing that can be seen.
+
+    Raises
+    ------
+    StorageError
+        A link must not be followed, or what is there is no regular file.
+    """
+    named = path
+    for _ in range(_MAX_LINKS):
+        try:
+            status = os.lstat(path)
+        except (OSError, ValueError):  # what cannot be seen is refused, with its reason, where it is written
+            return path, None
+        if not stat.S_ISLNK(status.st_mode):
+            _require_regular(status, named)
+            return path, status
+        folder = os.path.dirname(path)
+        try:
+            _require_trusted(status, os.stat(folder), path)
+            with contextlib.suppress(FileNotFoundError):
+                _require_regular(os.stat(path), named)  # in /proc a link leads to what has no path
+            path = os.path.join(folder, os.readlink(path))
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise _link_failure(named, error) from error
+    raise _link_failure(named, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
+
+
+def _link_failure(path: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"a link that cannot be followed: {error.strerror}",
+        path=path,
+        errno=error.errno,
+        remedy="remove it, or name the file that you mean",
+    )
+
+
+def _require_regular(status: os.stat_result, path: str) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise StorageError("is a folder", path=path, errno=errno.EISDIR, remedy="name a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(
+            "is a pipe, socket or device, which is not replaced by a file",
+            path=path,
+            errno=errno.EINVAL,
+            remedy="name a file, or remove it first",
+        )
+
+
+def _require_trusted(link: os.stat_result, folder: os.stat_result, path: str) -> None:
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    if folder.st_mode & shared == shared and link.st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            "is another user's link in a folder that all may write to, and is not followed",
+            path=path,
+            errno=errno.EACCES,
+            remedy="name the file that you mean",
+        )
+
+
+def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
+    """Give an open file owner, group, mode and extended attributes of the file that it is about to replace.
+
+    As far as the process may and the file system can set them. Where the group cannot be kept, the new group
+    may do no more than everybody.
+
+    Parameters
+    ----------
+    fd : int
+    path : str
+        Name of the file that is replaced.
+    before : os.stat_result or None
+        What was there before; used where the file is gone by now.
+    """
+    try:
+        old = os.lstat(path)
+    except FileNotFoundError:
+        if before is None:
+            return
+        old = before
+    new = os.fstat(fd)
+    kept = (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid) or _give(fd, old.st_uid, old.st_gid)
+    kept = kept or _give(fd, -1, old.st_gid)
+    mode = stat.S_IMODE(old.st_mode) & 0o777
+    if not _copy_extended(fd, path) or not kept:
+        mode &= ~0o070 | (mode & 0o007) << 3
+    if mode != stat.S_IMODE(new.st_mode):
+        with contextlib.suppress(OSError):  # file systems without modes
+            os.fchmod(fd, mode)
+
+
+def _give(fd: int, owner: int, group: int) -> bool:
+    try:
+        os.fchown(fd, owner, group)
+    except OSError:
+        return False
+    return True
+
+
+def _copy_extended(fd: int, path: str) -> bool:
+    """Copy the extended attributes of a file; False where its access control list could not be kept.
+
+    What the folder's default list gave the new file is removed.
+    """
+    if not hasattr(os, "listxattr"):  # macOS
+        return True
+    try:
+        names = [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith(_KEPT)]
+        for name in {_ACL} & set(os.listxattr(fd)) - set(names):
+            os.removexattr(fd, name)
+    except OSError:
+        return True  # a file system without extended attributes, or a file that is gone
+    kept = True
+    for name in names:
+        try:
+            os.setxattr(fd, name, os.getxattr(path, name, follow_symlinks=False))
+        except OSError:
+            kept = kept and name != _ACL
+    return kept
 
 
 def _lock(fd: int, how: int, *, unlocked: bool) -> bool:

@@ -6,7 +6,6 @@ outlives a failure of the network.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import tempfile
@@ -71,8 +70,7 @@ class SpooledSink:
         self._overwrite = overwrite
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
-        self._file = AtomicFile(_local_name(folder, path), durable=False)
-        _hide(self._file.fileno())
+        self._file = AtomicFile(_local_name(folder, path), durable=False, private=True)
 
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes`` on the local disk."""
@@ -118,8 +116,7 @@ class SpooledPartialFile(PartialFile):
         self._replace = overwrite
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
-        super().__init__(_local_name(folder, path), push=True)
-        _hide(self.fileno())
+        super().__init__(_local_name(folder, path), push=True, private=True)
 
     @property
     def url(self) -> str:
@@ -149,16 +146,13 @@ def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool
 
 
 def _local_name(folder: str, path: str) -> str:
-    """Return a path in a folder that names neither a folder nor a link."""
+    """Return a path in a folder that names nothing, or a regular file.
+
+    Others may list a folder for temporary files, and guess the name: the file is private from the beginning.
+    """
     name = first = os.path.join(folder, path.rstrip("/").rpartition("/")[2] or "archive")
     for number in itertools.count(2):
-        if not os.path.islink(name) and not os.path.isdir(name):
+        if not os.path.lexists(name) or (os.path.isfile(name) and not os.path.islink(name)):
             break
         name = f"{first}-{number}"
     return name
-
-
-def _hide(descriptor: int) -> None:
-    """Leave a local file to its owner: others may list the folder for temporary files."""
-    with contextlib.suppress(OSError):  # file systems without modes
-        os.fchmod(descriptor, 0o600)
