@@ -16,7 +16,7 @@ from archive.checkpoints.paths import CHECKPOINT, unspell
 from archive.dtypes import NDArray
 from archive.errors import MissingError
 from archive.storage.folder import list_files
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, parse_pattern, parse_url
 from archive.workers import map_archives
 
 __all__ = ["Table", "history_of", "table"]
@@ -131,7 +131,7 @@ def _matching(urls: URL | Iterable[URL], storage_options: Options) -> list[str]:
     """Return the paths that a pattern matches, sorted, or the archives that were named."""
     if not isinstance(urls, (str, os.PathLike)):
         return [os.fspath(url) for url in urls]
-    location = parse_url(urls, storage_options)
+    location = parse_pattern(urls, storage_options)  # as it was written: the table shows it
     if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
         return [location.path]
     if not location.remote:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from archive.cli.exits import OK
 from archive.cli.options import age
-from archive.cli.text import columns, print_json, printable, size
+from archive.cli.text import columns, moment, print_json, printable, size
 
 if TYPE_CHECKING:
     from archive.storage.remote.cachefolder import CacheEntry
@@ -80,10 +79,7 @@ def _folder(text: str) -> str:
 
 def _facts(entry: CacheEntry) -> dict[str, object]:
     facts = asdict(entry)
-    times = {
-        name: datetime.fromtimestamp(facts.pop(name), timezone.utc).isoformat(timespec="seconds")
-        for name in ("created", "used")
-    }
+    times = {name: moment(facts.pop(name)) for name in ("created", "used")}
     del facts["name"]
     return {"url": facts.pop("url"), "tag": facts.pop("tag"), "bytes": facts.pop("nbytes"), **facts, **times}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from datetime import datetime, timezone
 
 from archive.cli.exits import OK
 from archive.cli.options import age, define_options, options_for
-from archive.cli.text import print_json, printable
+from archive.cli.text import moment, print_json, printable
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         return OK
     done = "would remove" if arguments.dry_run else "removed"
     for left in removed:
-        began = datetime.fromtimestamp(left.started, timezone.utc).isoformat(timespec="seconds")
+        began = moment(left.started)
         what = f"an upload begun {began}" if left.upload else f"a temporary file of {began}"
         print(f"{done} {what}: {printable(left.path)}")
     print(f"{printable(arguments.path)}: {done} {len(removed)}")

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ __all__ = [
     "columns",
     "elided",
     "json_value",
+    "moment",
     "name",
     "print_json",
     "printable",
@@ -64,6 +66,20 @@ def size(nbytes: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{value:.1f} {unit}"
+
+
+def moment(seconds: float) -> str:
+    """Return a time of a file in ISO 8601, or as ``date -d`` reads it where that has no year for it.
+
+    Examples
+    --------
+    >>> moment(1767225600.5), moment(1 << 40)
+    ('2026-01-01T00:00:00+00:00', '@1099511627776')
+    """
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):  # a year before 1 or beyond 9999
+        return f"@{seconds:.0f}"
 
 
 def shape(lengths: Sequence[int]) -> str:

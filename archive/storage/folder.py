@@ -21,6 +21,7 @@ from archive.storage.local.slots import remove_stale
 from archive.storage.local.source import FileSource
 from archive.storage.location import locate_source, locate_store
 from archive.storage.protocols import Source
+from archive.storage.remedies import remedy_of
 from archive.storage.remote.objectstore import Entry
 from archive.storage.url import URL, parse_url
 
@@ -63,7 +64,7 @@ def join(url: str, *parts: str) -> str:
 def absolute_url(url: URL, storage_options: Options = None) -> str:
     """Return a URL that means the same after a change of folder; a remote one is one already."""
     location = parse_url(url, storage_options)
-    return location.path if location.remote else os.path.abspath(location.path)
+    return location.path if location.remote else location.path.rstrip("/") or "/"
 
 
 def is_remote(url: URL, storage_options: Options = None) -> bool:
@@ -147,7 +148,7 @@ def make_place(url: str, path: str, storage_options: Options = None) -> str:
     place = join(url, path)
     if parse_url(place, storage_options).remote:
         return place
-    root = os.path.abspath(parse_url(url).path)
+    root = parse_url(url).path
     if not os.path.isdir(root):
         _make_root(root)
     folder, name = os.path.split(path)
@@ -362,5 +363,5 @@ def _failure(what: str, path: str, error: OSError) -> StorageError:
         f"{what}: {error.strerror}",
         path=path,
         errno=error.errno,
-        remedy="check the permissions and the disk",
+        remedy=remedy_of(error.errno, "check the permissions and the disk"),
     )

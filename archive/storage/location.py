@@ -5,11 +5,12 @@ Each is imported when it is asked for: who opens a local file loads nothing of w
 
 from __future__ import annotations
 
+import errno
 import importlib
 from typing import TYPE_CHECKING, cast
 
 from archive import tuning
-from archive.errors import UnsupportedURLError
+from archive.errors import StorageError, UnsupportedURLError
 from archive.storage.local.source import open_source
 from archive.storage.protocols import Sink, Source
 from archive.storage.url import Location
@@ -59,6 +60,7 @@ def locate_sink(
     ------
     ExistsError, MissingError, StorageError, UnsupportedURLError
     """
+    _require_file(location)
     if not location.remote:
         from archive.storage.local.sink import AtomicFile
 
@@ -84,6 +86,7 @@ def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder
     from archive.storage.local.partial import PartialFile
     from archive.storage.remote.staging import SpooledPartialFile
 
+    _require_file(location)
     if not location.remote:
         return PartialFile(location.path, overwrite=overwrite, durable=durable, push=True)
     store, path = _writable_store(location)
@@ -94,6 +97,13 @@ def locate_store(location: Location) -> tuple[ObjectStore, str]:
     """Return the client of a remote location and the path there; its package is imported now."""
     remote = importlib.import_module("archive.storage.remote.clients")
     return cast("tuple[ObjectStore, str]", remote.open_store(location))
+
+
+def _require_file(location: Location) -> None:
+    if location.path.endswith("/"):
+        raise StorageError(
+            "names a folder", path=location.display, errno=errno.EISDIR, remedy="name a file in it"
+        )
 
 
 def _writable_store(location: Location) -> tuple[ObjectStore, str]:

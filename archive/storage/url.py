@@ -7,18 +7,32 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from archive.errors import StorageError, UnsupportedURLError
+from archive.errors import MissingError, StorageError, UnsupportedURLError
 
-__all__ = ["URL", "Cache", "Location", "default_cache", "local_path", "parse_cache", "parse_url"]
+__all__ = [
+    "URL",
+    "Cache",
+    "Location",
+    "default_cache",
+    "local_path",
+    "parse_cache",
+    "parse_pattern",
+    "parse_url",
+]
 
 URL = str | os.PathLike[str]
 Cache = str | os.PathLike[str] | bool | None
 """A local folder; True: that of `default_cache`; None or False: nothing is kept."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://|([A-Za-z][A-Za-z0-9+.-]*)::")
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]+://")
+"""A file may be called ``exp::v2.h5``: only what ends in ``://`` chains."""
+_CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE = re.compile(r"file:(?=/)(?://([^/]*))?", re.IGNORECASE)
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_LEADING_PARENTS = re.compile(r"\A(?:\.{1,2}/+)*")
 _CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
 _SIGNATURE = re.compile(r"\?.*$", re.DOTALL)
 _VERSION = re.compile(r"[?&](versionId=[^&#]*)")
@@ -29,7 +43,7 @@ class Location:
     """Where an archive lies."""
 
     path: str
-    """A local path, or a URL as it was given."""
+    """An absolute local path, with a slash at its end for a folder; or a URL, its schemes in lower case."""
     remote: bool = False
     """Whether `path` is a URL for fsspec."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -62,8 +76,8 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     Parameters
     ----------
     url : str or path-like
-        A local path, ``file://``, or any URL of fsspec (``s3://bucket/key``, ``https://``,
-        ``memory://``, chained ``simplecache::s3://bucket/key``).
+        A local path, a ``file:`` URL as `pathlib.Path.as_uri` makes it, or any URL of fsspec
+        (``s3://bucket/key``, ``https://``, ``memory://``, chained ``simplecache::s3://bucket/key``).
     storage_options : mapping, optional
         Keyword arguments of the file system; for remote URLs only.
     cache : bool or folder, optional
@@ -72,18 +86,36 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     Raises
     ------
     UnsupportedURLError
-        No path or URL at all, or storage_options for a local path.
+        No path or URL at all, a file of another host, or storage_options for a local path.
+    MissingError
+        A relative path, and the working folder was removed.
     TypeError
         No str or path.
+    """
+    location = parse_pattern(url, storage_options)
+    if location.remote:
+        return replace(location, cache=parse_cache(cache))
+    return replace(location, path=_absolute(location.path))
+
+
+def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) -> Location:
+    """Return the location of a path or URL as `parse_url` does, but leave a relative path relative.
+
+    Raises
+    ------
+    UnsupportedURLError, TypeError
     """
     path = os.fspath(url)
     if not isinstance(path, str):
         raise TypeError(f"a URL is a str or a path of str, not {type(path).__name__}")
     match = _SCHEME.match(path)
-    if match and match[1] in ("file", "local"):
+    if _FILE.match(path):
+        path = _file_path(path)
+    elif match and match[0].lower() == "local://":
         path = path[match.end() :]
     elif match:
-        return Location(path, True, dict(storage_options or {}), parse_cache(cache))
+        rest = _CHAINED.sub(lambda found: found[0].lower(), path[match.end() :])
+        return Location(match[0].lower() + rest, True, dict(storage_options or {}))
     if storage_options:
         raise UnsupportedURLError("storage_options are for remote URLs", path=path, remedy="leave them out")
     try:
@@ -95,6 +127,43 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     if b"\0" in encoded or not encoded:
         raise UnsupportedURLError("no path", path=path, remedy="name a file")
     return Location(path)
+
+
+def _file_path(url: str) -> str:
+    """Return the path of a ``file:`` URL (RFC 8089), whose escapes stand for bytes."""
+    match = _FILE.match(url)
+    host, path = (match[1] or "", url[match.end() :]) if match else ("", url)
+    if host.lower() not in ("", "localhost") or not path:
+        raise UnsupportedURLError(
+            f"names the host {host!r}, and no path here",
+            path=url,
+            remedy="write file:///folder/name with three slashes, or the path alone",
+        )
+    try:
+        return os.fsdecode(_ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path)))
+    except UnicodeEncodeError:
+        return path  # refused as every such path
+
+
+def _absolute(path: str) -> str:
+    """Return a path that means the same after a change of folder; a slash at its end stays.
+
+    ``..`` after a name stays too: where the name is a link, the system goes up from what it leads to.
+    """
+    try:
+        if ".." in _LEADING_PARENTS.sub("", path).split("/"):
+            whole = path if path.startswith("/") else f"{os.getcwd()}/{path}"
+        else:
+            whole = os.path.abspath(path)
+    except FileNotFoundError as error:
+        raise MissingError(
+            "the working folder was removed",
+            path=path,
+            errno=errno.ENOENT,
+            remedy="change to a folder that is there, or give an absolute path",
+        ) from error
+    folder = path.rpartition("/")[2] in ("", ".", "..")
+    return whole + "/" if folder and not whole.endswith("/") else whole
 
 
 def local_path(url: URL) -> str:
@@ -148,10 +217,10 @@ def parse_cache(cache: Cache) -> str:
         True, and no default is known.
     """
     if cache is None or isinstance(cache, bool):
-        return os.path.abspath(default_cache()) if cache else ""
+        return _absolute(default_cache()) if cache else ""
     path = os.fspath(cache)
     if not isinstance(path, str):
         raise TypeError(f"cache is a folder, or True, not {type(path).__name__}")
     if not path or "\0" in path or "://" in path:
         raise ValueError(f"cache {path!r} is not a local folder")
-    return os.path.abspath(path)
+    return _absolute(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from archive.errors import ArchiveError, DamagedError, HostileFileError, NotAnAr
 from archive.hdf5.foreign.guards import max_decoded_bytes, require_hdf5
 from archive.storage.local.concat import SplicedSource
 from archive.storage.local.source import FileSource, MapSource, open_source
+from archive.storage.remedies import remedy_of
 
 __all__ = ["open_foreign"]
 
@@ -107,7 +109,9 @@ def open_foreign(path: str, *, access: str, writable: bool, decoded_bytes: int |
             f"reading a foreign file failed: {error.strerror}",
             path=path,
             errno=error.errno,
-            remedy=f"make room in {tempfile.gettempdir()}, or point TMPDIR elsewhere",
+            remedy="make room in the folder for temporary files, or point TMPDIR elsewhere"
+            if error.errno == errno.ENOSPC
+            else remedy_of(error.errno, "name a folder for temporary files by TMPDIR"),
         ) from error
     finally:
         if reader is None:

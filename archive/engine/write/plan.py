@@ -121,7 +121,7 @@ def timestamp(created: datetime.datetime | str | None) -> str:
     Raises
     ------
     TypeError, ValueError
-        No time, or one without time zone.
+        No time, one without time zone, or none that has a year of four digits in UTC.
     """
     if created is None:
         created = datetime.datetime.now(datetime.timezone.utc)
@@ -131,7 +131,11 @@ def timestamp(created: datetime.datetime | str | None) -> str:
         raise TypeError(f"created must be a datetime or ISO 8601 text, not {type(created).__name__}")
     if created.tzinfo is None:
         raise ValueError("created needs a time zone: datetime.now(datetime.timezone.utc)")
-    return created.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        created = created.astimezone(datetime.timezone.utc)
+    except OverflowError:
+        raise ValueError(f"created is not within the years 1 to 9999 in UTC: {created.isoformat()}") from None
+    return created.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:

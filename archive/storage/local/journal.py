@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
 from archive.owner import Owner, close_in_children, unforked
+from archive.storage.remedies import remedy_of
 
 __all__ = [
     "SUFFIX",
@@ -210,7 +211,8 @@ def _remove(path: str) -> None:
 
 
 def _failure(path: str, error: OSError) -> StorageError:
-    return StorageError(f"journal: {error.strerror}", path=path, errno=error.errno, remedy="free some space")
+    remedy = remedy_of(error.errno, "check permissions and the disk")
+    return StorageError(f"journal: {error.strerror}", path=path, errno=error.errno, remedy=remedy)
 
 
 def _not_ours(path: str) -> StorageError:

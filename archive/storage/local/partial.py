@@ -12,6 +12,7 @@ from archive.owner import unforked
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
+from archive.storage.local.source import FileSource
 from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
@@ -103,7 +104,7 @@ class CompletedFile(PartialFile):
     Parameters
     ----------
     path : str
-        Path of the partial file.
+        Path of the partial file, absolute.
 
     Raises
     ------
@@ -114,7 +115,7 @@ class CompletedFile(PartialFile):
     """
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
+        self.path = path
         self._overwrite = self._durable = True
         self._folder, self._name = os.path.split(self.path)
         self._reserved = self._pushed = 0
@@ -148,6 +149,18 @@ class CompletedFile(PartialFile):
         if problem is not None:
             self.leave()
             raise problem
+
+    def open_source(self) -> FileSource:
+        """Open the file for reading, under the lock.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            return FileSource(self.path, os.dup(self.fileno()), os.fstat(self.fileno()).st_size)
+        except OSError as error:
+            raise self._failure("cannot open the partial file", error) from error
 
     def _problem(self) -> ArchiveError | None:
         """Return why the open file must not be written to."""

@@ -26,6 +26,7 @@ from archive.storage.local.volumes import (
     sync_file,
     sync_folder,
 )
+from archive.storage.remedies import remedy_of
 
 __all__ = ["AtomicFile", "claim_slot"]
 
@@ -34,16 +35,6 @@ PUSH_BYTES = 64 << 20
 PUSH_STEP_BYTES = 16 << 20
 """Bytes whose writing begins at once, so that the disk works while the next bytes are made: 2 GB take 2.4 s,
 and 3.0 s without (medians of 5)."""
-_REMEDIES = {
-    errno.ENOSPC: "free some space: nothing was published",
-    errno.EDQUOT: "your quota is used up: nothing was published",
-    errno.EFBIG: "the file is larger than the system allows (ulimit -f, or FAT): nothing was published",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "check the permissions of the folder",
-    errno.EPERM: "check the permissions of the folder",
-    errno.ENAMETOOLONG: "choose a shorter file name",
-    errno.EIO: "the disk failed: nothing was published; save elsewhere",
-}
 
 
 class AtomicFile:
@@ -52,7 +43,7 @@ class AtomicFile:
     Parameters
     ----------
     path : str
-        Where it will appear. A symbolic link is followed, so that the link stays and its target is
+        Where it will appear, absolute. A symbolic link is followed, so that the link stays and its target is
         replaced; another user's link in a folder such as ``/tmp`` is not. A file that is replaced hands on
         its mode, group, access control list and extended attributes, as far as the process may set them.
     overwrite : bool
@@ -86,7 +77,7 @@ class AtomicFile:
         self._reserved = 0
         self._push = push
         self._pushed = 0
-        self.path = os.path.abspath(path)
+        self.path = path
         self._begin()
         # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
         self.path, self._old = find_target(self.path)
@@ -211,7 +202,7 @@ class AtomicFile:
                     f"published, but it may not survive a power cut: {error.strerror}",
                     path=self.path,
                     errno=error.errno,
-                    remedy="save again, or elsewhere",
+                    remedy=remedy_of(error.errno, "save again, or elsewhere"),
                 ) from error
             raise self._failure("publishing failed", error) from error
         self.discard()
@@ -316,7 +307,7 @@ class AtomicFile:
             path=self.path,
             offset=offset,
             errno=number,
-            remedy=_REMEDIES.get(number or 0, "nothing was published"),
+            remedy=remedy_of(number, "nothing was published"),
         )
 
 

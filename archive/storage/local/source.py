@@ -18,6 +18,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, StorageError, TruncatedError
+from archive.storage.remedies import remedy_of
 
 __all__ = [
     "FileSource",
@@ -184,6 +185,7 @@ def open_source(path: str, access: str) -> FileSource:
     Parameters
     ----------
     path : str
+        Absolute.
     access : {"auto", "mmap", "pread"}
         ``auto`` maps unless the file lies on a network or FUSE file system.
 
@@ -191,7 +193,6 @@ def open_source(path: str, access: str) -> FileSource:
     ------
     MissingError, StorageError
     """
-    path = os.path.abspath(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -204,6 +205,8 @@ def open_source(path: str, access: str) -> FileSource:
         use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(status.st_dev))
     except OSError as error:
         os.close(fd)
+        if isinstance(error, StorageError):
+            raise
         raise read_error(path, None, error) from error
     if not _is_regular(status.st_mode):
         os.close(fd)
@@ -214,15 +217,12 @@ def open_source(path: str, access: str) -> FileSource:
 
 def read_error(path: str, offset: int | None, error: OSError) -> StorageError:
     """Return the StorageError of a failed read."""
-    full = error.errno in (errno.EMFILE, errno.ENFILE)
     return StorageError(
         f"reading failed: {error.strerror}",
         path=path,
         offset=offset,
         errno=error.errno,
-        remedy="close some, or raise the limit (ulimit -n)"
-        if full
-        else "check permissions, the disk and its cables",
+        remedy=remedy_of(error.errno, "check permissions, the disk and its cables"),
     )
 
 
@@ -317,13 +317,20 @@ def is_remote_filesystem(device: int) -> bool:
 
 
 def filesystem_of(device: int) -> str:
-    """Return the type of the file system of a device number, empty where the system does not tell."""
+    """Return the type of the file system of a device number, empty where the system does not tell.
+
+    Raises
+    ------
+    StorageError
+    """
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open(_MOUNTS, errors="replace") as file:
             mounts = file.read()
     except (FileNotFoundError, PermissionError):
         return ""
+    except OSError as error:
+        raise read_error(_MOUNTS, None, error) from error
     for line in mounts.splitlines():
         fields = line.split(" ")
         if fields[2] == wanted and "-" in fields:

@@ -25,6 +25,7 @@ from types import TracebackType
 
 from archive.errors import StorageError
 from archive.storage.local.volumes import place_new
+from archive.storage.remedies import remedy_of
 from archive.storage.remote.objectstore import ObjectVersion
 
 __all__ = [
@@ -83,7 +84,7 @@ class CacheFolder:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
+        self.path = path
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -103,8 +104,7 @@ class CacheFolder:
     def knows(self, url: str) -> bool:
         """Tell whether any version of an object has a file here."""
         prefix = _hash(url)[:16] + "-"
-        with os.scandir(self._fd) as found:
-            return any(entry.name.startswith(prefix) and entry.name.endswith(SUFFIX) for entry in found)
+        return any(name.startswith(prefix) and suffix == SUFFIX for name, suffix in self.names())
 
     def open(self, url: str, version: ObjectVersion) -> int:
         """Return a descriptor, for reading and writing, of the file of a version; made if it is not there.
@@ -140,8 +140,17 @@ class CacheFolder:
             os.unlink(name, dir_fd=self._fd)
 
     def names(self) -> Iterator[tuple[str, str]]:
-        """Yield (name, suffix) of everything here that is ours."""
-        for name in sorted(os.listdir(self._fd)):
+        """Yield (name, suffix) of everything here that is ours.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
+            names = sorted(os.listdir(self._fd))
+        except OSError as error:
+            raise self._failure(error) from error
+        for name in names:
             match = _OURS.fullmatch(name)
             if match:
                 yield match[1], match[2]
@@ -244,7 +253,7 @@ class CacheFolder:
             f"the cache folder cannot be used: {error.strerror}",
             path=self.path,
             errno=error.errno,
-            remedy="name another folder, or open it without cache",
+            remedy=remedy_of(error.errno, "name another folder, or open it without cache"),
         )
 
 
@@ -316,5 +325,5 @@ def _count_marks(fd: int, blocks: int) -> int:
 def _seconds(text: object, otherwise: float) -> float:
     try:
         return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else otherwise
-    except ValueError:
+    except (ValueError, OverflowError):
         return otherwise

@@ -12,12 +12,14 @@ import tempfile
 from typing import Any
 
 from archive import tuning
+from archive.errors import StorageError
 from archive.owner import Owner
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.source import map_private
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.upload import RemoteSink, require_creatable
+from archive.storage.url import local_path
 
 __all__ = ["Spool", "SpooledPartialFile", "SpooledSink", "parse_spool"]
 
@@ -33,13 +35,26 @@ def parse_spool(spool: Spool) -> str | None:
     ------
     TypeError
         Neither a bool nor a folder.
+    StorageError
+        True, and no folder for temporary files can be written to.
+    UnsupportedURLError
+        Not a local folder.
     """
-    if isinstance(spool, bool):
-        return tempfile.gettempdir() if spool else None
-    folder = os.fspath(spool)
-    if not isinstance(folder, str):
+    if not isinstance(spool, (bool, str, os.PathLike)):
         raise TypeError(f"spool is a bool or a folder, not {type(spool).__name__}")
-    return folder
+    if spool is False:
+        return None
+    if spool is not True:
+        return local_path(spool)
+    try:
+        return os.path.abspath(tempfile.gettempdir())
+    except OSError as error:
+        raise StorageError(
+            f"no folder for temporary files: {error.strerror}",
+            path="",
+            errno=error.errno,
+            remedy="free some space, set TMPDIR, or name a folder by spool",
+        ) from error
 
 
 class SpooledSink:
