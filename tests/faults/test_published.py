@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
-from tests.faults.conftest import ROOT, environment
-from tests.faults.scenes import litter
+import archive
+from tests.faults.conftest import ROOT, Forge, environment
+from tests.faults.scenes import consume, litter
+from tests.storage.folderstore import FolderStore, reach
 
 IN_MOVED_TO, IN_CREATE = 0x80, 0x100
 MANY = 2_000
@@ -107,6 +110,50 @@ def open_each(folder: Path, how: str, count: int, watch: Callable[..., Iterator[
 @pytest.mark.parametrize("how", ["save", "exclusive", "consuming", "create"])
 def test_h5py_opens_what_appears(tmp_path: Path, how: str) -> None:
     assert open_each(tmp_path, how, 15, names_as_they_appear) == []
+
+
+def opens_in_h5py(path: Path) -> list[str]:
+    """Return the keys of the record that h5py, in a process of its own, finds in an archive."""
+    code = "import h5py, sys; print(*h5py.File(sys.argv[1])['arrays/model'])"
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_h5py_opens_what_a_failed_save_left(tmp_path: Path) -> None:
+    """The partial file is whole, and let go of, when the error comes."""
+    with pytest.raises(archive.errors.PartialSaveError) as caught:
+        consume(tmp_path / "model.h5", 4)
+    assert caught.value.partial is not None
+    assert len(opens_in_h5py(Path(caught.value.partial))) == 4
+
+
+@pytest.mark.tools
+def test_h5py_opens_what_was_recovered(forge: Forge, tmp_path: Path) -> None:
+    """After a kill, while the handle of what `recover` returned is open."""
+    path = tmp_path / "model.h5"
+    kill = ["--trace=fsync", "-e", "inject=fsync:signal=SIGKILL:when=2"]
+    assert forge(path, 1, options={"consume": 6}, strace=kill)["signal"]
+    partial = path.with_name("model.h5.partial")
+    records = archive.recover(partial)
+    keys = opens_in_h5py(partial)
+    assert keys == list(records["model"])
+    assert len(keys) >= 6
+    partial.rename(path)
+    assert opens_in_h5py(path) == keys
+
+
+def test_h5py_opens_a_cache_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache file that has all of its object, while it is open and mapped."""
+    reach(FolderStore(tmp_path / "objects"), monkeypatch)
+    arrays = {"a": np.arange(300_000.0), "b": np.arange(4)}
+    archive.save(arrays, "folder://model.h5")
+    with archive.open("folder://model.h5", cache=tmp_path / "cache") as handle:
+        assert all((array.numpy() == arrays[key]).all() for (_, key), array in handle.drain())
+        handle.verify()
+        (kept,) = (tmp_path / "cache").glob("*.bytes")
+        assert opens_in_h5py(kept) == ["a", "b"]
 
 
 @pytest.mark.slow
