@@ -19,6 +19,7 @@ from archive.dtypes import (
     parse_dtype,
     parse_literal,
 )
+from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
@@ -72,13 +73,18 @@ def describe_dtype(dtype: DType) -> str:
     TypeError
         The members of a structured type overlap or are out of order, which no ``.npy`` holds, or nest more
         than 32 deep.
+    UnsupportedDtypeError
+        A type of another package than numpy: no machine-learning type of the format, or such a type as a
+        member ([DTYPE-2]).
     """
     if is_ml_dtype(dtype):
         return dtype_name(dtype)
     if dtype.names is None:
+        _require_numpy_type(dtype)
         return str(dtype.str)
     if _nesting(dtype, MAX_NESTING) > MAX_NESTING:
         raise TypeError(f"the members of dtype {dtype_name(dtype)[:80]} nest more than {MAX_NESTING} deep")
+    _require_numpy_members(dtype)
     try:
         return repr(np.lib.format.dtype_to_descr(dtype))
     except ValueError as error:
@@ -137,6 +143,29 @@ def _nesting(dtype: DType, limit: int) -> int:
         return 0
     inner = (dtype[name].base for name in dtype.names)
     return 1 + max((_nesting(member, limit - 1) for member in inner if member.names is not None), default=0)
+
+
+def _require_numpy_members(dtype: DType) -> None:
+    for name in dtype.names or ():
+        member = dtype[name].base
+        if member.names is not None:
+            _require_numpy_members(member)
+        elif is_ml_dtype(member):
+            raise UnsupportedDtypeError(
+                f"no archive holds {member} as the member {name[:80]!r} of a structured type",
+                remedy="save each member as an array of its own",
+            )
+        else:
+            _require_numpy_type(member)
+
+
+def _require_numpy_type(dtype: DType) -> None:
+    module = dtype.type.__module__
+    if module != "numpy" and not dtype.hasobject:
+        raise UnsupportedDtypeError(
+            f"no archive holds the type {dtype} of {module}",
+            remedy="convert it to a type of numpy, or save view(np.uint8), the bytes",
+        )
 
 
 def opaque_view(array: NDArray) -> NDArray:

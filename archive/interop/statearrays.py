@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from archive.dtypes import NDArray, dtype_name
+from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records import Array, SType
 from archive.records.payload import BytesPayload, NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
@@ -40,11 +41,13 @@ _INLINE_BYTES = 256
 class NotStateError(TypeError):
     """A value that no file can hold: a function, a handle, an object of an unknown class."""
 
-    def __init__(self, key: str, problem: str) -> None:
+    def __init__(self, key: str, problem: str, remedy: str | None = None) -> None:
         super().__init__(f"{key}: {problem}")
         self.key = key
         """Path of the value in the state."""
         self.problem = problem
+        self.remedy = remedy
+        """What the caller can do, where that is not to leave the value out."""
 
 
 class Kind(NamedTuple):
@@ -105,8 +108,8 @@ def tensor_elements(tensor: Any, path: str) -> NDArray:
     """
     try:
         elements, _ = tensor_to_elements(tensor)
-    except (TypeError, RuntimeError) as error:
-        raise NotStateError(path, f"this tensor is not saved: {error}") from error
+    except (UnsupportedDtypeError, ValueRangeError) as error:
+        raise NotStateError(path, error.problem, error.remedy) from error
     return elements
 
 

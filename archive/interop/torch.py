@@ -112,7 +112,7 @@ def save_model(
         raise ValueRangeError(
             f"{error.problem}, and nothing is pickled",
             key=error.key,
-            remedy="leave it out of the state, and set it again after loading",
+            remedy=error.remedy or "leave it out of the state, and set it again after loading",
         ) from error
     training = ArrayRecord.from_checked(others)
     records = RecordDict({MODEL: model, TENSORS: training, TRAINING: ConfigRecord(documents)})

@@ -209,25 +209,29 @@ class Array:
         )
 
     @classmethod
-    def from_torch_tensor(cls: type[Self], tensor: Any) -> Self:
+    def from_torch_tensor(cls: type[Self], tensor: Any, key: str | None = None) -> Self:
         """Return an Array of a copy of the elements of a tensor, detached and on the CPU.
 
         Parameters
         ----------
         tensor : torch.Tensor
             bfloat16 and the 8-bit floats become their ml_dtypes types, where Flower fails.
+        key : str, optional
+            Named in errors.
 
         Raises
         ------
         RuntimeError
             torch is not loaded.
         TypeError
-            Not a tensor, or numpy has no type or layout for it.
+            Not a tensor, or numpy has no type or layout for it (UnsupportedDtypeError).
+        ValueRangeError
+            The storage of the tensor was freed or made smaller.
         """
         require_torch()
         if not is_tensor(tensor):
             _refuse(f"a torch.Tensor, not {type(tensor)}")
-        elements, private = tensor_to_elements(tensor)
+        elements, private = tensor_to_elements(tensor, key)
         if not private:
             return cls.from_numpy_ndarray(elements)
         # the elements came from another device, which made a copy already

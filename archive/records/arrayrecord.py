@@ -211,14 +211,16 @@ class ArrayRecord(TypedDict[str, Array]):
         RuntimeError
             torch is not loaded.
         TypeError
-            A key is not a str or a value not a tensor: nothing was popped. Or a tensor has a type that numpy
-            lacks: that tensor and those after it are still in the dict.
+            A key is not a str or a value not a tensor: nothing was popped. Or a tensor has a type or layout
+            that numpy lacks (UnsupportedDtypeError): that tensor and those after it are still in the dict.
+        ValueRangeError
+            The storage of a tensor was freed or made smaller; likewise.
         """
         require_torch()
         _require_tensors(state_dict)
         record = cls.from_checked({})
         for key in list(state_dict):
-            record._data[key] = Array.from_torch_tensor(state_dict[key])
+            record._data[key] = Array.from_torch_tensor(state_dict[key], key)
             if not keep_input:
                 del state_dict[key]
         return record

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray, parse_dtype
+from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records.payload import private_copy
 
 __all__ = ["has_torch_dtype", "is_tensor", "require_torch", "tensor_from_elements", "tensor_to_elements"]
@@ -48,6 +49,21 @@ _SHARED = frozenset(
 )
 """Types that torch and numpy share by name; torch before 2.3 lacks the larger unsigned ones."""
 
+_REMEDIES = {
+    "class": "convert it into a plain tensor first",
+    "meta": "load or initialise it first",
+    "UninitializedParameter": "run the module once, so that it has a shape",
+    "UninitializedBuffer": "run the module once, so that it has a shape",
+    "DTensor": "save full_tensor(), which all ranks must call",
+    "MaskedTensor": "save get_data() and get_mask()",
+    "nested": "save the tensors of unbind(), or values() and offsets()",
+    "quantised": "save int_repr() with scale and zero point, or dequantize()",
+    "complex32": "save torch.view_as_real() of it, or to(torch.complex64)",
+    "layout": "save to_dense(), or its values and indices",
+    "dtype": "save view(torch.uint8), the bytes",
+}
+"""What to save instead of a tensor that has no elements for numpy."""
+
 
 def require_torch() -> Any:
     """Return the torch module that the program has imported.
@@ -75,13 +91,15 @@ def is_tensor(value: object) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
-def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
+def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bool]:
     """Return the elements of a tensor, and whether nobody else shares their memory.
 
     Parameters
     ----------
     tensor : torch.Tensor
         Any shape, on any device, with or without gradient.
+    key : str, optional
+        Named in errors.
 
     Returns
     -------
@@ -92,21 +110,66 @@ def tensor_to_elements(tensor: Any) -> tuple[NDArray, bool]:
 
     Raises
     ------
-    TypeError
-        numpy has no such type or layout (sparse, quantised, complex32, ...).
+    UnsupportedDtypeError
+        numpy has no such type or layout (sparse, quantised, complex32). The remedy says what to save.
+    ValueRangeError
+        The tensor reaches beyond its storage, which was freed or made smaller.
     """
     torch = require_torch()
-    detached = tensor.detach()
-    # the memory of a lazily conjugated or negated tensor holds other values until it is resolved
-    local = detached.cpu().resolve_conj().resolve_neg()
-    name = _dtype_text(local)
-    if name in _INT_VIEWS and local.layout == torch.strided:
-        # only the first tensor of such a type loads ml_dtypes
-        importlib.import_module("ml_dtypes")
-        elements = local.view(getattr(torch, _INT_VIEWS[name])).numpy().view(parse_dtype(name))
-    else:
-        elements = local.numpy()
+    try:
+        detached = tensor.detach()
+        _require_storage(detached, key)
+        # the memory of a lazily conjugated or negated tensor holds other values until it is resolved
+        local = detached.cpu().resolve_conj().resolve_neg()
+        name = _dtype_text(local)
+        if name in _INT_VIEWS and local.layout == torch.strided:
+            # only the first tensor of such a type loads ml_dtypes
+            importlib.import_module("ml_dtypes")
+            elements = local.view(getattr(torch, _INT_VIEWS[name])).numpy().view(parse_dtype(name))
+        else:
+            elements = local.numpy()
+    except UnsupportedDtypeError as error:  # this ml_dtypes is too old
+        raise UnsupportedDtypeError(error.problem, key=key, remedy=error.remedy) from error
+    except ValueRangeError:
+        raise
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise _unsupported(tensor, key) from error
     return elements, detached.device.type != "cpu"
+
+
+def _require_storage(tensor: Any, key: str | None) -> None:
+    """Raise where elements lie outside the storage: numpy would read memory of others, or end the process."""
+    count = tensor.numel()
+    if count and not tensor.is_contiguous():
+        count = 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    there = tensor.untyped_storage().nbytes()
+    needed = (tensor.storage_offset() + count) * tensor.element_size() if count else 0
+    if needed > there and not tensor.is_quantized:  # those take less than a byte an element
+        raise ValueRangeError(
+            f"a tensor that needs {needed} bytes of a storage of {there}",
+            key=key,
+            remedy="save it before its storage is freed or resized",
+        )
+
+
+def _unsupported(tensor: Any, key: str | None) -> UnsupportedDtypeError:
+    """Return the error for a tensor that has no elements for numpy, with what to save instead."""
+    kind, name, layout = type(tensor).__name__, _dtype_text(tensor), str(tensor.layout).removeprefix("torch.")
+    found = {
+        kind: kind in _REMEDIES,
+        "meta": tensor.is_meta,
+        "nested": tensor.is_nested,
+        "quantised": tensor.is_quantized,
+        "layout": layout != "strided",
+        name: name in _REMEDIES,
+        "dtype": name not in _SHARED and name not in _INT_VIEWS,
+        "class": True,
+    }
+    return UnsupportedDtypeError(
+        f"no archive holds a {kind} of dtype {name} and layout {layout}",
+        key=key,
+        remedy=next(_REMEDIES[why] for why, true in found.items() if true),
+    )
 
 
 def has_torch_dtype(dtype: np.dtype[Any]) -> bool:
@@ -134,6 +197,8 @@ def tensor_from_elements(elements: NDArray) -> Any:
     torch = require_torch()
     if not has_torch_dtype(elements.dtype):
         raise TypeError(f"torch has no element type for dtype {str(elements.dtype)!r}; use numpy() instead")
+    if not elements.size:  # numpy 2.3 has strides of 0 there, torch those of the other axes
+        return torch.empty(elements.shape, dtype=getattr(torch, elements.dtype.name))
     if not elements.dtype.isnative:
         elements = elements.astype(elements.dtype.newbyteorder("="))
     if any(stride < 0 for stride in elements.strides):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 from archive.format.elements import (
     ArrayType,
@@ -45,6 +48,24 @@ def test_ml_types_come_back(name: str) -> None:
 def test_what_names_no_element_type(text: str) -> None:
     with pytest.raises(ValueError, match="is unknown"):
         parse_description(text)
+
+
+@pytest.mark.parametrize("name", ["complex32", "bcomplex32"])
+@pytest.mark.parametrize("member", [False, True])
+def test_ml_types_that_the_format_has_no_name_for(name: str, member: bool) -> None:
+    if not hasattr(ml_dtypes, name):
+        pytest.skip(f"this ml_dtypes has no {name}")
+    kind = getattr(ml_dtypes, name)
+    with pytest.raises(UnsupportedDtypeError, match=f"no archive holds the type {name} of ml_dtypes"):
+        describe_dtype(np.dtype([("a", kind)]) if member else np.dtype(kind))
+
+
+@pytest.mark.must("DTYPE-2")
+@pytest.mark.parametrize("inner", [("b", ml_dtypes.bfloat16), ("b", [("c", ml_dtypes.float8_e5m2, (2,))])])
+def test_ml_types_are_no_members(inner: Any) -> None:
+    with pytest.raises(UnsupportedDtypeError, match="as the member") as caught:
+        describe_dtype(np.dtype([("a", "f4"), inner]))
+    assert caught.value.remedy == "save each member as an array of its own"
 
 
 @given(st.lists(TEXT, min_size=1, max_size=6), st.sampled_from("<>"))

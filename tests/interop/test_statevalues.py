@@ -146,6 +146,7 @@ def test_no_file_holds_a_sparse_tensor() -> None:
     with pytest.raises(NotStateError) as caught:
         through({"a": torch().eye(2).to_sparse()})
     assert caught.value.key == "x/a"
+    assert caught.value.remedy == "save to_dense(), or its values and indices"
 
 
 @pytest.mark.parametrize(

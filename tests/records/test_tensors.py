@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from archive.records import Array
+from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.records import Array, ArrayRecord
 from archive.records.tensors import is_tensor, tensor_from_elements, tensor_to_elements
 
 from .conftest import StoredPayload
@@ -83,6 +85,108 @@ def test_from_odd_tensors_is_a_type_error() -> None:
         Array(torch.zeros(2), dtype="float32")
     with pytest.raises(TypeError):
         Array(torch_tensor=torch.zeros(2), ndarray=np.zeros(2))
+
+
+def dtensor() -> Any:
+    """Return a tensor of which other ranks hold parts, in a group of one rank."""
+    from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        return distribute_tensor(torch.ones(4, 2), init_device_mesh("cpu", (1,)), [Shard(0)])
+    finally:
+        distributed.destroy_process_group()
+
+
+def masked() -> Any:
+    from torch.masked import masked_tensor
+
+    return masked_tensor(torch.ones(2), torch.tensor([True, False]))
+
+
+def fake() -> Any:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode().from_tensor(torch.ones(3))
+
+
+def nested(layout: Any) -> Any:
+    return torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "coo": (lambda: torch.eye(2).to_sparse(), r"to_dense\(\)"),
+    "csr": (lambda: torch.eye(2).to_sparse_csr(), r"to_dense\(\)"),
+    "mkldnn": (lambda: torch.eye(2).to_mkldnn(), r"to_dense\(\)"),
+    "quantised": (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), r"int_repr\(\)"),
+    "half a byte": (
+        lambda: torch.quantize_per_channel(
+            torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint4x2
+        ),
+        r"int_repr\(\)",
+    ),
+    "complex32": (lambda: torch.zeros(2, dtype=torch.complex32), r"view_as_real\(\)"),
+    "fp4": (lambda: torch.empty(2, dtype=torch.float4_e2m1fn_x2), r"view\(torch.uint8\)"),
+    "int4": (lambda: torch.empty(2, dtype=torch.int4), r"view\(torch.uint8\)"),
+    "uint1": (lambda: torch.empty(2, dtype=torch.uint1), r"view\(torch.uint8\)"),
+    "bits": (lambda: torch.empty(2, dtype=torch.bits8), r"view\(torch.uint8\)"),
+    "nested": (lambda: nested(torch.strided), r"unbind\(\)"),
+    "jagged": (lambda: nested(torch.jagged), r"unbind\(\)"),
+    "masked": (masked, r"get_mask\(\)"),
+    "fake": (fake, "a plain tensor"),
+    "meta": (lambda: torch.empty(2, device="meta"), "initialise it"),
+    "uninitialised": (torch.nn.UninitializedParameter, "run the module once"),
+    "DTensor": (dtensor, r"full_tensor\(\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore")  # torch's, of what is a prototype or going to be removed
+def test_tensors_without_elements_say_what_to_save(name: str) -> None:
+    make, remedy = REFUSED[name]
+    try:
+        tensor = make()
+    except (AttributeError, ImportError):
+        pytest.skip("this torch has no such tensor")
+    with pytest.raises(UnsupportedDtypeError, match=f"'w': no archive holds .*; .*{remedy}"):
+        ArrayRecord(OrderedDict(w=tensor))
+
+
+FREED: dict[str, Callable[[Any], Any]] = {
+    "whole": lambda tensor: tensor,
+    "a part": lambda tensor: tensor[50:, 30:],
+    "turned": lambda tensor: tensor.T,
+    "bfloat16": lambda tensor: tensor.view(torch.bfloat16),
+    "one element": lambda tensor: tensor[-1, -1],
+    "expanded": lambda tensor: tensor[-1, -1].expand(7),
+}
+
+
+@pytest.mark.parametrize("view", FREED)
+@pytest.mark.parametrize("left", [0, 39_996])
+def test_a_storage_that_was_freed_or_shrunk(view: str, left: int) -> None:
+    """Saved as the memory of others, which verified; of a shrunk storage the process ended by SIGSEGV."""
+    tensor = FREED[view](torch.zeros(100, 100))
+    assert Array(FREED[view](torch.zeros(100, 100))).numpy().sum() == 0
+    tensor.untyped_storage().resize_(left)
+    with pytest.raises(
+        ValueRangeError, match=rf"'w': a tensor that needs 40000 bytes of a storage of {left}"
+    ):
+        ArrayRecord(OrderedDict(w=tensor))
+
+
+def test_no_element_needs_no_storage() -> None:
+    tensor = torch.zeros(3, 0)[2:]
+    tensor.untyped_storage().resize_(0)
+    assert Array(tensor).shape == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (4, 0), (0,)])
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float8_e5m2"])
+def test_strides_of_no_elements(shape: tuple[int, ...], name: str) -> None:
+    tensor = torch.empty(shape, dtype=getattr(torch, name))
+    assert Array(tensor).torch().stride() == tensor.stride()
 
 
 def test_torch_is_private_and_writable() -> None:

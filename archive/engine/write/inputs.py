@@ -313,12 +313,7 @@ def _array(array: Array, place: tuple[str, str]) -> tuple[StorageSpec, Source, o
 
 
 def _tensor(tensor: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
-    try:
-        elements, _ = tensor_to_elements(tensor)
-    except UnsupportedDtypeError as error:
-        raise unstorable(error, place) from error
-    except RuntimeError as error:  # torch's word for a tensor without memory
-        raise TypeError(str(error)) from error
+    elements, _ = tensor_to_elements(tensor, "/".join(place))
     # The address of the elements and not of the tensor: x and x.conj() share a data_ptr, and a tensor that
     # an iterable makes on the way is freed, and its address used again, before the next one comes.
     identity = elements.__array_interface__["data"][0], elements.strides

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import archive
+from archive.errors import UnsupportedDtypeError
 from tests.acceptance.samples import CREATED, NDArray, same
 from tests.optional import torch
 
@@ -226,6 +228,12 @@ def test_inputs_are_left_as_they_are(tmp_path: Path, flag: str) -> None:
     assert same(array, before)
 
 
+def freed() -> Any:
+    tensor = torch().ones(3)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "object": ({"ok": A, "bad": np.array([None])}, TypeError, "'model/bad'.*Python objects"),
     "object field": ({"bad": np.zeros(2, [("a", "O")])}, TypeError, "'model/bad'.*Python objects"),
@@ -253,7 +261,17 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "set": ({1, 2}, TypeError, r"\(key, array\), not int"),
     "triples": ([("a", A, A)], TypeError, "model/0|tuple"),
     "sparse": (lambda: {"bad": torch().eye(3).to_sparse()}, TypeError, "model/bad"),
-    "meta": (lambda: {"bad": torch().empty(3, device="meta")}, Exception, "model/bad"),
+    "meta": (lambda: {"bad": torch().empty(3, device="meta")}, TypeError, "model/bad.*; load or initialise"),
+    "freed": (
+        lambda: {"bad": freed()},
+        ValueError,
+        "'model/bad': .* 12 bytes of a storage of 0; save it before",
+    ),
+    "member": (
+        {"bad": np.zeros(2, [("a", "f4"), ("b", [("c", ml_dtypes.bfloat16, (2,))])])},
+        UnsupportedDtypeError,
+        "'model/bad'.* bfloat16 as the member 'c'.*; save each member",
+    ),
 }
 
 
