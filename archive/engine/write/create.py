@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -37,20 +39,25 @@ class _Values(dict[str, Any]):
         self._kind = kind
 
     def __setitem__(self, name: str, values: Mapping[str, Any]) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"a record name is a str, not {type(name).__name__}")
+        _require_name(name)
         super().__setitem__(name, self._kind(dict(values)))
 
     def __missing__(self, name: str) -> Any:
-        self[name] = {}
-        return self[name]
+        _require_name(name)
+        return self.setdefault(name, self._kind({}))  # one step: another thread may ask for the name too
+
+
+def _require_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a record name is a str, not {type(name).__name__}")
 
 
 class ArchiveWriter:
     """An archive that is written array by array. Made by `archive.create`; a context manager.
 
-    The archive appears when the ``with`` block ends; after an exception nothing does. The writer belongs to
-    the process that made it: the child of a fork cannot write, and leaving the block there changes nothing.
+    The archive appears when the ``with`` block ends; after an exception nothing does. Several threads may add
+    arrays: each waits for the array before, and the end of the block for the last. The writer belongs to the
+    process that made it: the child of a fork cannot write, and leaving the block there changes nothing.
 
     Examples
     --------
@@ -73,6 +80,8 @@ class ArchiveWriter:
         self.attributes: dict[str, dict[str, Any]] = {}
         """What is said of array records as a whole, by record name (`ArrayRecord.attributes`)."""
         self._report: SaveReport | None = None
+        # taken again by the same thread, so that pieces that add an array are refused and do not hang
+        self._lock = threading.RLock()
         text = timestamp(created)
         self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True, spool=spool)
         self._stream = ArchiveStream(self._sink, Preamble("recordset", text))
@@ -109,19 +118,19 @@ class ArchiveWriter:
             An earlier `add` failed half-way, the writer is closed, or it belongs to the process that forked
             this one.
         """
-        self._require_usable()
-        if (shape is None) != (dtype is None):
-            raise TypeError("pieces need both shape= and dtype=; a whole array needs neither")
-        self._stream.require_new(record, key)
-        if shape is None or dtype is None:
-            spec, source, _ = source_of(array, (record, key))
-            self._broken = True
-            self._stream.add(record, key, spec, source)
-        else:
-            spec, kind = _declared(shape, dtype, (record, key))
-            self._broken = True
-            self._stream.add_pieces(record, key, spec, _pieces(array, kind, spec, f"{record}/{key}"))
-        self._broken = False
+        with self._alone():
+            if (shape is None) != (dtype is None):
+                raise TypeError("pieces need both shape= and dtype=; a whole array needs neither")
+            self._stream.require_new(record, key)
+            if shape is None or dtype is None:
+                spec, source, _ = source_of(array, (record, key))
+                self._broken = True
+                self._stream.add(record, key, spec, source)
+            else:
+                spec, kind = _declared(shape, dtype, (record, key))
+                self._broken = True
+                self._stream.add_pieces(record, key, spec, _pieces(array, kind, spec, f"{record}/{key}"))
+            self._broken = False
 
     @property
     def report(self) -> SaveReport:
@@ -135,11 +144,11 @@ class ArchiveWriter:
 
     def add_stored(self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray]) -> None:
         """Write an array of a known storage spec whose stored bytes (uint8) come in pieces."""
-        self._require_usable()
-        self._stream.require_new(record, key)
-        self._broken = True
-        self._stream.add_pieces(record, key, spec, pieces)
-        self._broken = False
+        with self._alone():
+            self._stream.require_new(record, key)
+            self._broken = True
+            self._stream.add_pieces(record, key, spec, pieces)
+            self._broken = False
 
     def __enter__(self) -> ArchiveWriter:
         return self
@@ -147,25 +156,41 @@ class ArchiveWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and self._sink.owner.is_here:
-                self._require_usable()
-                given = {
-                    KIND_ARRAYS: {name: found for name, found in self.attributes.items() if found},
-                    KIND_METRICS: self.metrics,
-                    KIND_CONFIGS: self.configs,
-                }
-                names = [RecordName(kind, name) for kind, records in given.items() for name in records]
-                values = {name: encode_record(name, given[name.kind][name.name]) for name in names}
-                plan, footer = self._stream.finish(values)
-                self._sink.publish()
-                self._report = self._clock(plan, footer)
-        finally:
-            self._broken = True
+        if not self._sink.owner.is_here:
             self._sink.discard()
+            return
+        with self._lock:
+            try:
+                if kind is None:
+                    self._finish()
+            finally:
+                self._broken = True
+                self._sink.discard()
+
+    def _finish(self) -> None:
+        """Write what is not arrays, and publish."""
+        self._require_usable()
+        given = {
+            KIND_ARRAYS: {name: found for name, found in dict(self.attributes).items() if found},
+            KIND_METRICS: dict(self.metrics),
+            KIND_CONFIGS: dict(self.configs),
+        }
+        names = [RecordName(kind, name) for kind, records in given.items() for name in records]
+        values = {name: encode_record(name, given[name.kind][name.name]) for name in names}
+        plan, footer = self._stream.finish(values)
+        self._sink.publish()
+        self._report = self._clock(plan, footer)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out, or raise where nothing more can be written."""
+        # asked before the lock, which a thread of the parent may have held as this process was forked
+        self._sink.owner.require_here()
+        with self._lock:
+            self._require_usable()
+            yield
 
     def _require_usable(self) -> None:
-        self._sink.owner.require_here()
         if self._broken:
             raise ClosedError(
                 "nothing more can be written",

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +257,84 @@ def test_dtypes_by_name_and_by_object(tmp_path: Path, dtype: str) -> None:
         for key in "ab":
             assert handle[key].dtype == str(kind)
             assert handle[key].numpy().tobytes() == whole.tobytes()
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Have threads change places every 10 us, as they do on a busy machine."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(works: list[Callable[[], object]]) -> None:
+    """Make calls side by side, and raise the first error."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        for job in [pool.submit(work) for work in works]:
+            job.result()
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_several_threads_add(tmp_path: Path) -> None:
+    """Of 60 such archives 5 were damaged, and others could not be finished."""
+
+    def add(writer: Any, thread: int) -> None:
+        for number in range(30):
+            array = np.full((number % 3 + 1, 500), 100 * thread + number, "f4")
+            if thread == 0:
+                writer.add(
+                    "model", f"{thread}/{number}", np.split(array, len(array)), shape=array.shape, dtype="f4"
+                )
+            else:
+                writer.add("model", f"{thread}/{number}", array)
+            writer.metrics[f"fit {number}"][f"thread {thread}"] = thread
+
+    for _ in range(3):
+        with create(tmp_path / "model.h5") as writer:
+            in_threads([partial(add, writer, thread) for thread in range(4)])
+        records = archive.load(tmp_path / "model.h5")
+        assert len(records["model"]) == 120
+        for thread in range(4):
+            for number in range(30):
+                found = records["model"][f"{thread}/{number}"].numpy()
+                assert (found == 100 * thread + number).all()
+        for number in range(30):
+            assert dict(records[f"fit {number}"]) == {f"thread {thread}": thread for thread in range(4)}
+
+
+@pytest.mark.parametrize("error", [None, KeyError("k")])
+def test_the_end_of_the_block_waits_for_a_thread(tmp_path: Path, error: Exception | None) -> None:
+    """The file was closed under the thread: what it wrote went to a file that was opened meanwhile."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pieces() -> Iterator[NDArray]:
+        begun.set()
+        go_on.wait()
+        yield np.ones((3, 1 << 18))
+
+    with ThreadPoolExecutor(2) as pool:
+        with suppress(KeyError), create(tmp_path / "model.h5") as writer:
+            job = pool.submit(writer.add, "model", "w", pieces(), shape=(3, 1 << 18), dtype="f8")
+            begun.wait()
+            waiting = pool.submit(writer.add, "model", "v", ONE)
+            threading.Timer(0.1, go_on.set).start()
+            if error is not None:
+                raise error
+        job.result()
+        with suppress(ClosedError):
+            waiting.result()
+    if error is None:
+        assert (archive.load(tmp_path / "model.h5")["model"]["w"].numpy() == 1).all()
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_pieces_that_add_an_array_are_refused(tmp_path: Path) -> None:
+    def pieces() -> Iterator[NDArray]:
+        yield np.ones((1, 3))
+        writer.add("model", "other", ONE)
+
+    with pytest.raises(ClosedError), create(tmp_path / "model.h5") as writer:
+        writer.add("model", "w", pieces(), shape=(1, 3), dtype="f8")
+    assert list(tmp_path.iterdir()) == []
