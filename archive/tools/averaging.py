@@ -70,7 +70,8 @@ def mean(
     Notes
     -----
     Products and sums are float64 (complex128, or longdouble for longdouble), rounded once to the input's
-    dtype. Integers are rounded half to even. Arrays that are not numbers must be equal everywhere.
+    dtype. Integers are rounded half to even. Arrays that are not numbers must be equal everywhere. Arrays
+    that are tied in every archive stay tied.
     ``np.multiply(value, weight, dtype=float64)`` makes each product: ``weight * value`` would be float32.
 
     Examples
@@ -158,7 +159,8 @@ def _add_mean(
     kind = stored[0].type
     dtype = parse_description(kind.description) if kind.mode == MODE_ELEMENTS else None
     if dtype is not None and _is_number(dtype) and all(payload.type == kind for payload in stored):
-        writer.add_stored(*name, stored[0].spec, _pieces(stored, weights, dtype, name))
+        tied = tuple(payload.identity for payload in stored)  # the same bytes in every archive: one mean
+        writer.add_stored(*name, stored[0].spec, _pieces(stored, weights, dtype, name), tied)
         return
     data = arrays[0].data
     if any(array.data != data for array in arrays[1:]):

@@ -278,3 +278,23 @@ def test_metrics_are_left_out(tmp_path: Path) -> None:
     paths = clients(tmp_path, [np.zeros(1)] * 2, metrics={"loss": 1.0})
     archive.mean(paths, out=tmp_path / "mean.h5")
     assert list(archive.load(tmp_path / "mean.h5")) == ["model"]
+
+
+def test_ties_of_all_archives_are_kept(tmp_path: Path) -> None:
+    """500 ties of 1 MB became 502 MB."""
+    files = []
+    for number in range(2):
+        x, y, text = np.full(1 << 17, float(number)), np.full(3, number, "f4"), np.array(["a", "b"])
+        apart = y if number else y.copy()  # tied in one of the two only
+        tied = {f"x{tie}": x for tie in range(50)} | {f"text{tie}": text for tie in range(3)}
+        files.append(tied | {"turned": x.reshape(2, -1), "y": y, "apart": apart})
+    paths = clients(tmp_path, files)
+    report = archive.mean(paths, out=tmp_path / "mean.h5", durable=False)
+    assert report.arrays == 56
+    assert report.array_bytes == 2 * (1 << 20) + 2 * 12 + 2
+    assert archive.verify(tmp_path / "mean.h5").ok
+    found = archive.load(tmp_path / "mean.h5")["model"]
+    assert all((found[f"x{tie}"].numpy() == 0.5).all() for tie in range(50))
+    assert (found["turned"].numpy() == 0.5).all()
+    assert found["text2"].numpy().tolist() == ["a", "b"]
+    assert found["apart"].numpy().tolist() == found["y"].numpy().tolist() == [0.5] * 3

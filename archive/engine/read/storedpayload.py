@@ -74,8 +74,8 @@ class StoredPayload:
 
     @property
     def identity(self) -> object:
-        """Equal for rows that share their bytes."""
-        return id(self._reader), int(self._reader.index.segment_at[self._row]), self.nbytes
+        """Equal for rows that share their bytes; the reader in it is kept, or another could get its id."""
+        return self._reader, int(self._reader.index.segment_at[self._row]), self.nbytes
 
     @property
     def digest(self) -> str:

@@ -142,12 +142,17 @@ class ArchiveWriter:
             )
         return self._report
 
-    def add_stored(self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray]) -> None:
-        """Write an array of a known storage spec whose stored bytes (uint8) come in pieces."""
+    def add_stored(
+        self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray], identity: object
+    ) -> None:
+        """Write an array of a known storage spec whose stored bytes (uint8) come in pieces.
+
+        Arrays of one storage spec and one identity share their bytes.
+        """
         with self._alone():
             self._stream.require_new(record, key)
             self._broken = True
-            self._stream.add_pieces(record, key, spec, pieces)
+            self._stream.add_pieces(record, key, spec, pieces, identity)
             self._broken = False
 
     def __enter__(self) -> ArchiveWriter:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
+from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.attributes import EncodedValue
 from archive.engine.write.consume import Consumption, JournalEntry
@@ -75,9 +76,12 @@ class ArchiveStream:
         self._arrays.seek(self._position)
 
     def add(self, record: str, key: str, spec: StorageSpec, source: Source) -> None:
-        """Write an array; when this returns its memory may be changed."""
-        row = self._append(record, key, spec)
-        if spec.nbytes:
+        """Write an array; when this returns its memory may be changed.
+
+        Arrays that share their bytes in another archive, which does not change, share them here.
+        """
+        row = self._append(record, key, spec, source.identity if isinstance(source, StoredPayload) else None)
+        if spec.nbytes and self.rows.alias[row] == NO_ALIAS:
             offset = self._take_room(spec)
             buffer = stored_buffer(spec, source, row, lambda _: (record, key))
             self._arrays.put(row, offset, buffer, spec.nbytes)
@@ -86,9 +90,17 @@ class ArchiveStream:
         if self.consumption is not None:  # it is listed before the next array is asked for
             self._arrays.flush()
 
-    def add_pieces(self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray]) -> None:
-        """Write an array whose bytes (uint8) come in pieces; each may change when the next is asked for."""
-        row = self._append(record, key, spec)
+    def add_pieces(
+        self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray], identity: object = None
+    ) -> None:
+        """Write an array whose bytes (uint8) come in pieces; each may change when the next is asked for.
+
+        Arrays of one storage spec and one identity share their bytes: the pieces of the first are written.
+        """
+        row = self._append(record, key, spec, identity)
+        if self.rows.alias[row] != NO_ALIAS:
+            self._arrays.note(row)
+            return
         if not spec.nbytes:
             for _ in pieces:  # the caller's checks are in the iterator
                 pass
@@ -147,10 +159,10 @@ class ArchiveStream:
         elif (number, key) in self._seen:
             raise ValueError(f"record {record!r}: two arrays with the key {key!r}")
 
-    def _append(self, record: str, key: str, spec: StorageSpec) -> int:
+    def _append(self, record: str, key: str, spec: StorageSpec, identity: object = None) -> int:
         number = self.add_record(record)
         self._seen.add((number, key))
-        return self.rows.append(number, key, spec, None, None)
+        return self.rows.append(number, key, spec, None, identity)
 
     def _take_room(self, spec: StorageSpec) -> int:
         offset, end = place_next(self._position, spec.nbytes)
