@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,10 +128,11 @@ def _temporary() -> IO[bytes]:
 
 def _listing(file: FileSource, most_decoded: int, spool: IO[bytes], answer: IO[bytes]) -> dict[str, Any]:
     """Let the child read the file, and return its listing."""
-    fds = file.fileno(), spool.fileno()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_DROPPED)}
     seconds = MIN_SECONDS + file.nbytes // BYTES_PER_SECOND
-    with _temporary() as complaints:
+    with ExitStack() as stack:
+        complaints = stack.enter_context(_temporary())
+        fds = [_above_stdio(fd, stack) for fd in (file.fileno(), spool.fileno())]
         try:
             done = subprocess.run(  # noqa: S603 - our own module, numbers for arguments
                 [sys.executable, "-m", "archive.hdf5.foreign.child", *map(str, (*fds, most_decoded))],
@@ -148,6 +151,18 @@ def _listing(file: FileSource, most_decoded: int, spool: IO[bytes], answer: IO[b
             ) from error
         _require_success(file.path, done.returncode, _last_line(complaints))
     return _parse(file.path, answer)
+
+
+def _above_stdio(fd: int, stack: ExitStack) -> int:
+    """Return a descriptor, or a copy of it where the child has its stdin, stdout or stderr under that number.
+
+    A program that has closed its own opens files under these numbers.
+    """
+    if fd > 2:
+        return fd
+    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    stack.callback(os.close, copy)
+    return copy
 
 
 def _require_success(path: str, code: int, complaint: str) -> None:

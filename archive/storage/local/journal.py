@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
 from archive.owner import Owner, close_in_children, unforked
+from archive.storage.local.slots import above_stdio
 from archive.storage.remedies import remedy_of
 
 __all__ = [
@@ -58,7 +59,7 @@ class Journal:
             # it has values in it: no more open than the file beside it
             mode = os.stat(partial).st_mode & 0o666
             with unforked():
-                self._fd = os.open(self.path, flags, mode)
+                self._fd = above_stdio(os.open(self.path, flags, mode))
         except OSError as error:
             raise _failure(self.path, error) from error
 

@@ -11,7 +11,7 @@ from archive.errors import ArchiveError, MissingError, NotAnArchiveError, Storag
 from archive.owner import unforked
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile
-from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
+from archive.storage.local.slots import HEAD_BYTES, above_stdio, begins_as_archive
 from archive.storage.local.source import FileSource
 from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
 
@@ -79,7 +79,7 @@ class PartialFile(AtomicFile):
             self.owner.require_here()
             try:
                 with unforked():
-                    self._fd = os.open(path, flags, self._mode)
+                    self._fd = above_stdio(os.open(path, flags, self._mode))
             except FileExistsError:
                 continue
             try:
@@ -125,7 +125,7 @@ class CompletedFile(PartialFile):
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             with unforked():
-                self._fd = os.open(self.path, flags)
+                self._fd = above_stdio(os.open(self.path, flags))
             held = not lock_file(self._fd)
             problem = self._problem()
         except FileNotFoundError as error:

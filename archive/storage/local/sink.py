@@ -14,7 +14,7 @@ from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Owner, close_in_children, unforked
-from archive.storage.local.slots import SLOTS, remove_stale
+from archive.storage.local.slots import SLOTS, above_stdio, remove_stale
 from archive.storage.local.volumes import (
     close_unlocked,
     find_target,
@@ -342,6 +342,6 @@ def _create(path: str, mode: int) -> int | None:
     """Make a slot; None where something is there already."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, flags, mode)
+        return above_stdio(os.open(path, flags, mode))
     except FileExistsError:
         return None

@@ -519,3 +519,34 @@ def test_more_may_be_decoded(tmp_path: Path) -> None:
         assert handle["x"].shape == (9 << 20,)
     archive.reindex(path, tmp_path / "again.h5", decoded_bytes=72 << 20)
     assert archive.verify(tmp_path / "again.h5").ok
+
+
+WITHOUT_STDIO = """
+import os, sys
+import archive
+
+answer = os.dup2(1, 30)
+for fd in map(int, sys.argv[2].split()):
+    os.close(fd)
+try:
+    with archive.open(sys.argv[1], foreign=True) as handle:
+        before = len(os.listdir("/proc/self/fd"))
+        said = [int(handle[name].numpy().sum()) for name in ("plain", "packed")]
+    with archive.open(sys.argv[1], foreign=True):
+        said.append(len(os.listdir("/proc/self/fd")) - before)
+except BaseException as error:
+    said = error
+os.write(answer, str(said).encode())
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_without_stdin_stdout_or_stderr(tmp_path: Path, closed: str) -> None:
+    """The file had the number of the child's stdin: a good file was called damaged."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["plain"] = np.arange(5)
+        file.create_dataset("packed", data=np.arange(5000), chunks=(100,), compression="gzip")
+    command = [sys.executable, "-c", WITHOUT_STDIO, str(tmp_path / "a.h5"), closed]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout == "[10, 12497500, 0]", done.stderr
