@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from archive.errors import MissingError, StorageError, UnsupportedURLError
+from archive.storage.redaction import public_options, redact_url
 
 __all__ = [
     "URL",
@@ -33,9 +34,6 @@ _CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]+://")
 _FILE = re.compile(r"file:(?=/)(?://([^/]*))?", re.IGNORECASE)
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _LEADING_PARENTS = re.compile(r"\A(?:\.{1,2}/+)*")
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#]*@")
-_SIGNATURE = re.compile(r"\?.*$", re.DOTALL)
-_VERSION = re.compile(r"[?&](versionId=[^&#]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,16 @@ class Location:
     remote: bool = False
     """Whether `path` is a URL for fsspec."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What fsspec needs to reach it; never shown, never pickled."""
+    """What fsspec needs to reach it; never shown, pickled without secrets."""
     cache: str = ""
     """Local folder that keeps what is fetched of it; none if empty."""
+    withheld: tuple[str, ...] = ()
+    """Names of options, and parts of the URL, that a pickle left out."""
 
     @property
     def display(self) -> str:
-        """What messages name: the path, or the URL without credentials and signature."""
-        if not self.remote:
-            return self.path
-        return _SIGNATURE.sub("", _CREDENTIALS.sub("", self.path))
+        """What messages name: the path, or the URL without credentials, signature and version."""
+        return redact_url(self.path).shown if self.remote else self.path
 
     @property
     def name(self) -> str:
@@ -64,10 +62,12 @@ class Location:
         return self.display.rstrip("/").rpartition("/")[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a pickle lies about in queues and files: of the URL's query it keeps the version, no signature
-        version = _VERSION.search(self.path) if self.remote else None
-        path = self.display + (f"?{version[1]}" if version else "")
-        return Location, (path, self.remote, {}, self.cache)
+        # a pickle lies about in queues and files
+        if not self.remote:
+            return Location, (self.path,)
+        redacted, (options, names) = redact_url(self.path), public_options(self.options)
+        withheld = dict.fromkeys((*self.withheld, *redacted.withheld, *names))
+        return Location, (redacted.address, True, options, self.cache, tuple(withheld))
 
 
 def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache: Cache = None) -> Location:

@@ -13,8 +13,8 @@ import numpy as np
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records, document_text, record_values
-from archive.engine.read.open import reference_of, reopen
 from archive.engine.read.reader import Reader
+from archive.engine.read.reference import Reference, reference_of
 from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
@@ -62,7 +62,8 @@ class Archive:
 
     ``a["layer.weight"]`` finds an array in any record, ``a["model", "layer.weight"]`` in one;
     ``in``, ``len`` and iteration work on arrays, iteration yields ``(record, key)``. Handles and the
-    arrays in them pickle by reference (path and digest of the footer), never by value.
+    arrays in them pickle by reference (address, options that are no secrets, digest of the footer), never by
+    value. An unpickled one is opened when it is first used.
 
     Examples
     --------
@@ -73,8 +74,16 @@ class Archive:
     ((2, 3), [[3.0, 4.0, 5.0]], [('model', 'w')])
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader | Reference) -> None:
+        self._held = reader
+
+    @property
+    def _reader(self) -> Reader:
+        """The reader; a handle that was unpickled is opened now."""
+        held = self._held
+        if isinstance(held, Reference):
+            held = self._held = held.open()
+        return held
 
     @cached_property
     def records(self) -> Records:
@@ -181,15 +190,15 @@ class Archive:
 
     def close(self) -> None:
         """Close the file. Views already handed out stay valid; other arrays raise ClosedError."""
-        self._reader.close()
+        self._held.close()
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._reader.closed
+        return self._held.closed
 
     def __getitem__(self, key: str | tuple[str, str]) -> Array:
-        row, reader = self._find(key), self._reader
+        reader, row = self._reader, self._find(key)
         return _lazy(reader, row, reader.index.shape(row), int(reader.index.type[row]))
 
     def __contains__(self, key: object) -> bool:
@@ -218,11 +227,18 @@ class Archive:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{len(self)} arrays, {self._reader.source.nbytes} bytes"
-        return f"<fedarchive.Archive {self._reader.path!r}: {state}>"
+        held = self._held
+        if held.closed:
+            state = "closed"
+        elif isinstance(held, Reference):
+            state = "not opened yet"
+        else:
+            state = f"{len(self)} arrays, {held.source.nbytes} bytes"
+        return f"<fedarchive.Archive {held.path!r}: {state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_again, reference_of(self._reader)
+        held = self._held
+        return _handle, (held if isinstance(held, Reference) else reference_of(held)).arguments
 
     @cached_property
     def _kinds(self) -> NDArray:
@@ -292,6 +308,6 @@ def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[i
     return [handle._find(key) for key in keys]
 
 
-def _open_again(*reference: Any) -> Archive:
+def _handle(*arguments: Any) -> Archive:
     """Unpickle a handle of its own, which can be closed without closing others."""
-    return Archive(reopen(*reference))
+    return Archive(Reference(*arguments))

@@ -6,11 +6,7 @@ in digests and values alone.
 
 from __future__ import annotations
 
-import copyreg
-import os
-import weakref
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +24,7 @@ from archive.storage.location import locate_source
 from archive.storage.protocols import Source
 from archive.storage.url import Location
 
-__all__ = ["forget_indexes", "open_reader", "read_source", "reference_of", "reopen", "validated_index"]
+__all__ = ["forget_indexes", "open_reader", "read_source", "validated_index"]
 
 _JSON_BYTES_AT = HEADER.fields["json_bytes"][1] if HEADER.fields else 0
 
@@ -57,39 +53,6 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
                 raise
             # the bytes may have been changed on the way: fetch them once more
     raise AssertionError("unreachable")
-
-
-def reopen(location: Location, access: str, verify: str, writable: bool, identity: bytes) -> Reader:
-    """Open the file that a pickled handle referred to.
-
-    Raises
-    ------
-    DamagedError
-        The file is another version by now.
-    """
-    reader = open_reader(location, access=access, verify=verify, writable=writable)
-    if reader.identity != identity:
-        reader.close()
-        raise DamagedError(
-            "the file was replaced by another version since this handle was pickled",
-            path=location.display,
-            remedy="open it again and take the arrays from there",
-        )
-    return reader
-
-
-def reference_of(reader: Reader) -> tuple[Any, ...]:
-    """Return the arguments with which `reopen` finds the same version again.
-
-    Raises
-    ------
-    TypeError
-        The file is not an archive.
-    """
-    if not reader.identity:
-        raise TypeError("a foreign file has no digest to find it again by; save it as an archive first")
-    location = reader.location if reader.location is not None else Location(reader.path)
-    return location, reader.access, reader.verify, reader.writable, reader.identity
 
 
 def read_source(
@@ -313,24 +276,3 @@ def _same_but_contents(known: _Kept, content: bytes, origin: Origin) -> Index | 
         and not any(content[end:])
     )
     return known.index.with_contents(np.frombuffer(content, np.uint8), size, origin) if same else None
-
-
-# Handles that were pickled, by path, version and settings: 289 arrays of one archive that cross to
-# another process share one file descriptor and one map there.
-_reopened: weakref.WeakValueDictionary[tuple[Any, ...], Reader] = weakref.WeakValueDictionary()
-
-
-def _reopen_shared(*reference: Any) -> Reader:
-    """Unpickle a reader: arrays of one archive share a reader in the process they come to."""
-    key = (os.getpid(), reference[0].path, *reference[1:])
-    reader = _reopened.get(key)
-    if reader is None:
-        reader = _reopened[key] = reopen(*reference)
-    return reader
-
-
-def _reduce_reader(reader: Reader) -> tuple[Any, ...]:
-    return _reopen_shared, reference_of(reader)
-
-
-copyreg.pickle(Reader, _reduce_reader)

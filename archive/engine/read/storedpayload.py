@@ -21,6 +21,7 @@ from archive.format.elements import (
 from archive.records.payload import BytesPayload
 
 if TYPE_CHECKING:
+    from archive.engine.read.reference import Reference
     from archive.engine.storagespec import StorageSpec
 
 __all__ = ["StoredPayload", "elements_of"]
@@ -31,23 +32,32 @@ class StoredPayload:
 
     Parameters
     ----------
-    reader : Reader
+    reader : Reader or Reference
     row : int
     shape : tuple of int
         Shape of the array.
     """
 
-    __slots__ = ("_reader", "_row", "shape")
+    __slots__ = ("_held", "_row", "shape")
 
-    def __init__(self, reader: Reader, row: int, shape: tuple[int, ...]) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader | Reference, row: int, shape: tuple[int, ...]) -> None:
+        self._held = reader
         self._row = row
         self.shape = shape
 
     @property
+    def _reader(self) -> Reader:
+        """The reader; what was unpickled is opened now."""
+        held = self._held
+        if not isinstance(held, Reader):
+            held = self._held = held.open()
+        return held
+
+    @property
     def type(self) -> ArrayType:
         """Row of the type table."""
-        return self._reader.index.types[int(self._reader.index.type[self._row])]
+        index = self._reader.index
+        return index.types[int(index.type[self._row])]
 
     @property
     def nbytes(self) -> int:
@@ -143,16 +153,16 @@ class StoredPayload:
             raise self._reader.invalid(self._row, f"an element that is not text: {error}") from error
 
     def _select(self, index: Any) -> Any:
-        kind, shape = self.type, self.shape
+        kind, shape, reader = self.type, self.shape, self._reader
         if kind.mode == MODE_DATA:
             return self._opaque().getitem(index)
         rows = _first_axis(index, shape)
-        if rows is None or kind.mode == MODE_TEXT or self._reader.writable:
+        if rows is None or kind.mode == MODE_TEXT or reader.writable:
             return self.numpy(copy=False)[index]
         start, stop = rows
         rest = index if isinstance(index, tuple) else (index,)
-        row_bytes = int(self._reader.index.stored_nbytes[self._row]) // shape[0]
-        part = self._reader.stored_range(self._row, start * row_bytes, stop * row_bytes)
+        row_bytes = int(reader.index.stored_nbytes[self._row]) // shape[0]
+        part = reader.stored_range(self._row, start * row_bytes, stop * row_bytes)
         block = self._view((stop - start, *shape[1:]), part)
         block.flags.writeable = False
         first = rest[0]
@@ -188,7 +198,7 @@ class StoredPayload:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StoredPayload, (self._reader, self._row, self.shape)
+        return StoredPayload, (self._held, self._row, self.shape)
 
 
 def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDArray:

@@ -26,7 +26,6 @@ from archive.engine.read import storedpayload as payload
 from archive.errors import (
     ArchiveError,
     ClosedError,
-    DamagedError,
     DigestError,
     ExistsError,
     PartialSaveError,
@@ -459,8 +458,8 @@ class TestHandles:
         with archive.open(URL) as handle:
             text = pickle.dumps(handle)
         archive.save(small(3), URL)
-        with pytest.raises(DamagedError, match="another version"):
-            pickle.loads(text)
+        with pytest.raises(ReplacedError, match="another version"):
+            pickle.loads(text).verify()
 
     def test_errors_hold_no_secret(self, store: FolderStore) -> None:
         with pytest.raises(archive.errors.MissingError) as caught:

@@ -48,9 +48,9 @@ class FileSystemStore:
     writable = True
 
     def __init__(self, location: Location) -> None:
-        scheme = location.path.partition("://")[0]
-        self._scheme = scheme
-        alone = scheme.rpartition("::")[2] in _ALONE
+        alone = location.path.partition("://")[0].rpartition("::")[2] in _ALONE
+        self._shown = location.display
+        self._own: str | None = None
         self.parallel = 1 if alone else 8
         options = {**({"skip_instance_cache": True} if alone else {}), **location.options}
 
@@ -62,15 +62,21 @@ class FileSystemStore:
 
     def path_of(self, location: Location) -> str:
         """Return the path that a URL names here."""
-        return str(fsspec.core.url_to_fs(location.path, **location.options)[1])
+        path = str(fsspec.core.url_to_fs(location.path, **location.options)[1])
+        if self._own is None:
+            self._own = path
+        return path
 
     def url(self, path: str) -> str:
         """Return what messages call an object."""
-        if "://" not in path:
-            return f"{self._scheme}://{path.lstrip('/')}"
-        # behind a chain it is a URL itself, with all that one may hold
-        chain, link, _ = self._scheme.rpartition("::")
-        return chain + link + Location(path, True).display
+        own = self._own
+        if own is None or path == own:
+            return self._shown
+        # something in the folder of the location; of a chain that is its first link with a path
+        end = self._shown.find("::", self._shown.find("://"))
+        folder, rest = (self._shown[:end], self._shown[end:]) if end >= 0 else (self._shown, "")
+        name = path.removeprefix(own).lstrip("/")
+        return folder + ("" if folder.endswith("/") else "/") + name + rest
 
     def head(self, path: str) -> ObjectVersion:
         """Return the current version."""

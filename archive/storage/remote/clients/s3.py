@@ -63,7 +63,7 @@ class S3Store:
 
     def url(self, path: str) -> str:
         """Return what messages call an object."""
-        return f"s3://{path.partition('?')[0]}"
+        return Location(f"s3://{path}", True).display
 
     def target(self, path: str) -> dict[str, Any]:
         """Return bucket and key, as requests that change something name them.
