@@ -2,7 +2,8 @@
 
 ======================  ================================================================
 ``store``               `CheckpointStore`, which users call
-``rounds``              files of rounds and clients: saved, opened, verified, removed
+``rounds``              files of rounds and clients: saved and removed
+``roundreader``         the same read, listed and verified while other processes save and remove some
 ``roundfile``           configs that name these files
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions

@@ -1,8 +1,9 @@
 """Names of files in a store.
 
-``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. Names of clients and nodes are
-spelled so that every storage keeps them apart: file systems that ignore case or normalise Unicode, and object
-stores that give ``%`` and ``~`` a meaning.
+``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. A file of a client is never
+replaced: where its name is taken, the next is ``CLIENT==WRITE.h5``, with 16 random hex digits. Names of
+clients and nodes are spelled so that every storage keeps them apart: file systems that ignore case or
+normalise Unicode, and object stores that give ``%`` and ``~`` a meaning.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "CHECKPOINT",
     "client_path",
     "context_path",
+    "is_write",
     "parse_client",
     "parse_round",
     "require_name",
@@ -27,14 +29,15 @@ __all__ = [
 ]
 
 CHECKPOINT = "fedarchive.checkpoint"
-"""Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them) and
-``digests``, of a client ``client``."""
+"""Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
+``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``."""
 MAX_ROUND = 99_999_999
 MAX_STEM = 128
 """Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 _SPELLED = re.compile(r"(?:[a-z0-9_.-]|=[0-9a-f]{2})+")
+_WRITE = re.compile(r"(?:[0-9a-f]{16})?")
 _ROUND = re.compile(r"([0-9]{8})\.h5")
 _CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
 
@@ -88,14 +91,25 @@ def round_path(number: int) -> str:
     return f"rounds/{number:08d}.h5"
 
 
-def client_path(number: int, spelled: str) -> str:
-    """Return the path of a client's file in its store."""
-    return f"rounds/{number:08d}/{_stem(spelled)}.h5"
+def client_path(number: int, spelled: str, write: str = "") -> str:
+    """Return the path of a client's file in its store; ``write`` where that name was taken.
+
+    Examples
+    --------
+    >>> client_path(3, "client-7"), client_path(3, "client-7", "0123456789abcdef")
+    ('rounds/00000003/client-7.h5', 'rounds/00000003/client-7==0123456789abcdef.h5')
+    """
+    return f"rounds/{number:08d}/{_stem(f'{spelled}=={write}' if write else spelled)}.h5"
 
 
 def context_path(node: str) -> str:
     """Return the path of a node's context in its store."""
     return f"contexts/{_stem(spell(node))}.h5"
+
+
+def is_write(text: object) -> bool:
+    """Return whether this is the part of a name that keeps files of one client apart."""
+    return isinstance(text, str) and _WRITE.fullmatch(text) is not None
 
 
 def parse_round(path: str) -> int | None:

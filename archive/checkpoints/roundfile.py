@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from archive import reading
-from archive.checkpoints.columns import read_reader
-from archive.checkpoints.paths import CHECKPOINT, client_path, unspell
+from archive.checkpoints.columns import Row, read_reader
+from archive.checkpoints.paths import CHECKPOINT, client_path, is_write, unspell
 from archive.engine.read.containers import record_values
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
@@ -17,6 +17,7 @@ from archive.engine.report import VerifyReport
 from archive.errors import (
     DamagedError,
     HostileFileError,
+    MissingError,
     NotAnArchiveError,
     TruncatedError,
     ValueRangeError,
@@ -29,13 +30,18 @@ from archive.storage.url import parse_url
 
 __all__ = [
     "DAMAGE",
+    "ClientFile",
+    "RoundFile",
     "RoundReport",
     "client_marks",
+    "clients_of",
     "describe",
     "is_client",
+    "is_named",
     "open_file",
     "read_client",
-    "read_clients",
+    "read_digest",
+    "read_round",
     "round_marks",
 ]
 
@@ -43,6 +49,7 @@ DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError)
 """Errors of a file that differs from what was saved."""
 T = TypeVar("T")
 Options = Mapping[str, Any] | None
+_MARKS = ("clients", "digests", "writes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +72,50 @@ class RoundReport:
         return self.ok
 
 
-def round_marks(number: int, clients: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the configs by which a round file names its client files: spelled names and their digests."""
-    marks = {"round": number, "clients": list(clients), "digests": list(clients.values())}
-    return {CHECKPOINT: marks}
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """Which file a client has in a round."""
+
+    round: int
+    """Number of the round."""
+    spelled: str
+    """Name of the client, as `spell` has it."""
+    write: str
+    """What keeps its name apart from that of an earlier file of this client; usually empty."""
+    digest: str
+    """Digest of the file."""
+
+    @property
+    def path(self) -> str:
+        """Its path in the store."""
+        return client_path(self.round, self.spelled, self.write)
 
 
-def client_marks(number: int, spelled: str) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class RoundFile:
+    """What the index of a round file says."""
+
+    round: int
+    """Number of the round."""
+    digest: str
+    """Digest of the file."""
+    row: Row
+    """Metrics and configs."""
+    clients: dict[str, ClientFile] | None
+    """Client files by spelled name; None where the file names none."""
+
+
+def round_marks(number: int, clients: Mapping[str, ClientFile]) -> dict[str, dict[str, Any]]:
+    """Return the configs by which a round file names its client files."""
+    files = clients.values()
+    marks = {"round": number, "clients": list(clients), "digests": [file.digest for file in files]}
+    writes = [file.write for file in files]
+    return {CHECKPOINT: marks | ({"writes": writes} if any(writes) else {})}
+
+
+def client_marks(number: int, spelled: str, write: str) -> dict[str, dict[str, Any]]:
     """Return the configs that name the client and round of a client file."""
-    return {CHECKPOINT: {"round": number, "client": spelled}}
+    return {CHECKPOINT: {"round": number, "client": spelled, **({"write": write} if write else {})}}
 
 
 def open_file(
@@ -107,36 +149,49 @@ def open_file(
     return handle
 
 
-def read_clients(url: str, storage_options: Options) -> dict[str, str] | None:
-    """Return spelled names and digests of the client files of a round; None where its file names none.
+def read_round(url: str, number: int, storage_options: Options) -> RoundFile:
+    """Return what the index of a round file says.
 
     Raises
     ------
     ArchiveError
         The round file is missing or damaged.
     """
-    return _read(url, storage_options, _clients)
 
-
-def read_client(url: str, storage_options: Options) -> tuple[str | None, str]:
-    """Return the spelled name in a client file, None where there is none, and the digest of the file."""
-
-    def read(reader: Reader) -> tuple[str | None, str]:
-        spelled = read_reader(reader).get(("configs", CHECKPOINT, "client"))
-        return spelled if isinstance(spelled, str) else None, reader.identity.hex()
+    def read(reader: Reader) -> RoundFile:
+        return RoundFile(number, reader.identity.hex(), read_reader(reader), clients_of(reader, number))
 
     return _read(url, storage_options, read)
 
 
-def is_client(source: Source, number: int, path: str) -> bool:
-    """Return whether the configs of an open file are those of this client path of a round."""
+def read_client(url: str, storage_options: Options) -> ClientFile | None:
+    """Return which file of which round a client file is; None where it does not say."""
+    return _read(url, storage_options, _client)
+
+
+def read_digest(url: str, storage_options: Options) -> str:
+    """Return the digest of a file; empty where it is missing or damaged."""
     try:
-        row = read_reader(read_source(source))
+        return _read(url, storage_options, lambda reader: reader.identity.hex())
+    except (*DAMAGE, MissingError, VersionError):
+        return ""
+
+
+def is_client(source: Source, path: str) -> bool:
+    """Return whether an open file says of itself that it is the client file of this path."""
+    try:
+        found = _client(read_source(source))
     except (*DAMAGE, VersionError):
         return False
-    spelled = row.get(("configs", CHECKPOINT, "client"))
-    same = row.get(("configs", CHECKPOINT, "round")) == number
-    return same and isinstance(spelled, str) and client_path(number, spelled) == path
+    return found is not None and found.path == path
+
+
+def is_named(source: Source, digest: str) -> bool:
+    """Return whether an open file is the one that a round named, perhaps damaged since, and no later one."""
+    try:
+        return read_source(source).identity.hex() == digest
+    except (*DAMAGE, VersionError):
+        return True
 
 
 def describe(report: VerifyReport) -> str:
@@ -159,23 +214,38 @@ def _read(url: str, storage_options: Options, read: Callable[[Reader], T]) -> T:
         reader.close()
 
 
-def _clients(reader: Reader) -> dict[str, str] | None:
+def _client(reader: Reader) -> ClientFile | None:
     row = read_reader(reader)
-    marks: dict[str, Any] = {key: row.get(("configs", CHECKPOINT, key)) for key in ("clients", "digests")}
-    if None in marks.values():  # absent, or stored as datasets because there are thousands of clients
+    number, spelled = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client"))
+    write = row.get(("configs", CHECKPOINT, "write"), "")
+    if not isinstance(number, int) or not isinstance(spelled, str) or not is_write(write):
+        return None
+    return ClientFile(number, spelled, str(write), reader.identity.hex())
+
+
+def clients_of(reader: Reader, number: int) -> dict[str, ClientFile] | None:
+    """Return the client files that an open round file names; None where it names none."""
+    row = read_reader(reader)
+    marks: dict[str, Any] = {key: row.get(("configs", CHECKPOINT, key)) for key in _MARKS}
+    if marks["clients"] is None or marks["digests"] is None:
+        # absent, or stored as datasets because there are thousands of clients
         record = (KIND_CONFIGS, CHECKPOINT)
         numbers = [
-            number for number, found in enumerate(reader.index.records) if (found.kind, found.name) == record
+            place for place, found in enumerate(reader.index.records) if (found.kind, found.name) == record
         ]
         if not numbers:
             return None
         marks |= record_values(reader, "values").get(numbers[0], {})
-    names, digests = marks["clients"], marks["digests"]
+    names, digests, writes = (marks[key] for key in _MARKS)
     try:
-        if len(names) != len(digests) or len(set(names)) != len(names):
+        writes = [""] * len(names) if writes is None else writes
+        if not len(names) == len(digests) == len(writes) or len(set(names)) != len(names):
             raise HostileFileError("names and digests of clients that do not match", path=reader.path)
+        if not all(map(is_write, writes)):
+            raise HostileFileError("invalid names of client files", path=reader.path)
         for name in names:
             unspell(name)
     except (TypeError, ValueRangeError) as error:
         raise HostileFileError("invalid names of clients", path=reader.path) from error
-    return dict(zip(names, digests, strict=True))
+    found = zip(names, writes, digests, strict=True)
+    return {name: ClientFile(number, name, write, digest) for name, write, digest in found}

@@ -1,50 +1,39 @@
-"""Files of a store: saves, opens, verifies and removes rounds; the caller decides when."""
+"""Files of a store: saves and removes rounds; the caller decides when."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from archive import writing
-from archive.checkpoints.columns import Row, read_row
-from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, spell, unspell
-from archive.checkpoints.retention import Goal, best_round, metric_of
+from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, unspell
 from archive.checkpoints.roundfile import (
     DAMAGE,
-    RoundReport,
+    ClientFile,
     client_marks,
-    describe,
     is_client,
-    open_file,
+    is_named,
     read_client,
-    read_clients,
+    read_digest,
     round_marks,
 )
-from archive.engine.read.handle import Archive
+from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
-from archive.errors import (
-    ArchiveError,
-    DamagedError,
-    ExistsError,
-    MissingError,
-    ReplacedError,
-    VersionError,
-)
+from archive.errors import DamagedError, ExistsError, MissingError, ReplacedError, VersionError
 from archive.storage.folder import (
     Entry,
-    absolute_url,
     file_exists,
-    is_remote,
-    join,
     list_files,
     make_place,
     remove_empty,
     remove_file,
     remove_if,
 )
+from archive.storage.protocols import Source
 from archive.storage.url import URL, parse_url
 from archive.tools.collection import collect_garbage
 from archive.workers import map_archives
@@ -52,59 +41,50 @@ from archive.workers import map_archives
 __all__ = ["Rounds"]
 
 
-class Rounds:
+class Rounds(RoundReader):
     """Rounds and client files in a folder; parameters are those of `CheckpointStore`."""
 
     def __init__(self, url: URL, storage_options: Mapping[str, Any] | None) -> None:
-        self.url = absolute_url(url, storage_options)
-        """The folder, absolute."""
-        self.options = storage_options
-        self.remote = is_remote(self.url, storage_options)
-        """Whether the folder is remote."""
-        self._own: dict[int, dict[str, str]] = {}  # by round: digests of client files this store saved
-
-    def path(self, path: str) -> str:
-        """Return the URL of a file."""
-        return join(self.url, path)
-
-    def numbers(self) -> list[int]:
-        """Return the numbers of all rounds, oldest first."""
-        files = list_files(self.path("rounds"), self.options, below=False)
-        return sorted(number for file in files if (number := parse_round(file.path)) is not None)
-
-    def require(self, number: int) -> int:
-        """Return the number of an existing round; MissingError where there is none."""
-        if not file_exists(self.path(round_path(number)), self.options):
-            raise self._missing(f"there is no round {number}")
-        return number
-
-    def newest(self) -> int:
-        """Return the newest round; MissingError where there is none."""
-        numbers = self.numbers()
-        if not numbers:
-            raise self._missing("no round was saved")
-        return numbers[-1]
+        super().__init__(url, storage_options)
+        self._own: dict[int, dict[str, ClientFile]] = {}  # by round: client files that this store saved
 
     # Saving
 
     def save_client(
         self, number: int, spelled: str, records: Any, metrics: Mapping[str, Any] | None
     ) -> SaveReport:
-        """Save a client's file of a future round."""
+        """Save a client's file of a future round; it replaces no file, a round may name each."""
         self._require_new(number)
-        url = make_place(self.url, client_path(number, spelled), self.options)
-        marks = client_marks(number, spelled)
-        report = writing.save(records, url, metrics=metrics, configs=marks, storage_options=self.options)
-        self._own.setdefault(number, {})[spelled] = report.digest
+        write = ""
+        if file_exists(make_place(self.url, client_path(number, spelled), self.options), self.options):
+            write = secrets.token_hex(8)  # a killed run left that file, or another process saved it
+        path = client_path(number, spelled, write)
+        report = self._create(path, records, metrics, client_marks(number, spelled, write))
+        file = ClientFile(number, spelled, write, report.digest)
+        if self.exists(number) and not self._is_named(file):
+            self._remove_client(path)
+            self._require_new(number)
+        self._own.setdefault(number, {})[spelled] = file
         return report
 
     def save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
         """Save a round; ExistsError where another process was faster."""
         self._require_new(number)
-        url = make_place(self.url, round_path(number), self.options)
         marks = round_marks(number, self._found_clients(number))
         try:
-            report = writing.save(
+            report = self._create(round_path(number), records, metrics, marks)
+        except ExistsError:
+            self._own.pop(number, None)
+            raise
+        self._own.pop(number, None)
+        return report
+
+    def _create(
+        self, path: str, records: Any, metrics: Mapping[str, Any] | None, marks: dict[str, dict[str, Any]]
+    ) -> SaveReport:
+        url = make_place(self.url, path, self.options)
+        try:
+            return writing.save(
                 records,
                 url,
                 metrics=metrics,
@@ -112,159 +92,82 @@ class Rounds:
                 overwrite=False,
                 storage_options=self.options,
             )
-        except ExistsError:
-            self._own.pop(number, None)
+        except ExistsError as error:
+            error.remedy = (
+                "another process saved it at the same time: save the next round, or this file again"
+            )
             raise
-        self._own.pop(number, None)
-        return report
 
     def _require_new(self, number: int) -> None:
-        if file_exists(self.path(round_path(number)), self.options):
+        if self.exists(number):
             self._own.pop(number, None)  # another process was faster, and its clients are those of the round
             raise ExistsError(
                 f"round {number} is there already, and complete",
-                path=self._shown(round_path(number)),
+                path=self.shown(round_path(number)),
                 errno=errno.EEXIST,
                 remedy="save the next one, or remove it first where it is damaged",
             )
 
-    def _found_clients(self, number: int) -> dict[str, str]:
-        """Return names and digests of the client files of a future round."""
+    def _found_clients(self, number: int) -> dict[str, ClientFile]:
+        """Return the client files of a future round."""
         own = self._own.get(number)
-        if own is not None:
-            found = map_archives(
-                lambda spelled: read_client(self.path(client_path(number, spelled)), self.options)[1],
-                own,
-                remote=self.remote,
-            )
-            for spelled, digest in zip(own, found, strict=True):
-                if digest != own[spelled]:
-                    raise ReplacedError(
-                        f"another process replaced what client {unspell(spelled)!r} sent for round {number}",
-                        path=self._shown(client_path(number, spelled)),
-                        remedy="let one process at a time run an experiment; this round was not saved",
-                    )
-            return own
-        return self._listed_clients(number)
+        if own is None:
+            return self._listed_clients(number)
+        found = map_archives(
+            lambda file: read_digest(self.path(file.path), self.options), own.values(), remote=self.remote
+        )
+        for file, digest in zip(own.values(), found, strict=True):
+            if digest != file.digest:
+                raise ReplacedError(
+                    f"the file of client {unspell(file.spelled)!r} for round {number} is damaged or gone",
+                    path=self.shown(file.path),
+                    remedy="save it again; this round was not saved",
+                )
+        return own
 
-    def _listed_clients(self, number: int) -> dict[str, str]:
-        """Return names and digests of the client files in a round's folder."""
+    def _listed_clients(self, number: int) -> dict[str, ClientFile]:
+        """Return the client files in a round's folder, of each client the last."""
         folder = _folder(number)
-        paths = [f"{folder}/{entry.path}" for entry in list_files(self.path(folder), self.options)]
-        paths = sorted(path for path in paths if parse_client(path.removeprefix("rounds/")))
+        entries = list(list_files(self.url, self.options, path=folder, below=False))
+        entries.sort(key=lambda entry: (entry.modified, entry.path))
+        paths = [f"{folder}/{entry.path}" for entry in entries]
+        paths = [path for path in paths if parse_client(path.removeprefix("rounds/"))]
         found = map_archives(
             lambda path: read_client(self.path(path), self.options), paths, remote=self.remote
         )
         clients = {}
-        for path, (spelled, digest) in zip(paths, found, strict=True):
-            if spelled is None or client_path(number, spelled) != path:
+        for path, file in zip(paths, found, strict=True):
+            if file is None or file.path != path:
                 raise DamagedError(
                     f"not the file of a client of round {number}",
-                    path=self._shown(path),
+                    path=self.shown(path),
                     remedy="move it away; this round was not saved",
                 )
-            clients[spelled] = digest
-        return clients
+            clients[file.spelled] = file
+        return dict(sorted(clients.items()))
 
-    # Reading
-
-    def open(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
-        """Open a round or a client's file of it."""
-        if client is None:
-            self.require(number)
-            return open_file(self.path(round_path(number)), self.options, mode=mode, verify=verify)
-        spelled = spell(client)
-        digest = self.clients(self.require(number)).get(spelled)
-        if digest is None:
-            raise self._missing(f"client {client!r} has no file in round {number}")
-        url = self.path(client_path(number, spelled))
-        return open_file(url, self.options, mode=mode, verify=verify, digest=digest)
-
-    def clients(self, number: int) -> dict[str, str]:
-        """Return spelled names and digests of the clients of a round."""
-        return read_clients(self.path(round_path(number)), self.options) or {}
-
-    def stems(self, number: int) -> set[str] | None:
-        """Return the names of the client files of a round; None where its file cannot be read."""
+    def _is_named(self, file: ClientFile) -> bool:
+        """Return whether its round names a client file."""
         try:
-            found = read_clients(self.path(round_path(number)), self.options)
+            return self.clients(file.round).get(file.spelled) == file
         except (*DAMAGE, MissingError, VersionError):
-            return None
-        return None if found is None else _stems(number, found)
-
-    def pending(self) -> dict[int, set[str] | None]:
-        """Return the names of the client files that this store saved for future rounds."""
-        return {number: _stems(number, own) for number, own in self._own.items()}
-
-    def row(self, number: int) -> Row:
-        """Return the metrics and configs of a round."""
-        return read_row(self.path(round_path(number)), self.options)
-
-    def best(self, goal: Goal) -> tuple[int | None, list[tuple[int, ArchiveError]]]:
-        """Return the best of the rounds that can be read, and those that cannot."""
-        values: dict[int, float] = {}
-        damaged: list[tuple[int, ArchiveError]] = []
-
-        def read(number: int) -> Row | ArchiveError | None:
-            try:
-                return self.row(number)
-            except MissingError:
-                return None  # removed meanwhile
-            except DAMAGE as error:
-                return error
-
-        numbers = self.numbers()
-        for number, found in zip(numbers, map_archives(read, numbers, remote=self.remote), strict=True):
-            if isinstance(found, ArchiveError):
-                damaged.append((number, found))
-            elif found is not None:
-                value = metric_of(found, goal)
-                if value is not None:
-                    values[number] = value
-        return best_round(values, goal), damaged
-
-    def verify(self, number: int) -> RoundReport:
-        """Read every byte of a round and its client files."""
-        path = round_path(number)
-        failures = [self._verify_file(path, None)]
-        clients: dict[str, str] = {}
-        if not failures[0]:
-            clients = self.clients(number)
-            failures += map_archives(
-                lambda spelled: self._verify_file(client_path(number, spelled), clients[spelled]),
-                clients,
-                remote=self.remote,
-            )
-        return RoundReport(number, 1 + len(clients), tuple(filter(None, failures)))
-
-    def newest_whole(self) -> int | None:
-        """Return the newest round of which every byte verifies; None where none does."""
-        return next((number for number in reversed(self.numbers()) if self.verify(number)), None)
-
-    def _verify_file(self, path: str, digest: str | None) -> str:
-        try:
-            with open_file(self.path(path), self.options, digest=digest) as handle:
-                problem = describe(handle.verify())
-        except (*DAMAGE, MissingError) as error:
-            problem = error.problem
-        return f"{path}: {problem}" if problem else ""
+            return True  # nobody can tell: the file stays
 
     # Removing
 
     def remove(self, number: int) -> None:
         """Remove a round, then its client files; after a kill in between `collect` removes them."""
-        named = self.stems(number) or set()
-        self._remove_file(round_path(number))
         folder = _folder(number)
-        for entry in list(list_files(self.url, self.options, path=folder)):
-            path = f"{folder}/{entry.path}"
-            client = parse_client(path.removeprefix("rounds/"))
-            if client is None:
-                continue
-            if client[1] in named:
-                self._remove_file(path)
-            else:
-                self._remove_client(path)
+        named = {file.path: file for file in (self._named(number) or ())}
+        # listed while the round is there: what comes later is of a round that is saved anew
+        entries = list(list_files(self.url, self.options, path=folder))
+        paths = [f"{folder}/{entry.path}" for entry in entries]
+        paths = [path for path in paths if parse_client(path.removeprefix("rounds/"))]
+        try:
+            remove_file(self.url, round_path(number), self.options)
+        except MissingError:
+            return  # another process was faster, and removes the client files
+        map_archives(lambda path: self._remove_client(path, named.get(path)), paths, remote=self.remote)
         remove_empty(self.url, folder, self.options)
 
     def collect(self, older_than: float) -> list[str]:
@@ -291,40 +194,37 @@ class Rounds:
 
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
         """Return the paths of client files that no round names or will name."""
-        clients = [(entry.path, found) for entry in entries if (found := parse_client(entry.path))]
-        there = set(self.numbers()) & {number for _, (number, _) in clients}
-        named = self.pending() | {number: self.stems(number) for number in there}
+        clients = [(entry.path, found[0]) for entry in entries if (found := parse_client(entry.path))]
+        there = set(self.numbers()) & {number for _, number in clients}
+        files = {number: own.values() for number, own in self._own.items()} | {
+            number: self._named(number) for number in there
+        }
         unnamed = []
-        for path, (number, stem) in clients:
-            stems = named.get(number, set())
-            if stems is not None and stem not in stems:  # None: the round cannot tell
+        for path, number in clients:
+            named = files.get(number, ())
+            if named is not None and f"rounds/{path}" not in {file.path for file in named}:
                 unnamed.append(f"rounds/{path}")
         return unnamed
 
-    def _remove_client(self, path: str) -> bool:
-        """Remove a file if its content is that of a client, and return whether it was."""
-        number = int(path.split("/")[1])
-        return remove_if(self.url, path, lambda source: is_client(source, number, path), self.options)
+    def _named(self, number: int) -> Collection[ClientFile] | None:
+        """Return the client files that a round names; None where nobody can tell."""
+        try:
+            clients = self._read_round(number).clients
+        except (*DAMAGE, MissingError, VersionError):
+            return None
+        return None if clients is None else clients.values()
 
-    def _remove_file(self, path: str) -> None:
-        with contextlib.suppress(MissingError):  # another process was faster
-            remove_file(self.url, path, self.options)
+    def _remove_client(self, path: str, named: ClientFile | None = None) -> bool:
+        """Remove a client file, known by its content, and return whether that was done.
 
-    def _missing(self, problem: str) -> MissingError:
-        return MissingError(
-            problem,
-            path=parse_url(self.url, self.options).display,
-            errno=errno.ENOENT,
-            remedy="see rounds() and clients()",
-        )
+        ``named``: by a round that is gone. Later files may have got that name.
+        """
 
-    def _shown(self, path: str) -> str:
-        return parse_url(self.path(path), self.options).display
+        def is_ours(source: Source) -> bool:
+            return is_client(source, path) if named is None else is_named(source, named.digest)
+
+        return remove_if(self.url, path, is_ours, self.options)
 
 
 def _folder(number: int) -> str:
     return round_path(number).removesuffix(".h5")
-
-
-def _stems(number: int, clients: Iterable[str]) -> set[str]:
-    return {client_path(number, spelled).rpartition("/")[2].removesuffix(".h5") for spelled in clients}

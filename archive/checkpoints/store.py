@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,15 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from archive import reading, writing
-from archive.checkpoints.paths import (
-    client_path,
-    context_path,
-    require_name,
-    require_round,
-    round_path,
-    spell,
-    unspell,
-)
+from archive.checkpoints.paths import context_path, require_name, require_round, spell, unspell
 from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
 from archive.checkpoints.roundfile import DAMAGE, RoundReport
 from archive.checkpoints.rounds import Rounds
@@ -25,11 +18,11 @@ from archive.checkpoints.snapshot import take_snapshot
 from archive.checkpoints.tables import Table, history_of
 from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, MissingError
+from archive.errors import ArchiveError, MissingError, ReplacedError
 from archive.records import Context
 from archive.storage.folder import make_place
 from archive.storage.url import URL, parse_url
-from archive.workers import Background, map_archives
+from archive.workers import Background
 
 __all__ = ["CheckpointStore"]
 
@@ -40,8 +33,9 @@ class CheckpointStore:
     """Rounds of a run, files of its clients, and contexts of its nodes, as archives in a folder.
 
     A round exists if and only if its file ``rounds/00000003.h5`` does. That file appears complete or not at
-    all, after the files of its clients. There is no other state: any number of processes may read, and of
-    two that save one round, one gets ExistsError.
+    all, after the files of its clients, and no file that it names is ever replaced. There is no other state:
+    any number of processes may save, prune and read one store. Of two that save one round, one gets
+    ExistsError. Readers meet whole rounds only: where a round is removed before it is read, they look again.
 
     Parameters
     ----------
@@ -118,8 +112,8 @@ class CheckpointStore:
         round : int
             From 0 to 99,999,999.
         client : str, optional
-            Save a client's file of this round, before the round itself, which records its digest. A file
-            that a killed run left is replaced.
+            Save a client's file of this round, before the round itself, which records its digest. It
+            replaces no file: beside one that a killed run left it gets another name.
         metrics : mapping, optional
             As for `archive.save`.
         background : bool, optional
@@ -133,9 +127,10 @@ class CheckpointStore:
         Raises
         ------
         ExistsError
-            The round exists, also where another process saved it meanwhile.
+            The round exists, also where another process saved it meanwhile; or another process saved a file
+            of this client at the same moment.
         ReplacedError
-            Another process replaced the file of a client that this store saved.
+            The file of a client that this store saved is damaged or gone.
         ValueError
             The round was saved, but the metric of ``best_by`` is ambiguous or is not a number.
         ArchiveError
@@ -144,8 +139,8 @@ class CheckpointStore:
         Notes
         -----
         A round has the clients that this store saved for it; where it saved none, those whose files are in
-        the round's folder (clients that save by themselves). A killed run may have left files there: call
-        ``gc(0)`` before such a run continues.
+        the round's folder (clients that save by themselves), each with its last file. A killed run may have
+        left files there: call ``gc(0)`` before such a run continues.
         """
         number = require_round(round)
         self._background.settle()
@@ -188,8 +183,8 @@ class CheckpointStore:
             require_name("client", client)
         how = verify if verify is not None else "open" if isinstance(round, str) else "first"
         if round in ("latest", "best"):
-            number = self._files.newest() if round == "latest" else self._best()
-            return self._open_whole(number, client, mode, how)
+            find = self._files.newest if round == "latest" else self._best
+            return self._open_found(find, client, mode, how)
         return self._files.open(require_round(round), client, mode, how)
 
     def rounds(self) -> list[int]:
@@ -245,14 +240,7 @@ class CheckpointStore:
             A round is damaged.
         """
         self._background.settle()
-        files = self._files
-        rounds = files.numbers()
-        rows = [(number, "", files.path(round_path(number))) for number in rounds]
-        if clients:
-            found = map_archives(files.clients, rounds, remote=files.remote)
-            for number, names in zip(rounds, found, strict=True):
-                rows += [(number, unspell(name), files.path(client_path(number, name))) for name in names]
-        return history_of(sorted(rows), self._options, clients=clients)
+        return history_of(self._files.history(clients=clients), clients=clients)
 
     def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
         """Compare every byte of a round and of its client files with its digest.
@@ -334,7 +322,8 @@ class CheckpointStore:
         saved = f"round {number} was saved, but"
         try:
             if self._goal is not None:  # raise now, not when the first round is to be removed
-                metric_of(self._files.row(number), self._goal)
+                with contextlib.suppress(MissingError):  # another process keeps fewer rounds
+                    metric_of(self._files.row(number), self._goal)
             if self._policy.removes:
                 self._prune()
         except ArchiveError as error:
@@ -348,17 +337,24 @@ class CheckpointStore:
         place = make_place(self._files.url, path, self._options)
         return writing.save(context, place, storage_options=self._options)
 
-    def _open_whole(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
-        try:
-            return self._files.open(number, client, mode, verify)
-        except DAMAGE as error:
-            whole = self._files.newest_whole()
-            error.remedy = (
-                "no round verifies"
-                if whole is None
-                else f"round {whole} is the newest that verifies: open({whole})"
-            )
-            raise
+    def _open_found(self, find: Callable[[], int], client: str | None, mode: str, verify: str) -> Archive:
+        """Open the round that is found; another one where it is removed before it is open."""
+        number = find()
+        while True:
+            try:
+                return self._files.open(number, client, mode, verify)
+            except DAMAGE as error:
+                whole = self._files.newest_whole()
+                error.remedy = (
+                    "no round verifies"
+                    if whole is None
+                    else f"round {whole} is the newest that verifies: open({whole})"
+                )
+                raise
+            except (MissingError, ReplacedError):
+                if self._files.exists(number) or (another := find()) == number:
+                    raise
+                number = another
 
     def _best(self) -> int:
         if self._goal is None:

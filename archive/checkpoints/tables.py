@@ -13,8 +13,8 @@ import numpy as np
 
 from archive.checkpoints.columns import Row, make_column, make_columns, read_row
 from archive.checkpoints.paths import CHECKPOINT, unspell
+from archive.checkpoints.roundreader import FileRow
 from archive.dtypes import NDArray
-from archive.errors import MissingError
 from archive.storage.folder import list_files
 from archive.storage.url import URL, parse_pattern, parse_url
 from archive.workers import map_archives
@@ -75,7 +75,8 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     (['path', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
     """
     paths = _matching(urls, storage_options)
-    rows = [row for row in _read_rows(paths, storage_options, missing_ok=False) if row is not None]
+    remote = any(parse_url(path, storage_options).remote for path in paths[:1])
+    rows = map_archives(lambda path: read_row(path, storage_options), paths, remote=remote)
     columns = {"path": _texts(paths)}
     rounds = [row.get(("configs", CHECKPOINT, "round")) for row in rows]
     if any(number is not None for number in rounds):
@@ -86,33 +87,15 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     return _tabulate(columns, rows)
 
 
-def history_of(
-    files: Sequence[tuple[int, str, str]], storage_options: Options, *, clients: bool = False
-) -> Table:
-    """Return the columns of (round, client, URL) without files that were removed meanwhile."""
-    urls = [url for _, _, url in files]
-    rows = _read_rows(urls, storage_options, missing_ok=True)
-    kept = [(*file, row) for file, row in zip(files, rows, strict=True) if row is not None]
+def history_of(files: Sequence[FileRow], *, clients: bool = False) -> Table:
+    """Return the values of files of rounds as columns."""
     columns = {
-        "path": _texts([url for _, _, url, _ in kept]),
-        "round": make_column([file[0] for file in kept]),
+        "path": _texts([url for _, _, url, _ in files]),
+        "round": make_column([number for number, *_ in files]),
     }
     if clients:
-        columns["client"] = _texts([client for _, client, _, _ in kept])
-    return _tabulate(columns, [row for *_, row in kept])
-
-
-def _read_rows(paths: Sequence[str], storage_options: Options, *, missing_ok: bool) -> list[Row | None]:
-    def read(path: str) -> Row | None:
-        try:
-            return read_row(path, storage_options)
-        except MissingError:
-            if missing_ok:
-                return None
-            raise
-
-    remote = any(parse_url(path, storage_options).remote for path in paths[:1])
-    return map_archives(read, paths, remote=remote)
+        columns["client"] = _texts([client for _, client, _, _ in files])
+    return _tabulate(columns, [row for *_, row in files])
 
 
 def _tabulate(columns: dict[str, NDArray], rows: Sequence[Row]) -> Table:

@@ -109,7 +109,9 @@ def check_after(folder: Path, before: list[int], number: int) -> str:
     for found in swept.rounds():
         expected |= {f"rounds/{found:08d}.h5"}
         expected |= {f"rounds/{found:08d}/{name}.h5" for name in ("a", "=42")}
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
+    left = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    # a client's file keeps out of the way of one that the killed run left
+    assert sorted(re.sub(r"==[0-9a-f]{16}\.h5$", ".h5", path) for path in left) == sorted(expected)
     return ("new" if there else "old") + (" + left-overs" if others else "")
 
 
@@ -259,4 +261,4 @@ def test_history_asks_for_no_array(tmp_path: Path) -> None:
             at, nbytes = int(found["at"]), int(found["nbytes"])
             assert at >= ends[opened] or at + nbytes <= 4096, line
             reads += 1
-    assert reads >= 4 * (2 * 2 + 2)
+    assert reads >= 2 * (2 + 2 * 2 + 2 * 2), "of each file that history and table open, two parts"

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import archive
 from archive.errors import ExistsError, MissingError, TruncatedError, UnsupportedURLError
@@ -100,7 +102,18 @@ def test_of_two_writers_one_wins(server: S3Server, url: str) -> None:
             assert store.open(number)["w"].numpy().tolist() == [writer] * 5
 
 
+class Careless(MemoryFileSystem):
+    """A store of which nobody knows what it promises."""
+
+    protocol = "careless"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("careless://", "memory://"))
+
+
 def test_a_store_that_cannot_promise_exclusive_creation_says_so() -> None:
-    store = archive.CheckpointStore("memory://no-promise")
+    fsspec.register_implementation("careless", Careless, clobber=True)
+    store = archive.CheckpointStore("careless://no-promise")
     with pytest.raises(UnsupportedURLError, match="overwrite=False cannot be promised"):
         store.save({}, 1)

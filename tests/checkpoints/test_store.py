@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive.checkpoints.roundfile import ClientFile, read_round, round_marks
 from archive.errors import (
     ArchiveError,
     DamagedError,
@@ -292,17 +293,39 @@ def test_what_a_killed_run_left_is_no_part_of_a_round(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="'gone' has no file in round 1"):
         store.open(1, client="gone")
     assert store.gc() == []
-    assert store.gc(0) == ["rounds/00000001/gone.h5"]
+    assert sorted(store.gc(0)) == ["rounds/00000001/a.h5", "rounds/00000001/gone.h5"]
     assert store.open(1, client="a")["c"].numpy().tolist() == [1, 1]
+
+
+def test_of_files_that_a_client_saved_the_last_is_taken(tmp_path: Path) -> None:
+    for number in range(3):
+        Store(tmp_path).save({"c": np.full(2, number)}, 1, client="a")
+    assert len(files(tmp_path)) == 3
+    store = Store(tmp_path)
+    store.save(arrays(1), 1)
+    assert store.clients(1) == ["a"]
+    assert store.open(1, client="a")["c"].numpy().tolist() == [2, 2]
+    assert store.verify(1)
+    assert store.history(clients=True)["client"].tolist() == ["", "a"]
+    assert len(store.gc(0)) == 2
+    assert store.verify(1)
+    store.remove(1)
+    assert files(tmp_path) == []
 
 
 def test_a_client_file_that_was_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save({"c": np.zeros(2)}, 1, client="a")
-    Store(tmp_path).save({"c": np.ones(2)}, 1, client="a")
+    archive.save({"c": np.ones(2)}, tmp_path / "rounds/00000001/a.h5")
     with pytest.raises(ReplacedError, match="client 'a'"):
         store.save(arrays(1), 1)
     assert store.rounds() == []
+    store.save({"c": np.zeros(2)}, 1, client="a")
+    (tmp_path / "rounds/00000001/a.h5").unlink()
+    store.save(arrays(1), 1)
+    assert store.verify(1)
+    store.remove(1)
+    Store(tmp_path).save({"c": np.zeros(2)}, 1, client="a")
     Store(tmp_path).save(arrays(1), 1)
     archive.save({"c": np.full(2, 7)}, tmp_path / "rounds/00000001/a.h5")
     with pytest.raises(DamagedError, match="its round was saved with another file"):
@@ -345,12 +368,13 @@ def test_a_damaged_client_file_is_not_taken_into_a_round(tmp_path: Path) -> None
 def test_thousands_of_clients(tmp_path: Path) -> None:
     """Names and digests of 2,500 clients are too large for attributes, and are datasets."""
     store = Store(tmp_path)
-    names = {f"client-{number}": f"{number:032x}" for number in range(2500)}
-    from archive.checkpoints.roundfile import read_clients, round_marks
-
+    names = {}
+    for number in range(2500):
+        name, write = f"client-{number}", f"{number:016x}" if number % 2 else ""
+        names[name] = ClientFile(1, name, write, f"{number:032x}")
     (tmp_path / "rounds").mkdir()
     archive.save(arrays(1), tmp_path / "rounds/00000001.h5", configs=round_marks(1, names))
-    assert read_clients(str(tmp_path / "rounds/00000001.h5"), None) == names
+    assert read_round(str(tmp_path / "rounds/00000001.h5"), 1, None).clients == names
     assert store.clients(1) == sorted(names)
     assert store.history()["round"].tolist() == [1]
 

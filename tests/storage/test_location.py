@@ -19,7 +19,7 @@ class TestLocalFiles(SourceTests, SinkTests):
 
 
 class TestMemory(StorageTests):
-    exclusive = False
+    exclusive = exclusive_put = True
 
     @pytest.fixture
     def root(self) -> Iterator[Root]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -125,12 +126,13 @@ class FileSystemStore:
         with self._asked(path, fresh=True) as filesystem:
             behind = getattr(filesystem, "fs", None)  # of a chain; in hdfs, something that is not of fsspec
             target = behind if isinstance(behind, AbstractFileSystem) else filesystem
-            if exclusive and filesystem.exists(path):
-                raise exists_error(self.url(path))
-            if type(target).mv is AbstractFileSystem.mv:
-                self._write(filesystem, path, memoryview(data).cast("B"))
-            else:
-                self._write_beside(filesystem, path, memoryview(data).cast("B"))
+            with _creating if exclusive else contextlib.nullcontext():
+                if exclusive and filesystem.exists(path):
+                    raise exists_error(self.url(path))
+                if type(target).mv is AbstractFileSystem.mv:
+                    self._write(filesystem, path, memoryview(data).cast("B"))
+                else:
+                    self._write_beside(filesystem, path, memoryview(data).cast("B"))
             self._require_length(filesystem, path, path, memoryview(data).nbytes)
 
     def begin(self, path: str) -> Upload:
@@ -138,8 +140,8 @@ class FileSystemStore:
         raise UnsupportedURLError("no uploads in parts", path=self.url(path), remedy="put it whole")
 
     def is_exclusive(self, path: str, *, multipart: bool) -> bool:
-        """Tell whether the store keeps its word about ``exclusive``: nothing says so."""
-        return False
+        """Tell whether the store keeps its word about ``exclusive``: only memory, which nobody else has."""
+        return self._scheme == "memory" and not multipart
 
     def list(self, path: str) -> Iterator[Entry]:
         """Yield every object below a folder."""
@@ -271,6 +273,20 @@ class FileSystemStore:
             errno=number if isinstance(number, int) else errno.EIO,
             remedy="check the URL and storage_options, then try again",
         ) from cause_of(error)
+
+
+_creating = threading.Lock()
+"""Held from the look whether an object is there until it is written: threads share the memory of a process."""
+
+
+def _forget_creators() -> None:
+    """Start afresh in the child of a fork."""
+    global _creating  # noqa: PLW0603 another thread of the parent may have held it
+    _creating = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_creators)
 
 
 def _forget_listings(filesystem: Any) -> None:

@@ -1,0 +1,243 @@
+"""Reads the rounds of a store, while other processes save and remove some.
+
+A round exists as long as its file does, and some round exists throughout. So what was listed and is gone by
+the time that it is read is no error: the rounds are listed again.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from archive.checkpoints.columns import Row, read_row
+from archive.checkpoints.paths import parse_round, round_path, spell, unspell
+from archive.checkpoints.retention import Goal, best_round, metric_of
+from archive.checkpoints.roundfile import (
+    DAMAGE,
+    ClientFile,
+    RoundFile,
+    RoundReport,
+    clients_of,
+    describe,
+    open_file,
+    read_digest,
+    read_round,
+)
+from archive.engine.read.handle import Archive
+from archive.errors import ArchiveError, DamagedError, MissingError, ReplacedError
+from archive.storage.folder import absolute_url, file_exists, is_remote, join, list_files
+from archive.storage.url import URL, parse_url
+from archive.workers import map_archives
+
+__all__ = ["FileRow", "RoundReader"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+FileRow = tuple[int, str, str, Row]
+"""Round, client (empty for the round itself), URL and values of a file."""
+LISTINGS = 3
+"""A listing that is made while one round appears and the last is removed may show neither; the next does."""
+
+
+class RoundReader:
+    """Rounds and client files in a folder, to be read; parameters are those of `CheckpointStore`."""
+
+    def __init__(self, url: URL, storage_options: Mapping[str, Any] | None) -> None:
+        self.url = absolute_url(url, storage_options)
+        """The folder, absolute."""
+        self.options = storage_options
+        self.remote = is_remote(self.url, storage_options)
+        """Whether the folder is remote."""
+
+    def path(self, path: str) -> str:
+        """Return the URL of a file."""
+        return join(self.url, path)
+
+    def shown(self, path: str) -> str:
+        """Return the URL of a file for messages."""
+        return parse_url(self.path(path), self.options).display
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all rounds, oldest first."""
+        found: list[int] = []
+        for _ in range(LISTINGS):
+            files = list_files(self.path("rounds"), self.options, below=False)
+            found = sorted(number for file in files if (number := parse_round(file.path)) is not None)
+            if found:
+                break
+        return found
+
+    def exists(self, number: int) -> bool:
+        """Return whether a round exists."""
+        return file_exists(self.path(round_path(number)), self.options)
+
+    def require(self, number: int) -> int:
+        """Return the number of an existing round; MissingError where there is none."""
+        if not self.exists(number):
+            raise self._missing(f"there is no round {number}")
+        return number
+
+    def newest(self) -> int:
+        """Return the newest round; MissingError where there is none."""
+        numbers = self.numbers()
+        if not numbers:
+            raise self._missing("no round was saved")
+        return numbers[-1]
+
+    def open(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
+        """Open a round or a client's file of it."""
+        self.require(number)
+        if client is None:
+            return open_file(self.path(round_path(number)), self.options, mode=mode, verify=verify)
+        while True:
+            file = self._client(number, client)
+            url = self.path(file.path)
+            try:
+                return open_file(url, self.options, mode=mode, verify=verify, digest=file.digest)
+            except (DamagedError, MissingError, ReplacedError):
+                self.require(number)  # removed meanwhile, or saved anew
+                if self._client(number, client) == file:
+                    raise
+
+    def clients(self, number: int) -> dict[str, ClientFile]:
+        """Return the client files of a round by spelled name."""
+        return self._read_round(number).clients or {}
+
+    def row(self, number: int) -> Row:
+        """Return the metrics and configs of a round."""
+        return read_row(self.path(round_path(number)), self.options)
+
+    def best(self, goal: Goal) -> tuple[int | None, list[tuple[int, ArchiveError]]]:
+        """Return the best of the rounds that can be read, and those that cannot."""
+        values: dict[int, float] = {}
+        damaged: list[tuple[int, ArchiveError]] = []
+
+        def read(number: int) -> Row | ArchiveError:
+            try:
+                return self.row(number)
+            except DAMAGE as error:
+                return error
+
+        read_all: dict[int, Row | ArchiveError] = self._read_all(lambda numbers: self._map(read, numbers))
+        for number, found in read_all.items():
+            if isinstance(found, ArchiveError):
+                damaged.append((number, found))
+            elif (value := metric_of(found, goal)) is not None:
+                values[number] = value
+        return best_round(values, goal), damaged
+
+    def history(self, *, clients: bool) -> list[FileRow]:
+        """Return the values of all rounds, oldest first; ``clients``: and after each those of its clients."""
+        if clients:
+            found = self._read_all(self._read_with_clients)
+            return [row for rows in found.values() for row in rows]
+        rows = self._read_all(lambda numbers: self._map(self.row, numbers))
+        return [(number, "", self.path(round_path(number)), row) for number, row in rows.items()]
+
+    def verify(self, number: int) -> RoundReport:
+        """Read every byte of a round and its client files; MissingError where it is removed meanwhile."""
+        while True:
+            report, digest = self._verify(number)
+            if report:
+                return report
+            self.require(number)
+            if read_digest(self.path(round_path(number)), self.options) == digest:
+                return report
+
+    def newest_whole(self) -> int | None:
+        """Return the newest round of which every byte verifies; None where none does."""
+        for number in reversed(self.numbers()):
+            try:
+                if self.verify(number):
+                    return number
+            except MissingError:
+                continue  # removed meanwhile
+        return None
+
+    def _read_all(self, read: Callable[[Sequence[int]], Sequence[T | None]]) -> dict[int, T]:
+        """Return what is read of each round, oldest first.
+
+        ``read`` returns None for a round that was removed meanwhile. Then those that were saved meanwhile are
+        read too: one of them may have taken its place.
+        """
+        found: dict[int, T | None] = {}
+        while True:
+            numbers = self.numbers()
+            new = [number for number in numbers if number not in found]
+            made = read(new)
+            found.update(zip(new, made, strict=True))
+            if None not in made:
+                return {n: value for n in numbers if (value := found[n]) is not None}
+
+    def _map(self, read: Callable[[T], R], items: Sequence[T]) -> list[R | None]:
+        """Return what is read of each item; None where its file is gone."""
+
+        def read_present(item: T) -> R | None:
+            try:
+                return read(item)
+            except MissingError:
+                return None
+
+        return map_archives(read_present, items, remote=self.remote)
+
+    def _read_with_clients(self, numbers: Sequence[int]) -> list[list[FileRow] | None]:
+        rounds = self._map(self._read_round, numbers)
+        files = [file for found in rounds if found for file in (found.clients or {}).values()]
+        rows = self._map(lambda file: read_row(self.path(file.path), self.options), files)
+        there = {file: row for file, row in zip(files, rows, strict=True) if row is not None}
+        return [None if found is None else self._tabulate(found, there) for found in rounds]
+
+    def _tabulate(self, found: RoundFile, there: Mapping[ClientFile, Row]) -> list[FileRow] | None:
+        """Return the rows of a round and its clients; None where it was removed meanwhile."""
+        clients = sorted((found.clients or {}).items())
+        url = self.path(round_path(found.round))
+        if any(file not in there for _, file in clients) and read_digest(url, self.options) != found.digest:
+            return self._read_with_clients([found.round])[0]  # removed, or saved anew
+        rows = [
+            (found.round, unspell(name), self.path(file.path), there[file])
+            for name, file in clients
+            if file in there
+        ]
+        return [(found.round, "", url, found.row), *sorted(rows, key=lambda row: row[1])]
+
+    def _read_round(self, number: int) -> RoundFile:
+        return read_round(self.path(round_path(number)), number, self.options)
+
+    def _client(self, number: int, client: str) -> ClientFile:
+        file = self.clients(number).get(spell(client))
+        if file is None:
+            raise self._missing(f"client {client!r} has no file in round {number}")
+        return file
+
+    def _verify(self, number: int) -> tuple[RoundReport, str]:
+        """Return the outcome for what is there now, and the digest of the round file."""
+        path, digest = round_path(number), ""
+        clients: dict[str, ClientFile] = {}
+        try:
+            with open_file(self.path(path), self.options) as handle:
+                digest = handle._reader.identity.hex()
+                problem = describe(handle.verify())
+                if not problem:
+                    clients = clients_of(handle._reader, number) or {}
+        except (*DAMAGE, MissingError, ReplacedError) as error:
+            problem = error.problem
+        failures = [f"{path}: {problem}" if problem else ""]
+        failures += map_archives(self._verify_client, clients.values(), remote=self.remote)
+        return RoundReport(number, 1 + len(clients), tuple(filter(None, failures))), digest
+
+    def _verify_client(self, file: ClientFile) -> str:
+        try:
+            with open_file(self.path(file.path), self.options, digest=file.digest) as handle:
+                problem = describe(handle.verify())
+        except (*DAMAGE, MissingError, ReplacedError) as error:
+            problem = error.problem
+        return f"{file.path}: {problem}" if problem else ""
+
+    def _missing(self, problem: str) -> MissingError:
+        return MissingError(
+            problem,
+            path=parse_url(self.url, self.options).display,
+            errno=errno.ENOENT,
+            remedy="see rounds() and clients()",
+        )
