@@ -6,6 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from archive.engine.read.reader import Reader
+from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.write.inputs import Inputs, RecordInput, gather, source_of
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
@@ -17,8 +19,8 @@ __all__ = ["take_snapshot"]
 def take_snapshot(records: Any) -> RecordSet | RecordDict | Context:
     """Return a copy of anything that `archive.save` takes; later changes do not reach it.
 
-    Arrays that are still in an archive stay there, and bytes are shared: neither changes. Tied arrays
-    stay tied. An iterable is read to its end.
+    Arrays that are still in an archive stay there, and bytes are shared: neither changes. The archive stays
+    open for the copy where its handle is closed. Tied arrays stay tied. An iterable is read to its end.
 
     Parameters
     ----------
@@ -81,10 +83,14 @@ class _Copies:
         # keep the sources: another object could get the id or address of one that is gone
         self._alive: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._readers: dict[Reader, Reader] = {}
 
     def of(self, array: Any, place: tuple[str, str]) -> Array:
         """Return a private Array of an ndarray, a tensor, or an Array of ours or Flower's."""
         if isinstance(array, Array):
+            if isinstance(stored := array.payload, StoredPayload):
+                stored = stored.share(self._readers)
+                return Array.from_payload(array.dtype, array.shape, array.stype, stored)
             return copy.deepcopy(array, self._memo)
         spec, source, identity = source_of(
             array, place

@@ -55,6 +55,10 @@ class Source(Protocol):
         """Say that a range is not needed for now."""
         ...
 
+    def share(self) -> Source:
+        """Return the same open file once more, to be closed on its own."""
+        ...
+
     def close(self) -> None:
         """Let go of the file; views already handed out stay valid."""
         ...

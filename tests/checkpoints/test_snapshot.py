@@ -1,12 +1,19 @@
 """Copies of records: equal to what was given, tied where it was tied, and untouched by later changes."""
 
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import archive
 from archive.checkpoints.snapshot import take_snapshot
+from archive.errors import ClosedError
 
 DATA = np.arange(4.0).tobytes()
 
@@ -51,3 +58,46 @@ def test_views_of_one_tensor_are_copied_one_by_one() -> None:
         assert copies["model"][key].shape == shape
     assert copies["model"]["a"].numpy().tolist() == list(range(6))
     assert copies["model"]["c"].dtype == "float32"
+
+
+@pytest.mark.parametrize("how", ["mmap", "pread", "remote", "cache", "foreign"])
+def test_what_is_in_an_open_archive_outlives_its_handle(tmp_path: Path, how: str) -> None:
+    """A round that is saved in the background is whole although the archive was closed meanwhile."""
+    url = f"memory://{uuid.uuid4().hex}.h5" if how in ("remote", "cache") else str(tmp_path / "old.h5")
+    kinds: dict[str, dict[str, Any]] = {
+        "mmap": {"access": "mmap"},
+        "pread": {"access": "pread"},
+        "remote": {},
+        "cache": {"cache": str(tmp_path / "cache")},
+        "foreign": {"foreign": True},
+    }
+    if how == "foreign":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(url, "w") as file:
+            file["model/w"] = np.arange(100_000.0)
+            file.create_dataset("model/z", data=np.arange(5000.0), compression="gzip")
+    else:
+        w = np.arange(100_000.0)
+        archive.save({"w": w, "tied": w, "z": np.arange(5000.0)}, url)
+    store = archive.CheckpointStore(tmp_path / "run")
+    with archive.open(url, **kinds[how]) as old:
+        copies = take_snapshot(old.records)
+        store.save(old.records, 1, background=True)
+    store.close()
+    report = archive.save(copies, tmp_path / "new.h5")
+    assert report.array_bytes < 2 * 800_000
+    for saved in (archive.open(tmp_path / "new.h5"), store.open(1)):
+        assert saved["z"].numpy().tolist() == list(range(5000))
+        assert saved["w"].numpy()[-1] == 99_999
+    with pytest.raises(ClosedError):
+        take_snapshot(old.records)
+
+
+def test_a_snapshot_lets_go_of_the_file(tmp_path: Path) -> None:
+    archive.save({"w": np.zeros(10)}, tmp_path / "old.h5")
+    before = len(os.listdir("/proc/self/fd"))
+    with archive.open(tmp_path / "old.h5", access="pread") as old:
+        copies = take_snapshot(old.records)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    del copies
+    assert len(os.listdir("/proc/self/fd")) == before

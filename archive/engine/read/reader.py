@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -173,6 +173,11 @@ class Reader:
             key=self.index.full_name(row),
             remedy="pip install 'numpy>=2'",
         )
+
+    def share(self) -> Reader:
+        """Return a reader of the same open file, to be closed on its own."""
+        self._require_open()
+        return replace(self, source=self.source.share())
 
     def close(self) -> None:
         """Let go of file and map; views that were handed out stay valid."""

@@ -193,6 +193,18 @@ class StoredPayload:
         kind = self.type
         return kind.npy_header or npy_header(parse_description(kind.description), self.shape, self._fortran)
 
+    def share(self, shared: dict[Reader, Reader]) -> StoredPayload:
+        """Return a payload that outlives the handle: its reader is ``shared`` with the payloads before it.
+
+        Raises
+        ------
+        ClosedError
+            The handle is closed already.
+        """
+        if self._reader not in shared:
+            shared[self._reader] = self._reader.share()
+        return StoredPayload(shared[self._reader], self._row, self.shape)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> StoredPayload:
         """Return the payload itself: the file does not change."""
         return self

@@ -60,6 +60,10 @@ class SplicedSource:
         source, at = self._route(offset)
         source.release(at, nbytes)
 
+    def share(self) -> SplicedSource:
+        """Return both open files once more."""
+        return SplicedSource(self._file.share(), self._spool.share(), self._seam)
+
     def close(self) -> None:
         """Let go of both files; views already handed out stay valid."""
         self._file.close()

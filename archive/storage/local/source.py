@@ -7,6 +7,7 @@ this module calls the system's ``mmap`` itself.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import errno
 import mmap
@@ -130,6 +131,10 @@ class FileSource:
     def fileno(self) -> int:
         """Return the file descriptor, which stays ours to close."""
         return self._require_open().number
+
+    def share(self) -> FileSource:
+        """Return the same open file once more; the descriptor is closed with the last of them."""
+        return copy.copy(self)
 
     def close(self) -> None:
         """Let go of the file descriptor; reads that are under way end first."""

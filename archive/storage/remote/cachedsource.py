@@ -11,6 +11,7 @@ goes on without: what it fetches is memory, ``mapped`` is False from then on.
 
 from __future__ import annotations
 
+import copy
 import os
 
 import numpy as np
@@ -190,6 +191,12 @@ class CachedSource(RemoteSource):
         """Give the pages of the range back to the system; the file keeps them."""
         if self._file is not None:
             self._file.release(offset, nbytes)
+
+    def share(self) -> CachedSource:
+        """Return the same version of the object once more, and its file."""
+        made = copy.copy(self)
+        made._file = copy.copy(self._file)
+        return made
 
     def close(self) -> None:
         """Let go of client and file; views that were handed out stay valid."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 from typing import Any
 
@@ -92,6 +93,10 @@ class RemoteSource:
 
     def release(self, offset: int, nbytes: int) -> None:
         """Nothing to give back: what was read belongs to the caller."""
+
+    def share(self) -> RemoteSource:
+        """Return the same version of the object once more."""
+        return copy.copy(self)
 
     def close(self) -> None:
         """Let go of the client."""

@@ -276,7 +276,7 @@ class FileSystemStore:
 
 
 _creating = threading.Lock()
-"""Held from the look whether an object is there until it is written: threads share the memory of a process."""
+"""Held from the look whether an object is there until it is written: threads share their memory."""
 
 
 def _forget_creators() -> None:
