@@ -8,6 +8,7 @@
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions
 ``snapshot``            copies of records, for a save while the caller continues
+``patterns``            patterns of file names
 ``columns``, ``tables`` metrics and configs of many archives as columns
 ======================  ================================================================
 """

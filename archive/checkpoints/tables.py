@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,15 +9,14 @@ import numpy as np
 
 from archive.checkpoints.columns import Row, make_column, make_columns, read_row
 from archive.checkpoints.paths import CHECKPOINT, unspell
+from archive.checkpoints.patterns import match_urls
 from archive.checkpoints.roundreader import FileRow
 from archive.dtypes import NDArray
-from archive.storage.folder import list_files
-from archive.storage.url import URL, parse_pattern, parse_url
+from archive.storage.url import URL, parse_url
 from archive.workers import map_archives
 
 __all__ = ["Table", "history_of", "table"]
 
-_MAGIC = re.compile(r"[*?[]")
 Options = Mapping[str, Any] | None
 
 
@@ -45,7 +40,8 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     ----------
     urls : str, path-like or iterable of them
         A pattern (``*``, ``?``, ``[...]``, ``**`` for any folders), local or of any URL of fsspec; or the
-        archives one by one, in the order of the rows.
+        archives one by one, in the order of the rows. ``**`` finds a folder once, however many links lead
+        to it.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
@@ -74,7 +70,7 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     >>> list(found), found["loss"].tolist(), found["metrics/loss"].tolist()
     (['path', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
     """
-    paths = _matching(urls, storage_options)
+    paths = match_urls(urls, storage_options)
     remote = any(parse_url(path, storage_options).remote for path in paths[:1])
     rows = map_archives(lambda path: read_row(path, storage_options), paths, remote=remote)
     columns = {"path": _texts(paths)}
@@ -108,32 +104,3 @@ def _texts(values: Sequence[str | None]) -> NDArray:
     column: NDArray = np.empty(len(values), object)
     column[:] = values
     return column
-
-
-def _matching(urls: URL | Iterable[URL], storage_options: Options) -> list[str]:
-    """Return the paths that a pattern matches, sorted, or the archives that were named."""
-    if not isinstance(urls, (str, os.PathLike)):
-        return [os.fspath(url) for url in urls]
-    location = parse_pattern(urls, storage_options)  # as it was written: the table shows it
-    if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
-        return [location.path]
-    if not location.remote:
-        return sorted(glob.glob(location.path, recursive=True))  # noqa: PTH207 of strings, and faster
-    start = _MAGIC.search(location.path)
-    folder = location.path[: start.start() if start else None].rpartition("/")[0]
-    pattern = location.path[len(folder) + 1 :].split("/")
-    found = (entry.path for entry in list_files(folder, storage_options))
-    return [f"{folder}/{path}" for path in sorted(found) if _matches(path.split("/"), pattern)]
-
-
-def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Return whether the parts of a path match those of a pattern, by the rules of `glob.glob`."""
-    if not pattern:
-        return not path
-    first, rest = pattern[0], pattern[1:]
-    if first == "**":
-        here = _matches(path, rest) if rest else len(path) <= 1
-        return here or (bool(path) and path[0][:1] != "." and _matches(path[1:], pattern))
-    if not path or (path[0].startswith(".") and not first.startswith(".")):
-        return False
-    return fnmatch.fnmatchcase(path[0], first) and _matches(path[1:], rest)

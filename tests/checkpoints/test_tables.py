@@ -107,6 +107,44 @@ def test_patterns_and_lists(tmp_path: Path) -> None:
         archive.table(tmp_path / "none.h5")
 
 
+def test_loops_of_links_end(tmp_path: Path) -> None:
+    """Two links to the folder itself are 2**40 paths to glob."""
+    for name in ("a.h5", "sub/b.h5", "sub/deep/c.h5", ".hidden/d.h5", "elsewhere/e.h5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        archive.save({}, tmp_path / name, metrics={"n": 1})
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    archive.save({}, runs / "f.h5", metrics={"n": 1})
+    for link, target in {
+        "one": ".", "two": ".", "up": "..", "latest": "../sub", "again": "../sub", "other": "gone"
+    }.items():  # fmt: skip
+        (runs / link).symlink_to(target)
+
+    def found(pattern: str) -> list[str]:
+        paths = archive.table(tmp_path / pattern)["path"].tolist()
+        return [str(Path(path).relative_to(tmp_path)) for path in paths]
+
+    assert found("sub/**/*.h5") == ["sub/b.h5", "sub/deep/c.h5"]
+    everything = found("**/*.h5")
+    assert everything == ["a.h5", "elsewhere/e.h5", "runs/f.h5", "sub/b.h5", "sub/deep/c.h5"]
+    linked = found("runs/**/*.h5")
+    assert len(linked) == len(everything), "what only links lead to is found, and once"
+    assert {Path(tmp_path, path).resolve() for path in linked} == {tmp_path / path for path in everything}
+    assert found("*/**/deep/**/*.h5") == ["sub/deep/c.h5"]
+    assert found("runs/one/*.h5") == ["runs/one/f.h5"]
+
+
+def test_a_pattern_of_folders_begins_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a.h5", "sub/b.h5"):
+        archive.save({}, tmp_path / name, metrics={"n": 1})
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("**/*.h5", "**"):
+        assert archive.table(pattern)["path"].tolist() == ["a.h5", "sub/b.h5"]
+
+
 def test_patterns_of_remote_files(tmp_path: Path) -> None:
     """By fsspec's own file system in memory: a listing, and requests for what matches."""
     fsspec = pytest.importorskip("fsspec")

@@ -1,0 +1,92 @@
+"""Patterns of file names, local and remote, by the rules of `glob.glob`; loops of links end."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os.path import join
+from pathlib import Path
+from typing import Any
+
+from archive.storage.folder import list_files
+from archive.storage.url import URL, parse_pattern
+
+__all__ = ["match_urls"]
+
+_MAGIC = re.compile(r"[*?[]")
+
+
+def match_urls(urls: URL | Iterable[URL], storage_options: Mapping[str, Any] | None) -> list[str]:
+    """Return the paths that a pattern matches, sorted, or the archives that were named."""
+    if not isinstance(urls, (str, os.PathLike)):
+        return [os.fspath(url) for url in urls]
+    location = parse_pattern(urls, storage_options)  # as it was written: a table shows it
+    if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
+        return [location.path]
+    if not location.remote:
+        root = "/" if location.path.startswith("/") else ""
+        return _find(root, [part for part in location.path.split("/") if part])
+    start = _MAGIC.search(location.path)
+    folder = location.path[: start.start() if start else None].rpartition("/")[0]
+    pattern = location.path[len(folder) + 1 :].split("/")
+    found = (entry.path for entry in list_files(folder, storage_options))
+    return [f"{folder}/{path}" for path in sorted(found) if _matches(path.split("/"), pattern)]
+
+
+def _find(root: str, pattern: Sequence[str]) -> list[str]:
+    """Return the local paths that the parts of a pattern match, sorted."""
+    found, parts = [root], list[str]()
+    for part in pattern:
+        if part == "**":
+            found, parts = list(_folders(_glob(found, parts))), []
+        else:
+            parts.append(part)
+    if parts:
+        return sorted(_glob(found, parts))
+    return sorted(path for path in _glob(found, ["*"]) if not Path(path).is_dir())
+
+
+def _glob(folders: Iterable[str], parts: Sequence[str]) -> list[str]:
+    """Return what the parts of a pattern match in folders; without parts the folders."""
+    if not parts:
+        return list(folders)
+    pattern = "/".join(parts)
+    return [join(folder, path) for folder in folders for path in glob.glob(pattern, root_dir=folder or None)]
+
+
+def _folders(roots: Iterable[str]) -> Iterator[str]:
+    """Yield folders and all below them but hidden ones, each once: first those that no link leads to."""
+    seen = set()
+    real, links = list[str](), list[str]()
+    for root in roots:
+        (links if Path(root).is_symlink() else real).append(root)
+    while real or links:
+        folder = real.pop() if real else links.pop()
+        try:
+            status = os.stat(folder or ".")
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder or ".") as found:
+                entries = [entry for entry in found if not entry.name.startswith(".") and entry.is_dir()]
+        except OSError:
+            continue  # no folder, or one that must not be read: nothing there matches
+        for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+            (links if entry.is_symlink() else real).append(join(folder, entry.name))
+        yield folder
+
+
+def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether the parts of a path match those of a pattern, by the rules of `glob.glob`."""
+    if not pattern:
+        return not path
+    first, rest = pattern[0], pattern[1:]
+    if first == "**":
+        here = _matches(path, rest) if rest else len(path) <= 1
+        return here or (bool(path) and path[0][:1] != "." and _matches(path[1:], pattern))
+    if not path or (path[0].startswith(".") and not first.startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(path[0], first) and _matches(path[1:], rest)
