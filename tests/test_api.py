@@ -452,6 +452,8 @@ def test_equal_input_equal_bytes(tmp_path: Path) -> None:
         ("yesterday", ValueError),
         (datetime(2026, 1, 1), ValueError),
         ("2026-01-01T00:00:00", ValueError),
+        ("9999-12-31T23:59:59-12:00", ValueError),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), ValueError),
         (5, TypeError),
     ],
 )
@@ -459,6 +461,13 @@ def test_times_that_are_none(tmp_path: Path, created: Any, kind: type[Exception]
     with pytest.raises(kind):
         archive.save({"w": W}, tmp_path / "a.h5", created=created)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("created", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_the_first_and_the_last_moment(tmp_path: Path, created: str) -> None:
+    archive.save({"w": W}, tmp_path / "a.h5", created=created)
+    with archive.open(tmp_path / "a.h5") as found:
+        assert found.info.created == created
 
 
 def test_report(tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def _option(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"KEY=VALUE, not {text!r}")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value

@@ -69,17 +69,17 @@ def size(nbytes: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a time of a file in ISO 8601, or as ``date -d`` reads it where that has no year for it.
+    """Return a time as ISO 8601 in UTC; one outside of the years 1 to 9999 in seconds.
 
     Examples
     --------
-    >>> moment(1767225600.5), moment(1 << 40)
-    ('2026-01-01T00:00:00+00:00', '@1099511627776')
+    >>> moment(0.5), moment(1e12), moment(-1e12)
+    ('1970-01-01T00:00:00+00:00', '1970 + 1000000000000 s', '1970 - 1000000000000 s')
     """
     try:
         return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):  # a year before 1 or beyond 9999
-        return f"@{seconds:.0f}"
+    except (OverflowError, ValueError, OSError):  # which of them depends on the system
+        return f"1970 {'-' if seconds < 0 else '+'} {abs(seconds):.0f} s"
 
 
 def shape(lengths: Sequence[int]) -> str:

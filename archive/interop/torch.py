@@ -215,9 +215,11 @@ class _Saved(NamedTuple):
             return kind()
         try:
             tree = json.loads(self.documents[name])
+            found = copy.deepcopy(decode(tree, self.others, key=key, path=self.path))
+        except ArchiveError:
+            raise
         except (TypeError, ValueError, RecursionError) as error:
             raise HostileFileError(f"invalid saved state: {error}", path=self.path, key=key) from error
-        found = copy.deepcopy(decode(tree, self.others, key=key, path=self.path))
         if not isinstance(found, kind):
             problem = f"invalid saved state: {type(found).__name__} instead of {kind.__name__}"
             raise HostileFileError(problem, path=self.path, key=key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -91,6 +92,53 @@ def test_default_folder(fedarchive: Run, cache: Path, environment: dict[str, str
     done = fedarchive("cache", "clear", env=home)
     assert done.stdout == f"{tmp_path}/xdg/fedarchive: removed 0 versions, 0 bytes\n"
     assert not (tmp_path / "xdg").exists()
+
+
+DEEP = "[" * 30_000 + "]" * 30_000
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    [
+        DEEP,
+        f'{{"url": {DEEP[29_500:30_500]}}}',
+        '{"url": {"a": [1]}, "tag": 5, "size": 1e999}',
+        f'{{"size": 1{"0" * 400}}}',
+        '{"size": -7, "created": "0001-01-01T00:00:00+05:00"}',
+        '{"created": "9999-12-31T23:59:59-05:00"}',
+        '{"created": "0001-01-01T00:00:00"}',
+    ],
+    ids=["deep", "deep url", "types", "size", "first", "last", "local"],
+)
+def test_sidecars_that_another_wrote(fedarchive: Run, cache: Path, sidecar: str) -> None:
+    for path in cache.glob("*.json"):
+        path.write_text(sidecar)
+    done = fedarchive("cache", "ls", "--dir", cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" unknown") == 2
+    told = json.loads(fedarchive("cache", "ls", "--dir", cache, "--json").stdout)
+    assert [entry["url"] for entry in told["entries"]] == ["", ""]
+    assert fedarchive("cache", "clear", "--dir", cache).returncode == 0
+
+
+def test_files_of_the_year_9999_and_of_before_christ(fedarchive: Run, cache: Path) -> None:
+    """A file system of 64-bit seconds has them; others take the nearest that they have."""
+    folder = Path("/dev/shm", f"fedarchive-{os.getpid()}")
+    if not folder.parent.is_dir():
+        pytest.skip("no file system of 64-bit seconds")
+    shutil.copytree(cache, folder)
+    try:
+        folder.chmod(0o700)
+        for path, seconds in zip(sorted(folder.glob("*.json")), (5e11, -1e12), strict=True):
+            os.utime(path, (seconds, seconds))
+        told = json.loads(fedarchive("cache", "ls", "--dir", folder, "--json").stdout)
+        assert [entry["used"] for entry in told["entries"]] == [
+            "1970 + 500000000000 s",
+            "1970 - 1000000000000 s",
+        ]
+        assert fedarchive("cache", "ls", "--dir", folder).returncode == 0
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("arguments", [["cache"], ["cache", "drop"], ["cache", "ls", "--older-than", "1y"]])

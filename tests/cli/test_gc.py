@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_temporary_files(tmp_path: Path, saved: Path, capsys: pytest.CaptureFixt
     assert not any(path.exists() for path in litter)
     assert all(path.exists() for path in kept)
     assert saved.exists()
+
+
+def test_files_of_the_year_9999_and_of_before_christ(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file system of 64-bit seconds has them."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no file system of 64-bit seconds")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for number, seconds in enumerate((5e11, -1e12, -5)):
+            path = Path(folder, f".model.h5.{number}.tmp")
+            path.write_bytes(saved.read_bytes()[:9000])
+            os.utime(path, (seconds, seconds))
+        assert main(["gc", folder, "--older-than", "1h"]) == 0
+        out = capsys.readouterr().out
+        assert "a temporary file of 1970 - 1000000000000 s: " in out
+        assert "a temporary file of 1969-12-31T23:59:55+00:00: " in out
+        assert [path.name for path in Path(folder).iterdir()] == [".model.h5.0.tmp"]
 
 
 def test_nothing_of_others_and_nothing_behind_a_link(tmp_path: Path, saved: Path) -> None:

@@ -17,6 +17,7 @@ import random
 import shutil
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -386,6 +387,10 @@ def test_damaged_journals_and_files(tmp_path: Path) -> None:
         with pytest.raises(DamagedError):
             attempt(bytes(damaged))
         assert partial.read_bytes() == data, "a journal that is damaged changes no file"
+    for other in (b"[" * 30_000 + b"]" * 30_000, b'{"values": [], "head": []}', b'{"values": {"a": 5}}'):
+        head = b"%08x %s\n" % (zlib.crc32(other), other)
+        with pytest.raises(DamagedError):
+            attempt(b"".join([head, *lines[1:]]))
     with pytest.raises(DamagedError):
         attempt(b"".join([lines[0], *lines[2:]]))  # digests hold for other places then
     for file in (data[:MB], bytes(len(data))):

@@ -319,6 +319,7 @@ def test_a_tensor_that_is_not_saved_is_named(tmp_path: Path) -> None:
         ("extra", "[]"),
         ("optimizer", '"text"'),
         ("optimizer", '{"$": "ndarray", "at": "gone"}'),
+        ("extra", "[" * 20_000 + "]" * 20_000),
     ],
 )
 def test_a_malformed_state_is_named(tmp_path: Path, name: str, text: str) -> None:

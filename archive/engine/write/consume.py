@@ -145,7 +145,7 @@ def read_entries(
         found = [_decoded(entries) for _, _, entries in head["values"]]
         values = {name: encode_record(name, record) for name, record in zip(names, found, strict=True)}
         return _preamble(head["head"]), values, [JournalEntry(fields) for fields in arrays]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise DamagedError("the journal of the partial file cannot be read", path=path) from error
 
 

@@ -168,12 +168,14 @@ class CacheFolder:
         finally:
             os.close(fd)
         facts, used = self._facts(name)
-        nbytes = facts.get("size")
-        whole = nbytes if isinstance(nbytes, int) else blocks * BLOCK_BYTES
+        url, tag, nbytes = (facts.get(key) for key in ("url", "tag", "size"))
+        whole = blocks * BLOCK_BYTES
+        if isinstance(nbytes, int) and marks_at(nbytes) == whole:
+            whole = nbytes
         return CacheEntry(
             name,
-            str(facts.get("url", "")),
-            str(facts.get("tag", "")),
+            url if isinstance(url, str) else "",
+            tag if isinstance(tag, str) else "",
             whole,
             min(kept * BLOCK_BYTES, whole),
             _seconds(facts.get("created"), status.st_ctime),
@@ -244,7 +246,7 @@ class CacheFolder:
             with open(fd, encoding="utf-8", errors="replace") as file:
                 used = os.fstat(fd).st_mtime
                 facts = json.loads(file.read(1 << 16))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # of brackets that nest thousands deep
             return {}, 0.0
         return (facts if isinstance(facts, dict) else {}), used
 

@@ -50,6 +50,7 @@ class FileSystemStore:
 
     def __init__(self, location: Location) -> None:
         alone = location.path.partition("://")[0].rpartition("::")[2] in _ALONE
+        self._memory = location.path.startswith("memory://")
         self._shown = location.display
         self._own: str | None = None
         self.parallel = 1 if alone else 8
@@ -141,7 +142,7 @@ class FileSystemStore:
 
     def is_exclusive(self, path: str, *, multipart: bool) -> bool:
         """Tell whether the store keeps its word about ``exclusive``: only memory, which nobody else has."""
-        return self._scheme == "memory" and not multipart
+        return self._memory and not multipart
 
     def list(self, path: str) -> Iterator[Entry]:
         """Yield every object below a folder."""
@@ -295,5 +296,9 @@ def _forget_listings(filesystem: Any) -> None:
 
 
 def _seconds(info: dict[str, Any]) -> float:
+    """Return when an object was written; 0.0 where the file system does not say it in a way that we know."""
     modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
-    return float(modified.timestamp() if hasattr(modified, "timestamp") else modified)
+    try:
+        return float(modified.timestamp() if hasattr(modified, "timestamp") else modified)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0

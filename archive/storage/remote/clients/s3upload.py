@@ -268,7 +268,7 @@ class S3Upload:
 def _server_time(answer: dict[str, Any]) -> float:
     try:
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return time.time()
 
 
