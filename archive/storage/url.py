@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import MissingError, StorageError, UnsupportedURLError
@@ -92,10 +92,10 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     TypeError
         No str or path.
     """
-    location = parse_pattern(url, storage_options)
-    if location.remote:
-        return replace(location, cache=parse_cache(cache))
-    return replace(location, path=_absolute(location.path))
+    path, remote = _parse(url, storage_options)
+    if remote:
+        return Location(path, True, dict(storage_options or {}), parse_cache(cache))
+    return Location(_absolute(path))
 
 
 def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) -> Location:
@@ -105,6 +105,12 @@ def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) ->
     ------
     UnsupportedURLError, TypeError
     """
+    path, remote = _parse(url, storage_options)
+    return Location(path, remote, dict(storage_options or {}))
+
+
+def _parse(url: URL, storage_options: Mapping[str, Any] | None) -> tuple[str, bool]:
+    """Return the local path or the URL that is meant, and whether it is a URL."""
     path = os.fspath(url)
     if not isinstance(path, str):
         raise TypeError(f"a URL is a str or a path of str, not {type(path).__name__}")
@@ -115,7 +121,7 @@ def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) ->
         path = path[match.end() :]
     elif match:
         rest = _CHAINED.sub(lambda found: found[0].lower(), path[match.end() :])
-        return Location(match[0].lower() + rest, True, dict(storage_options or {}))
+        return match[0].lower() + rest, True
     if storage_options:
         raise UnsupportedURLError("storage_options are for remote URLs", path=path, remedy="leave them out")
     try:
@@ -126,7 +132,7 @@ def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) ->
         ) from error
     if b"\0" in encoded or not encoded:
         raise UnsupportedURLError("no path", path=path, remedy="name a file")
-    return Location(path)
+    return path, False
 
 
 def _file_path(url: str) -> str:
@@ -151,7 +157,7 @@ def _absolute(path: str) -> str:
     ``..`` after a name stays too: where the name is a link, the system goes up from what it leads to.
     """
     try:
-        if ".." in _LEADING_PARENTS.sub("", path).split("/"):
+        if "/.." in path and ".." in _LEADING_PARENTS.sub("", path).split("/"):
             whole = path if path.startswith("/") else f"{os.getcwd()}/{path}"
         else:
             whole = os.path.abspath(path)
@@ -162,7 +168,7 @@ def _absolute(path: str) -> str:
             errno=errno.ENOENT,
             remedy="change to a folder that is there, or give an absolute path",
         ) from error
-    folder = path.rpartition("/")[2] in ("", ".", "..")
+    folder = path.endswith(("/", ".")) and path.rpartition("/")[2] in ("", ".", "..")
     return whole + "/" if folder and not whole.endswith("/") else whole
 
 

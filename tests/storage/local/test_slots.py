@@ -209,3 +209,18 @@ def test_claims_and_removals_side_by_side(tmp_path: Path, seconds: float) -> Non
     results = [json.loads(process.communicate()[0]) for process in crowd]
     assert all(turns > 20 for turns, _ in results)
     assert [wrong for _, wrong in results] == [[]] * len(roles)
+
+
+@pytest.mark.root
+def test_what_root_was_about_to_give_away(tmp_path: Path) -> None:
+    """Killed right before the rename: the temporary file has the owner of the old one already."""
+    if os.geteuid():
+        pytest.skip("needs root")
+    path, slot = tmp_path / "model.h5", tmp_path / ".model.h5.0.tmp"
+    archive.save({"w": np.zeros(3)}, path)
+    slot.write_bytes(path.read_bytes())
+    for left in (path, slot):
+        os.chown(left, 1234, 1234)
+    archive.save({"w": np.ones(3)}, path)
+    assert os.listdir(tmp_path) == ["model.h5"]
+    assert path.stat().st_uid == 1234
