@@ -121,7 +121,7 @@ def stop(run: Run) -> None:
     store, path = run.store
     sink = upload.RemoteSink(store, path, overwrite=True)
     try:
-        sink.write([LARGE["large"]], 0, LARGE["large"].nbytes)
+        sink.write(LARGE["large"], 0)
     finally:
         sink.discard()
 
