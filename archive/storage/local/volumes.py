@@ -242,12 +242,11 @@ def find_target(path: str) -> tuple[str, os.stat_result | None]:
         if not stat.S_ISLNK(status.st_mode):
             _require_regular(status, named)
             return path, status
-        folder = os.path.dirname(path)
         try:
-            _require_trusted(status, os.stat(folder), path)
+            _require_trusted(status, path)
             with contextlib.suppress(FileNotFoundError):
                 _require_regular(os.stat(path), named)  # in /proc a link leads to what has no path
-            path = os.path.join(folder, os.readlink(path))
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -276,9 +275,16 @@ def _require_regular(status: os.stat_result, path: str) -> None:
         )
 
 
-def _require_trusted(link: os.stat_result, folder: os.stat_result, path: str) -> None:
+def _is_strange(status: os.stat_result, path: str) -> bool:
+    """Tell whether another user made what is there, in a folder that all may write to, such as ``/tmp``."""
+    if status.st_uid in (0, os.geteuid()):
+        return False
     shared = stat.S_ISVTX | stat.S_IWOTH
-    if folder.st_mode & shared == shared and link.st_uid not in (0, os.geteuid()):
+    return os.stat(os.path.dirname(path)).st_mode & shared == shared
+
+
+def _require_trusted(link: os.stat_result, path: str) -> None:
+    if _is_strange(link, path):
         raise StorageError(
             "is another user's link in a folder that all may write to, and is not followed",
             path=path,
@@ -291,7 +297,8 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
     """Give an open file owner, group, mode and extended attributes of the file that it is about to replace.
 
     As far as the process may and the file system can set them. Where the group cannot be kept, the new group
-    may do no more than everybody.
+    may do no more than everybody. Another user's file in a folder that all may write to hands nothing on: root
+    would give the new file to whoever was the first to use the name.
 
     Parameters
     ----------
@@ -307,6 +314,8 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
         if before is None:
             return
         old = before
+    if _is_strange(old, path):
+        return
     new = os.fstat(fd)
     kept = (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid) or _give(fd, old.st_uid, old.st_gid)
     kept = kept or _give(fd, -1, old.st_gid)

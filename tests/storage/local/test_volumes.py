@@ -285,6 +285,19 @@ def test_owner_and_group_stay(tmp_path: Path) -> None:
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("how", [how for how in WRITING if how != "exclusive"])
+def test_a_file_that_another_user_put_there_first(shared: Path, how: str) -> None:
+    """In a folder such as ``/tmp`` root gives its archive to nobody."""
+    path = shared / "model.h5"
+    path.touch()
+    os.chown(path, NOBODY, NOBODY)
+    path.chmod(0o666)
+    WRITING[how](path)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, 0o600)
+
+
 AS_NOBODY = """
 import os, sys
 import numpy as np
