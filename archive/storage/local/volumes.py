@@ -297,8 +297,8 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
     """Give an open file owner, group, mode and extended attributes of the file that it is about to replace.
 
     As far as the process may and the file system can set them. Where the group cannot be kept, the new group
-    may do no more than everybody. Another user's file in a folder that all may write to hands nothing on: root
-    would give the new file to whoever was the first to use the name.
+    may do no more than everybody. Another user's file in a folder that all may write to hands nothing on:
+    root would give the new file to whoever was the first to use the name.
 
     Parameters
     ----------
