@@ -33,18 +33,24 @@ R = TypeVar("R")
 
 
 class Job(Generic[R]):
-    """A call that a thread makes: its result, or the error in which it ended."""
+    """A call that a thread makes: its result, or the error in which it ended.
+
+    Parameters
+    ----------
+    call : callable
+    owner : Owner
+        The process whose threads make it.
+    """
 
     __slots__ = ("_begun", "_call", "_ended", "_errors", "_results", "owner")
 
-    def __init__(self, call: Callable[[], R]) -> None:
+    def __init__(self, call: Callable[[], R], owner: Owner) -> None:
         self._call: Callable[[], R] | None = call
         self._results: list[R] = []
         self._errors: list[BaseException] = []
         self._begun, self._ended = threading.Lock(), threading.Lock()
         self._ended.acquire()
-        self.owner = Owner()
-        """The process that began the job."""
+        self.owner = owner
 
     def run(self) -> None:
         """Make the call, unless the job was dropped."""
@@ -123,7 +129,7 @@ class Pool:
             The pool belongs to the process that forked this one.
         """
         self.owner.require_here()
-        job = Job(call)
+        job = Job(call, self.owner)  # of the pool's process, also where a signal handler forks here
         with self._lock:
             if len(self._threads) < self._most:
                 self._start_thread()

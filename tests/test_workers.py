@@ -235,3 +235,38 @@ def test_no_item_is_kept() -> None:
 
     for number, _ in enumerate(run_parallel(len, items(), network=2, ahead=3)):
         assert sum(item() is not None for item in kept[: number + 1]) <= 2
+
+
+FORK_WITHIN_SUBMIT = """
+import os, signal, sys
+from archive.errors import ClosedError
+from archive.workers import Pool
+
+def fork(frame, event, arg):
+    # as a signal handler may, in the middle of a call
+    if event == "call" and frame.f_code.co_name == "__init__" and "call" in frame.f_locals:
+        sys.setprofile(None)
+        if not os.fork():
+            signal.alarm(20)
+
+pool = Pool(1, "forked")
+pid = os.getpid()
+sys.setprofile(fork)
+job = pool.submit(lambda: 3)
+try:
+    assert job.result() == 3
+except ClosedError:
+    os._exit(7 if os.getpid() != pid else 8)
+assert os.getpid() == pid, "a thread of the parent did the work of its child"
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_fork_within_submit_waits_for_no_thread_of_the_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_WITHIN_SUBMIT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")
