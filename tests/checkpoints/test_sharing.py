@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +155,34 @@ def test_readers_beside_a_pruning_writer(tmp_path: Path, figures: Callable[[str]
     figures(f"store, one writer and two readers, 20 s: {dict(sorted(counts.items()))}, wrong: {len(wrong)}")
     assert wrong == []
     assert counts["saved"] > 3
+
+
+@pytest.mark.slow
+def test_three_processes_and_a_bucket(figures: Callable[[str], None]) -> None:
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    with s3_server() as server:
+        counts, wrong = share(f"s3://{BUCKET}/crowd", 3, 0, 20.0, server.options())
+    figures(f"store on S3, three processes, 20 s: {dict(sorted(counts.items()))}, wrong: {len(wrong)}")
+    assert wrong == []
+    assert counts["saved"] > 1
+
+
+def test_of_threads_that_share_memory_one_wins_each_round() -> None:
+    url, start = f"memory://{uuid.uuid4().hex}", threading.Barrier(4)
+
+    def race(writer: int) -> list[int]:
+        store, won = archive.CheckpointStore(url), []
+        for number in range(10):
+            start.wait()
+            with contextlib.suppress(ExistsError):
+                store.save({"w": np.full(5, writer)}, number)
+                won.append(number)
+        return won
+
+    with ThreadPoolExecutor(4) as pool:
+        wins = list(pool.map(race, range(4)))
+    assert sorted(number for won in wins for number in won) == list(range(10))
+    store = archive.CheckpointStore(url)
+    for writer, won in enumerate(wins):
+        for number in won:
+            assert store.open(number)["w"].numpy().tolist() == [writer] * 5
