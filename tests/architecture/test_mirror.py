@@ -11,6 +11,7 @@ ELSEWHERE = {
     "checkpoints/test_sharing.py",  # a store that several processes use
     "checkpoints/test_stateful.py",  # a store against a model of it
     "interop/test_flwr.py",  # runs interop/flower/live under the interpreters of several releases of Flower
+    "storage/remote/clients/test_tls.py",  # certificates, whichever client speaks TLS
     "records/test_records.py",  # the package itself
 }
 """Tests of more than one module, with a reason to stay in their room."""

@@ -148,7 +148,9 @@ def test_kill_at_the_calls_that_publish(forge: Forge, tmp_path: Path, figures: C
     """L1, in short: renames, links and removals of a whole round with clients, context and retention."""
     folder, before = tmp_path / "run", [1, 2]
     calls = calls_of(forge, folder, before, 3)
-    calls = Counter({name: calls[name] for name in ("link", "rename", "mkdir", "rmdir") if name in calls})
+    calls = Counter(
+        {name: calls[name] for name in ("link", "rename", "renameat2", "mkdir", "rmdir") if name in calls}
+    )
     outcomes = kill(forge, folder, before, 3, calls)
     figures(f"store, publishing calls: {sum(outcomes.values())} kills, {dict(outcomes)}")
     assert {outcome.partition(" ")[0] for outcome in outcomes} >= {"old", "new"}

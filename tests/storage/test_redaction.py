@@ -23,7 +23,7 @@ ADDRESSES = [
     "github://organisation:repository@branch/a.h5",
     "hf://datasets/user/repository@main/a.h5",
     "memory://a?b.h5",
-    "simplecache::/data/a.h5",
+    "simplecache::file:///data/a.h5",
 ]
 
 

@@ -29,8 +29,8 @@ def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any]
 
     Examples
     --------
-    >>> experiment_url("/data/../runs", "adam", None)
-    '/runs/adam'
+    >>> experiment_url("/data/runs/", "adam", None)
+    '/data/runs/adam'
     """
     if not experiment or experiment.startswith(".") or "/" in experiment:
         raise ValueError(f"experiment must be the name of a folder, not {experiment!r}")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
 from archive.owner import Owner, close_in_children, unforked
-from archive.storage.local.slots import above_stdio
+from archive.storage.local.volumes import above_stdio
 from archive.storage.remedies import remedy_of
 
 __all__ = [

@@ -11,9 +11,9 @@ from archive.errors import ArchiveError, MissingError, NotAnArchiveError, Storag
 from archive.owner import unforked
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile
-from archive.storage.local.slots import HEAD_BYTES, above_stdio, begins_as_archive
+from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
 from archive.storage.local.source import FileSource
-from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
+from archive.storage.local.volumes import above_stdio, hold, lock_file, sync_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
 

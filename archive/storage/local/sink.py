@@ -14,8 +14,9 @@ from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Owner, close_in_children, unforked
-from archive.storage.local.slots import SLOTS, above_stdio, remove_stale
+from archive.storage.local.slots import SLOTS, remove_stale
 from archive.storage.local.volumes import (
+    above_stdio,
     close_unlocked,
     find_target,
     hold,

@@ -15,7 +15,6 @@ would be none, and somebody else could get it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 
@@ -24,7 +23,6 @@ from archive.storage.local.volumes import leads_to, lock_file
 __all__ = [
     "HEAD_BYTES",
     "SLOTS",
-    "above_stdio",
     "begins_as_archive",
     "remove_stale",
 ]
@@ -54,20 +52,6 @@ def begins_as_archive(head: bytes) -> bool:
     """
     superblock, rest = head[:_SUPERBLOCK_BYTES], head[_SUPERBLOCK_BYTES:HEAD_BYTES]
     return not rest.strip(b"\0") and (superblock.startswith(_SUPERBLOCK) or not superblock.strip(b"\0"))
-
-
-def above_stdio(fd: int) -> int:
-    """Return a descriptor of a file to be written, moved where it has the number of stdin, stdout or stderr.
-
-    It has where a program has closed these, and any message that the program or a C library writes would go
-    into the file.
-    """
-    if fd > 2:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(fd)
 
 
 def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False) -> bool:

@@ -14,6 +14,7 @@ from archive.errors import StorageError
 from archive.storage.local.source import filesystem_of
 
 __all__ = [
+    "above_stdio",
     "close_unlocked",
     "find_target",
     "hold",
@@ -53,6 +54,20 @@ if _fallocate is not None:
 _renameat2 = getattr(_libc, "renameat2", None)  # musl and macOS have none
 if _renameat2 is not None:
     _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+
+
+def above_stdio(fd: int) -> int:
+    """Return a descriptor of a file to be written, moved where it has the number of stdin, stdout or stderr.
+
+    It has where a program has closed these, and any message that the program or a C library writes would go
+    into the file.
+    """
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def reserve(fd: int, start: int, nbytes: int) -> bool:
