@@ -144,7 +144,11 @@ class Folder(Place):
 
 
 class Machine(RuleBasedStateMachine):
-    """Rules on a store and its model."""
+    """Rules on a store and its model.
+
+    ``own`` are files of clients that our store saved. Where another process published and removed their round,
+    or removed them as garbage, the next save says so, until they are saved again or the store is opened anew.
+    """
 
     make_place: Callable[[], Place]
 
@@ -249,8 +253,6 @@ class Machine(RuleBasedStateMachine):
             return
         store.remove(number)
         self.remove_model(number)
-        if not other:
-            self.own.pop(number, None)
 
     @rule()
     def prune(self) -> None:
@@ -406,7 +408,7 @@ def test_memory(examples: int, steps: int) -> None:
     run(lambda: Place(f"memory://{uuid.uuid4().hex}"), examples, steps)
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(2, 8), pytest.param(60, 30, marks=SLOW)])
+@pytest.mark.parametrize(("examples", "steps"), [(2, 8), pytest.param(25, 25, marks=SLOW)])
 def test_a_folder(crasher: subprocess.Popen[str], examples: int, steps: int) -> None:
     run(lambda: Folder(crasher), examples, steps)
 
@@ -415,4 +417,4 @@ def test_a_folder(crasher: subprocess.Popen[str], examples: int, steps: int) -> 
 @pytest.mark.timeout(1200)
 def test_a_bucket(server: S3Server) -> None:
     options = server.options()
-    run(lambda: Bucket(f"s3://{BUCKET}/{uuid.uuid4().hex}/run", options), 8, 20)
+    run(lambda: Bucket(f"s3://{BUCKET}/{uuid.uuid4().hex}/run", options), 6, 15)
