@@ -146,7 +146,7 @@ class Folder(Place):
 class Machine(RuleBasedStateMachine):
     """Rules on a store and its model.
 
-    ``own`` are files of clients that our store saved. Where another process published and removed their round,
+    ``own`` are files of clients that our store saved. Where another process published and removed the round,
     or removed them as garbage, the next save says so, until they are saved again or the store is opened anew.
     """
 
