@@ -6,19 +6,23 @@ using it raises an error, and tidying it up does nothing.
 
 A child also shares open files, and the locks on them last as long as any process keeps a descriptor. So a
 child closes its descriptors of files in the making as it begins. A thread may be opening such a file while
-another one forks: the fork waits until the file's object knows the descriptor (`unforked`).
+another one forks: the fork waits until the file's object knows the descriptor (`unforked`). An exception of a
+signal handler is not to lose a descriptor either (`Descriptor`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from archive.errors import ClosedError
 
-__all__ = ["Owner", "close_in_children", "unforked"]
+__all__ = ["Descriptor", "Owner", "close_in_children", "unforked"]
 
 FORK_WAIT_S = 1.0
 """Seconds that a fork waits for a file being opened: a file system that hangs is not to stop the program."""
@@ -62,6 +66,62 @@ class Owner:
                 path=self._path,
                 remedy="begin again in this process, under another name",
             )
+
+
+class Descriptor(list[int]):
+    """At most one file descriptor, which is closed when nothing refers to this list any more.
+
+    A signal handler runs between the call that opens a file and the assignment of its result, and may raise:
+    Ctrl-C, or the error of a time limit. So a descriptor comes into the list within one call of C, and is
+    taken out and closed within another. Reference counts need no lock, which a fork could catch held.
+
+    Examples
+    --------
+    >>> with Descriptor() as file:
+    ...     number = file.open("/dev/null", os.O_RDONLY)
+    ...     file == [number]
+    True
+    >>> file
+    []
+    """
+
+    __slots__ = ()
+
+    def open(self, path: str, flags: int, mode: int = 0o666, dir_fd: int | None = None) -> int:
+        """Open a file and return its descriptor; it is closed when a program is executed.
+
+        Its number is above those of stdin, stdout and stderr. Where a program closed these, what a library
+        prints would go into the file.
+
+        Raises
+        ------
+        OSError
+        """
+        call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
+        self.extend(map(call, (path,), (flags | os.O_CLOEXEC,), (mode,)))
+        if self[0] <= 2:
+            self.leave_stdio()
+        return self[0]
+
+    def leave_stdio(self) -> None:
+        """Move a descriptor that has the number of stdin, stdout or stderr."""
+        self.extend(map(fcntl.fcntl, (self[0],), (fcntl.F_DUPFD_CLOEXEC,), (3,)))
+        next(map(os.close, map(self.pop, (0,))))
+
+    def close(self) -> None:
+        """Close the descriptor, once."""
+        if self:
+            next(map(os.close, map(self.pop, (0,))))
+
+    def __enter__(self) -> Descriptor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        for number in self:
+            close(number)
 
 
 class _Shared(Protocol):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archive.errors import MissingError, StorageError
+from archive.owner import Descriptor
 from archive.storage.local.slots import remove_stale
 from archive.storage.local.source import FileSource
 from archive.storage.location import locate_source, locate_store
@@ -313,7 +314,7 @@ def _remove_judged(folder: int, name: str, path: str, judge: Callable[[Source], 
     except PermissionError:
         return False  # of another user, who alone can judge it
     status = os.fstat(fd)
-    source = FileSource(path, fd, status.st_size)
+    source = FileSource(path, Descriptor([fd]), status.st_size)
     try:
         if not stat.S_ISREG(status.st_mode) or not judge(source):
             return False

@@ -20,6 +20,7 @@ from archive.engine.foreign.listing import build_index, parse_listing
 from archive.engine.read.reader import Reader
 from archive.errors import ArchiveError, DamagedError, HostileFileError, NotAnArchiveError, StorageError
 from archive.hdf5.foreign.guards import max_decoded_bytes, require_hdf5
+from archive.owner import Descriptor
 from archive.storage.local.concat import SplicedSource
 from archive.storage.local.source import FileSource, MapSource, open_source
 from archive.storage.remedies import remedy_of
@@ -94,7 +95,7 @@ def open_foreign(path: str, *, access: str, writable: bool, decoded_bytes: int |
             spool_bytes = os.fstat(spool.fileno()).st_size
             seam = -(-file.nbytes // SEAM_ALIGN) * SEAM_ALIGN
             kind = MapSource if file.mapped and spool_bytes else FileSource
-            decoded = kind(f"{file.path} (decoded)", os.dup(spool.fileno()), spool_bytes)
+            decoded = kind(f"{file.path} (decoded)", Descriptor([os.dup(spool.fileno())]), spool_bytes)
             source = SplicedSource(file, decoded, seam)
         listing = parse_listing(path, answered, file.nbytes, spool_bytes)
         spliced = source

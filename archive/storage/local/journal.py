@@ -15,8 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from archive.errors import DamagedError, StorageError
-from archive.owner import Owner, close_in_children, unforked
-from archive.storage.local.volumes import above_stdio
+from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.remedies import remedy_of
 
 __all__ = [
@@ -48,10 +47,13 @@ class Journal:
     ClosedError, StorageError
     """
 
+    _empty = False
+
     def __init__(self, partial: str, owner: Owner) -> None:
         self.path = partial + SUFFIX
         self._owner = owner
-        self._fd = -1
+        self._file = Descriptor()
+        self._empty = True
         close_in_children(self)
         owner.require_here()  # a child that was forked in between would make the journal of its parent's file
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -59,27 +61,26 @@ class Journal:
             # it has values in it: no more open than the file beside it
             mode = os.stat(partial).st_mode & 0o666
             with unforked():
-                self._fd = above_stdio(os.open(self.path, flags, mode))
+                self._file.open(self.path, flags, mode)
         except OSError as error:
             raise _failure(self.path, error) from error
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Add entries; when this returns they survive the death of the process."""
         lines = b"".join(b"%08x %s\n" % (zlib.crc32(payload), payload) for payload in payloads)
+        self._empty = False
         while lines:
             self._owner.require_here()
             try:
-                lines = lines[os.write(self._fd, lines) :]
+                lines = lines[os.write(self._file[0] if self._file else -1, lines) :]
             except OSError as error:
                 self._owner.require_here()  # a signal handler may have forked since
                 raise _failure(self.path, error) from error
 
     def close(self) -> None:
         """Let go of the file, once."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):  # every line was accepted, and is read again or removed
-                os.close(fd)
+        with contextlib.suppress(OSError):  # every line was accepted, and is read again or removed
+            self._file.close()
 
     def remove(self) -> None:
         """Remove the file: what it lists is published, or nothing arrived."""
@@ -91,12 +92,18 @@ class Journal:
         """Close the descriptor that the child of a fork has of its parent's journal."""
         self.close()
 
+    def __del__(self) -> None:
+        # of a save that was interrupted before it began
+        if self._empty and self._file and self._owner.is_here:
+            with contextlib.suppress(StorageError):
+                self.remove()
+
 
 class ForgetfulJournal(Journal):
     """A journal of nothing: for a save that loses what it consumed when it fails."""
 
     def __init__(self) -> None:
-        self._fd = -1
+        self._file = Descriptor()
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Forget them."""
@@ -133,11 +140,8 @@ def sync_journal(partial: str) -> None:
     """
     path = partial + SUFFIX
     try:
-        fd = os.open(path, _READ)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        with Descriptor() as file:
+            os.fsync(file.open(path, _READ))
     except OSError as error:
         raise _failure(path, error) from error
 
@@ -178,24 +182,20 @@ def _is_whole(line: bytes) -> bool:
 def _read(path: str) -> bytes | None:
     """Return the bytes of a journal, None where there is none; a link is not followed."""
     try:
-        fd = os.open(path, _READ)
+        with Descriptor() as file:
+            fd = file.open(path, _READ)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise _not_ours(path)
+            with open(fd, "rb", closefd=False) as text:
+                return text.read()
     except FileNotFoundError:
         return None
     except OSError as error:
+        if isinstance(error, StorageError):
+            raise
         if error.errno in (errno.ELOOP, errno.EMLINK):
             raise _not_ours(path) from error
         raise _failure(path, error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise _not_ours(path)
-        with open(fd, "rb", closefd=False) as file:
-            return file.read()
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise _failure(path, error) from error
-    finally:
-        os.close(fd)
 
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -6,14 +6,15 @@ import errno
 import itertools
 import os
 import stat
+from typing import Any
 
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
-from archive.owner import unforked
+from archive.owner import Descriptor, unforked
 from archive.storage.local.journal import SUFFIX
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
 from archive.storage.local.source import FileSource
-from archive.storage.local.volumes import above_stdio, hold, lock_file, sync_file, sync_folder
+from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
 
@@ -26,6 +27,8 @@ class PartialFile(AtomicFile):
 
     For saves that consume their input: what a failed one leaves is the only copy.
     """
+
+    _written = False
 
     @property
     def partial(self) -> str:
@@ -65,10 +68,18 @@ class PartialFile(AtomicFile):
             if error.errno not in _NO_FOLDER_SYNC:
                 raise self._failure("the partial file may not survive a power cut", error) from error
 
+    def write(self, buffer: Any, offset: int) -> None:
+        """Write a contiguous buffer at ``offset``; several threads may, each its own."""
+        self._written = True
+        super().write(buffer, offset)
+
     def __del__(self) -> None:
         # what arrived is the only copy: nothing but success removes it
-        if getattr(self, "_fd", -1) >= 0:
-            self.leave()
+        if hasattr(self, "_file"):
+            if self._written:
+                self.leave()
+            else:
+                self.discard()
 
     def _take_slot(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -77,21 +88,15 @@ class PartialFile(AtomicFile):
             if os.path.lexists(path + SUFFIX):
                 continue  # of a partial file that was moved away: it may be needed yet
             self.owner.require_here()
+            self._temporary = path
             try:
                 with unforked():
-                    self._fd = above_stdio(os.open(path, flags, self._mode))
+                    fd = self._file.open(path, flags, self._mode)
             except FileExistsError:
                 continue
-            try:
-                held = hold(self._fd, path)
-            except OSError:
-                self.close_copy()
-                os.unlink(path)
-                raise
-            if held:
-                self._temporary = path
+            if hold(fd, path):
                 return
-            self.close_copy()  # somebody is about to complete it, or it was removed
+            self._file.close()  # somebody is about to complete it, or it was removed
         raise AssertionError("unreachable")
 
 
@@ -121,12 +126,13 @@ class CompletedFile(PartialFile):
         self._reserved = self._pushed = 0
         self._push = False
         self._begin()
+        self._written = True
         self._temporary = self.path
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             with unforked():
-                self._fd = above_stdio(os.open(self.path, flags))
-            held = not lock_file(self._fd)
+                fd = self._file.open(self.path, flags)
+            held = not lock_file(fd)
             problem = self._problem()
         except FileNotFoundError as error:
             raise MissingError(
@@ -158,13 +164,13 @@ class CompletedFile(PartialFile):
         StorageError
         """
         try:
-            return FileSource(self.path, os.dup(self.fileno()), os.fstat(self.fileno()).st_size)
+            return FileSource(self.path, Descriptor([os.dup(self.fileno())]), os.fstat(self.fileno()).st_size)
         except OSError as error:
             raise self._failure("cannot open the partial file", error) from error
 
     def _problem(self) -> ArchiveError | None:
         """Return why the open file must not be written to."""
-        path, opened = self.path, os.fstat(self._fd)
+        path, opened = self.path, os.fstat(self.fileno())
         if not stat.S_ISREG(opened.st_mode):
             return StorageError("not a file", path=path, errno=errno.EINVAL, remedy="name a file")
         if opened.st_nlink > 1:
@@ -174,6 +180,6 @@ class CompletedFile(PartialFile):
                 errno=errno.EMLINK,
                 remedy="make a copy of it and of its journal, and recover that",
             )
-        if not begins_as_archive(os.pread(self._fd, HEAD_BYTES, 0)):
+        if not begins_as_archive(os.pread(self.fileno(), HEAD_BYTES, 0)):
             return NotAnArchiveError("not the partial file of a save", path=path, remedy="check the path")
         return None

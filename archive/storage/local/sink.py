@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
-from archive.owner import Owner, close_in_children, unforked
+from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.slots import SLOTS, remove_stale
 from archive.storage.local.volumes import (
-    above_stdio,
-    close_unlocked,
     find_target,
     hold,
     keep_attributes,
@@ -87,19 +86,24 @@ class AtomicFile:
             raise self._exists()
         # never more open than what it replaces, whose mode it gets when it is published
         self._mode = 0o600 if private or self._old is not None else 0o666
+        taken = False
         try:
             self._take_slot()
+            taken = True
         except FileNotFoundError as error:
             raise MissingError(
                 "the folder does not exist", path=self._folder, errno=errno.ENOENT, remedy="create it first"
             ) from error
         except OSError as error:
             raise self._failure("cannot create a temporary file", error) from error
+        finally:
+            if not taken:
+                self.discard()
 
     def _begin(self) -> None:
         """Say whose file this is, before there is one."""
         self.owner = Owner(self.path)
-        self._temporary, self._fd = "", -1
+        self._temporary, self._file = "", Descriptor()
         close_in_children(self)
 
     def reserve(self, nbytes: int) -> None:
@@ -162,7 +166,7 @@ class AtomicFile:
             The file belongs to the process that forked this one.
         """
         self.owner.require_here()
-        return self._fd
+        return self._file[0] if self._file else -1
 
     def sync(self) -> None:
         """Make the bytes survive a power cut, where that was asked for."""
@@ -187,7 +191,8 @@ class AtomicFile:
             if self._durable:
                 sync_file(fd)
             else:
-                os.close(os.dup(fd))  # closing is when NFS tells what it could not write
+                # closing is when NFS tells what it could not write; one call of C, which no interrupt divides
+                next(map(os.close, map(os.dup, (fd,))))
             self.owner.require_here()
             self._place(fd)
             published = True
@@ -235,25 +240,29 @@ class AtomicFile:
         if not self.owner.is_here:
             self.close_copy()
             return
-        fd, self._fd = self._fd, -1
-        if fd < 0:
+        if not self._file:
             return
         # what cannot be removed is removed by the next save of this name: it is not to hide how this one went
-        if self._temporary:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            # looked at: an interrupt may have come between the removal and the note of it
+            if self._temporary and leads_to(self._temporary, self._file[0]):
                 os.unlink(self._temporary)  # while the lock is held: nobody else can have taken the slot
-        close_unlocked(fd)
+        self._temporary = ""
+        with contextlib.suppress(OSError):
+            fcntl.flock(
+                self._file[0], fcntl.LOCK_UN
+            )  # a child of a fork may share the lock, and would keep it
+        with contextlib.suppress(OSError):  # what a close could tell was told by the sync before it
+            next(map(os.close, map(self._file.pop, (0,))))  # as `Descriptor.close`
 
     def close_copy(self) -> None:
         """Close the descriptor that the child of a fork has of its parent's file, and nothing else."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __del__(self) -> None:
         # of a save interrupted before its own clean-up began, or a writer whose block was never entered
-        if getattr(self, "_fd", -1) >= 0:
+        if hasattr(self, "_file"):
             self.discard()
 
     def _push_to(self, end: int) -> None:
@@ -280,10 +289,9 @@ class AtomicFile:
         prefix = os.path.join(self._folder, f".{stem}.")
         slots = iter([f"{prefix}{slot}.tmp" for slot in (*range(SLOTS), os.urandom(8).hex())])
         for path in slots:
+            self._temporary = path
             with unforked():
-                fd = claim_slot(path, self._mode)
-                if fd is not None:
-                    self._temporary, self._fd = path, fd
+                if claim_slot(path, self._file, self._mode):
                     break
         else:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
@@ -312,37 +320,33 @@ class AtomicFile:
         )
 
 
-def claim_slot(path: str, mode: int = 0o666) -> int | None:
-    """Make and hold a slot, whose mode follows the umask, and return its descriptor.
+def claim_slot(path: str, file: Descriptor, mode: int = 0o666) -> bool:
+    """Make and hold a slot, whose mode follows the umask, and return whether that worked.
 
-    Returns
-    -------
-    int or None
-        None where another writer holds the slot, or its file is not ours.
+    False where another writer holds the slot, or its file is not ours. After an exception a file that was
+    made is in ``file``, to be removed.
     """
-    fd = _create(path, mode)
-    if fd is None:
+    made = _create(path, file, mode)
+    if not made:
         with contextlib.suppress(OSError):  # cleaning up is no reason not to save
             remove_stale(path)
-        fd = _create(path, mode)
-    try:
-        if fd is not None and hold(fd, path):
-            held, fd = fd, None
-            return held
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise
-    finally:
-        if fd is not None:
-            os.close(fd)
-    return None
+        made = _create(path, file, mode)
+    if made and hold(file[0], path):
+        return True
+    file.close()
+    return False
 
 
-def _create(path: str, mode: int) -> int | None:
-    """Make a slot; None where something is there already."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+def _create(path: str, file: Descriptor, mode: int) -> bool:
+    """Make a slot; False where something is there already."""
     try:
-        return above_stdio(os.open(path, flags, mode))
+        # one call of C, as in `Descriptor.open`
+        file.extend(map(os.open, (path,), (_FLAGS,), (mode,)))
     except FileExistsError:
-        return None
+        return False
+    if file[0] <= 2:
+        file.leave_stdio()
+    return True
+
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -18,6 +18,7 @@ import errno
 import os
 import stat
 
+from archive.owner import Descriptor
 from archive.storage.local.volumes import leads_to, lock_file
 
 __all__ = [
@@ -70,26 +71,18 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
     bool
         Whether it is gone, or would be. False where a writer holds it, and for a file that is not ours.
     """
-    fd = _open_existing(path, dir_fd)
-    if fd is None:
-        return False
-    try:
+    with Descriptor() as file:
+        try:
+            fd = file.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                return False
+            raise
         if not _is_stale(fd, path, dir_fd):
             return False
         if not dry_run:
             os.unlink(path, dir_fd=dir_fd)
         return True
-    finally:
-        os.close(fd)
-
-
-def _open_existing(path: str, dir_fd: int | None) -> int | None:
-    try:
-        return os.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)
-    except OSError as error:
-        if error.errno in _NOT_OURS:
-            return None
-        raise
 
 
 def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:

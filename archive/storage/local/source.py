@@ -19,6 +19,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, StorageError, TruncatedError
+from archive.owner import Descriptor
 from archive.storage.remedies import remedy_of
 
 __all__ = [
@@ -60,23 +61,6 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Lin
 PAGE = mmap.ALLOCATIONGRANULARITY
 
 
-class _Descriptor:
-    """Owner of a file descriptor, which is closed when nothing refers to it any more.
-
-    A read in another thread keeps it open past `FileSource.close`: its number would be given to the next
-    file that is opened, and that file's bytes be read. Reference counts need no lock, which a fork could
-    catch held.
-    """
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        close(self.number)
-
-
 class FileSource:
     """Reads with pread: safe on file systems where a map is slow or can kill the process."""
 
@@ -86,10 +70,11 @@ class FileSource:
     keeps = False
     parallel = min(8, os.cpu_count() or 1)
 
-    def __init__(self, path: str, fd: int, nbytes: int) -> None:
+    def __init__(self, path: str, file: Descriptor, nbytes: int) -> None:
         self.path = path
         self.nbytes = nbytes
-        self._descriptor: _Descriptor | None = _Descriptor(fd)
+        # a read in another thread keeps it open past `close`: the next file would get its number
+        self._descriptor: Descriptor | None = file
 
     def extend_tail(self, offset: int) -> None:
         """Nothing to prepare: the system reads ahead."""
@@ -109,7 +94,7 @@ class FileSource:
         view, done, descriptor = out.data, 0, self._require_open()
         while done < len(view):
             try:
-                count = os.preadv(descriptor.number, [view[done:]], offset + done)
+                count = os.preadv(descriptor[0], [view[done:]], offset + done)
             except OSError as error:
                 raise read_error(self.path, offset + done, error) from error
             if not count:
@@ -130,7 +115,7 @@ class FileSource:
 
     def fileno(self) -> int:
         """Return the file descriptor, which stays ours to close."""
-        return self._require_open().number
+        return self._require_open()[0]
 
     def share(self) -> FileSource:
         """Return the same open file once more; the descriptor is closed with the last of them."""
@@ -140,7 +125,7 @@ class FileSource:
         """Let go of the file descriptor; reads that are under way end first."""
         self._descriptor = None
 
-    def _require_open(self) -> _Descriptor:
+    def _require_open(self) -> Descriptor:
         descriptor = self._descriptor
         if descriptor is None:
             raise ClosedError("the archive is closed", path=self.path, remedy="open it again")
@@ -152,9 +137,9 @@ class MapSource(FileSource):
 
     mapped = True
 
-    def __init__(self, path: str, fd: int, nbytes: int) -> None:
-        super().__init__(path, fd, nbytes)
-        self._map: NDArray | None = map_private(fd, 0, nbytes, path, read_only=True)
+    def __init__(self, path: str, file: Descriptor, nbytes: int) -> None:
+        super().__init__(path, file, nbytes)
+        self._map: NDArray | None = map_private(file[0], 0, nbytes, path, read_only=True)
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a read-only view of the map."""
@@ -170,7 +155,7 @@ class MapSource(FileSource):
             copied: NDArray = self.read(offset, nbytes).copy()
             return copied
         descriptor = self._require_open()
-        return map_private(descriptor.number, offset, nbytes, self.path)
+        return map_private(descriptor[0], offset, nbytes, self.path)
 
     def release(self, offset: int, nbytes: int) -> None:
         """Give the pages of the range back to the system."""
@@ -198,26 +183,26 @@ def open_source(path: str, access: str) -> FileSource:
     ------
     MissingError, StorageError
     """
+    file = Descriptor()
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # one call of C, as in `Descriptor.open`
+        file.extend(map(os.open, (path,), (os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK,)))
     except FileNotFoundError as error:
         raise MissingError("no such file", path=path, errno=errno.ENOENT, remedy="check the path") from error
     except OSError as error:
         raise read_error(path, None, error) from error
     try:
-        status = os.fstat(fd)
-        nbytes = os.lseek(fd, 0, os.SEEK_END)
+        status = os.fstat(file[0])
+        nbytes = os.lseek(file[0], 0, os.SEEK_END)
         use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(status.st_dev))
     except OSError as error:
-        os.close(fd)
         if isinstance(error, StorageError):
             raise
         raise read_error(path, None, error) from error
     if not _is_regular(status.st_mode):
-        os.close(fd)
         raise StorageError("not a regular file", path=path, errno=errno.EINVAL, remedy="name an archive file")
     kind = MapSource if use_map and nbytes else FileSource
-    return kind(path, fd, nbytes)
+    return kind(path, file, nbytes)
 
 
 def read_error(path: str, offset: int | None, error: OSError) -> StorageError:
@@ -250,7 +235,8 @@ class _Map:
         }
 
     def __del__(self, munmap: Callable[[int, int], int] = _libc.munmap) -> None:
-        munmap(self._address, self._nbytes)
+        if hasattr(self, "_address"):  # not after an interrupt of its making
+            munmap(self._address, self._nbytes)
 
 
 def map_private(fd: int, offset: int, nbytes: int, path: str, *, read_only: bool = False) -> NDArray:

@@ -11,10 +11,10 @@ import stat
 import time
 
 from archive.errors import StorageError
+from archive.owner import Descriptor
 from archive.storage.local.source import filesystem_of
 
 __all__ = [
-    "above_stdio",
     "close_unlocked",
     "find_target",
     "hold",
@@ -56,20 +56,6 @@ if _renameat2 is not None:
     _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
-def above_stdio(fd: int) -> int:
-    """Return a descriptor of a file to be written, moved where it has the number of stdin, stdout or stderr.
-
-    It has where a program has closed these, and any message that the program or a C library writes would go
-    into the file.
-    """
-    if fd > 2:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-    finally:
-        os.close(fd)
-
-
 def reserve(fd: int, start: int, nbytes: int) -> bool:
     """Reserve room for a range of a file, which grows by it; False where the file system reserves nothing.
 
@@ -102,15 +88,15 @@ def lock_file(fd: int, *, unlocked: bool = True) -> bool:
     return _lock(fd, fcntl.LOCK_EX, unlocked=unlocked)
 
 
-def close_unlocked(fd: int) -> None:
+def close_unlocked(file: Descriptor) -> None:
     """Let go of a file; its lock too, which the child of a fork may share and would keep.
 
     What a close could tell was told by the sync before it.
     """
-    with contextlib.suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    with contextlib.suppress(OSError):
-        os.close(fd)
+    with contextlib.suppress(OSError, IndexError):
+        fcntl.flock(file[0], fcntl.LOCK_UN)
+    with contextlib.suppress(OSError, IndexError):
+        next(map(os.close, map(file.pop, (0,))))  # as `Descriptor.close`
 
 
 def leads_to(path: str, fd: int, dir_fd: int | None = None) -> bool:
@@ -133,11 +119,8 @@ def sync_file(fd: int) -> None:
 
 def sync_folder(path: str) -> None:
     """Make the names in a folder survive a power cut."""
-    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with Descriptor() as file:
+        os.fsync(file.open(path or ".", os.O_RDONLY | os.O_DIRECTORY))
 
 
 def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
@@ -174,9 +157,10 @@ def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
             raise
     else:
         return
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    folder = Descriptor()
     try:
-        _lock_folder(folder, path)
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        _lock_folder(folder.open(os.path.dirname(path) or ".", flags, dir_fd=dir_fd), path)
         with contextlib.suppress(FileNotFoundError):
             os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)

@@ -19,6 +19,7 @@ import numpy as np
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import StorageError, TruncatedError
+from archive.owner import Descriptor
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at
 from archive.storage.remote.objectstore import ObjectStore
@@ -44,9 +45,9 @@ class CacheFile(MapSource):
 
     def __init__(self, path: str, fd: int, nbytes: int, *, mapped: bool) -> None:
         if mapped and nbytes:
-            super().__init__(path, fd, nbytes)
+            super().__init__(path, Descriptor([fd]), nbytes)
         else:
-            FileSource.__init__(self, path, fd, nbytes)
+            FileSource.__init__(self, path, Descriptor([fd]), nbytes)
             self._map = None
             self.mapped = False
         self._marks_at = marks_at(nbytes)
@@ -91,8 +92,8 @@ class CacheFile(MapSource):
             return
         descriptor = self._require_open()
         begin, end = first * BLOCK_BYTES, min(last * BLOCK_BYTES, self.nbytes)
-        _write(descriptor.number, data[begin - start : end - start].data, begin)
-        _write(descriptor.number, memoryview(b"\x01" * (last - first)), self._marks_at + first)
+        _write(descriptor[0], data[begin - start : end - start].data, begin)
+        _write(descriptor[0], memoryview(b"\x01" * (last - first)), self._marks_at + first)
 
 
 class CachedSource(RemoteSource):

@@ -15,10 +15,11 @@ import pytest
 import archive
 from archive.format.constants import DATA_AT, SUPERBLOCK_BYTES
 from archive.format.footer import HDF5_SIGNATURE, parse_superblock_eof
+from archive.owner import Descriptor
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile, claim_slot
 from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive, remove_stale
-from archive.storage.local.volumes import close_unlocked, hold
+from archive.storage.local.volumes import hold
 from archive.tools.collection import collect_garbage
 from tests.faults.conftest import ROOT, environment
 
@@ -26,6 +27,7 @@ CLAIMING = """
 import json, os, sys, time
 from archive.storage.local.sink import claim_slot
 from archive.storage.local.slots import remove_stale
+from archive.owner import Descriptor
 from archive.storage.local.volumes import close_unlocked
 
 role, folder, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
@@ -39,9 +41,10 @@ while time.monotonic() < end:
         remove_stale(path, dry_run=True)
         remove_stale(path)
         continue
-    fd = claim_slot(path)
-    if fd is None:
+    file = Descriptor()
+    if not claim_slot(path, file):
         continue
+    fd = file[0]
     mine = f"{os.getpid()} {turns}".encode()
     os.pwrite(fd, mine, 4096)
     if turns % 3 == 0:
@@ -57,9 +60,8 @@ while time.monotonic() < end:
             wrong.append("shared by two writers")
     if turns % 5:
         os.unlink(path)
-        close_unlocked(fd)
-    else:
-        os.close(fd)  # as a killed writer leaves it
+        close_unlocked(file)
+    file.close()  # as a killed writer leaves it
 print(json.dumps([turns, wrong]))
 """
 
@@ -142,15 +144,15 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_writer_shares_its_file_with_readers_only(path: str) -> None:
-    fd = claim_slot(path)
-    assert fd is not None
+    file = Descriptor()
+    assert claim_slot(path, file)
     assert not remove_stale(path)
-    assert claim_slot(path) is None
+    assert not claim_slot(path, Descriptor())
     with open(path, "rb") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as libhdf5 does
         with pytest.raises(BlockingIOError):
             fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    close_unlocked(fd)
+    file.close()
     assert remove_stale(path)
     assert not os.path.exists(path)
 
@@ -159,12 +161,11 @@ def test_what_a_killed_writer_left_is_replaced(path: str) -> None:
     left = bytes(HEAD_BYTES) + b"left behind"
     Path(path).write_bytes(left)
     with open(path, "rb") as before:
-        fd = claim_slot(path)
-        assert fd is not None
-        assert os.fstat(fd).st_ino != os.fstat(before.fileno()).st_ino
+        file = Descriptor()
+        assert claim_slot(path, file)
+        assert os.fstat(file[0]).st_ino != os.fstat(before.fileno()).st_ino
         assert before.read() == left
-    assert os.fstat(fd).st_size == 0
-    close_unlocked(fd)
+    assert os.fstat(file[0]).st_size == 0
 
 
 def test_a_file_that_somebody_locked_or_removed_first_is_not_held(path: str) -> None:
