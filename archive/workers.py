@@ -228,21 +228,25 @@ class Background:
 
     def __init__(self) -> None:
         self._pool: Pool | None = None
-        self._job: Job[object] | None = None
+        self._jobs: list[Job[object]] = []
+        """The job, unless two threads started theirs at the same moment."""
 
     def start(self, call: Callable[[], object]) -> None:
         """Wait for the job before, raise its error, then start this one."""
         self.settle()
         if self._pool is None or not self._pool.owner.is_here:
             self._pool = Pool(1 if _wait_at_exit(self) else 0, "fedarchive-save")
-        self._job = self._pool.submit(call)
+        self._jobs.append(self._pool.submit(call))
 
     def settle(self) -> None:
         """Wait for the job and raise its error, once; forget a job of the process that forked this one."""
-        job = self._job
-        if job is not None:
+        while self._jobs:
+            job = self._jobs[0]
             there = job.wait()
-            self._job = None
+            try:
+                self._jobs.remove(job)
+            except ValueError:  # another thread has its outcome
+                continue
             if there and job.owner.is_here:
                 job.result()
 

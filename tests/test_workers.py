@@ -270,3 +270,37 @@ def test_a_fork_within_submit_waits_for_no_thread_of_the_parent() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("7\n", "")
+
+
+def test_several_threads_settle_one_job() -> None:
+    """The outcome is one thread's; the others wait, and find nothing left."""
+    background, begun, go = Background(), threading.Event(), threading.Event()
+    outcomes: list[str] = []
+
+    def fail() -> None:
+        begun.set()
+        go.wait()
+        raise OSError("the disk failed")
+
+    def settle() -> None:
+        try:
+            background.settle()
+        except OSError:
+            outcomes.append("raised")
+        else:
+            outcomes.append("nothing")
+
+    for _ in range(20):
+        begun.clear()
+        go.clear()
+        background.start(fail)
+        begun.wait()
+        threads = [threading.Thread(target=settle) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        go.set()
+        for thread in threads:
+            thread.join()
+    background.close()
+    assert outcomes.count("raised") == 20
+    assert len(outcomes) == 80
