@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from archive.cli.exits import OK
-from archive.cli.options import age
+from archive.cli.options import age, byte_count
 from archive.cli.text import columns, moment, print_json, printable, size
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
 ls: one line for each cached version of an object: url, length, cached bytes, age, last use.
-clear: remove them. A process that has a cached file open goes on reading it, and its space comes back when
-that process closes it. Files that are not of this cache are left alone.
+clear: remove them. prune: remove those that were used longest ago, until --max-bytes are kept. A process that
+has a cached file open goes on reading it, and its space comes back when that process closes it. Files that
+are not of this cache are left alone.
 
-JSON: dir, and entries (clear: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url and tag
-are "" where the file that names them is gone."""
+JSON: dir, and entries (clear, prune: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url
+and tag are "" where the file that names them is gone."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("action", choices=("ls", "clear"), help="list what is kept, or remove it")
+    parser.add_argument("action", choices=("ls", "clear", "prune"), help="list what is kept, or remove it")
     parser.add_argument(
         "--dir",
         metavar="DIR",
@@ -41,6 +42,12 @@ def define(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="only what was last used longer ago: a number and s, m, h or d",
     )
+    parser.add_argument(
+        "--max-bytes",
+        metavar="N",
+        type=byte_count,
+        help="of prune: bytes that are kept: a number, or one with k, M, G or T, such as 20G",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,8 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
     from archive.storage.url import parse_cache
 
     folder = parse_cache(True if arguments.dir is None else arguments.dir)
-    if arguments.action == "clear":
-        entries = clear_cache(folder, arguments.older_than)
+    if (arguments.action == "prune") != (arguments.max_bytes is not None):
+        raise ValueError("prune and --max-bytes belong together")
+    if arguments.action != "ls":
+        entries = clear_cache(folder, arguments.older_than, arguments.max_bytes or 0)
     else:
         latest = time.time() - arguments.older_than
         entries = [entry for entry in list_cache(folder) if entry.used <= latest or not arguments.older_than]

@@ -13,6 +13,7 @@ from archive.storage.url import parse_url
 __all__ = [
     "add_option",
     "age",
+    "byte_count",
     "define_archive",
     "define_decoded",
     "define_options",
@@ -83,6 +84,20 @@ def age(text: str) -> float:
     if match is None:
         raise argparse.ArgumentTypeError(f"a number and s, m, h or d, not {text!r}")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def byte_count(text: str) -> int:
+    """Return a number of bytes, which may have a decimal unit.
+
+    Examples
+    --------
+    >>> byte_count("512"), byte_count("1.5G")
+    (512, 1500000000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)B?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"a number of bytes, or one with k, M, G or T, not {text!r}")
+    return int(float(match[1]) * float(f"1e{3 * ' kMGT'.index(match[2] or ' ')}"))
 
 
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:

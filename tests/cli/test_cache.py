@@ -73,6 +73,19 @@ def test_clear_what_is_old(fedarchive: Run, cache: Path) -> None:
     assert entry["url"] == "folder://b.h5"
 
 
+def test_prune_keeps_what_was_used_last(fedarchive: Run, cache: Path) -> None:
+    names = sorted(path.name for path in cache.iterdir())
+    done = fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "1G")
+    assert "removed 0 versions" in done.stdout
+    assert sorted(path.name for path in cache.iterdir()) == names
+    told = json.loads(fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "1.9M", "--json").stdout)
+    assert [entry["url"] for entry in told["removed"]] == ["folder://a\x1b[2J.h5"]
+    (left,) = json.loads(fedarchive("cache", "ls", "--dir", cache, "--json").stdout)["entries"]
+    assert left["url"] == "folder://b.h5"
+    fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "0")
+    assert list(cache.iterdir()) == []
+
+
 def test_clear_leaves_what_is_not_ours(fedarchive: Run, cache: Path) -> None:
     (cache / "notes.txt").write_text("mine")
     (cache / "0123.json").write_text("mine")

@@ -282,11 +282,12 @@ def list_cache(path: str) -> list[CacheEntry]:
     return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.used)
 
 
-def clear_cache(path: str, older_than: float = 0.0) -> list[CacheEntry]:
+def clear_cache(path: str, older_than: float = 0.0, keep_bytes: int = 0) -> list[CacheEntry]:
     """Unlink files that were last opened longer ago than so many seconds, and return what they kept.
 
-    Nothing is cut: who has one mapped goes on with it, and its space comes back when they are done. What is
-    not ours is left alone.
+    Those that were opened last stay, as many as keep ``keep_bytes`` together. No file is cut: a process that
+    has one mapped goes on reading it, and its space comes back when that process closes it. What is not ours
+    is left alone.
 
     Raises
     ------
@@ -299,7 +300,8 @@ def clear_cache(path: str, older_than: float = 0.0) -> list[CacheEntry]:
         return removed
     with CacheFolder(path) as folder:
         for entry in entries.values():
-            if not older_than or entry.used <= latest:
+            keep_bytes -= entry.cached_bytes
+            if keep_bytes < 0 and (not older_than or entry.used <= latest):
                 folder.unlink(entry.name + SUFFIX)
                 folder.unlink(entry.name + ".json")
                 removed.append(entry)
