@@ -321,7 +321,7 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
     mode = stat.S_IMODE(old.st_mode) & 0o777
     if not _copy_extended(fd, path) or not kept:
         mode &= ~0o070 | (mode & 0o007) << 3
-    if mode != stat.S_IMODE(new.st_mode):
+    if mode != stat.S_IMODE(os.fstat(fd).st_mode):  # a list that was copied has changed it
         with contextlib.suppress(OSError):  # file systems without modes
             os.fchmod(fd, mode)
 

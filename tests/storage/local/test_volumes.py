@@ -321,3 +321,19 @@ def test_a_group_that_cannot_be_kept(shared: Path, tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, env=environment(), check=True)
     found = path.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (NOBODY, NOBODY, 0o644)
+
+
+@pytest.mark.root
+def test_a_group_that_cannot_be_kept_and_an_access_control_list(shared: Path, tmp_path: Path) -> None:
+    """The list came with what the old group may do: the new group could read and write a private archive."""
+    shared.chmod(0o777)
+    path = shared / "model.h5"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, ACL, acl((1, 6, ANYONE), (4, 6, ANYONE), (16, 6, ANYONE), (32, 0, ANYONE)))
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    command = [sys.executable, "-c", AS_NOBODY, str(NOBODY), str(path), str(tmp_path / "first.h5")]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+    found = path.stat()
+    assert (found.st_gid, stat.S_IMODE(found.st_mode)) == (NOBODY, 0o600)
