@@ -305,15 +305,20 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
     path : str
         Name of the file that is replaced.
     before : os.stat_result or None
-        What was there before; used where the file is gone by now.
+        What was there before; used where the file is gone by now, or a link has taken its place.
+
+    Raises
+    ------
+    StorageError
+        Something has taken its place that is not replaced by a file.
     """
-    try:
-        old = os.lstat(path)
-    except FileNotFoundError:
-        if before is None:
-            return
-        old = before
-    if _is_strange(old, path):
+    old = before
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if not stat.S_ISLNK(found.st_mode):
+            _require_regular(found, path)
+            old = found
+    if old is None or _is_strange(old, path):
         return
     new = os.fstat(fd)
     kept = (old.st_uid, old.st_gid) == (new.st_uid, new.st_gid) or _give(fd, old.st_uid, old.st_gid)

@@ -272,6 +272,36 @@ def test_a_file_that_was_closed_meanwhile_stays_closed(tmp_path: Path, umask: Ca
         assert path.read_bytes() == b"new"
 
 
+def test_a_link_that_appears_while_the_file_is_written(tmp_path: Path, umask: Callable[[int], int]) -> None:
+    """The archive got the mode of the link, 0777: everybody could write to it."""
+    umask(0o022)
+    path = tmp_path / "model.h5"
+    for before in (None, 0o640):
+        path.unlink(missing_ok=True)
+        if before is not None:
+            path.touch()
+            path.chmod(before)
+        file = AtomicFile(str(path))
+        file.write(b"new", 0)
+        path.unlink(missing_ok=True)
+        path.symlink_to(tmp_path / "other.h5")
+        file.publish()
+        assert not path.is_symlink()
+        assert stat.S_IMODE(path.stat().st_mode) == (before or 0o644)
+
+
+def test_a_pipe_that_appears_while_the_file_is_written(tmp_path: Path) -> None:
+    """It was replaced, as the pipe that was there before is not."""
+    path = tmp_path / "model.h5"
+    file = AtomicFile(str(path))
+    os.mkfifo(path)
+    with pytest.raises(archive.errors.StorageError, match="is a pipe"):
+        file.publish()
+    file.discard()
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert os.listdir(tmp_path) == ["model.h5"]
+
+
 @pytest.mark.root
 def test_owner_and_group_stay(tmp_path: Path) -> None:
     if os.geteuid():
