@@ -6,6 +6,7 @@ that opens an archive and looks at it starts in 15 ms beside numpy, with all imp
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -88,13 +89,12 @@ def open(
     _one_of("verify", verify, ("first", "open", "off"))
     _one_of("access", access, ("auto", "mmap", "pread"))
     location = parse_url(url, storage_options, cache)
+    most = None if decoded_bytes is None else _nbytes("decoded_bytes", decoded_bytes)
     if foreign:
         from archive.engine.foreign.open import open_foreign  # 10 ms, for files that are not archives
 
-        writable = mode == "c"
-        return Archive(
-            open_foreign(local_path(url), access=access, writable=writable, decoded_bytes=decoded_bytes)
-        )
+        path, writable = local_path(url), mode == "c"
+        return Archive(open_foreign(path, access=access, writable=writable, decoded_bytes=most))
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
         handle.require_whole()
@@ -152,6 +152,14 @@ def load(
             return load_records(reader, keys, report)
     finally:
         reader.close()
+
+
+def _nbytes(argument: str, value: object) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
+    if (nbytes := operator.index(value)) < 0:
+        raise ValueError(f"{argument} must be 0 or more, not {nbytes}")
+    return nbytes
 
 
 def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:

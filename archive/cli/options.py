@@ -43,7 +43,7 @@ def define_decoded(parser: argparse.ArgumentParser) -> None:
     """Add ``--decoded-bytes``, for foreign files."""
     parser.add_argument(
         "--decoded-bytes",
-        type=int,
+        type=_count,
         metavar="N",
         help="bytes that may be decoded of a foreign file; default: 64 MiB or 20 times its length",
     )
@@ -103,6 +103,12 @@ def byte_count(text: str) -> int:
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:
     """Return the options where one of the paths is remote; None for local paths."""
     return dict(pairs) if pairs and any(parse_url(path).remote for path in paths) else None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number, not {text!r}")
+    return int(text)
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -38,6 +38,8 @@ FREE_BYTES = 64 << 20
 """Declared bytes that are decoded at any rate of compression: a third of a second of gzip."""
 MAX_EXPANSION = 20
 """Decoded bytes for each byte of the file, above FREE_BYTES: gzip has under 2 of weights, 1,032 of zeros."""
+MOST_BYTES = 1 << 60
+"""Decoded bytes that a caller may allow: with some GiB more it is still a limit of a process, a C long."""
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAD_BYTES = 64
@@ -68,7 +70,7 @@ def refuse(problem: str, path: str, remedy: str = _RESAVE) -> HostileFileError:
 
 def max_decoded_bytes(file_bytes: int, allowed: int | None = None) -> int:
     """Return the limit of bytes that are decoded from a file: what the caller allows, or what is usual."""
-    return max(FREE_BYTES, MAX_EXPANSION * file_bytes) if allowed is None else allowed
+    return max(FREE_BYTES, MAX_EXPANSION * file_bytes) if allowed is None else min(allowed, MOST_BYTES)
 
 
 def require_hdf5(path: str, read: Callable[[int, int], bytes], file_bytes: int) -> None:

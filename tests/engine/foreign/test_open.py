@@ -509,6 +509,28 @@ def test_an_unwritten_dataset_is_no_bomb(tmp_path: Path) -> None:
         archive.open(path, foreign=True)
 
 
+@pytest.mark.parametrize("allowed", [sys.maxsize, 10**30, np.int64(1 << 40)])
+def test_any_number_may_be_decoded(tmp_path: Path, allowed: Any) -> None:
+    """A good file was called damaged: the limits of a process are C longs."""
+    path = tmp_path / "packed.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("w", data=np.ones(1000), compression="gzip")
+    with archive.open(path, foreign=True, decoded_bytes=allowed) as handle:
+        assert handle["w"].numpy().sum() == 1000
+
+
+@pytest.mark.parametrize(
+    ("allowed", "error"), [("9", TypeError), (1.5, TypeError), (True, TypeError), (-1, ValueError)]
+)
+def test_invalid_limits_are_no_fault_of_the_file(
+    tmp_path: Path, allowed: Any, error: type[Exception]
+) -> None:
+    path = tmp_path / "any.h5"
+    path.write_bytes(b"any")
+    with pytest.raises(error, match="decoded_bytes must be"):
+        archive.open(path, foreign=True, decoded_bytes=allowed)
+
+
 def test_more_may_be_decoded(tmp_path: Path) -> None:
     path = tmp_path / "zeros.h5"
     with h5py.File(path, "w") as file:
