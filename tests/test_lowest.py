@@ -39,6 +39,13 @@ def test_lowest_versions_are_the_bounds() -> None:
     assert pinned == versions([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["progress"]], ">=")
 
 
+def test_extras_name_extras_that_exist() -> None:
+    extras = PROJECT["optional-dependencies"]
+    lines = [Requirement(line) for extra in extras.values() for line in extra]
+    own = {name for line in lines if canonicalize_name(line.name) == PROJECT["name"] for name in line.extras}
+    assert {"quick", "torch"} <= own <= set(extras)  # pip installs nothing, not even "pip install .", if one is missing
+
+
 def test_ci_runs_them_last() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert ci[-1] == ".ci/lowest"
