@@ -55,7 +55,7 @@ def open(
         Of a remote URL: keep fetched bytes in a sparse file of this local folder (True: FEDARCHIVE_CACHE, or
         ``fedarchive`` in the user's cache folder), and map it. Bytes that any process fetched of this version
         are not fetched again; they are checked when first handed out, also with ``verify="off"``, and fetched
-        again where they do not match. Only ``fedarchive cache`` (``clear`` or ``prune``) removes them. Nothing
+        again where they do not match. Only ``fedarchive cache`` (``clear``, ``prune``) removes them. Nothing
         is kept where the store has no ETag for the version or the disk is full; ``info.access`` then is
         ``remote``.
     storage_options : mapping, optional
