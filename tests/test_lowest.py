@@ -43,7 +43,8 @@ def test_extras_name_extras_that_exist() -> None:
     extras = PROJECT["optional-dependencies"]
     lines = [Requirement(line) for extra in extras.values() for line in extra]
     own = {name for line in lines if canonicalize_name(line.name) == PROJECT["name"] for name in line.extras}
-    assert {"quick", "torch"} <= own <= set(extras)  # pip installs nothing, not even "pip install .", if one is missing
+    # pip installs nothing, not even "pip install .", if one is missing
+    assert {"quick", "torch"} <= own <= set(extras)
 
 
 def test_ci_runs_them_last() -> None:

@@ -104,6 +104,7 @@ def fault_of_connection(error: BaseException | None) -> Fault:
         return Fault(Kind.UNREACHABLE, f"the server cannot be reached{reason}")
     if isinstance(error, asyncio.TimeoutError):
         return Fault(Kind.TRANSIENT, "the server stopped answering")
-    if isinstance(error, aiohttp.ClientError | OSError | EOFError) and not isinstance(error, ValueError):
+    broken = isinstance(error, aiohttp.ClientError | OSError | EOFError)
+    if broken and not isinstance(error, ValueError | aiohttp.TooManyRedirects):
         return Fault(Kind.TRANSIENT, f"the connection broke: {type(error).__name__}")
     return Fault(Kind.REFUSED, f"the request cannot be made: {type(error).__name__}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from archive.storage.remote.clients.retry import POLICY, retried
+from archive.storage.remote.clients.retry import POLICY, VARIABLE, retried
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import S3Server, s3_server
 
@@ -18,6 +18,12 @@ def server() -> Iterator[S3Server]:
     pytest.importorskip("moto", reason="moto[server] is not installed")
     with s3_server() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds of an outage are waited for: moto answers 500 to what is no outage."""
+    monkeypatch.setenv(VARIABLE, "3")
 
 
 @pytest.fixture

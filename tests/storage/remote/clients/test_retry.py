@@ -24,8 +24,9 @@ OUTAGES = (Kind.TRANSIENT, Kind.UNREACHABLE)
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slept(patience: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were slept; a clock that only they move."""
+    monkeypatch.delenv(VARIABLE)
     waits: list[float] = []
     monkeypatch.setattr(retry.time, "sleep", waits.append)
     monkeypatch.setattr(retry.time, "monotonic", lambda: sum(waits))
