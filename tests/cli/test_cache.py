@@ -113,15 +113,16 @@ DEEP = "[" * 30_000 + "]" * 30_000
 @pytest.mark.parametrize(
     "sidecar",
     [
-        DEEP,
-        f'{{"url": {DEEP[29_500:30_500]}}}',
-        '{"url": {"a": [1]}, "tag": 5, "size": 1e999}',
-        f'{{"size": 1{"0" * 400}}}',
-        '{"size": -7, "created": "0001-01-01T00:00:00+05:00"}',
-        '{"created": "9999-12-31T23:59:59-05:00"}',
-        '{"created": "0001-01-01T00:00:00"}',
+        pytest.param(DEEP, id="deep"),
+        pytest.param('{"url": {"a": [1]}, "tag": 5, "size": 1e999}', id="types"),
+        pytest.param(f'{{"url": {DEEP[29_500:30_500]}}}', id="deep url", marks=pytest.mark.slow),
+        pytest.param(f'{{"size": 1{"0" * 400}}}', id="size", marks=pytest.mark.slow),
+        pytest.param(
+            '{"size": -7, "created": "0001-01-01T00:00:00+05:00"}', id="first", marks=pytest.mark.slow
+        ),
+        pytest.param('{"created": "9999-12-31T23:59:59-05:00"}', id="last", marks=pytest.mark.slow),
+        pytest.param('{"created": "0001-01-01T00:00:00"}', id="local", marks=pytest.mark.slow),
     ],
-    ids=["deep", "deep url", "types", "size", "first", "last", "local"],
 )
 def test_sidecars_that_another_wrote(fedarchive: Run, cache: Path, sidecar: str) -> None:
     for path in cache.glob("*.json"):

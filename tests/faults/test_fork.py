@@ -106,7 +106,7 @@ def test_background(tmp_path: Path, play: Play) -> None:
 
 def test_cache_being_filled(tmp_path: Path, play: Play) -> None:
     """Threads fetch ahead while the main thread forks: the child reads by itself, or is told."""
-    scenes = [("exit", False), ("use", False), ("error", True), ("return", True)]
+    scenes = [("use", False), ("return", True)]
     judge(scenes, play(folder=str(tmp_path), scenes=scenes, writer="reading"), INERT | {"use": None})
 
 
@@ -121,7 +121,6 @@ SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.mark.parametrize(
     ("place", "writer", "options", "most"),
     [
-        ("local", "planned", {"keep_input": False}, 3),
         *(
             pytest.param(place, writer, options, 60, marks=SLOW)
             for place, writer, options in (

@@ -41,7 +41,6 @@ def play() -> Iterator[Play]:
 @pytest.mark.parametrize(
     ("writer", "moment", "options", "scenes"),
     [
-        ("generator", 3, {}, FEW[:1]),
         *(
             pytest.param(*case, MANY, marks=pytest.mark.slow)
             for case in (

@@ -52,8 +52,17 @@ def test_a_good_certificate(server: S3Server, folder: str, authority: Authority,
         assert loaded["model"]["w"].numpy().tolist() == list(range(9))
 
 
-@pytest.mark.parametrize("kind", ["another", "expired", "unknown"])
-@pytest.mark.parametrize("scheme", ["s3", "https"])
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        ("s3", "another"),
+        ("https", "expired"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("s3", "expired"), ("s3", "unknown"), ("https", "another"), ("https", "unknown"))
+        ),
+    ],
+)
 def test_a_bad_certificate(
     server: S3Server, folder: str, authority: Authority, web: WebServer, scheme: str, kind: str
 ) -> None:
