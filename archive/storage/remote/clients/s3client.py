@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import logging
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -45,13 +46,54 @@ CONFIG: dict[str, Any] = {
 }
 """Settings of botocore where the user gives none."""
 
-_DENIED = (
-    exceptions.NoCredentialsError,
-    exceptions.PartialCredentialsError,
-    exceptions.CredentialRetrievalError,
-    exceptions.ProfileNotFound,
-    exceptions.SSOError,
+# As botocore does for its own: without a handler a missing login is printed to stderr as a traceback.
+logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
+
+_OPTIONS = (
+    "check storage_options: the options of s3fs.S3FileSystem, such as endpoint_url, key, secret, token, "
+    "profile, anon, client_kwargs, config_kwargs"
 )
+# No text of botocore's: what a credential process prints may repeat a secret.
+_SETUP: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Kind, str, str], ...] = (
+    (
+        exceptions.ProfileNotFound,
+        Kind.DENIED,
+        "the AWS profile does not exist",
+        "check profile in storage_options, or AWS_PROFILE",
+    ),
+    (
+        exceptions.PartialCredentialsError,
+        Kind.DENIED,
+        "the credentials are incomplete",
+        "give both key and secret, in storage_options, the environment or ~/.aws",
+    ),
+    (exceptions.NoCredentialsError, Kind.DENIED, "no credentials were found", ""),
+    (
+        (exceptions.SSOError, exceptions.TokenRetrievalError),
+        Kind.DENIED,
+        "the SSO login is missing, or has expired",
+        "log in again: aws sso login",
+    ),
+    (
+        (exceptions.CredentialRetrievalError, FileNotFoundError),
+        Kind.DENIED,
+        "a program or file that the AWS configuration names is missing or fails",
+        "check credential_process and ca_bundle in ~/.aws, and AWS_CA_BUNDLE",
+    ),
+    (
+        (exceptions.ConfigParseError, exceptions.ConfigNotFound, exceptions.InvalidConfigError),
+        Kind.DENIED,
+        "the AWS configuration is invalid",
+        "check the files in ~/.aws, and AWS_PROFILE",
+    ),
+    (
+        exceptions.ParamValidationError,
+        Kind.REFUSED,
+        "the name of the bucket or of the object is invalid",
+        "write s3://bucket/key; credentials belong in storage_options or the environment",
+    ),
+)
+"""What keeps a request from being made: errors, kind, problem, remedy ("" for that of the kind)."""
 _UNREACHABLE = (exceptions.ConnectTimeoutError, exceptions.ProxyConnectionError)
 _FAILURES = (
     exceptions.BotoCoreError,
@@ -212,7 +254,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
         raise Fault(
             Kind.REFUSED,
             f"the client cannot be set up: {setup_problem(error)}",
-            remedy="check storage_options",
+            remedy=_OPTIONS,
         ) from error
     except _FAILURES as error:
         raise fault_of(error) from error
@@ -229,6 +271,8 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
             f"the request cannot be made: {setup_problem(error)}",
             remedy="check storage_options",
         ) from error
+    except exceptions.ParamValidationError as error:
+        raise fault_of(error) from None  # its text repeats what a URL named before the bucket
     except _FAILURES as error:
         raise fault_of(error) from error
     return answer
@@ -276,8 +320,13 @@ def fault_of(error: Exception) -> Fault:
         return error
     if isinstance(error, exceptions.ClientError):
         return _fault_of_answer(error.response)
-    if isinstance(error, _DENIED):
-        return Fault(Kind.DENIED, "no credentials were found, or they are incomplete")
+    if isinstance(error, exceptions.HTTPClientError) and isinstance(
+        error.kwargs.get("error"), FileNotFoundError
+    ):
+        error = error.kwargs["error"]  # the file of certificates
+    for errors, kind, problem, remedy in _SETUP:
+        if isinstance(error, errors):
+            return Fault(kind, problem, remedy=remedy)
     if isinstance(error, exceptions.EndpointConnectionError):
         return fault_of_connection(error.kwargs.get("error"))
     if isinstance(error, _UNREACHABLE):
@@ -290,6 +339,12 @@ def fault_of(error: Exception) -> Fault:
         return unproven("with something that is not S3's")
     if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
         return Fault(Kind.TRANSIENT, f"the connection broke: {type(error).__name__}")
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        return Fault(
+            Kind.REFUSED,
+            "endpoint_url is not a URL",
+            remedy="write http://host:port or https://host, in storage_options or in AWS_ENDPOINT_URL",
+        )
     if isinstance(error, exceptions.BotoCoreError | ValueError):
         return Fault(Kind.REFUSED, f"the request cannot be made: {type(error).__name__}")
     return fault_of_connection(error)

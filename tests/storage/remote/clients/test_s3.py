@@ -44,6 +44,101 @@ def root(proxy: Proxy, server: S3Server, folder: str) -> Root:
     return Root(f"s3://{BUCKET}/{folder}", server.options(proxy.endpoint, read_timeout=1))
 
 
+SECRET = "a-secret-that-nobody-may-see"
+CONFIGURATION = f"""
+[profile sso]
+sso_session = ours
+sso_account_id = 111122223333
+sso_role_name = reader
+[sso-session ours]
+sso_region = us-east-1
+sso_start_url = https://nowhere.invalid/start
+[profile fails]
+credential_process = /bin/false {SECRET}
+[profile gone]
+credential_process = /nonexistent/program {SECRET}
+[profile role]
+role_arn = arn:aws:iam::111122223333:role/reader
+source_profile = nobody
+"""
+PROBLEMS = {
+    "nobody": ("the AWS profile does not exist", "AWS_PROFILE"),
+    "sso": ("the SSO login is missing, or has expired", "aws sso login"),
+    "fails": ("program or file that the AWS configuration names", "credential_process"),
+    "gone": ("program or file that the AWS configuration names", "credential_process"),
+    "role": ("the AWS configuration is invalid", "~/.aws"),
+    "half": ("the credentials are incomplete", "both key and secret"),
+}
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Files of the AWS configuration, no credentials elsewhere; a URL that no request is sent for."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(CONFIGURATION, encoding="utf-8")
+    (tmp_path / "credentials").write_text("[half]\naws_access_key_id = AKID\n", encoding="utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    return f"s3://{BUCKET}/m.h5"
+
+
+def refusal(url: str, **options: Any) -> str:
+    """Return the message of an open that sends nothing, which repeats no secret."""
+    with pytest.raises(StorageError) as caught:
+        archive.open(url, storage_options=options)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("profile", PROBLEMS)
+def test_a_stale_profile_is_named_as_such(
+    configured: str, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", profile)
+    message = refusal(configured)
+    for part in PROBLEMS[profile]:
+        assert part in message
+
+
+def test_a_configuration_that_cannot_be_read(configured: str, tmp_path: Path) -> None:
+    (tmp_path / "credentials").write_text(f"[half]\naws_secret_access_key {SECRET}\n", encoding="utf-8")
+    assert "the AWS configuration is invalid" in refusal(configured)
+
+
+def test_certificates_that_are_not_there(configured: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent")
+    assert "AWS_CA_BUNDLE" in refusal(configured, anon=True, endpoint_url="https://127.0.0.1:9")
+
+
+def test_an_endpoint_without_scheme(configured: str) -> None:
+    assert "endpoint_url is not a URL; write http://" in refusal(
+        configured, anon=True, endpoint_url="127.0.0.1:9"
+    )
+
+
+@pytest.mark.parametrize("url", [f"s3://{BUCKET}", f"s3://AKID:{SECRET}@{BUCKET}/m.h5"])
+def test_a_url_without_object_or_with_credentials(configured: str, url: str) -> None:
+    assert "write s3://bucket/key; credentials belong in" in refusal(url, anon=True)
+
+
+def test_an_unknown_option_leads_to_the_known(configured: str) -> None:
+    message = refusal(configured, endpoint="http://127.0.0.1:9")
+    assert "unknown option 'endpoint'" in message
+    assert "such as endpoint_url, key, secret, token" in message
+
+
+@pytest.mark.slow
+def test_a_missing_login_prints_one_line(configured: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "sso")
+    command = [sys.executable, "-m", "archive", "info", configured]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1  # aiobotocore logs a traceback
+
+
 def test_requests_are_what_they_must_be(root: Root, proxy: Proxy) -> None:
     store, path = locate_store(root.location("object"))
     proxy.reset()
