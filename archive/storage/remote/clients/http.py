@@ -19,7 +19,7 @@ from archive.storage.remote.clients.connections import (
     Instances,
     fault_of_connection,
 )
-from archive.storage.remote.clients.failures import cause_of, failure_of, replaced_error
+from archive.storage.remote.clients.failures import cause_of, failure_of, replaced_error, setup_problem
 from archive.storage.remote.clients.loop import run_on
 from archive.storage.remote.clients.replies import Body, Reply, expect_range, expect_tail
 from archive.storage.remote.clients.retry import Contact, Fault, Kind, fault_of_status, retried
@@ -63,7 +63,17 @@ class HttpStore:
         """Never: credentials are in the URL or in the options."""
 
     def path_of(self, location: Location) -> str:
-        """Return the path that a URL names here."""
+        """Return the path that a URL names here.
+
+        Raises
+        ------
+        UnsupportedURLError
+            The URL has an invalid host.
+        """
+        try:
+            urlsplit(location.path)
+        except ValueError:  # whose text may repeat a password
+            raise UnsupportedURLError("invalid URL", path=location.display, remedy="check the URL") from None
         return location.path
 
     def url(self, path: str) -> str:
@@ -177,14 +187,7 @@ class HttpStore:
 
         async def request() -> Reply | Received:
             try:
-                session = await filesystem.set_session()
-                settings = dict(filesystem.kwargs)
-                own = settings.pop("headers", None) or {}
-                # compressed on the way, bytes would be counted of something else
-                asked = {**own, "Accept-Encoding": "identity", **headers}
-                settings.setdefault("allow_redirects", True)
-                url = filesystem.encode_url(path)
-                async with session.request(method, url, headers=asked, **settings) as response:
+                async with await _send(filesystem, method, path, headers) as response:
                     reply = _reply(response)
                     if check is None:
                         return reply
@@ -193,6 +196,26 @@ class HttpStore:
                 raise fault_of_connection(error) from cause_of(error)
 
         return run_on(filesystem.loop, request(), seconds)
+
+
+async def _send(filesystem: Any, method: str, path: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    """Return the response to one request, whose body is still to be read."""
+    try:
+        session = await filesystem.set_session()
+        settings = dict(filesystem.kwargs)
+        own = settings.pop("headers", None) or {}
+        # compressed on the way, bytes would be counted of something else
+        asked = {**own, "Accept-Encoding": "identity", **headers}
+        settings.setdefault("allow_redirects", True)
+        url = filesystem.encode_url(path)
+        response: aiohttp.ClientResponse = await session.request(method, url, headers=asked, **settings)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise Fault(
+            Kind.REFUSED,
+            f"the request cannot be made: {setup_problem(error)}",
+            remedy="check storage_options",
+        ) from cause_of(error)
+    return response
 
 
 def _reply(response: aiohttp.ClientResponse) -> Reply:

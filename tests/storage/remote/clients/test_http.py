@@ -6,6 +6,7 @@ import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,33 @@ class TestHttp(SourceTests):
 
     def place(self, root: Root, name: str, data: bytes) -> None:
         self.web.place(name, data)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"hedaers": "SECRET"}, "unknown option 'hedaers'"),
+        ({"client_kwargs": {"trust": "SECRET"}}, "unknown option 'trust'"),
+        ({"headers": 5}, "TypeError"),
+        ({"timeout": "SECRET"}, "TypeError"),
+        ({"get_client": "SECRET"}, "TypeError"),
+    ],
+)
+def test_options_that_are_not_honoured_are_named(web: WebServer, options: dict[str, Any], said: str) -> None:
+    """They were errors of Python, which name no archive."""
+    web.place("options.h5", b"data")
+    url = f"{web.endpoint}/plain/options.h5?sig=SECRET"
+    with pytest.raises(StorageError, match=f"options.h5: .*{said}.*check storage_options") as caught:
+        archive.open(url, storage_options=options)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("host", ["[::1", "user:SECRET@h\u2100st"])
+def test_an_invalid_host(host: str) -> None:
+    url = f"http://{host}/a.h5?sig=SECRET"
+    with pytest.raises(UnsupportedURLError, match="invalid URL") as caught:
+        archive.open(url)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.fixture(scope="module")
