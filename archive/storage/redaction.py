@@ -150,9 +150,10 @@ def _is_secret_user(scheme: str, user: str) -> bool:
 
 def _split_query(scheme: str, rest: str) -> tuple[str, str]:
     """Return a link without its query, and the query; outside of HTTP a ``?`` may belong to a name."""
-    base, mark, query = rest.partition("?") if scheme in _HTTP else rest.rpartition("?")
     if scheme in _HTTP:
+        base, _, query = rest.partition("#")[0].partition("?")  # a fragment is not sent
         return base, query
+    base, mark, query = rest.rpartition("?")
     parts = query.split("&")
     return (
         (base, query)

@@ -42,6 +42,8 @@ def test_an_address_is_shown_and_pickled_as_it_is(url: str) -> None:
         ("https://user:pass@host/a.h5?versionId=v1", "https://host/a.h5", "https://host/a.h5?versionId=v1"),
         ("https://t0ken@host/a.h5?X-Amz-Signature=5ign", "https://host/a.h5", "https://host/a.h5"),
         ("https://host/a.h5?sig=5ign::5ign", "https://host/a.h5", "https://host/a.h5"),
+        ("https://host/a.h5#token=5ign", "https://host/a.h5", "https://host/a.h5"),
+        ("https://host/a.h5?versionId=v#5ign", "https://host/a.h5", "https://host/a.h5?versionId=v"),
         ("s3://b/what?.h5?versionId=v1", "s3://b/what?.h5", "s3://b/what?.h5?versionId=v1"),
         (
             "zip://a?.h5::https://user:pass@host/b.zip?sig=5ign",
