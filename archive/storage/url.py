@@ -61,6 +61,9 @@ class Location:
         """Last part of the path."""
         return self.display.rstrip("/").rpartition("/")[2]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Location:
+        return self  # secrets included: a copy stays in this process
+
     def __reduce__(self) -> tuple[Any, ...]:
         # a pickle lies about in queues and files
         if not self.remote:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -109,3 +110,10 @@ def test_options_that_are_no_secrets() -> None:
     location = pickle.loads(pickle.dumps(parse_url("s3://b/a.h5", OPTIONS)))
     assert location.options == public
     assert location.withheld == tuple(withheld)
+
+
+def test_a_copy_in_this_process_keeps_its_secrets() -> None:
+    """A deep copy of an open remote archive was refused by its server, and the error spoke of a pickle."""
+    url = "https://user:pass@host/a.h5?sig=5ign"
+    location = copy.deepcopy([parse_url(url, OPTIONS)])[0]
+    assert (location.path, location.options, location.withheld) == (url, OPTIONS, ())
