@@ -223,13 +223,13 @@ class Background:
     """A thread with one job at a time, started with the first job.
 
     A second job waits for the first: two snapshots of a large model would be more memory than anybody
-    planned for. The interpreter waits for the last job when it exits, and prints its error.
+    planned for. The interpreter waits for the last job when it exits, and prints its error. Several threads
+    may start jobs and wait for them: one of them gets the error of a job.
     """
 
     def __init__(self) -> None:
         self._pool: Pool | None = None
-        self._jobs: list[Job[object]] = []
-        """The job, unless two threads started theirs at the same moment."""
+        self._jobs: list[Job[object]] = []  # more than one where several threads start jobs
 
     def start(self, call: Callable[[], object]) -> None:
         """Wait for the job before, raise its error, then start this one."""
@@ -240,13 +240,12 @@ class Background:
 
     def settle(self) -> None:
         """Wait for the job and raise its error, once; forget a job of the process that forked this one."""
-        while self._jobs:
-            job = self._jobs[0]
+        for job in list(self._jobs):
             there = job.wait()
             try:
                 self._jobs.remove(job)
-            except ValueError:  # another thread has its outcome
-                continue
+            except ValueError:
+                continue  # another thread has raised its error
             if there and job.owner.is_here:
                 job.result()
 
@@ -260,12 +259,13 @@ class Background:
             self._pool = None
 
     def report_at_exit(self) -> None:
-        """Wait for a job that nobody asked for again, and print its error."""
-        try:
-            self.settle()
-        except BaseException as error:  # noqa: BLE001 nobody is there to catch it
-            arguments = (type(error), error, error.__traceback__, threading.current_thread())
-            threading.excepthook(threading.ExceptHookArgs(arguments))
+        """Wait for jobs that nobody asked for again, and print their errors."""
+        for _ in list(self._jobs):  # an interrupt ends the wait for one of them
+            try:
+                self.settle()
+            except BaseException as error:  # noqa: BLE001 nobody is there to catch it
+                arguments = (type(error), error, error.__traceback__, threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(arguments))
 
 
 def _wait_at_exit(background: Background) -> bool:

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -272,35 +273,34 @@ def test_a_fork_within_submit_waits_for_no_thread_of_the_parent() -> None:
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
-def test_several_threads_settle_one_job() -> None:
-    """The outcome is one thread's; the others wait, and find nothing left."""
-    background, begun, go = Background(), threading.Event(), threading.Event()
-    outcomes: list[str] = []
+class OfNumberError(Exception):
+    pass
 
-    def fail() -> None:
-        begun.set()
-        go.wait()
-        raise OSError("the disk failed")
 
-    def settle() -> None:
-        try:
-            background.settle()
-        except OSError:
-            outcomes.append("raised")
-        else:
-            outcomes.append("nothing")
+def test_several_threads_use_one_background() -> None:
+    """Each error is raised once. Of two threads that waited for one job, one ended in an IndexError."""
+    background, found = Background(), list[int]()
 
-    for _ in range(20):
-        begun.clear()
-        go.clear()
-        background.start(fail)
-        begun.wait()
-        threads = [threading.Thread(target=settle) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        go.set()
-        for thread in threads:
-            thread.join()
-    background.close()
-    assert outcomes.count("raised") == 20
-    assert len(outcomes) == 80
+    def fail(number: int) -> None:
+        raise OfNumberError(number)
+
+    def collect(call: Callable[[], None]) -> None:
+        while True:
+            try:
+                return call()
+            except OfNumberError as error:
+                found.append(error.args[0])
+
+    def use(numbers: range) -> None:
+        for number in numbers:
+            collect(lambda number=number: background.start(partial(fail, number)))  # type: ignore[misc]
+
+    threads = [
+        threading.Thread(target=use, args=(range(first, first + 100),)) for first in range(0, 400, 100)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    collect(background.close)
+    assert sorted(found) == list(range(400))
