@@ -88,6 +88,10 @@ def open(
         )
     _one_of("verify", verify, ("first", "open", "off"))
     _one_of("access", access, ("auto", "mmap", "pread"))
+    if decoded_bytes is not None and not hasattr(decoded_bytes, "__index__"):
+        raise TypeError(
+            f"decoded_bytes must be a number of bytes, an int, not {type(decoded_bytes).__name__}"
+        )
     location = parse_url(url, storage_options, cache)
     most = None if decoded_bytes is None else _nbytes("decoded_bytes", decoded_bytes)
     if foreign:

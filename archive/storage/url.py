@@ -93,7 +93,7 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
     MissingError
         A relative path, and the working folder was removed.
     TypeError
-        No str or path.
+        No str or path, or options that are no mapping.
     """
     path, remote = _parse(url, storage_options)
     if remote:
@@ -117,6 +117,8 @@ def _parse(url: URL, storage_options: Mapping[str, Any] | None) -> tuple[str, bo
     path = os.fspath(url)
     if not isinstance(path, str):
         raise TypeError(f"a URL is a str or a path of str, not {type(path).__name__}")
+    if storage_options is not None and not isinstance(storage_options, Mapping):
+        raise TypeError(f"storage_options must be a mapping, not {type(storage_options).__name__}")
     match = _SCHEME.match(path)
     if _FILE.match(path):
         path = _file_path(path)

@@ -111,3 +111,10 @@ def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.M
             with pytest.raises(MissingError, match="working folder"):
                 call(path)
     assert parse_url(str(tmp_path / "m.h5")).path == str(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("options", ["http://127.0.0.1:9000", [("key", "a")]])
+@pytest.mark.parametrize("url", ["s3://bucket/a.h5", "a.h5"])
+def test_options_are_a_mapping(url: str, options: object) -> None:
+    with pytest.raises(TypeError, match=r"storage_options must be a mapping, not (str|list)"):
+        parse_url(url, options)  # type: ignore[arg-type]

@@ -537,6 +537,9 @@ def test_more_may_be_decoded(tmp_path: Path) -> None:
         file.create_dataset("x", data=np.zeros(9 << 20), compression="gzip")
     with pytest.raises(HostileFileError, match="decoded_bytes"):
         archive.open(path, foreign=True)
+    for number in ("72M", 72e6):
+        with pytest.raises(TypeError, match="decoded_bytes must be a number of bytes, an int"):
+            archive.open(path, foreign=True, decoded_bytes=number)  # type: ignore[arg-type]
     with archive.open(path, foreign=True, decoded_bytes=72 << 20) as handle:
         assert handle["x"].shape == (9 << 20,)
     archive.reindex(path, tmp_path / "again.h5", decoded_bytes=72 << 20)
