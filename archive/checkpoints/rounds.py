@@ -102,10 +102,10 @@ class Rounds(RoundReader):
         if self.exists(number):
             self._own.pop(number, None)  # another process was faster, and its clients are those of the round
             raise ExistsError(
-                f"round {number} is there already, and complete",
+                f"round {number} is there already",
                 path=self.shown(round_path(number)),
                 errno=errno.EEXIST,
-                remedy="save the next one, or remove it first where it is damaged",
+                remedy=f"save the next round; where this round is damaged, call remove({number}) first",
             )
 
     def _found_clients(self, number: int) -> dict[str, ClientFile]:

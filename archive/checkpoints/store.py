@@ -185,6 +185,8 @@ class CheckpointStore:
         if round in ("latest", "best"):
             find = self._files.newest if round == "latest" else self._best
             return self._open_found(find, client, mode, how)
+        if isinstance(round, str):
+            raise TypeError(f'a round is an int, "latest" or "best", not {round!r}')
         return self._files.open(require_round(round), client, mode, how)
 
     def rounds(self) -> list[int]:

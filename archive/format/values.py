@@ -88,11 +88,12 @@ def validate_value(value: object, *, metric: bool) -> str:
         items = value
     else:
         type_name = _scalar_type(value)
-        if not type_name:
-            raise TypeError(f"no record holds a {type(value).__name__}")
         items = [value]
-    if metric and type_name not in _METRIC_TYPES:
-        raise TypeError(f"a metric is an int, a float or a list of one of them, not {type_name}")
+    if not type_name or (metric and type_name not in _METRIC_TYPES):
+        allowed = "a metric is an int, a float" if metric else "a value is a bool, int, float, str, bytes"
+        found = type_name or type(value).__name__
+        convert = "; convert it with .item()" if hasattr(value, "item") else ""
+        raise TypeError(f"{allowed} or a list of one of them, not {found}{convert}")
     if type_name in ("int", "ints"):
         _validate_integers(items)
     elif type_name in ("str", "strs"):

@@ -89,7 +89,7 @@ def test_how_a_round_is_opened(tmp_path: Path) -> None:
         store.open(1, mode="w")
     with pytest.raises(ValueError, match="verify must be one of"):
         store.open(1, verify="never")
-    with pytest.raises(TypeError, match="a round is an int, not str"):
+    with pytest.raises(TypeError, match='a round is an int, "latest" or "best", not \'newest\''):
         store.open("newest")
     with pytest.raises(TypeError, match="client must be a str"):
         store.open(1, client=7)  # type: ignore[arg-type]

@@ -53,6 +53,13 @@ def partial(died: Path, tmp_path: Path) -> Path:
     return tmp_path / died.name
 
 
+def test_other_commands_lead_here(partial: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(partial)]) == 2
+    told = capsys.readouterr().err
+    assert "fedarchive recover" in told
+    assert "reindex" not in told
+
+
 def test_in_place(partial: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recover", str(partial)]) == 0
     told = capsys.readouterr().out.splitlines()

@@ -50,6 +50,14 @@ def test_there_and_back_through_json(value: Any) -> None:
     assert exact(decode_value(json.loads(text))) == exact(value)
 
 
+@pytest.mark.parametrize("metric", [False, True])
+def test_scalars_of_other_libraries_lead_to_item(metric: bool) -> None:
+    with pytest.raises(TypeError, match=r"or a list of one of them, not float32; convert it with \.item\(\)"):
+        validate_value(np.float32(0.5), metric=metric)
+    with pytest.raises(TypeError, match=r"or a list of one of them, not NoneType$"):
+        validate_value(None, metric=metric)
+
+
 @pytest.mark.parametrize("number", BEYOND, ids=range(len(BEYOND)))
 def test_integers_beyond_64_bits(number: int) -> None:
     for value in (number, [1, number]):
@@ -72,7 +80,7 @@ def test_lists_that_no_one_type_holds(value: list[int]) -> None:
 )
 def test_what_no_record_holds(value: Any) -> None:
     for metric in (True, False):
-        with pytest.raises(TypeError, match=r"record|a list must hold one type|a metric is"):
+        with pytest.raises(TypeError, match=r"a value is|a list must hold one type|a metric is"):
             validate_value(value, metric=metric)
 
 

@@ -167,8 +167,10 @@ def _read_footer(source: Source, end: _End) -> Footer:
     last = end.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES).tobytes()
     try:
         footer = parse_footer(last, source.nbytes, source.path)
-    except NotAnArchiveError:
+    except NotAnArchiveError as error:
         _refuse_truncated(source, head or end.superblock())
+        if source.path.endswith(".partial"):
+            error.remedy = "`fedarchive recover` completes what a failed or killed save left"
         raise
     if not source.pinned and footer.superblock != head:
         raise DamagedError(
