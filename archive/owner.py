@@ -151,12 +151,11 @@ def unforked() -> threading.RLock:
 
 
 def _before_fork() -> None:
-    global _waited  # noqa: PLW0603 a fork has no other place to keep anything
-    _waited = _opening.acquire(timeout=FORK_WAIT_S)
+    _fork.waited = _opening.acquire(timeout=FORK_WAIT_S)
 
 
 def _after_in_parent() -> None:
-    if _waited:
+    if _fork.waited:
         _opening.release()
 
 
@@ -168,7 +167,7 @@ def _after_in_child() -> None:
 
 
 _opening = threading.RLock()
-_waited = False
+_fork = threading.local()  # several threads may be about to fork
 _shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

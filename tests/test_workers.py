@@ -273,6 +273,44 @@ def test_a_fork_within_submit_waits_for_no_thread_of_the_parent() -> None:
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
+TWO_FORKS = """
+import os, threading
+inside, late = threading.Event(), threading.Event()
+
+def linger():
+    # runs after the package's own hook, which was registered later
+    if threading.current_thread().name == "first":
+        inside.set()
+        assert late.wait(20)
+    else:
+        late.set()
+
+os.register_at_fork(before=linger)
+from archive import owner
+owner.FORK_WAIT_S = 0.05
+
+def fork():
+    if not os.fork():
+        os._exit(0)
+    os.wait()
+
+first = threading.Thread(target=fork, name="first")
+first.start()
+assert inside.wait(20)
+fork()
+first.join()
+print(owner.unforked().acquire(timeout=5))
+"""
+
+
+def test_a_fork_that_waits_no_longer_leaves_the_lock_of_another() -> None:
+    """Two threads forked, one slowly: no file could be opened in any other thread again."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TWO_FORKS], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 class OfNumberError(Exception):
     pass
 
