@@ -103,8 +103,14 @@ class ForgetfulJournal(Journal):
 
 
 def has_journal(partial: str) -> bool:
-    """Tell whether something lies where a partial file has its journal."""
-    return os.path.lexists(partial + SUFFIX)
+    """Tell whether something lies where a partial file has its journal, or raise StorageError."""
+    try:
+        os.lstat(partial + SUFFIX)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _failure(partial + SUFFIX, error) from error
+    return True
 
 
 def remove_journal(partial: str) -> None:
@@ -195,7 +201,8 @@ def _read(path: str) -> bytes | None:
             raise
         raise _failure(path, error) from error
     finally:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

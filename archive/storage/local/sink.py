@@ -208,8 +208,14 @@ class AtomicFile:
         self.discard()
 
     def _place(self, fd: int) -> None:
-        """Give the file its name."""
+        """Give the file its name, if the temporary name still leads to it.
+
+        A lock may be lost: on NFS with its server, as a byte-range lock with the first close. Then another
+        save may have removed the file and made its own of that name. Once it is locked again, nobody will.
+        """
         try:
+            if not hold(fd, self._temporary):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             if self._overwrite:
                 os.rename(self._temporary, self.path)
             else:
@@ -240,7 +246,9 @@ class AtomicFile:
         # what cannot be removed is removed by the next save of this name: it is not to hide how this one went
         if self._temporary:
             with contextlib.suppress(OSError):
-                os.unlink(self._temporary)  # while the lock is held: nobody else can have taken the slot
+                # while the lock is held; another save may have the name where it was lost
+                if leads_to(self._temporary, fd):
+                    os.unlink(self._temporary)
         close_unlocked(fd)
 
     def close_copy(self) -> None:
@@ -330,7 +338,8 @@ def claim_slot(path: str, mode: int = 0o666) -> int | None:
             return held
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            if fd is not None and leads_to(path, fd):
+                os.unlink(path)
         raise
     finally:
         if fd is not None:

@@ -19,7 +19,7 @@ import fcntl
 import os
 import stat
 
-from archive.storage.local.volumes import leads_to, lock_file
+from archive.storage.local.volumes import is_held_here, leads_to, lock_file
 
 __all__ = [
     "HEAD_BYTES",
@@ -100,6 +100,8 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
 
 
 def _open_existing(path: str, dir_fd: int | None) -> int | None:
+    if is_held_here(path, dir_fd):
+        return None
     try:
         return os.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)
     except OSError as error:
