@@ -7,6 +7,7 @@ this module calls the system's ``mmap`` itself.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ctypes
 import errno
@@ -18,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.errors import ClosedError, MissingError, StorageError, TruncatedError
+from archive.errors import ClosedError, MissingError, ReplacedError, StorageError, TruncatedError
 from archive.storage.remedies import remedy_of
 
 __all__ = [
@@ -73,8 +74,9 @@ class _Descriptor:
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        close(self.number)
+    def __del__(self, close: Callable[[int], None] = os.close, refused: type[OSError] = OSError) -> None:
+        with contextlib.suppress(refused):  # of NFS; the number is free all the same
+            close(self.number)
 
 
 class FileSource:
@@ -196,7 +198,7 @@ def open_source(path: str, access: str) -> FileSource:
 
     Raises
     ------
-    MissingError, StorageError
+    MissingError, ReplacedError, StorageError
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -220,8 +222,16 @@ def open_source(path: str, access: str) -> FileSource:
     return kind(path, fd, nbytes)
 
 
-def read_error(path: str, offset: int | None, error: OSError) -> StorageError:
-    """Return the StorageError of a failed read."""
+def read_error(path: str, offset: int | None, error: OSError) -> StorageError | ReplacedError:
+    """Return the error of a failed read."""
+    if error.errno == errno.ESTALE:
+        return ReplacedError(
+            "another client of the network file system removed or replaced it",
+            path=path,
+            offset=offset,
+            errno=error.errno,
+            remedy="open it again",
+        )
     return StorageError(
         f"reading failed: {error.strerror}",
         path=path,
