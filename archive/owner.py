@@ -12,6 +12,7 @@ signal handler is not to lose a descriptor either (`Descriptor`).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -42,16 +43,17 @@ class Owner:
     True
     """
 
-    __slots__ = ("_path", "_pid")
+    __slots__ = ("_path", "pid")
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path
-        self._pid = os.getpid()
+        self.pid = os.getpid()
+        """Its number."""
 
     @property
     def is_here(self) -> bool:
         """Whether that process is this one."""
-        return self._pid == os.getpid()
+        return self.pid == os.getpid()
 
     def require_here(self) -> None:
         """Raise unless that process is this one.
@@ -62,7 +64,7 @@ class Owner:
         """
         if not self.is_here:
             raise ClosedError(
-                f"this belongs to another process ({self._pid}), of which this one is a fork",
+                f"this belongs to another process ({self.pid}), of which this one is a fork",
                 path=self._path,
                 remedy="begin again in this process, under another name",
             )
@@ -119,9 +121,10 @@ class Descriptor(list[int]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close, refused: type[OSError] = OSError) -> None:
         for number in self:
-            close(number)
+            with contextlib.suppress(refused):  # of NFS; the number is free all the same
+                close(number)
 
 
 class _Shared(Protocol):

@@ -11,7 +11,6 @@ from archive.dtypes import NDArray
 from archive.engine.read.containers import record_values
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import ReplacedError
 from archive.format.constants import KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
 from archive.storage.url import parse_url
@@ -33,11 +32,7 @@ def read_row(url: str, storage_options: Mapping[str, Any] | None) -> Row:
         It is missing or damaged. Array bytes are not read, and may be damaged all the same.
     """
     # pread: a map of a file of which only the end is read costs more than it saves
-    location = parse_url(url, storage_options)
-    try:
-        reader = open_reader(location, access="pread", verify="first")
-    except ReplacedError:
-        reader = open_reader(location, access="pread", verify="first")
+    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
     try:
         return read_reader(reader)
     finally:

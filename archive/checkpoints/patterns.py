@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
-import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +11,16 @@ from os.path import join
 from pathlib import Path
 from typing import Any
 
+from archive.errors import StorageError
 from archive.storage.folder import list_files
+from archive.storage.remedies import remedy_of
 from archive.storage.url import URL, parse_pattern
 
 __all__ = ["match_urls"]
 
 _MAGIC = re.compile(r"[*?[]")
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+"""What the system says where nothing can match: no folder, or one that must not be read."""
 
 
 def match_urls(urls: URL | Iterable[URL], storage_options: Mapping[str, Any] | None) -> list[str]:
@@ -53,8 +57,34 @@ def _glob(folders: Iterable[str], parts: Sequence[str]) -> list[str]:
     """Return what the parts of a pattern match in folders; without parts the folders."""
     if not parts:
         return list(folders)
-    pattern = "/".join(parts)
-    return [join(folder, path) for folder in folders for path in glob.glob(pattern, root_dir=folder or None)]
+    for part in parts:
+        folders = [path for folder in folders for path in _match(folder, part)]
+    return list(folders)
+
+
+def _match(folder: str, part: str) -> list[str]:
+    """Return what one part of a pattern matches in a folder.
+
+    Raises
+    ------
+    StorageError
+        The folder is there and may be read, but that fails: `glob.glob` would match nothing.
+    """
+    if not _MAGIC.search(part):
+        return [path] if os.path.lexists(path := join(folder, part)) else []
+    try:
+        names = os.listdir(folder or ".")
+    except OSError as error:
+        if error.errno in _NO_FOLDER:
+            return []
+        raise _unlisted(folder, error) from error
+    return [join(folder, name) for name in names if _matches([name], [part])]
+
+
+def _unlisted(folder: str, error: OSError) -> StorageError:
+    remedy = remedy_of(error.errno, "check the disk or the network")
+    problem = f"cannot list it: {error.strerror}"
+    return StorageError(problem, path=folder or ".", errno=error.errno, remedy=remedy)
 
 
 def _folders(roots: Iterable[str]) -> Iterator[str]:
@@ -72,8 +102,10 @@ def _folders(roots: Iterable[str]) -> Iterator[str]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder or ".") as found:
                 entries = [entry for entry in found if not entry.name.startswith(".") and entry.is_dir()]
-        except OSError:
-            continue  # no folder, or one that must not be read: nothing there matches
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                continue
+            raise _unlisted(folder, error) from error
         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
             (links if entry.is_symlink() else real).append(join(folder, entry.name))
         yield folder

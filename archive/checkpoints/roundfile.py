@@ -19,6 +19,7 @@ from archive.errors import (
     HostileFileError,
     MissingError,
     NotAnArchiveError,
+    ReplacedError,
     TruncatedError,
     ValueRangeError,
     VersionError,
@@ -30,6 +31,7 @@ from archive.storage.url import parse_url
 
 __all__ = [
     "DAMAGE",
+    "GONE",
     "ClientFile",
     "RoundFile",
     "RoundReport",
@@ -47,6 +49,8 @@ __all__ = [
 
 DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError)
 """Errors of a file that differs from what was saved."""
+GONE = (MissingError, ReplacedError)
+"""Errors of a file that was removed or replaced meanwhile."""
 T = TypeVar("T")
 Options = Mapping[str, Any] | None
 _MARKS = ("clients", "digests", "writes")
@@ -173,7 +177,7 @@ def read_digest(url: str, storage_options: Options) -> str:
     """Return the digest of a file; empty where it is missing or damaged."""
     try:
         return _read(url, storage_options, lambda reader: reader.identity.hex())
-    except (*DAMAGE, MissingError, VersionError):
+    except (*DAMAGE, *GONE, VersionError):
         return ""
 
 

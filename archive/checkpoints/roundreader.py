@@ -15,6 +15,7 @@ from archive.checkpoints.paths import parse_round, round_path, spell, unspell
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import (
     DAMAGE,
+    GONE,
     ClientFile,
     RoundFile,
     RoundReport,
@@ -25,7 +26,7 @@ from archive.checkpoints.roundfile import (
     read_round,
 )
 from archive.engine.read.handle import Archive
-from archive.errors import ArchiveError, DamagedError, MissingError, ReplacedError
+from archive.errors import ArchiveError, DamagedError, MissingError
 from archive.storage.folder import absolute_url, file_exists, is_remote, join, list_files
 from archive.storage.url import URL, parse_url
 from archive.workers import map_archives
@@ -95,7 +96,7 @@ class RoundReader:
             url = self.path(file.path)
             try:
                 return open_file(url, self.options, mode=mode, verify=verify, digest=file.digest)
-            except (DamagedError, MissingError, ReplacedError):
+            except (DamagedError, *GONE):
                 self.require(number)  # removed meanwhile, or saved anew
                 if self._client(number, client) == file:
                     raise
@@ -151,7 +152,7 @@ class RoundReader:
             try:
                 if self.verify(number):
                     return number
-            except MissingError:
+            except GONE:
                 continue  # removed meanwhile
         return None
 
@@ -176,7 +177,7 @@ class RoundReader:
         def read_present(item: T) -> R | None:
             try:
                 return read(item)
-            except MissingError:
+            except GONE:
                 return None
 
         return map_archives(read_present, items, remote=self.remote)
@@ -220,7 +221,7 @@ class RoundReader:
                 problem = describe(handle.verify())
                 if not problem:
                     clients = clients_of(handle._reader, number) or {}
-        except (*DAMAGE, MissingError, ReplacedError) as error:
+        except (*DAMAGE, *GONE) as error:
             problem = error.problem
         failures = [f"{path}: {problem}" if problem else ""]
         failures += map_archives(self._verify_client, clients.values(), remote=self.remote)
@@ -230,7 +231,7 @@ class RoundReader:
         try:
             with open_file(self.path(file.path), self.options, digest=file.digest) as handle:
                 problem = describe(handle.verify())
-        except (*DAMAGE, MissingError, ReplacedError) as error:
+        except (*DAMAGE, *GONE) as error:
             problem = error.problem
         return f"{file.path}: {problem}" if problem else ""
 

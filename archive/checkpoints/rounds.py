@@ -13,6 +13,7 @@ from archive import writing
 from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, unspell
 from archive.checkpoints.roundfile import (
     DAMAGE,
+    GONE,
     ClientFile,
     client_marks,
     is_client,
@@ -150,7 +151,7 @@ class Rounds(RoundReader):
         """Return whether its round names a client file."""
         try:
             return self.clients(file.round).get(file.spelled) == file
-        except (*DAMAGE, MissingError, VersionError):
+        except (*DAMAGE, *GONE, VersionError):
             return True  # nobody can tell: the file stays
 
     # Removing
@@ -195,7 +196,8 @@ class Rounds(RoundReader):
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
         """Return the paths of client files that no round names or will name."""
         clients = [(entry.path, found[0]) for entry in entries if (found := parse_client(entry.path))]
-        there = set(self.numbers()) & {number for _, number in clients}
+        # asked one by one: NFS lists new rounds late, and the folders of their clients at once
+        there = {number for number in {number for _, number in clients} if self.exists(number)}
         files = {number: own.values() for number, own in self._own.items()} | {
             number: self._named(number) for number in there
         }
@@ -210,7 +212,7 @@ class Rounds(RoundReader):
         """Return the client files that a round names; None where nobody can tell."""
         try:
             clients = self._read_round(number).clients
-        except (*DAMAGE, MissingError, VersionError):
+        except (*DAMAGE, *GONE, VersionError):
             return None
         return None if clients is None else clients.values()
 

@@ -12,13 +12,13 @@ from typing import Any
 from archive import reading, writing
 from archive.checkpoints.paths import context_path, require_name, require_round, spell, unspell
 from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
-from archive.checkpoints.roundfile import DAMAGE, RoundReport
+from archive.checkpoints.roundfile import DAMAGE, GONE, RoundReport
 from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.snapshot import take_snapshot
 from archive.checkpoints.tables import Table, history_of
 from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, MissingError, ReplacedError
+from archive.errors import ArchiveError, MissingError
 from archive.records import Context
 from archive.storage.folder import make_place
 from archive.storage.url import URL, parse_url
@@ -324,7 +324,7 @@ class CheckpointStore:
         saved = f"round {number} was saved, but"
         try:
             if self._goal is not None:  # raise now, not when the first round is to be removed
-                with contextlib.suppress(MissingError):  # another process keeps fewer rounds
+                with contextlib.suppress(*GONE):  # another process keeps fewer rounds
                     metric_of(self._files.row(number), self._goal)
             if self._policy.removes:
                 self._prune()
@@ -353,7 +353,7 @@ class CheckpointStore:
                     else f"round {whole} is the newest that verifies: open({whole})"
                 )
                 raise
-            except (MissingError, ReplacedError):
+            except GONE:
                 if self._files.exists(number) or (another := find()) == number:
                     raise
                 number = another

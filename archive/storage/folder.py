@@ -16,10 +16,11 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archive.errors import MissingError, StorageError
+from archive.errors import MissingError, ReplacedError, StorageError
 from archive.owner import Descriptor
 from archive.storage.local.slots import remove_stale
 from archive.storage.local.source import FileSource
+from archive.storage.local.volumes import GONE
 from archive.storage.location import locate_source, locate_store
 from archive.storage.protocols import Source
 from archive.storage.remedies import remedy_of
@@ -108,7 +109,7 @@ def list_files(
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            if error.errno == errno.ENOENT or (inner and error.errno == errno.EACCES):
+            if error.errno == errno.ENOENT or (inner and error.errno in (errno.EACCES, errno.ESTALE)):
                 continue
             if (path or inner) and error.errno in _LINKS:
                 continue
@@ -129,7 +130,13 @@ def file_exists(url: str, storage_options: Options = None) -> bool:
     """
     location = parse_url(url, storage_options)
     if not location.remote:
-        return os.path.lexists(location.path)
+        try:
+            os.lstat(location.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _failure("cannot tell whether it is there", location.path, error) from error
+        return True
     store, path = locate_store(location)
     try:
         store.head(path)
@@ -216,7 +223,7 @@ def remove_if(url: str, path: str, judge: Callable[[Source], bool], storage_opti
                 source.close()
             if ours:
                 remove_file(url, path, storage_options)
-        except MissingError:
+        except (MissingError, ReplacedError):
             return False
         return ours
     folder, name = os.path.split(path)
@@ -224,10 +231,10 @@ def remove_if(url: str, path: str, judge: Callable[[Source], bool], storage_opti
         with _open_folder(parse_url(url).path, folder) as fd:
             return _remove_judged(fd, name, location.path, judge)
     except OSError as error:
+        if error.errno in (*GONE, *_LINKS):
+            return False
         if isinstance(error, StorageError):
             raise
-        if error.errno in (errno.ENOENT, *_LINKS):
-            return False
         raise _failure("cannot remove it", location.path, error) from error
 
 
@@ -245,7 +252,7 @@ def remove_slot(url: str, path: str, *, dry_run: bool = False) -> bool:
         with _open_folder(root, folder) as fd:
             return remove_stale(name, dir_fd=fd, dry_run=dry_run)
     except OSError as error:
-        if error.errno in (errno.ENOENT, *_LINKS):
+        if error.errno in (*GONE, *_LINKS):
             return False
         raise _failure("cannot remove it", os.path.join(root, path), error) from error
 
@@ -301,7 +308,7 @@ def _scan(fd: int, path: str) -> tuple[list[Entry], list[str]]:
                     continue
                 status = entry.stat()
             except OSError as error:
-                if isinstance(error, FileNotFoundError) or entry.is_symlink():
+                if error.errno in GONE or entry.is_symlink():
                     continue  # removed meanwhile, or a link to nothing
                 raise _failure("cannot read its status", os.path.join(path, entry.name), error) from error
             files.append(Entry(entry.name, status.st_size, status.st_mtime))

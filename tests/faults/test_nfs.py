@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import archive
+from archive.errors import ExistsError, ReplacedError, StorageError
+from archive.storage.local.source import filesystem_of
+from tests.faults.conftest import ROOT, environment
+from tests.faults.nfsphases import fail_to_consume, judge_recovered, layers, prepare_store, save_round
+from tests.faults.scenes import CREATED, litter, save, version_of
 from tests.servers.nfslike import Mount, nfs_client
 
 pytestmark = pytest.mark.root
@@ -87,3 +97,181 @@ def test_errors_of_writing_come_late(client: Mount) -> None:
     assert os.write(fd, b"lost") == 4
     with pytest.raises(OSError, match="quota"):
         os.close(fd)
+
+
+# Reading
+
+
+READING = """
+import sys
+import archive
+with archive.open(sys.argv[1], access=sys.argv[2]) as handle:
+    array = handle.records.parameters_records["model"]["w"]
+    print("open", handle._reader.source.mapped, flush=True)
+    sys.stdin.readline()
+    try:
+        print(float(array.numpy().sum()))
+    except archive.ArchiveError as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(("access", "mapped", "end"), [("auto", False, "TruncatedError"), ("mmap", True, -7)])
+def test_a_file_cut_by_another_client_kills_no_reader(
+    client: Mount, other: Mount, access: str, mapped: bool, end: str | int
+) -> None:
+    """It would kill one that asked for a map: so ``auto`` reads."""
+    path = other.folder / "m.h5"
+    archive.save({"w": np.ones(1 << 16)}, path)
+    assert filesystem_of(path.stat().st_dev) == "fuse.nfslike"
+    command = [sys.executable, "-c", READING, str(client.folder / "m.h5"), access]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == f"open {mapped}\n"
+        os.truncate(path, 4096)
+        answer, _ = reader.communicate("go\n")
+    assert end == (reader.returncode or answer.strip())
+
+
+def test_a_removed_file_is_a_replaced_one(client: Mount, other: Mount) -> None:
+    save(other.folder / "m.h5", 1, 1 << 17)  # more than is read ahead
+    with archive.open(client.folder / "m.h5") as handle:
+        save(other.folder / "m.h5", 2)
+        with pytest.raises(ReplacedError) as caught:
+            handle["w"].numpy()
+    assert caught.value.errno == errno.ESTALE
+    assert version_of(client.folder / "m.h5") == 2
+
+
+def test_a_store_is_read_while_another_client_prunes(client: Mount, backing: Path) -> None:
+    """A round is gone at every read in turn: the others are found, no error is raised."""
+    work = 0
+    while True:
+        work += 1
+        prepare_store(backing / str(work))
+        rounds = f"{work}/run/rounds"
+        gone = [f"{rounds}/00000001.h5", f"{rounds}/00000001/a.h5"]
+        client.reset({"op": "READ", "at": work, "before": [["unlink", path] for path in gone]})
+        store = archive.CheckpointStore(client.folder / str(work) / "run", best_by="loss")
+        assert {2, 3} <= set(store.history()["round"])
+        assert {2, 3} <= set(store.history(clients=True)["round"])
+        for which in ("best", "latest"):
+            with store.open(which) as handle:
+                assert handle["w"].numpy()[0] == 3
+        if not client.fired():
+            break
+    assert work > 5
+
+
+# Writing
+
+
+def test_writers_of_one_process_have_a_slot_each(client: Mount) -> None:
+    """A lock keeps out no thread of the process that has it."""
+    path = client.folder / "m.h5"
+    with archive.create(path) as writer:
+        writer.add("model", "w", np.full(300, 2))
+        save(path, 1)
+    assert archive.verify(path).ok
+    assert archive.load(path).parameters_records["model"]["w"].numpy()[0] == 2
+    assert litter(client.folder, "m.h5") == []
+
+
+def test_a_consuming_save_is_not_recovered_as_it_runs(client: Mount) -> None:
+    path = client.folder / "m.h5"
+
+    def arrays() -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        for key, array in layers().items():
+            if key == "layer5":
+                with pytest.raises(StorageError, match="still running"):
+                    archive.recover(f"{path}.partial")
+            yield key, array
+
+    archive.save(arrays(), path, keep_input=False, created=CREATED)
+    assert list(archive.load(path).parameters_records["model"]) == list(layers())
+    assert archive.verify(path).ok
+
+
+def test_a_recovery_that_failed_holds_nothing(client: Mount, backing: Path) -> None:
+    """Not even while its error is looked at."""
+    fail_to_consume(backing)
+    client.reset({"op": "READ", "at": 1, "on": True, "error": "EIO"})
+    with pytest.raises(StorageError) as caught:
+        archive.recover(client.folder / "m.h5.partial")
+    client.reset()
+    assert caught.value.errno == errno.EIO
+    assert judge_recovered(archive.recover(backing / "m.h5.partial")) == 6
+
+
+def test_a_table_is_not_empty_where_its_folder_cannot_be_read(client: Mount, backing: Path) -> None:
+    (backing / "runs").mkdir()
+    for number in (1, 2):
+        save(backing / f"runs/{number}.h5", number)
+    for pattern in ("runs/*.h5", "*/1.h5", "**/*.h5"):
+        client.reset({"op": "READDIR", "at": 1, "on": True, "error": "EIO"})
+        with pytest.raises(StorageError, match="cannot list it"):
+            archive.table(str(client.folder / pattern))
+        client.reset()
+        assert len(archive.table(str(client.folder / pattern))["path"]) in (1, 2)
+
+
+def test_a_writer_whose_lock_was_lost_publishes_no_file_of_another(client: Mount, backing: Path) -> None:
+    """To close a copy of the descriptor drops the lock; then another client takes the temporary name."""
+    save(client.folder / "m.h5", 1)
+    (backing / "half").write_bytes(b"half")
+    taken = [["replace", "half", ".m.h5.0.tmp"]]
+    client.reset({"op": "FLUSH", "at": 1, "after": taken})
+    with pytest.raises(StorageError):
+        save(client.folder / "m.h5", 2, durable=False)
+    assert client.fired()
+    assert version_of(backing / "m.h5") == 1
+    assert (backing / ".m.h5.0.tmp").read_bytes() == b"half"
+
+
+def test_a_slot_that_another_client_took_is_not_removed(client: Mount, backing: Path) -> None:
+    """Taken between its creation and the lock on it: the next slot is used."""
+    (backing / "theirs").write_bytes(b"")
+    client.reset({"op": "CREATE", "at": 1, "after": [["replace", "theirs", ".m.h5.0.tmp"]]})
+    save(client.folder / "m.h5", 1)
+    assert client.fired()
+    assert version_of(backing / "m.h5") == 1
+    assert litter(backing, "m.h5") == [".m.h5.0.tmp"]
+
+
+def test_garbage_of_a_store_is_none_of_rounds_that_are_listed_late(client: Mount, other: Mount) -> None:
+    store = archive.CheckpointStore(client.folder / "run")
+    save_round(store, 1)
+    store.save({"w": np.full(300, 2)}, 2, client="a")
+    late = archive.CheckpointStore(other.folder / "run")
+    late.gc()
+    store.save({"w": np.full(300, 2)}, 2)
+    assert late.rounds() == [1]
+    assert late.gc(0) == []
+    assert store.verify(2)
+    assert store.clients(2) == ["a"]
+
+
+def test_what_cannot_be_told_is_no_missing_round(client: Mount, backing: Path) -> None:
+    """An error of the server does not mean that nothing is there."""
+    prepare_store(backing)
+    store = archive.CheckpointStore(client.folder / "run")
+    client.reset({"op": "LOOKUP", "at": 3, "on": True, "error": "EIO"})  # run, rounds, 00000001.h5
+    with pytest.raises(StorageError) as caught:
+        store.open(1)
+    client.reset()
+    assert caught.value.errno == errno.EIO
+
+
+def test_two_clients_and_one_name(client: Mount, other: Mount) -> None:
+    """One is first; a lock held at one client is held at the other."""
+    assert not (other.folder / "m.h5").exists()  # and so it seems for a while
+    save(client.folder / "m.h5", 1, overwrite=False)
+    with pytest.raises(ExistsError):
+        save(other.folder / "m.h5", 2, overwrite=False)
+    with archive.create(client.folder / "m.h5") as writer:
+        writer.add("model", "w", np.full(3, 3))
+        save(other.folder / "m.h5", 2)
+        assert version_of(other.folder / "m.h5") == 2
+    assert archive.load(other.folder / "m.h5").parameters_records["model"]["w"].numpy().tolist() == [3] * 3
+    assert litter(client.folder, "m.h5") == []

@@ -13,7 +13,7 @@ import numpy as np
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
-from archive.errors import DamagedError, NotAnArchiveError, TruncatedError
+from archive.errors import DamagedError, NotAnArchiveError, ReplacedError, TruncatedError
 from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
@@ -39,19 +39,20 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
     ------
     NotAnArchiveError, TruncatedError, VersionError, DamagedError, HostileFileError
         As `archive.errors` says.
-    MissingError, StorageError
+    MissingError, ReplacedError, StorageError
         The file cannot be read.
     """
-    if not location.remote:
-        return _open_source(open_source(location.path, access), location, access, verify, writable)
+    changed = (DamagedError, NotAnArchiveError, ReplacedError) if location.remote else (ReplacedError,)
     for last_try in (False, True):
         try:
-            source = locate_source(location, access)
+            source = (
+                locate_source(location, access) if location.remote else open_source(location.path, access)
+            )
             return _open_source(source, location, access, verify, writable)
-        except (DamagedError, NotAnArchiveError):
+        except changed:
             if last_try:
                 raise
-            # the bytes may have been changed on the way: fetch them once more
+            # it was replaced meanwhile (NFS tells so late), or its bytes were changed on the way: once more
     raise AssertionError("unreachable")
 
 

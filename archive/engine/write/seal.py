@@ -67,10 +67,9 @@ def seal_partial(path: str) -> None:
             arrived = _read_arrived(sink.partial)
             if arrived is not None:
                 _require_pair(source, arrived[2])
+                _complete(sink, arrived)
         finally:
-            source.close()
-        if arrived is not None:
-            _complete(sink, arrived)
+            source.close()  # not before: where locks belong to processes, this drops the sink's
     finally:
         sink.leave()
 

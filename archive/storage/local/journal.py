@@ -110,8 +110,14 @@ class ForgetfulJournal(Journal):
 
 
 def has_journal(partial: str) -> bool:
-    """Tell whether something lies where a partial file has its journal."""
-    return os.path.lexists(partial + SUFFIX)
+    """Tell whether something lies where a partial file has its journal, or raise StorageError."""
+    try:
+        os.lstat(partial + SUFFIX)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _failure(partial + SUFFIX, error) from error
+    return True
 
 
 def remove_journal(partial: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
 from archive.owner import Descriptor, unforked
-from archive.storage.local.journal import SUFFIX
+from archive.storage.local.journal import has_journal
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
 from archive.storage.local.source import FileSource
-from archive.storage.local.volumes import hold, lock_file, sync_file, sync_folder
+from archive.storage.local.volumes import hold, is_held_here, lock_file, sync_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
 
@@ -85,7 +85,7 @@ class PartialFile(AtomicFile):
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for number in itertools.count(1):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
-            if os.path.lexists(path + SUFFIX):
+            if has_journal(path):
                 continue  # of a partial file that was moved away: it may be needed yet
             self.owner.require_here()
             self._temporary = path
@@ -129,6 +129,8 @@ class CompletedFile(PartialFile):
         self._written = True
         self._temporary = self.path
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        if is_held_here(path):
+            raise _still_running(path)
         try:
             with unforked():
                 fd = self._file.open(self.path, flags)
@@ -139,6 +141,7 @@ class CompletedFile(PartialFile):
                 "no such file", path=path, errno=errno.ENOENT, remedy="check the path"
             ) from error
         except OSError as error:
+            self.leave()  # who holds on to the error would keep the lock
             if error.errno in (errno.ELOOP, errno.EMLINK):
                 raise StorageError(
                     "is a link, which is not followed", path=path, errno=errno.ELOOP, remedy="name the file"
@@ -146,12 +149,7 @@ class CompletedFile(PartialFile):
             raise self._failure("cannot open the partial file", error) from error
         if held:
             self.leave()
-            raise StorageError(
-                "the save is still running",
-                path=path,
-                errno=errno.EBUSY,
-                remedy="wait for it, or stop it first",
-            )
+            raise _still_running(path)
         if problem is not None:
             self.leave()
             raise problem
@@ -183,3 +181,9 @@ class CompletedFile(PartialFile):
         if not begins_as_archive(os.pread(self.fileno(), HEAD_BYTES, 0)):
             return NotAnArchiveError("not the partial file of a save", path=path, remedy="check the path")
         return None
+
+
+def _still_running(path: str) -> StorageError:
+    return StorageError(
+        "the save is still running", path=path, errno=errno.EBUSY, remedy="wait for it, or stop it first"
+    )

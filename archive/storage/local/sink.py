@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from typing import Any
 
@@ -17,6 +16,7 @@ from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.slots import SLOTS, remove_stale
 from archive.storage.local.volumes import (
+    close_unlocked,
     find_target,
     hold,
     keep_attributes,
@@ -165,7 +165,8 @@ class AtomicFile:
         ClosedError
             The file belongs to the process that forked this one.
         """
-        self.owner.require_here()
+        if self.owner.pid != os.getpid():
+            self.owner.require_here()
         return self._file[0] if self._file else -1
 
     def sync(self) -> None:
@@ -214,8 +215,14 @@ class AtomicFile:
         self.discard()
 
     def _place(self, fd: int) -> None:
-        """Give the file its name."""
+        """Give the file its name, if the temporary name still leads to it.
+
+        A lock may be lost: on NFS with its server, as a byte-range lock with the first close. Then another
+        save may have removed the file and made its own of that name. Once it is locked again, nobody will.
+        """
         try:
+            if not hold(fd, self._temporary):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             if self._overwrite:
                 os.rename(self._temporary, self.path)
             else:
@@ -244,16 +251,12 @@ class AtomicFile:
             return
         # what cannot be removed is removed by the next save of this name: it is not to hide how this one went
         with contextlib.suppress(OSError):
-            # looked at: an interrupt may have come between the removal and the note of it
+            # looked at: an interrupt may have come between the removal and the note of it, and another save
+            # may have the name where the lock was lost
             if self._temporary and leads_to(self._temporary, self._file[0]):
                 os.unlink(self._temporary)  # while the lock is held: nobody else can have taken the slot
         self._temporary = ""
-        with contextlib.suppress(OSError):
-            fcntl.flock(
-                self._file[0], fcntl.LOCK_UN
-            )  # a child of a fork may share the lock, and would keep it
-        with contextlib.suppress(OSError):  # what a close could tell was told by the sync before it
-            next(map(os.close, map(self._file.pop, (0,))))  # as `Descriptor.close`
+        close_unlocked(self._file)
 
     def close_copy(self) -> None:
         """Close the descriptor that the child of a fork has of its parent's file, and nothing else."""

@@ -19,7 +19,7 @@ import os
 import stat
 
 from archive.owner import Descriptor
-from archive.storage.local.volumes import leads_to, lock_file
+from archive.storage.local.volumes import is_held_here, leads_to, lock_file
 
 __all__ = [
     "HEAD_BYTES",
@@ -71,6 +71,8 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
     bool
         Whether it is gone, or would be. False where a writer holds it, and for a file that is not ours.
     """
+    if is_held_here(path, dir_fd):
+        return False
     with Descriptor() as file:
         try:
             fd = file.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.errors import ClosedError, MissingError, StorageError, TruncatedError
+from archive.errors import ClosedError, MissingError, ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
 from archive.storage.remedies import remedy_of
 
@@ -181,7 +181,7 @@ def open_source(path: str, access: str) -> FileSource:
 
     Raises
     ------
-    MissingError, StorageError
+    MissingError, ReplacedError, StorageError
     """
     file = Descriptor()
     try:
@@ -205,8 +205,16 @@ def open_source(path: str, access: str) -> FileSource:
     return kind(path, file, nbytes)
 
 
-def read_error(path: str, offset: int | None, error: OSError) -> StorageError:
-    """Return the StorageError of a failed read."""
+def read_error(path: str, offset: int | None, error: OSError) -> StorageError | ReplacedError:
+    """Return the error of a failed read."""
+    if error.errno == errno.ESTALE:
+        return ReplacedError(
+            "another client of the network file system removed or replaced it",
+            path=path,
+            offset=offset,
+            errno=error.errno,
+            remedy="open it again",
+        )
     return StorageError(
         f"reading failed: {error.strerror}",
         path=path,

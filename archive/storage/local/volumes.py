@@ -15,9 +15,11 @@ from archive.owner import Descriptor
 from archive.storage.local.source import filesystem_of
 
 __all__ = [
+    "GONE",
     "close_unlocked",
     "find_target",
     "hold",
+    "is_held_here",
     "keep_attributes",
     "leads_to",
     "lock_file",
@@ -27,11 +29,12 @@ __all__ = [
     "sync_folder",
 ]
 
+GONE = (errno.ENOENT, errno.ESTALE)
+"""What the system says of a file that is gone; the second NFS of an open file that another client removed."""
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """What a file system without locks says."""
 _NO_RESERVATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that cannot reserve room."""
-
 _NO_EXCLUSIVE_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without exclusive renames says (NFS, exFAT), and a system without renameat2."""
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
@@ -44,6 +47,9 @@ _MAX_LINKS = 40
 """Links to links, as Linux follows them."""
 LOCK_SECONDS = 30.0
 """How long another save may hold the lock of a folder, which it needs for one rename."""
+
+_held: dict[tuple[int, int], int] = {}
+"""Files that this process holds, by device and inode: its number, for a fork copies them."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # posix_fallocate of glibc writes a byte to every block where the file system reserves nothing: 16,642 writes
@@ -80,7 +86,25 @@ def hold(fd: int, path: str) -> bool:
 
     True also on a file system without locks (Lustre mounted noflock): nobody removes anything there.
     """
-    return _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
+    held = _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
+    if held:
+        _held[_identity(os.fstat(fd))] = os.getpid()
+    return held
+
+
+def is_held_here(path: str, dir_fd: int | None = None) -> bool:
+    """Tell whether this process holds a file: where locks belong to processes, a lock keeps out others alone.
+
+    Ask before opening the file: there the first close of it drops the lock.
+    """
+    try:
+        return _held.get(_identity(os.stat(path, dir_fd=dir_fd, follow_symlinks=False))) == os.getpid()
+    except OSError:
+        return False
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def lock_file(fd: int, *, unlocked: bool = True) -> bool:
@@ -94,6 +118,8 @@ def close_unlocked(file: Descriptor) -> None:
     What a close could tell was told by the sync before it.
     """
     with contextlib.suppress(OSError, IndexError):
+        _held.pop(_identity(os.fstat(file[0])), None)
+    with contextlib.suppress(OSError, IndexError):
         fcntl.flock(file[0], fcntl.LOCK_UN)
     with contextlib.suppress(OSError, IndexError):
         next(map(os.close, map(file.pop, (0,))))  # as `Descriptor.close`
@@ -103,9 +129,11 @@ def leads_to(path: str, fd: int, dir_fd: int | None = None) -> bool:
     """Tell whether a name leads to an open file: it may have been published, removed or replaced."""
     try:
         named = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(named, os.fstat(fd))
+        return os.path.samestat(named, os.fstat(fd))
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise
 
 
 def sync_file(fd: int) -> None:
@@ -196,10 +224,9 @@ def _lock_folder(fd: int, path: str) -> None:
         except BlockingIOError:
             time.sleep(0.002)
         except OSError as error:
-            kind = filesystem_of(os.fstat(fd).st_dev) or "of this folder"
             raise StorageError(
-                f"the file system {kind} has no exclusive renames, no hard links and no locks of folders, "
-                "so that no writer can be sure to be the first",
+                f"the file system {filesystem_of(os.fstat(fd).st_dev) or 'of this folder'} has no exclusive "
+                "renames, no hard links and no locks of folders, so that no writer is sure to be the first",
                 path=path,
                 errno=errno.EOPNOTSUPP,
                 remedy="save with overwrite=True, or on another file system",
@@ -364,10 +391,10 @@ def _copy_extended(fd: int, path: str) -> bool:
 def _lock(fd: int, how: int, *, unlocked: bool) -> bool:
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return unlocked
+        if error.errno in (errno.EWOULDBLOCK, errno.ESTALE):  # somebody has it, or removed it
+            return False
         raise
     return True

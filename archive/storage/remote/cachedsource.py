@@ -18,7 +18,7 @@ import numpy as np
 
 from archive import tuning
 from archive.dtypes import NDArray
-from archive.errors import StorageError, TruncatedError
+from archive.errors import ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at
@@ -27,6 +27,9 @@ from archive.storage.remote.ranges import plan_requests
 from archive.storage.remote.source import RemoteSource
 
 __all__ = ["CachedSource"]
+
+_LOST = (ReplacedError, StorageError, TruncatedError)
+"""Errors of a cache file that somebody cut or removed, or that the disk does not give back."""
 
 
 class CacheFile(MapSource):
@@ -174,7 +177,7 @@ class CachedSource(RemoteSource):
         try:
             if not file.missing(offset, stop):
                 return file.copy(offset, nbytes)
-        except (TruncatedError, StorageError):
+        except _LOST:
             self._give_up()
         return super().read(offset, nbytes)
 
@@ -216,7 +219,7 @@ class CachedSource(RemoteSource):
             if file.missing(at, self.nbytes):
                 return True
             found = file.copy(at, nbytes)
-        except (TruncatedError, StorageError):
+        except _LOST:
             return False
         return bool((found == self._tail[len(self._tail) - nbytes :]).all())
 
@@ -231,7 +234,7 @@ class CachedSource(RemoteSource):
         """
         try:
             missing = file.missing(start, stop)
-        except (TruncatedError, StorageError):
+        except _LOST:
             self._give_up()
             return None
         step = tuning.CACHE_PIECE_BYTES

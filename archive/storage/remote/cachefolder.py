@@ -135,9 +135,18 @@ class CacheFolder:
         self.unlink(file_name(url, version) + SUFFIX)
 
     def unlink(self, name: str) -> None:
-        """Remove a name; harmless where it is gone already."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a name; harmless where it is gone already.
+
+        Raises
+        ------
+        StorageError
+        """
+        try:
             os.unlink(name, dir_fd=self._fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._failure(error) from error
 
     def names(self) -> Iterator[tuple[str, str]]:
         """Yield (name, suffix) of everything here that is ours.
@@ -156,7 +165,7 @@ class CacheFolder:
                 yield match[1], match[2]
 
     def entry(self, name: str) -> CacheEntry | None:
-        """Return the facts of a file; None where the name is gone meanwhile, or names something else."""
+        """Return the facts of a file; None where it is gone meanwhile, unreadable, or something else."""
         try:
             fd = os.open(name + SUFFIX, os.O_RDONLY | _FLAGS, dir_fd=self._fd)
         except OSError:
@@ -165,8 +174,11 @@ class CacheFolder:
             status = os.fstat(fd)
             blocks = status.st_size // (BLOCK_BYTES + 1)
             kept = _count_marks(fd, blocks)
+        except OSError:
+            return None
         finally:
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
         facts, used = self._facts(name)
         url, tag, nbytes = (facts.get(key) for key in ("url", "tag", "size"))
         whole = blocks * BLOCK_BYTES

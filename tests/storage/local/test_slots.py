@@ -19,7 +19,7 @@ from archive.owner import Descriptor
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile, claim_slot
 from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive, remove_stale
-from archive.storage.local.volumes import hold
+from archive.storage.local.volumes import close_unlocked, hold
 from archive.tools.collection import collect_garbage
 from tests.faults.conftest import ROOT, environment
 
@@ -152,7 +152,7 @@ def test_a_writer_shares_its_file_with_readers_only(path: str) -> None:
         fcntl.flock(reader, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as libhdf5 does
         with pytest.raises(BlockingIOError):
             fcntl.flock(reader, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    file.close()
+    close_unlocked(file)
     assert remove_stale(path)
     assert not os.path.exists(path)
 
