@@ -294,10 +294,14 @@ def test_longest_and_oddest_names(tmp_path: Path, name: str) -> None:
 
 
 def test_name_too_long(tmp_path: Path) -> None:
-    """L5: 256 bytes are refused before anything is there."""
+    """L5: 256 bytes are refused before anything is there, or an array was asked for."""
     with pytest.raises(archive.errors.StorageError) as caught:
         save(tmp_path / ("a" * 256), 1)
     assert caught.value.errno == errno.ENAMETOOLONG
+    layers = iter([("w", np.ones(3))])
+    with pytest.raises(archive.errors.StorageError, match="choose a shorter file name"):
+        archive.save(layers, tmp_path / ("a" * 256))
+    assert next(layers)[0] == "w"
     assert os.listdir(tmp_path) == []
 
 

@@ -257,14 +257,21 @@ def find_target(path: str) -> tuple[str, os.stat_result | None]:
     Raises
     ------
     StorageError
-        A link must not be followed, or what is there is no regular file.
+        A link must not be followed, what is there is no regular file, or the name is too long.
     """
     named = path
     for _ in range(_MAX_LINKS):
         try:
             status = os.lstat(path)
-        except (OSError, ValueError):  # what cannot be seen is refused, with its reason, where it is written
-            return path, None
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", 0) == errno.ENAMETOOLONG:  # temporary names are shorter
+                raise StorageError(
+                    "the file name is too long",
+                    path=named,
+                    errno=errno.ENAMETOOLONG,
+                    remedy="choose a shorter file name",
+                ) from error
+            return path, None  # what cannot be seen is refused, with its reason, where it is written
         if not stat.S_ISLNK(status.st_mode):
             _require_regular(status, named)
             return path, status
