@@ -29,6 +29,13 @@ def match_urls(urls: URL | Iterable[URL], storage_options: Mapping[str, Any] | N
         return [os.fspath(url) for url in urls]
     location = parse_pattern(urls, storage_options)  # as it was written: a table shows it
     if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
+        if not location.remote and os.path.isdir(location.path):
+            raise StorageError(
+                "is a folder",
+                path=location.path,
+                errno=errno.EISDIR,
+                remedy=f"name its files by a pattern, such as {join(location.path, '*.h5')}",
+            )
         return [location.path]
     if not location.remote:
         root = "/" if location.path.startswith("/") else ""

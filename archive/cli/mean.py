@@ -20,7 +20,9 @@ JSON: path, inputs, weights (null without --weights), arrays, array_bytes, file_
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("out", metavar="OUT", help="where the mean goes; an archive that is there is replaced")
+    parser.add_argument(
+        "out", metavar="OUT", help="where the mean goes; an archive that is there is replaced"
+    )
     parser.add_argument("paths", metavar="IN", nargs="+", help="archives to average")
     parser.add_argument(
         "--weights", metavar="W1,W2,...", type=_weights, help="one number for each IN; default: equal"

@@ -11,7 +11,7 @@ import pytest
 
 import archive
 from archive.checkpoints.columns import make_column, make_columns
-from archive.errors import DamagedError, HostileFileError, MissingError, NotAnArchiveError
+from archive.errors import DamagedError, HostileFileError, MissingError, NotAnArchiveError, StorageError
 from tests.crafting import Crafted
 
 
@@ -185,6 +185,12 @@ def test_columns_of_a_store(tmp_path: Path) -> None:
 def test_values_of_many_kilobytes_are_left_out(tmp_path: Path) -> None:
     save(tmp_path / "a.h5", {"loss": 1.0, "long": [0.5] * 10_000}, {"text": "x" * 100_000})
     assert list(archive.table(tmp_path / "a.h5")) == ["path", "loss"]
+
+
+def test_a_folder_leads_to_a_pattern(tmp_path: Path) -> None:
+    save(tmp_path / "a.h5", {"loss": 1.0})
+    with pytest.raises(StorageError, match=r"is a folder; name its files by a pattern, such as .*/\*\.h5"):
+        archive.table(tmp_path)
 
 
 def test_files_that_are_no_archives(tmp_path: Path) -> None:
