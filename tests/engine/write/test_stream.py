@@ -280,12 +280,6 @@ def test_bad_values_are_found_before_a_stream_is_touched(tmp_path: Path, keep_in
     assert list(tmp_path.iterdir()) == []
 
 
-def added(arrays: Any, path: Path) -> None:
-    with archive.create(path, **OPTIONS) as writer:
-        for key, array in arrays.items():
-            writer.add("model", key, array)
-
-
 @pytest.mark.parametrize("save", [generator, consumed_generator, added])
 def test_ties_of_another_archive_are_kept(tmp_path: Path, save: Callable[..., None]) -> None:
     """A stream cannot know whether memory changes between two arrays; an archive does not change."""
