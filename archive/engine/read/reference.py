@@ -65,15 +65,6 @@ class Reference:
         location, access, verify, writable, identity = self.arguments
         try:
             reader = open_reader(location, access=access, verify=verify, writable=writable)
-            if reader.identity == identity:
-                return reader
-            reader.close()
-            raise ReplacedError(
-                "the file was replaced by another version since this handle was pickled",
-                path=self.path,
-                errno=errno.ESTALE,
-                remedy="open it again and take the arrays from there",
-            )
         except ArchiveError as error:
             if location.withheld:
                 error.remedy = (
@@ -82,6 +73,15 @@ class Reference:
                     "storage_options"
                 )
             raise
+        if reader.identity == identity:
+            return reader
+        reader.close()
+        raise ReplacedError(
+            "the file was replaced by another version since this handle was pickled",
+            path=self.path,
+            errno=errno.ESTALE,
+            remedy="open it again and take the arrays from there",
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, self.arguments

@@ -161,6 +161,17 @@ def test_options_that_are_no_secrets_travel(
     again.close()
 
 
+def test_a_version_that_is_gone_is_no_matter_of_secrets() -> None:
+    """The remedy was to set what was withheld, although the file had been read."""
+    url, options = "memory://reference/replaced.h5", {"token": "5ecret"}
+    save(url, storage_options=options)
+    with archive.open(url, storage_options=options) as handle:
+        array = pickle.loads(pickle.dumps(handle["w"]))
+    save(url, 2, storage_options=options)
+    with pytest.raises(ReplacedError, match="take the arrays from there"):
+        total(array)
+
+
 def test_a_chain_travels(tmp_path: Path) -> None:
     save(tmp_path / "a.h5")
     with zipfile.ZipFile(tmp_path / "z?.zip", "w") as packed:
