@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import time
@@ -96,14 +97,13 @@ def _collect_probes(store: ObjectStore, folder: str, before: float, dry_run: boo
     removed = []
     for entry in list(store.list(folder)) if store.multipart else []:
         path = f"{folder.rstrip('/')}/{entry.path}"
-        if (
-            entry.path.rpartition("/")[2].startswith(PROBE_PREFIX)
-            and entry.modified <= before
-            and bytes(store.tail(path, 64)[0]) in PROBES
-        ):
-            if not dry_run:
-                store.delete(path)
-            removed.append(Garbage(store.url(path), "", entry.modified))
+        if not entry.path.rpartition("/")[2].startswith(PROBE_PREFIX) or entry.modified > before:
+            continue
+        with contextlib.suppress(MissingError):  # its process, or another that collects, was faster
+            if bytes(store.tail(path, 64)[0]) in PROBES:
+                if not dry_run:
+                    store.delete(path)
+                removed.append(Garbage(store.url(path), "", entry.modified))
     return removed
 
 

@@ -23,7 +23,7 @@ from archive.storage.remote.clients.s3client import fault_of
 from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import parse_url
 from archive.tools.collection import collect_garbage
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Proxy, Request
 from tests.servers.s3 import BUCKET, S3Server
 from tests.storage.suite import DATA, Root, StorageTests
 
@@ -198,6 +198,24 @@ def test_probes_of_killed_processes_are_collected(server: S3Server, folder: str)
     found = collect_garbage(url, older_than=-60, storage_options=server.options())
     assert sorted(left.path for left in found) == sorted(f"{url}/{name}" for name in names[:2])
     assert sorted(server.keys(folder)) == sorted(f"{folder}/{name}" for name in names[2:])
+
+
+def test_probes_that_another_process_removes_meanwhile(server: S3Server, folder: str, proxy: Proxy) -> None:
+    """Of what was removed before nothing was reported: the collection ended in a MissingError."""
+    keys = [f"{folder}/{PROBE_PREFIX}{number}" for number in "123"]
+    for key in keys:
+        server.client.put_object(Bucket=BUCKET, Key=key, Body=b"fedarchive")
+
+    def remove(request: Request) -> None:
+        for method, key in (("GET", keys[1]), ("DELETE", keys[2])):
+            if request.method == method and request.target.startswith(f"/{BUCKET}/{key}"):
+                server.client.delete_object(Bucket=BUCKET, Key=key)
+
+    proxy.plan = remove
+    options = server.options(proxy.endpoint)
+    removed = collect_garbage(f"s3://{BUCKET}/{folder}", older_than=-60, storage_options=options)
+    assert f"s3://{BUCKET}/{keys[0]}" in [garbage.path for garbage in removed]
+    assert "Contents" not in server.client.list_objects_v2(Bucket=BUCKET, Prefix=folder)
 
 
 def test_a_precondition_that_is_ignored_is_found_out(root: Root, proxy: Proxy) -> None:
