@@ -48,8 +48,8 @@ _MAX_LINKS = 40
 LOCK_SECONDS = 30.0
 """How long another save may hold the lock of a folder, which it needs for one rename."""
 
-_held: dict[tuple[int, int], int] = {}
-"""Files that this process holds, by device and inode: its number, for a fork copies them."""
+_held: dict[int, tuple[int, int, int]] = {}
+"""Held files by descriptor: process (a fork copies them), device and inode."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # posix_fallocate of glibc writes a byte to every block where the file system reserves nothing: 16,642 writes
@@ -88,7 +88,7 @@ def hold(fd: int, path: str) -> bool:
     """
     held = _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
     if held:
-        _held[_identity(os.fstat(fd))] = os.getpid()
+        _held[fd] = _identity(os.fstat(fd))
     return held
 
 
@@ -98,13 +98,13 @@ def is_held_here(path: str, dir_fd: int | None = None) -> bool:
     Ask before opening the file: there the first close of it drops the lock.
     """
     try:
-        return _held.get(_identity(os.stat(path, dir_fd=dir_fd, follow_symlinks=False))) == os.getpid()
+        return _identity(os.stat(path, dir_fd=dir_fd, follow_symlinks=False)) in list(_held.values())
     except OSError:
         return False
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return os.getpid(), status.st_dev, status.st_ino
 
 
 def lock_file(fd: int, *, unlocked: bool = True) -> bool:
@@ -117,8 +117,7 @@ def close_unlocked(fd: int) -> None:
 
     What a close could tell was told by the sync before it.
     """
-    with contextlib.suppress(OSError):
-        _held.pop(_identity(os.fstat(fd)), None)
+    _held.pop(fd, None)
     with contextlib.suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_UN)
     with contextlib.suppress(OSError):
