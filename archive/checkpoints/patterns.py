@@ -75,11 +75,12 @@ def _match(folder: str, part: str) -> list[str]:
     Raises
     ------
     StorageError
-        The folder is there and may be read, but that fails: `glob.glob` would match nothing.
+        Nobody can tell, because the disk or the network failed: `glob.glob` would match nothing.
     """
-    if not _MAGIC.search(part):
-        return [path] if os.path.lexists(path := join(folder, part)) else []
     try:
+        if not _MAGIC.search(part):
+            os.lstat(join(folder, part))
+            return [join(folder, part)]
         names = os.listdir(folder or ".")
     except OSError as error:
         if error.errno in _NO_FOLDER:

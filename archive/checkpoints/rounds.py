@@ -196,8 +196,10 @@ class Rounds(RoundReader):
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
         """Return the paths of client files that no round names or will name."""
         clients = [(entry.path, found[0]) for entry in entries if (found := parse_client(entry.path))]
-        # asked one by one: NFS lists new rounds late, and the folders of their clients at once
-        there = {number for number in {number for _, number in clients} if self.exists(number)}
+        listed = set(self.numbers())  # on NFS it may lack new rounds, which are asked for by name
+        there = {
+            number for number in {number for _, number in clients} if number in listed or self.exists(number)
+        }
         files = {number: own.values() for number, own in self._own.items()} | {
             number: self._named(number) for number in there
         }

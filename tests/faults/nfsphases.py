@@ -7,7 +7,6 @@ at in the backing folder again. In each lie files of others, which stay as they 
 from __future__ import annotations
 
 import contextlib
-import gc
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,7 +46,19 @@ FAULTS: dict[str, tuple[str, ...]] = {
 was, so that the operation is repeated."""
 OTHERS = {"thesis.txt": b"not ours", ".notes": b"nor this"}
 """Files of others, in each folder of a scene."""
-SILLY = ".nfs"
+SPARE = "spare"
+"""A copy of ``m.h5`` in folders that have one: what another client puts in its place."""
+DEEDS: dict[str, list[list[str]]] = {
+    "slot removed": [["unlink", ".m.h5.0.tmp"]],
+    "partial removed": [["unlink", "m.h5.partial"]],
+    "file removed": [["unlink", "m.h5"]],
+    "file replaced": [["replace", SPARE, "m.h5"]],
+    "round removed": [["unlink", "run/rounds/00000001.h5"], ["unlink", "run/rounds/00000001/a.h5"]],
+    "cache cleared": [["empty", "cache"]],
+}
+"""What another client may do meanwhile."""
+MEANWHILE = Exception("another client")
+"""In place of the error of a scene in which another client took part."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class Scene:
     """Does it through the mount."""
     judge: Callable[[Path, Exception | None], str]
     """Looks at the backing folder, asserts, and returns "old" or "new"."""
+    others: tuple[str, ...] = ()
+    """What another client does at each operation in turn, by name in `DEEDS`."""
 
 
 def nothing(folder: Path) -> None:
@@ -78,11 +91,11 @@ def judge_file(folder: Path, error: Exception | None) -> str:
     """Look at a save of ``m.h5``."""
     found = whole(folder / "m.h5")
     assert error is not None or found == "new"
-    left = [name for name in litter(folder, "m.h5", *OTHERS) if not LITTER.fullmatch(name)]
+    left = [name for name in litter(folder, "m.h5", SPARE, *OTHERS) if not LITTER.fullmatch(name)]
     assert not left, left
     if error is None:
         # what it could not remove another save of this name will
-        assert len(litter(folder, "m.h5", *OTHERS)) <= 1
+        assert len(litter(folder, "m.h5", SPARE, *OTHERS)) <= 1
     return found
 
 
@@ -171,7 +184,9 @@ def recover(folder: Path) -> None:
 
 def judge_partial(folder: Path, error: Exception | None) -> str:
     """Recover again, without faults: nothing is lost by a failure."""
-    assert judge_recovered(archive.recover(folder / "m.h5.partial")) == 6
+    partial = folder / "m.h5.partial"
+    if error is not MEANWHILE or partial.exists():
+        assert judge_recovered(archive.recover(partial)) == 6
     return "old" if error else "new"
 
 
@@ -224,14 +239,15 @@ def judge_saved(folder: Path, error: Exception | None) -> str:
 def read_store(folder: Path) -> None:
     """Read everything of a store."""
     store = archive.CheckpointStore(folder / "run", best_by="loss")
-    assert store.rounds() == [1, 2, 3]
+    assert store.rounds()[-2:] == [2, 3]
     for which in ("latest", "best"):
         with store.open(which) as handle:
             assert handle["w"].numpy().tolist() == [3] * 300
     with store.open(2, "a") as handle:
         assert handle["w"].numpy().tolist() == [2] * 300
-    assert store.history(clients=True)["round"].tolist() == [1, 1, 2, 2, 3, 3]
-    assert store.verify(1)
+    assert store.history()["round"].tolist()[-2:] == [2, 3]
+    assert store.history(clients=True)["round"].tolist()[-4:] == [2, 2, 3, 3]
+    assert store.verify(2)
 
 
 def save_next(folder: Path) -> None:
@@ -250,8 +266,9 @@ def collect(folder: Path) -> None:
 
 
 def judge_unchanged(folder: Path, error: Exception | None) -> str:
-    """Three rounds, as before."""
-    assert archive.CheckpointStore(folder / "run").rounds() == [1, 2, 3]
+    """Three rounds, as before, but for one that another client removed."""
+    numbers = archive.CheckpointStore(folder / "run").rounds()
+    assert numbers == [1, 2, 3] or (numbers == [2, 3] and error is MEANWHILE)
     return judge_store(folder, error)
 
 
@@ -276,6 +293,8 @@ def mean(folder: Path) -> None:
 
 def judge_mean(folder: Path, error: Exception | None) -> str:
     """The old file, or the mean of 2."""
+    if error is MEANWHILE and not (folder / "m.h5").exists():
+        return "old"
     found = arrays(folder / "m.h5")
     assert (found["w"] == (1 if "b" in found else 2)).all()
     assert error is not None or "b" not in found
@@ -316,22 +335,24 @@ def old(folder: Path) -> None:
     save(folder / "m.h5", 1)
 
 
+FILE = ("slot removed", "file removed", "file replaced")
+ROUND = ("round removed",)
 SCENES = [
-    Scene("save", old, lambda f: save(f / "m.h5", 2), judge_file),
-    Scene("save new", nothing, lambda f: save(f / "m.h5", 2), judge_file),
-    Scene("not durable", old, lambda f: save(f / "m.h5", 2, durable=False), judge_file),
-    Scene("exclusive", nothing, lambda f: save(f / "m.h5", 2, overwrite=False), judge_file),
+    Scene("save", old, lambda f: save(f / "m.h5", 2), judge_file, FILE),
+    Scene("save new", nothing, lambda f: save(f / "m.h5", 2), judge_file, FILE[:1]),
+    Scene("not durable", old, lambda f: save(f / "m.h5", 2, durable=False), judge_file, FILE),
+    Scene("exclusive", nothing, lambda f: save(f / "m.h5", 2, overwrite=False), judge_file, FILE[:2]),
     Scene("taken", old, lambda f: save(f / "m.h5", 2, overwrite=False), judge_refused),
-    Scene("create", nothing, lambda f: create(f / "m.h5"), judge_created),
-    Scene("consume", nothing, lambda f: consume(f / "m.h5"), judge_consumed),
-    Scene("recover", fail_to_consume, recover, judge_partial),
-    Scene("round", prepare_store, save_next, judge_saved),
-    Scene("prune", prepare_store, prune, judge_pruned),
-    Scene("gc", litter_store, collect, judge_unchanged),
-    Scene("store", prepare_store, read_store, judge_unchanged),
-    Scene("mean", prepare_mean, mean, judge_mean),
-    Scene("read", lambda f: save(f / "m.h5", 2), read, lambda f, _: whole(f / "m.h5")),
-    Scene("cache", nothing, read_cached, judge_cache),
+    Scene("create", nothing, lambda f: create(f / "m.h5"), judge_created, FILE[:1]),
+    Scene("consume", nothing, lambda f: consume(f / "m.h5"), judge_consumed, ("partial removed",)),
+    Scene("recover", fail_to_consume, recover, judge_partial, ("partial removed",)),
+    Scene("round", prepare_store, save_next, judge_saved, ROUND),
+    Scene("prune", prepare_store, prune, judge_pruned, ROUND),
+    Scene("gc", litter_store, collect, judge_unchanged, ROUND),
+    Scene("store", prepare_store, read_store, judge_unchanged, ROUND),
+    Scene("mean", prepare_mean, mean, judge_mean, FILE),
+    Scene("read", lambda f: save(f / "m.h5", 2), read, lambda f, _: whole(f / "m.h5"), FILE[2:]),
+    Scene("cache", nothing, read_cached, judge_cache, ("cache cleared",)),
 ]
 
 
@@ -361,13 +382,18 @@ class Sweep:
                     self._case(f"{op} {at} {name}", [{"op": op, "at": at, **fault}])
                     if name in ("EIO", "ENOSPC"):
                         self._case(f"{op} {at}+ {name}", [{"op": op, "at": at, "on": True, **fault}])
+                for deed in self.scene.others:
+                    self._case(f"{op} {at} {deed}", [{"op": op, "at": at, "before": DEEDS[deed]}])
 
     def _case(self, title: str, plan: list[dict[str, Any]]) -> list[str]:
         self.count += 1
         name = f"{self.scene.name.replace(' ', '-')}-{self.count}"
         there, here = self.backing / name, self.mount.folder / name
         shutil.copytree(self._prepared, there)
-        self.mount.reset(*plan)
+        meanwhile = any("before" in fault for fault in plan)
+        if meanwhile and (there / "m.h5").exists():
+            shutil.copy(there / "m.h5", there / SPARE)
+        self.mount.reset(*(_placed(fault, name) for fault in plan))
         end, error = "", None
         try:
             self.scene.act(here)
@@ -376,25 +402,25 @@ class Sweep:
         except (OSError, ValueError, RuntimeError, AssertionError, EOFError, TypeError) as failed:
             self.failures.append(f"{self.scene.name}: {title}: untyped {failed!r}")
             error = failed
-        seen = self.mount.seen()
+        seen, fired = self.mount.seen(), self.mount.fired()
         self.mount.reset()
         try:
-            end = f"{self.scene.judge(there, error)} {end}".strip()
+            found = self.scene.judge(there, MEANWHILE if meanwhile else error)
+            end = (
+                f"{'meanwhile' if meanwhile else found} {end}".strip() if fired or not plan else "not reached"
+            )
             for other, data in OTHERS.items():
                 assert (there / other).read_bytes() == data
         except (AssertionError, archive.ArchiveError, OSError, KeyError, ValueError) as failed:
             self.failures.append(f"{self.scene.name}: {title}: ended in {error!r}, then {failed!r}")
         self.ends[end] = self.ends.get(end, 0) + 1
-        if not error and not plan:
-            gc.collect()
+        if error is not None and not plan and self.scene.judge is not judge_refused:
+            self.failures.append(f"{self.scene.name}: {title}: {error!r}")
         shutil.rmtree(there)
         return seen
 
 
-def sweeps(backing: Path, mount: Mount, names: list[str]) -> Iterator[Sweep]:
-    """Run some scenes."""
-    for scene in SCENES:
-        if not names or scene.name in names:
-            sweep = Sweep(scene, backing, mount)
-            sweep.run()
-            yield sweep
+def _placed(fault: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return a fault with what another client does put into the folder of a case."""
+    deeds = [[what, *(f"{folder}/{path}" for path in paths)] for what, *paths in fault.get("before", ())]
+    return {**fault, "before": deeds}

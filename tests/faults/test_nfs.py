@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +19,27 @@ import pytest
 import archive
 from archive.errors import ExistsError, ReplacedError, StorageError
 from archive.storage.local.source import filesystem_of
+from archive.storage.remote.cachefolder import list_cache
 from tests.faults.conftest import ROOT, environment
-from tests.faults.nfsphases import fail_to_consume, judge_recovered, layers, prepare_store, save_round
+from tests.faults.nfsphases import (
+    SCENES,
+    Scene,
+    Sweep,
+    fail_to_consume,
+    judge_recovered,
+    layers,
+    prepare_store,
+    save_round,
+)
 from tests.faults.scenes import CREATED, litter, save, version_of
 from tests.servers.nfslike import Mount, nfs_client
+from tests.storage.folderstore import FolderStore, reach
 
 pytestmark = pytest.mark.root
 TTL = 30.0
 """Seconds that a client keeps what it knows: as NFS does."""
+BARE = ("save", "exclusive", "consume", "recover", "round", "cache")
+"""Scenes that a file system without locks and hard links is tried with."""
 
 
 @pytest.fixture
@@ -275,3 +290,125 @@ def test_two_clients_and_one_name(client: Mount, other: Mount) -> None:
         assert version_of(other.folder / "m.h5") == 2
     assert archive.load(other.folder / "m.h5").parameters_records["model"]["w"].numpy().tolist() == [3] * 3
     assert litter(client.folder, "m.h5") == []
+
+
+# Every phase and every fault
+
+MODES: dict[str, dict[str, Any]] = {
+    "posix": {"ttl": TTL},
+    "flock": {"ttl": 0, "locks": "flock"},
+    "bare": {"ttl": TTL, "locks": "none", "links": False},
+}
+"""Locks of processes; locks of open files, and nothing kept; neither locks nor hard links."""
+SCENES_OF = {"posix": SCENES, "flock": SCENES[:4], "bare": [scene for scene in SCENES if scene.name in BARE]}
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder without a disk: thousands of syncs take no time."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("mode", "scene"),
+    [pytest.param(mode, scene, id=f"{mode}-{scene.name}") for mode in MODES for scene in SCENES_OF[mode]],
+)
+def test_every_fault_in_every_phase(
+    mode: str,
+    scene: Scene,
+    memory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figures: Callable[[str], None],
+) -> None:
+    """OLD, NEW or a typed error; nothing half-written, no file of others touched."""
+    objects = FolderStore(memory / "objects")
+    reach(objects, monkeypatch)
+    archive.save({"w": np.arange(30_000.0)}, "folder://model.h5")
+    backing = memory / f"{mode}-{scene.name}"
+    backing.mkdir()
+    with nfs_client(backing, memory / "mount", **MODES[mode]) as mount:
+        sweep = Sweep(scene, backing, mount)
+        sweep.run()
+    figures(f"NFS {mode} {scene.name}: {sweep.count} cases, {sweep.ends}")
+    assert not sweep.failures, "\n".join(sweep.failures[:20])
+    assert sweep.count > 8
+
+
+WORKING = """
+import json, sys, time
+import numpy as np
+import archive
+from archive.errors import ArchiveError, ExistsError
+
+role, folder, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+store = archive.CheckpointStore(folder, keep_last=3)
+sys.stdin.readline()
+end, done, typed, number = time.monotonic() + seconds, 0, {}, 1
+while time.monotonic() < end:
+    try:
+        if role == "write":
+            number = max([number, *store.rounds()]) + 1
+            store.save({"w": np.full(300, number)}, number, client=role)
+            store.save({"w": np.full(300, number)}, number)
+        else:
+            with store.open("latest") as handle:
+                found = handle["w"].numpy()
+                assert (found == found[0]).all()
+            table = store.history(clients=True)
+            assert len(table["round"]), "empty"
+        done += 1
+    except ArchiveError as error:
+        typed[type(error).__name__] = typed.get(type(error).__name__, 0) + 1
+print(json.dumps([done, typed]))
+"""
+
+
+@pytest.mark.slow
+def test_two_clients_and_one_store(
+    client: Mount, other: Mount, backing: Path, figures: Callable[[str], None]
+) -> None:
+    """Each writes with one process and reads with another; no round is damaged, no table is empty."""
+    store = archive.CheckpointStore(backing / "run")
+    save_round(store, 1)
+    players = [(role, mount) for mount in (client, other) for role in ("write", "read")]
+    pipe = subprocess.PIPE
+    crowd = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKING, role, str(mount.folder / "run"), "15"],
+            cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True,
+        )
+        for role, mount in players
+    ]  # fmt: skip
+    answers = []
+    for player in crowd:
+        assert player.stdin is not None
+        player.stdin.write("go\n")
+        player.stdin.flush()
+    for (role, _), player in zip(players, crowd, strict=True):
+        answer, _ = player.communicate(timeout=100)
+        assert player.returncode == 0
+        answers.append((role, json.loads(answer)))
+    figures(f"two NFS clients of a store: {answers}")
+    numbers = store.rounds()
+    assert numbers
+    assert all(done for _, (done, _) in answers)
+    assert all(store.verify(number) for number in numbers)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_cache_is_read_and_not_mapped(
+    links: bool, backing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = FolderStore(tmp_path / "objects")
+    reach(objects, monkeypatch)
+    archive.save({"w": np.arange(30_000.0)}, "folder://model.h5")
+    with nfs_client(backing, tmp_path / "client", ttl=TTL, links=links) as mount:
+        for _ in range(2):
+            with archive.open("folder://model.h5", cache=mount.folder / "cache") as handle:
+                assert not handle._reader.source.mapped
+                assert handle["w"].numpy()[-1] == 29_999
+        (entry,) = list_cache(str(mount.folder / "cache"))
+        assert entry.cached_bytes >= 240_000

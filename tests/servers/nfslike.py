@@ -23,6 +23,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import select
 import stat
 import struct
@@ -182,7 +183,7 @@ class Server:
         for what, *rest in deeds:
             paths = [os.path.join(self.backing, part) if isinstance(part, str) else part for part in rest]
             with contextlib.suppress(FileNotFoundError):
-                {"unlink": os.unlink, "replace": os.replace, "truncate": os.truncate}[what](*paths)
+                {"unlink": os.unlink, "replace": os.replace, "empty": _empty}[what](*paths)
 
     def _fault(self, name: str) -> dict[str, Any]:
         self.seen.append(name)
@@ -553,6 +554,12 @@ def _process(thread: int) -> int:
     return thread
 
 
+def _empty(folder: str) -> None:
+    """Remove the files of a folder."""
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+
+
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -619,6 +626,8 @@ def main() -> None:
         return
     _say("mounted")
     os.umask(0)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the kernel forgets files late
     try:
         Server(backing, json.loads(options)).serve(device)
     finally:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archive.checkpoints import CheckpointStore
-from archive.checkpoints.roundfile import DAMAGE
-from archive.errors import DamagedError, MissingError
+from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.errors import DamagedError
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, from_archive, to_records
 from archive.storage.folder import absolute_url, join
@@ -74,7 +74,7 @@ class Rounds:
         for number in reversed(self.store.rounds()):
             try:
                 found = from_archive(self.store.open(number, verify="open"))
-            except MissingError:
+            except GONE:
                 continue  # removed since it was listed
             except DAMAGE as error:
                 damaged.append((number, error))

@@ -14,6 +14,7 @@ from typing import Any
 
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
+from archive.storage.local.exclusive import place_new
 from archive.storage.local.slots import SLOTS, remove_stale
 from archive.storage.local.volumes import (
     close_unlocked,
@@ -21,7 +22,6 @@ from archive.storage.local.volumes import (
     hold,
     keep_attributes,
     leads_to,
-    place_new,
     reserve,
     sync_file,
     sync_folder,

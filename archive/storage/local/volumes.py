@@ -1,4 +1,4 @@
-"""What file systems do, and what stands in where one does not: locks, syncs, room, names, attributes."""
+"""What file systems do, and what stands in where one does not: locks, syncs, room, targets, attributes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import errno
 import fcntl
 import os
 import stat
-import time
 
 from archive.errors import StorageError
 from archive.owner import Descriptor
-from archive.storage.local.source import filesystem_of
 
 __all__ = [
     "GONE",
@@ -23,7 +21,6 @@ __all__ = [
     "keep_attributes",
     "leads_to",
     "lock_file",
-    "place_new",
     "reserve",
     "sync_file",
     "sync_folder",
@@ -35,21 +32,14 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 """What a file system without locks says."""
 _NO_RESERVATION = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system says that cannot reserve room."""
-_NO_EXCLUSIVE_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without exclusive renames says (NFS, exFAT), and a system without renameat2."""
-_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
-"""What a file system without hard links says, or one whose limit of them is reached."""
-_NOREPLACE, _AT_FDCWD = 1, -100
 _ACL = "system.posix_acl_access"
 _KEPT = ("user.", _ACL, "security.selinux")
 """Extended attributes that say what a file is and who may use it. Others, as of IMA, are about its bytes."""
 _MAX_LINKS = 40
 """Links to links, as Linux follows them."""
-LOCK_SECONDS = 30.0
-"""How long another save may hold the lock of a folder, which it needs for one rename."""
 
-_held: dict[tuple[int, int], int] = {}
-"""Files that this process holds, by device and inode: its number, for a fork copies them."""
+_held: dict[int, tuple[int, int, int]] = {}
+"""Held files by descriptor: process (a fork copies them), device and inode."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # posix_fallocate of glibc writes a byte to every block where the file system reserves nothing: 16,642 writes
@@ -57,9 +47,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
 if _fallocate is not None:
     _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-_renameat2 = getattr(_libc, "renameat2", None)  # musl and macOS have none
-if _renameat2 is not None:
-    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
 def reserve(fd: int, start: int, nbytes: int) -> bool:
@@ -88,7 +75,7 @@ def hold(fd: int, path: str) -> bool:
     """
     held = _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
     if held:
-        _held[_identity(os.fstat(fd))] = os.getpid()
+        _held[fd] = _identity(os.fstat(fd))
     return held
 
 
@@ -98,13 +85,13 @@ def is_held_here(path: str, dir_fd: int | None = None) -> bool:
     Ask before opening the file: there the first close of it drops the lock.
     """
     try:
-        return _held.get(_identity(os.stat(path, dir_fd=dir_fd, follow_symlinks=False))) == os.getpid()
+        return _identity(os.stat(path, dir_fd=dir_fd, follow_symlinks=False)) in list(_held.values())
     except OSError:
         return False
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return os.getpid(), status.st_dev, status.st_ino
 
 
 def lock_file(fd: int, *, unlocked: bool = True) -> bool:
@@ -118,8 +105,7 @@ def close_unlocked(file: Descriptor) -> None:
     What a close could tell was told by the sync before it.
     """
     with contextlib.suppress(OSError, IndexError):
-        _held.pop(_identity(os.fstat(file[0])), None)
-    with contextlib.suppress(OSError, IndexError):
+        _held.pop(file[0], None)
         fcntl.flock(file[0], fcntl.LOCK_UN)
     with contextlib.suppress(OSError, IndexError):
         next(map(os.close, map(file.pop, (0,))))  # as `Descriptor.close`
@@ -149,96 +135,6 @@ def sync_folder(path: str) -> None:
     """Make the names in a folder survive a power cut."""
     with Descriptor() as file:
         os.fsync(file.open(path or ".", os.O_RDONLY | os.O_DIRECTORY))
-
-
-def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
-    """Give a file a name that must be free, in the same folder.
-
-    By an exclusive rename, or a hard link where there is none (NFS). Where there are no hard links either
-    (exFAT, mounts of object stores), by a look and a rename under a lock of the folder: that is exclusive
-    among the processes of one machine that place new files by this function.
-
-    Parameters
-    ----------
-    temporary, path : str
-        With a hard link, ``temporary`` stays as a second name.
-    dir_fd : int, optional
-        Folder that relative paths are taken from.
-
-    Raises
-    ------
-    FileExistsError
-        The name is not free.
-    StorageError
-        The file system can do none of the three.
-    OSError
-    """
-    number = _rename_exclusively(temporary, path, dir_fd)
-    if not number:
-        return
-    if number not in _NO_EXCLUSIVE_RENAME:
-        raise OSError(number, os.strerror(number), path)
-    try:
-        os.link(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-    else:
-        return
-    folder = Descriptor()
-    try:
-        flags = os.O_RDONLY | os.O_DIRECTORY
-        _lock_folder(folder.open(os.path.dirname(path) or ".", flags, dir_fd=dir_fd), path)
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    finally:
-        close_unlocked(folder)
-
-
-def _rename_exclusively(temporary: str, path: str, dir_fd: int | None) -> int:
-    """Rename a file unless the name is taken; return the system's error number, 0 for success."""
-    if _renameat2 is None:
-        return errno.ENOSYS
-    folder = _AT_FDCWD if dir_fd is None else dir_fd
-    while _renameat2(folder, os.fsencode(temporary), folder, os.fsencode(path), _NOREPLACE):
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            return number
-    return 0
-
-
-def _lock_folder(fd: int, path: str) -> None:
-    """Lock an open folder, and wait for who has it.
-
-    Raises
-    ------
-    StorageError
-        There are no locks, or somebody keeps the folder locked.
-    """
-    end = time.monotonic() + LOCK_SECONDS
-    while time.monotonic() < end:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.002)
-        except OSError as error:
-            raise StorageError(
-                f"the file system {filesystem_of(os.fstat(fd).st_dev) or 'of this folder'} has no exclusive "
-                "renames, no hard links and no locks of folders, so that no writer is sure to be the first",
-                path=path,
-                errno=errno.EOPNOTSUPP,
-                remedy="save with overwrite=True, or on another file system",
-            ) from error
-        else:
-            return
-    raise StorageError(
-        f"another process keeps the folder locked for {LOCK_SECONDS:.0f} s",
-        path=path,
-        errno=errno.EBUSY,
-        remedy="end that process (lsof names it), or save with overwrite=True",
-    )
 
 
 def find_target(path: str) -> tuple[str, os.stat_result | None]:

@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from archive.errors import StorageError
-from archive.storage.local.volumes import place_new
+from archive.storage.local.exclusive import place_new
 from archive.storage.remedies import remedy_of
 from archive.storage.remote.objectstore import ObjectVersion
 
