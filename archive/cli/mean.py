@@ -20,13 +20,12 @@ JSON: path, inputs, weights (null without --weights), arrays, array_bytes, file_
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument(
-        "out", metavar="OUT", help="where the mean goes; an archive that is there is replaced"
-    )
+    parser.add_argument("out", metavar="OUT", help="where the mean goes; named first, before the archives")
     parser.add_argument("paths", metavar="IN", nargs="+", help="archives to average")
     parser.add_argument(
         "--weights", metavar="W1,W2,...", type=_weights, help="one number for each IN; default: equal"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace an archive that is at OUT")
     define_options(parser)
 
 
@@ -36,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.paths,
         arguments.weights,
         out=arguments.out,
+        overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
         storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
     )
     if arguments.json:

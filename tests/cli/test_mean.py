@@ -49,7 +49,7 @@ def test_weights(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_over_an_input(clients: list[str]) -> None:
-    assert main(["mean", clients[0], *clients]) == 0
+    assert main(["mean", "--overwrite", clients[0], *clients]) == 0
     assert mean_of(Path(clients[0])) == [2, 2]
 
 
@@ -96,3 +96,11 @@ def test_a_damaged_input(clients: list[str], tmp_path: Path, capsys: pytest.Capt
 
 def test_a_missing_input(clients: list[str], tmp_path: Path) -> None:
     assert main(["mean", str(tmp_path / "mean.h5"), *clients, str(tmp_path / "nowhere.h5")]) == 2
+
+
+def test_a_forgotten_out_replaces_no_client(clients: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """``mean *.h5`` names the first client as OUT."""
+    before = Path(clients[0]).read_bytes()
+    assert main(["mean", *clients]) == 2
+    assert "already there" in capsys.readouterr().err
+    assert Path(clients[0]).read_bytes() == before
