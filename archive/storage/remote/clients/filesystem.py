@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
@@ -145,10 +146,10 @@ class FileSystemStore:
         return self._memory and not multipart
 
     def list(self, path: str) -> Iterator[Entry]:
-        """Yield every object below a folder."""
+        """Yield every object below a folder, but for folders in it that must not be read."""
         try:
             with self._asked(path, fresh=True) as filesystem:
-                found = filesystem.find(path, detail=True)
+                found = _find(filesystem, path)
         except MissingError:
             return
         prefix = path.rstrip("/") + "/"
@@ -288,6 +289,23 @@ def _forget_creators() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_creators)
+
+
+def _find(filesystem: Any, path: str) -> dict[str, Any]:
+    """Return the files below a folder.
+
+    fsspec's own walk takes a folder for empty that could not be listed, because its server was away.
+    """
+    method = getattr(filesystem, "_find", filesystem.find)
+    if getattr(method, "__func__", None) not in (AbstractFileSystem.find, AsyncFileSystem._find):
+        return dict(filesystem.find(path, detail=True))
+    failed: list[Exception] = []
+    found: dict[str, Any] = filesystem.find(path, detail=True, on_error=failed.append)
+    ignored = (FileNotFoundError, PermissionError) if found else (FileNotFoundError,)
+    for error in failed:
+        if not isinstance(error, ignored):
+            raise error
+    return found
 
 
 def _forget_listings(filesystem: Any) -> None:

@@ -28,6 +28,7 @@ from archive.errors import (
 )
 from archive.storage.location import locate_store
 from archive.storage.url import parse_url
+from tests.servers.s3 import free_port
 from tests.servers.web import web_server
 from tests.storage.suite import DATA, Root, StorageTests
 
@@ -282,3 +283,10 @@ def test_what_a_file_system_calls_fs_may_be_anything(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Files, "fs", object(), raising=False)
     archive.save({"w": np.zeros(3)}, f"files://{tmp_path}/m.h5")
     assert archive.verify(tmp_path / "m.h5").ok
+
+
+def test_a_listing_that_fails_is_not_empty() -> None:
+    """fsspec leaves out what it cannot list: a store had no rounds, and their client files were garbage."""
+    store = archive.CheckpointStore(f"simplecache::http://127.0.0.1:{free_port()}/run")
+    with pytest.raises(StorageError, match="the store failed"):
+        store.rounds()
