@@ -9,7 +9,7 @@ from hypothesis import settings
 
 # A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
 # Built on the profile that hypothesis itself chose, which is a reproducible one where CI is set.
-settings.register_profile("fedarchive", settings(deadline=None))
+settings.register_profile("fedarchive", settings(deadline=None, max_examples=40))
 settings.load_profile("fedarchive")
 
 # A shell has what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.

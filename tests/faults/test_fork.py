@@ -32,12 +32,12 @@ def play() -> Iterator[Play]:
     ("writer", "moment", "options"),
     [
         ("generator", 2, {"overwrite": False}),
-        ("generator", 2, {"keep_input": False}),
         ("planned", 1, {"keep_input": False}),
-        ("copied", 0, {}),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                ("generator", 2, {"keep_input": False}),
+                ("copied", 0, {}),
                 ("generator", 0, {}),
                 ("generator", 5, {"durable": True}),
                 ("planned", 0, {}),
@@ -65,7 +65,7 @@ def test_create(tmp_path: Path, play: Play, scenes: Any, overwrite: bool) -> Non
 @pytest.mark.parametrize(
     ("writer", "moment", "options"),
     [
-        ("create", 2, {}),
+        pytest.param("create", 2, {}, marks=pytest.mark.slow),
         ("generator", 3, {"keep_input": False}),
         pytest.param("generator", 2, {}, marks=pytest.mark.slow),
         pytest.param("planned", 0, {}, marks=pytest.mark.slow),

@@ -65,7 +65,7 @@ def judge(outcomes: list[Outcome], figures: Callable[[str], None], what: str) ->
 
 
 @SPEED
-@pytest.mark.parametrize("client", ["s3", "http"])
+@pytest.mark.parametrize("client", ["s3", pytest.param("http", marks=pytest.mark.slow)])
 def test_reading(
     server: S3Server, small: None, tmp_path: Path, figures: Any, client: str, lengths: Any, workers: int
 ) -> None:
@@ -94,7 +94,9 @@ def test_reading(
 
 
 @SPEED
-@pytest.mark.parametrize("how", ["save", "create", "cp"])
+@pytest.mark.parametrize(
+    "how", ["save", *(pytest.param(how, marks=pytest.mark.slow) for how in ("create", "cp"))]
+)
 def test_writing(
     server: S3Server, small: None, tmp_path: Path, figures: Any, how: str, lengths: Any, workers: int
 ) -> None:

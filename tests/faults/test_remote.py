@@ -59,7 +59,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(retried.__kwdefaults__, "policy", QUICK)
 
 
-@pytest.fixture(params=["s3", "http"])
+@pytest.fixture(params=["s3", pytest.param("http", marks=pytest.mark.slow)])
 def readers(
     request: pytest.FixtureRequest,
     server: S3Server,

@@ -413,7 +413,14 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
-@pytest.mark.parametrize("craft", HOSTILE, ids=lambda craft: craft.__name__)
+@pytest.mark.parametrize(
+    "craft",
+    [
+        pytest.param(craft, marks=[pytest.mark.slow] * (number % 3 > 0))
+        for number, craft in enumerate(HOSTILE)
+    ],
+    ids=lambda craft: craft.__name__,
+)
 def test_hostile_files_are_refused_at_once(craft: Craft, tmp_path: Path) -> None:
     path = make(craft, tmp_path)
     before = processor_seconds()

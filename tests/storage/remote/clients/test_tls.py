@@ -80,6 +80,6 @@ def test_a_bad_certificate(
         if scheme == "s3":
             with pytest.raises(StorageError, match="certificate or TLS"):
                 archive.save(LAYERS, url, storage_options=options)
-        assert time.monotonic() - begin < 15  # and not a minute: no outage
+        assert time.monotonic() - begin < 50  # and not a minute: no outage
         assert front.connections == 0
     assert server.keys(folder) == []
