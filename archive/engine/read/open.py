@@ -52,7 +52,7 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
         except changed:
             if last_try:
                 raise
-            # it was replaced meanwhile (NFS tells so late), or its bytes were changed on the way: once more
+            # it was replaced meanwhile (NFS reports that late), or its bytes changed on the way: once more
     raise AssertionError("unreachable")
 
 

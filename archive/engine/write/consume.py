@@ -63,7 +63,7 @@ class Consumption:
         ]
         self._append([{"head": preamble.document(), "values": listed}])
 
-    def landed(self, rows: list[int], digests: list[bytes]) -> None:
+    def on_written(self, rows: list[int], digests: list[bytes]) -> None:
         """Note rows whose bytes are written, then take them from the caller.
 
         Not those of metrics and configs, which come last: these are in the first line, and stay the caller's.

@@ -192,7 +192,7 @@ def _consume_plan(plan: Plan, content: _Content, options: SaveOptions) -> SaveRe
         consuming.sink.reserve(plan.file_bytes)
         consumption = Consumption(consuming.journal, table, names, take, options.gc_threshold)
         consumption.begin(content.preamble, content.values)
-        footer = write_plan(plan, consuming.sink, options.progress, consumption.landed)
+        footer = write_plan(plan, consuming.sink, options.progress, consumption.on_written)
         report = consuming.publish(plan, footer)
     for owner in owners:
         if isinstance(owner, list):
@@ -278,7 +278,7 @@ class _Consuming:
             payloads = read_journal(self.sink.partial)
         except ArchiveError:
             return True
-        return payloads is None or len(payloads) > 1  # the first says what is known before any array
+        return payloads is None or len(payloads) > 1  # the first entry is made before any array
 
     def __enter__(self) -> _Consuming:
         return self

@@ -58,7 +58,7 @@ class ArchiveStream:
         self._position = DATA_AT
         self._reserved = 0
         self._ahead = RESERVE_AHEAD
-        self._arrays = ArrayStream(sink, progress=progress, landed=self._landed)
+        self._arrays = ArrayStream(sink, progress=progress, on_written=self._on_written)
         self._arrays.seek(DATA_AT)  # the head comes last
 
     def resume(self, entries: Iterable[JournalEntry], path: str) -> None:
@@ -178,6 +178,6 @@ class ArchiveStream:
         self._position = end
         return offset
 
-    def _landed(self, rows: list[int], digests: list[bytes]) -> None:
+    def _on_written(self, rows: list[int], digests: list[bytes]) -> None:
         if self.consumption is not None:
-            self.consumption.landed(rows, digests)
+            self.consumption.on_written(rows, digests)

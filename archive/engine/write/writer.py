@@ -34,7 +34,7 @@ __all__ = ["ArrayStream", "stored_buffer", "write_head", "write_plan", "write_ta
 
 Write = Callable[[Any, int], object]
 """Takes a buffer and its file offset; the memory is the caller's again when it returns."""
-Landed = Callable[[list[int], list[bytes]], object]
+OnWritten = Callable[[list[int], list[bytes]], object]
 """Called with rows whose bytes have been written, and the digests of all segments so far."""
 
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
@@ -68,7 +68,7 @@ class ArrayStream:
         Bytes in all, for ``progress``; 0 where that is not known.
     progress : callable, optional
         Called with (bytes written, bytes in all).
-    landed : callable, optional
+    on_written : callable, optional
         Called with the rows of each part once it is written, in file order, from the calling thread.
     """
 
@@ -79,7 +79,7 @@ class ArrayStream:
         parallel: bool = True,
         total: int = 0,
         progress: Report | None = None,
-        landed: Landed | None = None,
+        on_written: OnWritten | None = None,
     ) -> None:
         self.digests: list[bytes] = []
         """Digest of every segment so far, in file order."""
@@ -87,7 +87,7 @@ class ArrayStream:
         self._parallel = parallel and sink.any_order
         self._total = total
         self._progress = progress
-        self._landed = landed
+        self._on_written = on_written
         self._done = 0
         self._held: _Memory | None = None  # copies of small buffers, to be written together
         self._rows: list[int] = []
@@ -186,14 +186,14 @@ class ArrayStream:
     def _report(self, nbytes: int, rows: list[int]) -> None:
         self._sink.push_to(self._position)
         self._done += nbytes
-        if rows and self._landed is not None:
-            self._landed(rows, self.digests)
+        if rows and self._on_written is not None:
+            self._on_written(rows, self.digests)
         if self._progress is not None:
             self._progress(self._done, self._total or self._done)
 
 
 def write_plan(
-    plan: Plan, sink: Sink, progress: Report | None = None, consumed: Landed | None = None
+    plan: Plan, sink: Sink, progress: Report | None = None, consumed: OnWritten | None = None
 ) -> Footer:
     """Write a whole archive, front to back, and return its footer.
 
@@ -208,7 +208,11 @@ def write_plan(
     """
     total = plan.file_bytes
     stream = ArrayStream(
-        sink, parallel=total >= tuning.WRITE_PARALLEL_BYTES, total=total, progress=progress, landed=consumed
+        sink,
+        parallel=total >= tuning.WRITE_PARALLEL_BYTES,
+        total=total,
+        progress=progress,
+        on_written=consumed,
     )
     write_head(plan, stream)
     stream.put_parts(_parts(plan, consume=consumed is not None))

@@ -192,7 +192,7 @@ class AtomicFile:
             if self._durable:
                 sync_file(fd)
             else:
-                # closing is when NFS tells what it could not write; one call of C, which no interrupt divides
+                # NFS reports at the close what it could not write; one call of C, which no interrupt divides
                 next(map(os.close, map(os.dup, (fd,))))
             self.owner.require_here()
             self._place(fd)

@@ -102,7 +102,7 @@ def lock_file(fd: int, *, unlocked: bool = True) -> bool:
 def close_unlocked(file: Descriptor) -> None:
     """Let go of a file; its lock too, which the child of a fork may share and would keep.
 
-    What a close could tell was told by the sync before it.
+    The sync before has reported every error of writing.
     """
     with contextlib.suppress(OSError, IndexError):
         _held.pop(file[0], None)

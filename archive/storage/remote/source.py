@@ -52,7 +52,7 @@ class RemoteSource:
 
         Asked a second time for less, it lets go of the rest, but for what the first request brought.
         """
-        kept = self._tail  # asked once: whoever reads meanwhile has the one or the other
+        kept = self._tail  # read once: another thread may replace the attribute meanwhile
         begin = self.nbytes - len(kept)
         if offset < begin:
             fetched = self._fetch(offset, begin)

@@ -103,17 +103,17 @@ def test_a_small_archive_is_one_write() -> None:
 def test_rows_land_in_order_after_their_last_byte(any_order: bool) -> None:
     plan = plan_of(LARGE)
     sink = Recorder(plan.file_bytes, any_order=any_order)
-    landed: list[int] = []
+    written: list[int] = []
 
     def land(rows: list[int], digests: list[bytes]) -> None:
         stored = plan.schema.rows.tolist()
         last = max((row for row in rows if row in stored), default=0)
         assert sink.covers(int(plan.schema.offset[last]) + plan.spec(last).nbytes)
-        landed.extend(rows)
-        assert len(digests) >= sum(plan.spec(row).segments for row in landed if row in stored)
+        written.extend(rows)
+        assert len(digests) >= sum(plan.spec(row).segments for row in written if row in stored)
 
     write_plan(plan, sink, consumed=land)
-    assert landed == list(range(len(plan.table.keys)))
+    assert written == list(range(len(plan.table.keys)))
     assert plan.table.sources == [None] * len(plan.table.keys)
 
 
