@@ -96,7 +96,11 @@ def tls_before(upstream: str, certificate: Path) -> Iterator[Front]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         front.connections += 1
         back_reader, back_writer = await asyncio.open_connection(parts.hostname, parts.port)
-        await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer))
+        try:
+            await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer))
+        finally:
+            back_writer.transport.abort()
+            writer.transport.abort()
 
     async def start() -> asyncio.Server:
         # handshakes that fail are what is tested
@@ -109,6 +113,7 @@ def tls_before(upstream: str, certificate: Path) -> Iterator[Front]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.05)  # what was aborted is closed by the loop's next turns
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     front.endpoint = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"

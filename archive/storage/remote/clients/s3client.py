@@ -261,6 +261,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
     try:
         client = await filesystem.get_s3(arguments.get("Bucket"))
         client.meta.events.register("response-received.s3", _judge, unique_id="fedarchive")
+        _check_host_names(client)
         function = getattr(client, method)
         answer: dict[str, Any] = await function(
             **filesystem._get_s3_method_kwargs(function, filesystem.req_kw, **arguments)
@@ -276,6 +277,25 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
     except _FAILURES as error:
         raise fault_of(error) from error
     return answer
+
+
+def _check_host_names(client: Any) -> None:
+    """Have TLS refuse the certificate of another host, which aiobotocore 2.26 takes.
+
+    The context is one for urllib3, which looks at names itself. It is made where the first request is sent.
+    """
+    session: Any = getattr(client._endpoint, "http_session", None)
+    make = getattr(session, "_get_ssl_context", None)
+    if make is None or getattr(make, "checks", False):
+        return
+
+    def checked() -> Any:
+        context = make()
+        context.check_hostname = True
+        return context
+
+    checked.checks = True  # type: ignore[attr-defined]
+    session._get_ssl_context = checked
 
 
 def _judge(event_name: str, response_dict: dict[str, Any] | None, **_: Any) -> None:
