@@ -12,7 +12,6 @@ signal handler is not to lose a descriptor either (`Descriptor`).
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import threading
@@ -123,8 +122,10 @@ class Descriptor(list[int]):
 
     def __del__(self, close: Callable[[int], None] = os.close, refused: type[OSError] = OSError) -> None:
         for number in self:
-            with contextlib.suppress(refused):  # of NFS; the number is free all the same
+            try:  # noqa: SIM105 - an interrupt may come as `contextlib.suppress` is called, and leave it open
                 close(number)
+            except refused:  # of NFS; the number is free all the same
+                pass
 
 
 class _Shared(Protocol):
