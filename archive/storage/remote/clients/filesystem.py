@@ -236,6 +236,7 @@ class FileSystemStore:
                     file.write(data[start : start + PIPE_BYTES])
             owner.require_here()
             self._require_length(filesystem, path, temporary, data.nbytes)
+            owner.require_here()
             filesystem.mv(temporary, path)
             undo.pop_all()
 
