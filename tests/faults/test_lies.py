@@ -196,7 +196,7 @@ SCENARIOS = {
 def run(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A bench with small parts and short waits."""
     monkeypatch.setitem(
-        retried.__kwdefaults__, "policy", replace(POLICY, patience=2.5, first_wait=0.001, reach=0.02)
+        retried.__kwdefaults__, "policy", replace(POLICY, patience=1.0, first_wait=0.001, reach=0.02)
     )
     monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
