@@ -77,8 +77,8 @@ def open(
     Examples
     --------
     >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> with archive.open("/tmp/fedarchive-doctest.h5") as a:
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-reading.h5")
+    >>> with archive.open("/tmp/fedarchive-reading.h5") as a:
     ...     print(a["w"].shape, a["w"][2:4])
     (6,) [2. 3.]
     """
@@ -140,8 +140,8 @@ def load(
     Examples
     --------
     >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5", metrics={"loss": 0.5})
-    >>> records = archive.load("/tmp/fedarchive-doctest.h5")
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-reading.h5", metrics={"loss": 0.5})
+    >>> records = archive.load("/tmp/fedarchive-reading.h5")
     >>> float(records["model"]["w"].numpy().sum()), records["metrics"]["loss"]
     (15.0, 0.5)
     """

@@ -98,7 +98,7 @@ def save(
     --------
     >>> import archive, numpy as np
     >>> report = archive.save(
-    ...     {"w": np.ones((2, 3), "f4")}, "/tmp/fedarchive-doctest.h5", metrics={"loss": 0.5}
+    ...     {"w": np.ones((2, 3), "f4")}, "/tmp/fedarchive-writing.h5", metrics={"loss": 0.5}
     ... )
     >>> report.arrays, report.array_bytes
     (1, 24)
@@ -139,10 +139,10 @@ def create(
     Examples
     --------
     >>> import archive, numpy as np
-    >>> with archive.create("/tmp/fedarchive-doctest.h5") as writer:
+    >>> with archive.create("/tmp/fedarchive-writing.h5") as writer:
     ...     for number in range(3):
     ...         writer.add("model", f"layer{number}", np.full(4, number))
-    >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["layer2"].numpy().tolist()
+    >>> archive.load("/tmp/fedarchive-writing.h5")["model"]["layer2"].numpy().tolist()
     [2, 2, 2, 2]
     """
     location = parse_url(url, storage_options)

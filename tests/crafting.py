@@ -67,10 +67,10 @@ class Crafted:
     Examples
     --------
     >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> crafted = Crafted(Path("/tmp/fedarchive-doctest.h5"))
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-crafting.h5")
+    >>> crafted = Crafted(Path("/tmp/fedarchive-crafting.h5"))
     >>> crafted.sections["offset"][crafted.row("model", "w")] = 1
-    >>> archive.open(crafted.write(Path("/tmp/fedarchive-doctest.h5")))
+    >>> archive.open(crafted.write(Path("/tmp/fedarchive-crafting.h5")))
     Traceback (most recent call last):
     archive.errors.HostileFileError: ...: arrays overlap, leave the data, or are not aligned (at ...
     """

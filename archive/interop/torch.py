@@ -89,8 +89,8 @@ def save_model(
     >>> from archive.interop.torch import load_model, save_model
     >>> module = torch.nn.Linear(2, 1)
     >>> optimizer = torch.optim.Adam(module.parameters())
-    >>> report = save_model(module, "/tmp/fedarchive-doctest.h5", optimizer=optimizer)
-    >>> load_model(module, "/tmp/fedarchive-doctest.h5", optimizer=optimizer)
+    >>> report = save_model(module, "/tmp/fedarchive-torch.h5", optimizer=optimizer)
+    >>> load_model(module, "/tmp/fedarchive-torch.h5", optimizer=optimizer)
     LoadReport(missing_keys=[], unexpected_keys=[])
     """
     state = module.state_dict()

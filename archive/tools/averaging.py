@@ -80,8 +80,8 @@ def mean(
     >>> for client in (1, 3):
     ...     _ = archive.save({"w": np.full(2, client, "f4")}, f"/tmp/fedarchive-doctest-{client}.h5")
     >>> urls = ["/tmp/fedarchive-doctest-1.h5", "/tmp/fedarchive-doctest-3.h5"]
-    >>> _ = archive.mean(urls, [1, 3], out="/tmp/fedarchive-doctest.h5")
-    >>> archive.load("/tmp/fedarchive-doctest.h5")["model"]["w"].numpy().tolist()
+    >>> _ = archive.mean(urls, [1, 3], out="/tmp/fedarchive-averaging.h5")
+    >>> archive.load("/tmp/fedarchive-averaging.h5")["model"]["w"].numpy().tolist()
     [2.5, 2.5]
     """
     if isinstance(urls, (str, os.PathLike)):

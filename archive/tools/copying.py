@@ -56,8 +56,8 @@ def copy(
     Examples
     --------
     >>> import archive, numpy as np
-    >>> saved = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> copy("/tmp/fedarchive-doctest.h5", "memory://fedarchive-doctest.h5").digest == saved.digest
+    >>> saved = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-copying.h5")
+    >>> copy("/tmp/fedarchive-copying.h5", "memory://fedarchive-doctest.h5").digest == saved.digest
     True
     """
     source, target = parse_url(url, storage_options), parse_url(out, out_options)

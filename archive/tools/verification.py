@@ -37,8 +37,8 @@ def verify(
     Examples
     --------
     >>> import archive, numpy as np
-    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-doctest.h5")
-    >>> bool(archive.verify("/tmp/fedarchive-doctest.h5"))
+    >>> _ = archive.save({"w": np.arange(6.0)}, "/tmp/fedarchive-verification.h5")
+    >>> bool(archive.verify("/tmp/fedarchive-verification.h5"))
     True
     """
     location = parse_url(url, storage_options, cache)

@@ -68,8 +68,8 @@ class Archive:
     Examples
     --------
     >>> import archive, numpy as np
-    >>> report = archive.save({"w": np.arange(6.0).reshape(2, 3)}, "/tmp/fedarchive-doctest.h5")
-    >>> with archive.open("/tmp/fedarchive-doctest.h5") as a:
+    >>> report = archive.save({"w": np.arange(6.0).reshape(2, 3)}, "/tmp/fedarchive-handle.h5")
+    >>> with archive.open("/tmp/fedarchive-handle.h5") as a:
     ...     a["w"].shape, a["w"][1:].tolist(), list(a)
     ((2, 3), [[3.0, 4.0, 5.0]], [('model', 'w')])
     """

@@ -62,7 +62,7 @@ class ArchiveWriter:
     Examples
     --------
     >>> import archive, numpy as np
-    >>> with archive.create("/tmp/fedarchive-doctest.h5") as writer:
+    >>> with archive.create("/tmp/fedarchive-create.h5") as writer:
     ...     writer.add("model", "bias", np.zeros(3))
     ...     writer.add("model", "weight", (np.ones((2, 3)) for _ in range(4)), shape=(8, 3), dtype="float64")
     ...     writer.metrics["fit"]["loss"] = 0.5
