@@ -81,6 +81,7 @@ def child(request: dict[str, Any]) -> dict[str, Any]:
             "text": str(error),
         }
         error.__traceback__ = None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it came too late: the save has ended
     answer["fds"] = fd_count() - before
     return answer
 
