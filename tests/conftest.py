@@ -1,11 +1,18 @@
 """Settings of the whole suite."""
 
+from __future__ import annotations
+
 import gc
 import importlib.util
 import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.servers.s3 import S3Server
 
 # A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
 # Built on the profile that hypothesis itself chose, which is a reproducible one where CI is set.
@@ -37,3 +44,13 @@ def _unwalked() -> None:
     """Spare every later `gc.collect` a walk through what the tests before imported, torch above all."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[S3Server]:
+    """The S3 server of all tests; each has a prefix of its own there."""
+    pytest.importorskip("moto", reason="moto[server] is not installed")
+    from tests.servers.s3 import s3_server
+
+    with s3_server() as server:
+        yield server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,16 +12,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import archive
 from archive.errors import ExistsError, MissingError, TruncatedError, UnsupportedURLError
-from tests.servers.s3 import BUCKET, S3Server, s3_server
+from tests.servers.s3 import BUCKET, S3Server
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from archive.checkpoints.paths import spell
 from archive.checkpoints.roundfile import DAMAGE
 from archive.errors import ExistsError, MissingError, ReplacedError
 from tests.faults.conftest import ROOT, environment
-from tests.servers.s3 import BUCKET, S3Server, s3_server
+from tests.servers.s3 import BUCKET, S3Server
 
 pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 
@@ -372,13 +372,6 @@ def crasher() -> Iterator[subprocess.Popen[str]]:
         yield process
         assert process.stdin is not None
         process.stdin.close()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
 
 
 class Bucket(Place):

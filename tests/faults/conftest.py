@@ -17,7 +17,7 @@ from archive import tuning
 from tests.faults.scenes import SMALL
 
 if TYPE_CHECKING:
-    from tests.servers.s3 import S3Server
+    pass
 
 ROOT = Path(__file__).parents[2]
 Forge = Callable[..., dict[str, Any]]
@@ -66,16 +66,6 @@ def figures(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
             sys.stdout.write(f"\n    [{text}]\n")
 
     return show
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[S3Server]:
-    """The S3 server of all these tests."""
-    from tests.servers.s3 import s3_server
-
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture

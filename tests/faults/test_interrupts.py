@@ -20,8 +20,9 @@ def interrupted(way: str, every: int) -> dict[str, Any]:
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True, timeout=600
     )
     found: dict[str, Any] = json.loads(done.stdout)
-    # Python ignores what is raised in a callback of a weak reference, a dozen of all steps
-    assert found["arrived"] >= 0.95 * (found["steps"] // every) - 1, done.stderr
+    # Python ignores what is raised in a callback of a weak reference, and says so
+    ignored = done.stderr.count("Exception ignored in: <function WeakSet")
+    assert found["arrived"] + ignored >= found["steps"] // every - 1, done.stderr
     return found
 
 

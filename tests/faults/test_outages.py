@@ -20,8 +20,6 @@ from tests.servers.s3 import S3Server
 from tests.servers.web import web_server
 
 CREATED = "2026-01-01T00:00:00Z"
-# of the proxy: connections that it breaks off before it has heard of them are left to the collector
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 QUICK = ((0.3,), 1)
 WHOLE = ((0.3, 1.0, 3.0, 10.0, 30.0), 12)
 SECONDS = 150

@@ -23,7 +23,7 @@ import archive
 from archive.errors import DamagedError, StorageError
 from archive.tools import copy
 from tests.servers.proxy import Proxy
-from tests.servers.s3 import BUCKET, S3Server, s3_server
+from tests.servers.s3 import BUCKET, S3Server
 from tests.storage.folderstore import FolderStore, reach
 
 NDArray = np.ndarray[Any, Any]
@@ -179,13 +179,6 @@ class TestHundredTimes:
 
         url = f"s3://{BUCKET}/{shape} {save.__name__}.h5"
         assert damaged(save_there, shape, url, 100, storage_options=options) == []
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _go_away(self, seconds: float) -> None:
@@ -163,10 +163,14 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0.01)  # what was aborted is closed by the loop's next turn
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # a task that is cancelled before its first step closes nothing: its end closes the connection
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         try:
             while await self._one(reader, writer, upstream):
@@ -174,10 +178,8 @@ class Proxy:
         except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
             for _, other in upstream:
                 other.transport.abort()
-            writer.transport.abort()
 
     async def _one(
         self,

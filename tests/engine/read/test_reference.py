@@ -6,7 +6,6 @@ import multiprocessing
 import pickle
 import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import archive
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError
 from archive.records import Array
-from tests.servers.s3 import BUCKET, S3Server, s3_server
+from tests.servers.s3 import BUCKET, S3Server
 
 SECONDS = 60
 """A task that was lost would be waited for for ever."""
@@ -120,13 +119,6 @@ def test_threads_that_open_it_at_once(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(sums) == [3] * 8 + [1000] * 8
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture

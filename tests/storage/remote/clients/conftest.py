@@ -10,14 +10,7 @@ import pytest
 
 from archive.storage.remote.clients.retry import POLICY, VARIABLE, retried
 from tests.servers.proxy import Proxy
-from tests.servers.s3 import S3Server, s3_server
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[S3Server]:
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    with s3_server() as server:
-        yield server
+from tests.servers.s3 import S3Server
 
 
 @pytest.fixture(autouse=True)
