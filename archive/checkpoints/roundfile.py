@@ -97,7 +97,7 @@ class ClientFile:
 
 @dataclass(frozen=True, slots=True)
 class RoundFile:
-    """What the index of a round file says."""
+    """What the index of a round file holds."""
 
     round: int
     """Number of the round."""
@@ -154,7 +154,7 @@ def open_file(
 
 
 def read_round(url: str, number: int, storage_options: Options) -> RoundFile:
-    """Return what the index of a round file says.
+    """Return what the index of a round file holds.
 
     Raises
     ------

@@ -153,7 +153,7 @@ def find_target(path: str) -> tuple[str, os.stat_result | None]:
     Raises
     ------
     StorageError
-        A link must not be followed, what is there is no regular file, or the name is too long.
+        A link must not be followed, something else than a regular file is there, or the name is too long.
     """
     named = path
     for _ in range(_MAX_LINKS):

@@ -42,9 +42,9 @@ class Entry:
 
 
 PROBE_PREFIX = ".fedarchive-probe-"
-"""Names of objects that asked a store whether it keeps its word; a killed process leaves its own behind."""
+"""Names of objects that test whether a store creates exclusively; a killed process leaves its own there."""
 PROBES = (b"fedarchive", b"fedarchive again")
-"""What they hold: first, and where the store did not keep its word."""
+"""What they hold: at first, and where the store replaced it."""
 
 
 @dataclass(frozen=True, slots=True)

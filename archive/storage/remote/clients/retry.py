@@ -100,7 +100,7 @@ class Contact:
         """Time at which an outage had lasted too long."""
 
     def note(self) -> None:
-        """Note an answer that is no failure of the server."""
+        """Note an answer that shows no fault of the server."""
         self.reached, self.heard, self.given_up = True, time.monotonic(), -math.inf
 
     def patience(self, policy: Policy) -> float:
@@ -132,7 +132,7 @@ class Policy:
     """How long a failed request is tried again."""
 
     patience: float | None = None
-    """Seconds after the last request that the server completed. If not given, `VARIABLE` says, or 60."""
+    """Seconds after the last request that the server completed; if not given, those of `VARIABLE`, or 60."""
     longest: float = 600.0
     """Seconds that any request may take, with all its tries, for a reply of a few bytes."""
     slowest: float = 1e6
