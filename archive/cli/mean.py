@@ -8,6 +8,7 @@ import archive
 from archive.cli.exits import OK
 from archive.cli.options import define_options, options_for
 from archive.cli.text import print_json, printable, save_facts, size
+from archive.errors import ExistsError
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -31,13 +32,17 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Average files."""
-    report = archive.mean(
-        arguments.paths,
-        arguments.weights,
-        out=arguments.out,
-        overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
-        storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
-    )
+    try:
+        report = archive.mean(
+            arguments.paths,
+            arguments.weights,
+            out=arguments.out,
+            overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
+            storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
+        )
+    except ExistsError as error:
+        error.remedy = "name OUT first, before the archives; --overwrite replaces an archive that is there"
+        raise
     if arguments.json:
         print_json(save_facts(report, inputs=arguments.paths, weights=arguments.weights))
     else:

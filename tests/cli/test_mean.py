@@ -102,5 +102,7 @@ def test_a_forgotten_out_replaces_no_client(clients: list[str], capsys: pytest.C
     """``mean *.h5`` names the first client as OUT."""
     before = Path(clients[0]).read_bytes()
     assert main(["mean", *clients]) == 2
-    assert "already there" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "already there" in said
+    assert "--overwrite" in said
     assert Path(clients[0]).read_bytes() == before
