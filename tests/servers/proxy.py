@@ -114,7 +114,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._returns: list[asyncio.Task[None]] = []
+        self._returns: asyncio.Task[None] | None = None
         parts = urlsplit(self.upstream)
         self._host, self._upstream_port = str(parts.hostname), int(parts.port or 80)
         self._do(self._listen())
@@ -148,16 +148,33 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    async def _hang_up(self) -> None:
+        """Refuse connections from here on."""
+        # Python 3.10 loses a connection whose server closes between its accept and its first step: the
+        # steps of all that are accepted come before ours
+        loop = asyncio.get_running_loop()
+        for listener in self._server.sockets:
+            loop.remove_reader(listener.fileno())
+        await asyncio.sleep(0)
+        self._server.close()
+
     async def _go_away(self, seconds: float) -> None:
         """Refuse connections for a while, and break those there are."""
-        self._server.close()
+        if self._returns is None or self._returns.done():  # two requests may ask for it
+            self._returns = asyncio.get_running_loop().create_task(self._come_back(seconds))
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
-        loop = asyncio.get_running_loop()
-        loop.call_later(seconds, lambda: self._returns.append(loop.create_task(self._listen())))
+
+    async def _come_back(self, seconds: float) -> None:
+        await self._hang_up()
+        await asyncio.sleep(seconds)
+        await self._listen()
 
     async def _close(self) -> None:
-        self._server.close()
+        if self._returns is not None:
+            self._returns.cancel()
+            await asyncio.gather(self._returns, return_exceptions=True)
+        await self._hang_up()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
