@@ -84,7 +84,7 @@ def collect_garbage(
         return list(_collect_files(root.path, path, before, dry_run))
     store, target = locate_store(parse_url(join(root.path, path), storage_options) if path else root)
     removed = []
-    for pending in list(store.pending(target)):
+    for pending in list(store.list_multipart(target)):
         if pending.started <= before:
             if not dry_run:
                 store.abort(pending)
@@ -100,7 +100,7 @@ def _collect_probes(store: ObjectStore, folder: str, before: float, dry_run: boo
         if not entry.path.rpartition("/")[2].startswith(PROBE_PREFIX) or entry.modified > before:
             continue
         with contextlib.suppress(MissingError):  # its process, or another that collects, was faster
-            if bytes(store.tail(path, 64)[0]) in PROBES:
+            if bytes(store.get_suffix(path, 64)[0]) in PROBES:
                 if not dry_run:
                     store.delete(path)
                 removed.append(Garbage(store.url(path), "", entry.modified))

@@ -48,11 +48,11 @@ def test_one_array_of_1_gb(store: FolderStore, tmp_path: Path) -> None:
         array = handle["0"]
         store.clear()
         assert array[100_000_000:100_000_010].shape == (10,)
-        assert store.asked == [("fetch", PATH, SEGMENT_BYTES)]
+        assert store.asked == [("get_range", PATH, SEGMENT_BYTES)]
         store.clear()
         assert array[3_000_000:6_000_000].shape == (3_000_000,)
         first, last = 12_000_000 // SEGMENT_BYTES, -(-24_000_000 // SEGMENT_BYTES)
-        assert store.asked == [("fetch", PATH, (last - first) * SEGMENT_BYTES)]
+        assert store.asked == [("get_range", PATH, (last - first) * SEGMENT_BYTES)]
         store.clear()
         array.numpy()
         assert store.nbytes() == 1_000_000_000

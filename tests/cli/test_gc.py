@@ -21,7 +21,7 @@ def test_uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     store = FolderStore(tmp_path)
     reach(store, monkeypatch)
     for number, path in enumerate(("runs/a.h5", "runs/b/c.h5", "others/d.h5", "runs/young.h5")):
-        store.begin(path).part(1, b"some")
+        store.create_multipart(path).put_part(1, b"some")
         old = time.time() - 90_000 * (number < 3)
         os.utime(tmp_path / ".uploads" / str(number), (old, old))
     assert main(["gc", "folder://runs", "--dry-run"]) == 0

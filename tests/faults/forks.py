@@ -689,7 +689,7 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
     for sink in made.values():
         sink.write(data, 0)
     journal = Journal(made["partial"].partial, made["partial"].owner)
-    part = place.store.begin("part")
+    part = place.store.create_multipart("part")
     journal.append([b"ours"])
     fork.here(int)
     if fork.is_child:

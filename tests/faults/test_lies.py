@@ -143,7 +143,7 @@ def pend(run: Run) -> list[str]:
     target = {"Bucket": BUCKET, "Key": run.bench.key}
     begun = run.bench.server.client.create_multipart_upload(**target)["UploadId"]
     try:
-        return [pending.upload for pending in store.pending(path) if pending.upload == begun]
+        return [pending.upload for pending in store.list_multipart(path) if pending.upload == begun]
     finally:
         run.bench.server.client.abort_multipart_upload(**target, UploadId=begun)
 

@@ -244,7 +244,7 @@ def test_writing(made: list[Bench], figures: Figures, server: S3Server, how: str
         unheard = case.fault in ("lost", "short") and (server.name == "moto" or case.always)
         if left and not unheard:
             outcome.defect = f"{len(left)} uploads left behind"
-        for pending in locate_store(parse_url(bench.url, server.options()))[0].pending(
+        for pending in locate_store(parse_url(bench.url, server.options()))[0].list_multipart(
             f"{BUCKET}/{bench.key}"
         ):
             server.client.abort_multipart_upload(Bucket=BUCKET, Key=bench.key, UploadId=pending.upload)
@@ -276,7 +276,7 @@ def test_killed_at_every_request(made: list[Bench], server: S3Server, figures: F
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         assert bench.get() == b"old"
         store, path = locate_store(parse_url(bench.url, server.options()))
-        for pending in store.pending(path):
+        for pending in store.list_multipart(path):
             assert abs(time.time() - pending.started) < 600
             store.abort(pending)
             found += 1
@@ -314,7 +314,7 @@ def test_a_listing_is_never_remembered(server: S3Server, versions: list[bytes]) 
     for data in (b"short", versions[0], versions[1]):
         server.client.put_object(Bucket=BUCKET, Key=f"{folder}/m.h5", Body=data)
         assert [entry.nbytes for entry in store.list(f"{BUCKET}/{folder}")] == [len(data)]
-        assert bytes(store.tail(path, 1 << 20)[0]) == data
+        assert bytes(store.get_suffix(path, 1 << 20)[0]) == data
 
 
 SECRET = "a-secret-that-nobody-may-see"

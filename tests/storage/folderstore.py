@@ -82,13 +82,13 @@ class FolderStore:
         with self._request("head", path):
             return self._version(path)
 
-    def tail(self, path: str, nbytes: int) -> tuple[bytes, ObjectVersion]:
+    def get_suffix(self, path: str, nbytes: int) -> tuple[bytes, ObjectVersion]:
         version = self._version(path)
         start = max(version.nbytes - nbytes, 0)
-        return self._read("tail", path, start, version.nbytes, version), version
+        return self._read("get_suffix", path, start, version.nbytes, version), version
 
-    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> bytes:
-        return self._read("fetch", path, start, stop, version)
+    def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> bytes:
+        return self._read("get_range", path, start, stop, version)
 
     def put(self, path: str, data: Any, *, exclusive: bool = False) -> None:
         with self._request("put", path, memoryview(data).nbytes):
@@ -96,8 +96,8 @@ class FolderStore:
             temporary.write_bytes(memoryview(data))
             self._publish(temporary, path, exclusive)
 
-    def begin(self, path: str) -> FolderUpload:
-        with self._request("begin", path):
+    def create_multipart(self, path: str) -> FolderUpload:
+        with self._request("create_multipart", path):
             folder = self.root / ".uploads" / f"{next(self._names)}"
             folder.mkdir(parents=True)
             (folder / "path").write_text(path)
@@ -120,8 +120,8 @@ class FolderStore:
             except FileNotFoundError as error:
                 raise MissingError("no such object", path=self.url(path), errno=errno.ENOENT) from error
 
-    def pending(self, path: str) -> Iterator[PendingUpload]:
-        with self._request("pending", path):
+    def list_multipart(self, path: str) -> Iterator[PendingUpload]:
+        with self._request("list_multipart", path):
             for upload in self.uploads():
                 folder = self.root / ".uploads" / upload
                 target = (folder / "path").read_text()
@@ -140,8 +140,8 @@ class FolderStore:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
             error = self.fail.get(number)
-            if what in ("tail", "fetch"):
-                self.before.get(self.counted("tail", "fetch") - 1, int)()
+            if what in ("get_suffix", "get_range"):
+                self.before.get(self.counted("get_suffix", "get_range") - 1, int)()
         try:
             if self.delay:
                 time.sleep(self.delay)
@@ -199,8 +199,8 @@ class FolderUpload:
         self._folder = folder
         self._path = path
 
-    def part(self, number: int, data: Any) -> None:
-        with self._store._request("part", self._path, memoryview(data).nbytes):
+    def put_part(self, number: int, data: Any) -> None:
+        with self._store._request("put_part", self._path, memoryview(data).nbytes):
             if not self._folder.exists():
                 raise StorageError("no such upload", path=self._path)
             (self._folder / f"{number:05}").write_bytes(memoryview(data))

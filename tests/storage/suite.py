@@ -218,7 +218,7 @@ class SinkTests(_Base):
         if not location.remote:
             return []
         store, path = locate_store(location)
-        return list(store.pending(path))
+        return list(store.list_multipart(path))
 
     def weight(self, root: Root, name: str) -> Any:
         """Return the array ``w`` of an archive, verified."""
@@ -314,26 +314,26 @@ class StoreTests(_Base):
         version = store.head(path)
         assert version.nbytes == len(DATA)
         for nbytes in (1, 1000, len(DATA), len(DATA) + 1, 2 * len(DATA)):
-            data, found = store.tail(path, nbytes)
+            data, found = store.get_suffix(path, nbytes)
             assert bytes(data) == DATA[-nbytes:]
             assert found == version
         for start, stop in ((0, 1), (17, 4099), (len(DATA) - 1, len(DATA)), (0, len(DATA)), (5, 5)):
-            assert bytes(store.fetch(path, start, stop, version)) == DATA[start:stop]
+            assert bytes(store.get_range(path, start, stop, version)) == DATA[start:stop]
 
     def test_an_empty_object(self, root: Root, store: ObjectStore) -> None:
         path = self.path(root, "empty")
         store.put(path, b"")
         assert store.head(path).nbytes == 0
-        data, version = store.tail(path, 100)
+        data, version = store.get_suffix(path, 100)
         assert (bytes(data), version.nbytes) == (b"", 0)
 
     def test_an_object_that_is_not_there(self, root: Root, store: ObjectStore) -> None:
         path = self.path(root, "nothing")
-        for call in (store.head, store.delete, lambda path: store.tail(path, 10)):
+        for call in (store.head, store.delete, lambda path: store.get_suffix(path, 10)):
             with pytest.raises(MissingError):
                 call(path)
         assert list(store.list(path)) == []
-        assert list(store.pending(path)) == []
+        assert list(store.list_multipart(path)) == []
 
     def test_another_version_is_not_read(self, root: Root, store: ObjectStore) -> None:
         path = self.path(root, "object")
@@ -341,14 +341,14 @@ class StoreTests(_Base):
         version = store.head(path)
         store.put(path, DATA[:1000])
         with pytest.raises((ReplacedError, TruncatedError)):
-            store.fetch(path, 900, 2000, version)
+            store.get_range(path, 900, 2000, version)
         if version.tag:
             with pytest.raises(ReplacedError):
-                store.fetch(path, 0, 10, version)
+                store.get_range(path, 0, 10, version)
             store.delete(path)
             with pytest.raises(ReplacedError):
-                store.fetch(path, 0, 10, version)
-            assert store.tail(self._again(root, store, path), 5)[0] == DATA[-5:]
+                store.get_range(path, 0, 10, version)
+            assert store.get_suffix(self._again(root, store, path), 5)[0] == DATA[-5:]
 
     def _again(self, root: Root, store: ObjectStore, path: str) -> str:
         store.put(path, DATA)
@@ -373,49 +373,49 @@ class StoreTests(_Base):
         store.put(path, b"first", exclusive=True)
         with pytest.raises(ExistsError):
             store.put(path, b"second", exclusive=True)
-        assert bytes(store.tail(path, 10)[0]) == b"first"
+        assert bytes(store.get_suffix(path, 10)[0]) == b"first"
 
     def test_uploads_in_parts(self, root: Root, store: ObjectStore) -> None:
         path = self.path(root, "object")
         if not self.multipart:
             with pytest.raises(UnsupportedURLError):
-                store.begin(path)
+                store.create_multipart(path)
             return
         size = store.min_part_bytes
         parts = [np.full(size, 1, "u1"), np.full(size, 2, "u1"), np.full(10, 3, "u1")]
-        upload = store.begin(path)
+        upload = store.create_multipart(path)
         for number in (3, 1, 2):
-            upload.part(number, parts[number - 1])
-        upload.part(2, parts[1])  # again
-        assert [pending.path for pending in store.pending(path)] == [path]
+            upload.put_part(number, parts[number - 1])
+        upload.put_part(2, parts[1])  # again
+        assert [pending.path for pending in store.list_multipart(path)] == [path]
         with pytest.raises(MissingError):
             store.head(path)
         upload.complete(exclusive=False)
         upload.abort()  # harmless
         version = store.head(path)
         assert version.nbytes == 2 * size + 10
-        assert bytes(store.fetch(path, size - 1, size + 1, version)) == b"\x01\x02"
-        assert list(store.pending(path)) == []
+        assert bytes(store.get_range(path, size - 1, size + 1, version)) == b"\x01\x02"
+        assert list(store.list_multipart(path)) == []
 
     def test_uploads_that_end_otherwise(self, root: Root, store: ObjectStore) -> None:
         if not self.multipart:
             return
         path = self.path(root, "object")
         for end in ("abort", "gc", "stranger"):
-            upload = store.begin(path)
-            upload.part(1, b"some bytes")
+            upload = store.create_multipart(path)
+            upload.put_part(1, b"some bytes")
             if end == "abort":
                 upload.abort()
                 upload.abort()
             elif end == "gc":
                 del upload
             else:
-                for pending in store.pending(self.path(root, "").rstrip("/")):
+                for pending in store.list_multipart(self.path(root, "").rstrip("/")):
                     store.abort(pending)
                     store.abort(pending)
                 with pytest.raises(ArchiveError):
                     upload.complete(exclusive=False)
-            assert list(store.pending(path)) == []
+            assert list(store.list_multipart(path)) == []
         with pytest.raises(MissingError):
             store.head(path)
 
@@ -425,12 +425,12 @@ class StoreTests(_Base):
         if not self.exclusive_multipart:
             return
         store.put(path, b"first")
-        upload = store.begin(path)
-        upload.part(1, b"second")
+        upload = store.create_multipart(path)
+        upload.put_part(1, b"second")
         with pytest.raises(ExistsError):
             upload.complete(exclusive=True)
         upload.abort()
-        assert bytes(store.tail(path, 10)[0]) == b"first"
+        assert bytes(store.get_suffix(path, 10)[0]) == b"first"
 
     def test_versions_compare(self) -> None:
         assert ObjectVersion(3, "a") != ObjectVersion(3, "b")

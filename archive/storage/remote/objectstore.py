@@ -62,7 +62,7 @@ class PendingUpload:
 class Upload(Protocol):
     """An object that is sent in parts and appears when it is completed. Safe to use from several threads."""
 
-    def part(self, number: int, data: Buffer) -> None:
+    def put_part(self, number: int, data: Buffer) -> None:
         """Send part ``number``, from 1; every part but the last has at least `ObjectStore.min_part_bytes`."""
         ...
 
@@ -88,11 +88,11 @@ class ObjectStore(Protocol):
     parallel: int
     """Requests worth having under way at once."""
     multipart: bool
-    """Whether `begin` works; where not, objects are put whole."""
+    """Whether `create_multipart` works; where not, objects are put whole."""
     min_part_bytes: int
     """Smallest part but the last."""
     pins: bool
-    """Whether `fetch` itself finds out that another version is there; where not, digests and `head` do."""
+    """Whether `get_range` itself notices another version; where not, digests and `head` do."""
     writable: bool
     """Whether there is any way to make an object appear."""
 
@@ -104,11 +104,11 @@ class ObjectStore(Protocol):
         """Return the current version."""
         ...
 
-    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+    def get_suffix(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
         """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
         ...
 
-    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+    def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
         """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
         ...
 
@@ -116,7 +116,7 @@ class ObjectStore(Protocol):
         """Make an object of ``data`` appear whole. ``exclusive``: ExistsError where one is there already."""
         ...
 
-    def begin(self, path: str) -> Upload:
+    def create_multipart(self, path: str) -> Upload:
         """Begin an upload in parts."""
         ...
 
@@ -132,7 +132,7 @@ class ObjectStore(Protocol):
         """Remove an object; MissingError where there is none."""
         ...
 
-    def pending(self, path: str) -> Iterator[PendingUpload]:
+    def list_multipart(self, path: str) -> Iterator[PendingUpload]:
         """Yield uploads of an object, or below a folder, that were begun and not ended."""
         ...
 

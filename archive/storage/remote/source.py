@@ -36,7 +36,7 @@ class RemoteSource:
         self.path = store.url(path)
         self._store: ObjectStore | None = store
         self._object = path
-        tail, self.version = store.tail(path, tail_bytes or tuning.TAIL_BYTES)
+        tail, self.version = store.get_suffix(path, tail_bytes or tuning.TAIL_BYTES)
         self.nbytes = self.version.nbytes
         self.parallel = store.parallel
         self.pins = store.pins
@@ -103,7 +103,7 @@ class RemoteSource:
         self._store = None
 
     def _fetch(self, start: int, stop: int) -> NDArray:
-        data = self._require_open().fetch(self._object, start, stop, self.version)
+        data = self._require_open().get_range(self._object, start, stop, self.version)
         return np.frombuffer(data, np.uint8)
 
     def _require_version(self) -> None:

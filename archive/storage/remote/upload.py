@@ -273,13 +273,13 @@ class _Parts:
         """Send a part in a thread; wait where too many are under way, raise where one has failed."""
         self._owner.require_here()  # or a child that was forked since would begin an upload of its own
         if self._upload is None:
-            self._upload = self._store.begin(self._object)
+            self._upload = self._store.create_multipart(self._object)
         upload, sent = self._upload, self._sent
         self._settle(min(tuning.PARTS, max(tuning.PARTS_BYTES // len(part), 1)) - 1)
 
         def send() -> None:
             try:
-                upload.part(number, part)
+                upload.put_part(number, part)
             finally:
                 sent.put(number)
 

@@ -123,7 +123,7 @@ class TestOpening:
             assert handle.info.access == "remote"
             assert handle.info.verified.startswith("metadata and index at open;")
             assert handle.records["metrics"]["loss"] == 0.5
-        assert store.kinds() == {"tail": 1}
+        assert store.kinds() == {"get_suffix": 1}
         assert store.nbytes() <= tuning.TAIL_BYTES
 
     def test_20000_arrays_take_two(self, store: FolderStore) -> None:
@@ -137,7 +137,7 @@ class TestOpening:
             # of what was fetched to be checked only the index stays
             kept = len(handle._reader.source._tail)  # type: ignore[attr-defined]
             assert kept == max(footer.index_bytes + FOOTER_BYTES, tuning.TAIL_BYTES)
-        assert store.kinds() == {"tail": 1, "fetch": 1}
+        assert store.kinds() == {"get_suffix": 1, "get_range": 1}
         assert store.nbytes() <= footer.meta_bytes + footer.index_bytes + tuning.TAIL_BYTES
 
     def test_long_metadata_is_left_alone_and_it_says_so(
@@ -154,7 +154,7 @@ class TestOpening:
         with archive.open(URL) as handle:
             assert f"not the {footer.meta_bytes} bytes of metadata" in handle.info.verified
             assert handle.verify().ok
-        assert store.kinds()["tail"] == 1
+        assert store.kinds()["get_suffix"] == 1
         data = bytearray(store.file(PATH).read_bytes())
         data[footer.meta_at + 100] ^= 1
         store.file(PATH).write_bytes(data)
@@ -174,7 +174,7 @@ class TestOpening:
         store.flip = {0: at[place] - begin}
         with archive.open(URL) as handle:
             assert len(handle) == 300
-        assert store.kinds() == {"tail": 2}
+        assert store.kinds() == {"get_suffix": 2}
         store.clear()
         store.flip = {0: at[place] - begin, 1: at[place] - begin}
         with pytest.raises(ArchiveError):
@@ -201,17 +201,17 @@ class TestRanges:
         with archive.open(URL) as handle:
             store.clear()
             assert np.array_equal(handle["embedding"].numpy(), large()["embedding"])
-            assert store.asked == [("fetch", PATH, 9 << 22)]
+            assert store.asked == [("get_range", PATH, 9 << 22)]
             store.clear()
             assert handle["mid.3"].numpy().nbytes == 1_200_000
-            assert store.asked == [("fetch", PATH, 1_200_000)]
+            assert store.asked == [("get_range", PATH, 1_200_000)]
 
     def test_a_slice_is_its_segments(self, store: FolderStore) -> None:
         with archive.open(URL) as handle:
             store.clear()
             part = handle["embedding"][500_000:500_001]
             assert np.array_equal(part, large()["embedding"][500_000:500_001])
-            assert store.asked == [("fetch", PATH, SEGMENT_BYTES)]
+            assert store.asked == [("get_range", PATH, SEGMENT_BYTES)]
 
     def test_what_came_with_the_opening_is_not_fetched_again(self, store: FolderStore) -> None:
         with archive.open(URL) as handle:
@@ -249,7 +249,7 @@ class TestRanges:
         with archive.open(URL, verify="off") as handle:
             store.clear()
             assert handle["embedding"][70:72].shape == (2, 9)
-            assert store.asked == [("fetch", PATH, 72)]
+            assert store.asked == [("get_range", PATH, 72)]
 
     def test_closed(self, store: FolderStore) -> None:
         with archive.open(URL) as handle:
@@ -314,7 +314,7 @@ class TestAll:
     def test_load_some(self, saved: FolderStore) -> None:
         found = archive.load(URL, keys=["mid.3", "mid.4", "mid.20"])["model"]
         assert equal(found, {key: large()[key] for key in ("mid.3", "mid.4", "mid.20")})
-        assert saved.counted("fetch") == 2
+        assert saved.counted("get_range") == 2
 
     def test_drain_is_in_order_and_lets_go(self, saved: FolderStore) -> None:
         saved.delay = 0.02
@@ -400,12 +400,12 @@ class TestDamage:
     @pytest.mark.parametrize("ask", SAMPLED_WAYS)
     def test_on_the_way(self, saved: FolderStore, ask: Callable[[], None]) -> None:
         ask()
-        requests = saved.counted("tail", "fetch")
+        requests = saved.counted("get_suffix", "get_range")
         for number in range(requests):
             saved.clear()
             saved.flip = {number: 4096 + 131}
             ask()
-            assert saved.counted("tail", "fetch") <= requests + 1
+            assert saved.counted("get_suffix", "get_range") <= requests + 1
 
     @pytest.mark.parametrize("ask", WAYS)
     def test_at_rest(self, saved: FolderStore, ask: Callable[[], None]) -> None:
@@ -424,7 +424,7 @@ class TestDamage:
     def test_replaced_at_every_request(self, saved: FolderStore, ask: Callable[[], None]) -> None:
         ask()
         other = saved.file("other")
-        for number in range(1, saved.counted("tail", "fetch")):
+        for number in range(1, saved.counted("get_suffix", "get_range")):
             saved.clear()
             shutil.copy(saved.file(PATH), other)
             saved.before[number] = lambda: other.replace(saved.file(PATH))
@@ -531,7 +531,7 @@ class TestSaving:
 
         with pytest.raises(KeyboardInterrupt):
             archive.save(interrupted(), URL)
-        assert store.counted("part") >= 2
+        assert store.counted("put_part") >= 2
         assert store.uploads() == []
         assert store.file(PATH).read_bytes() == before
 
@@ -568,7 +568,7 @@ class TestConsuming:
 
         store._request = request  # type: ignore[method-assign]
 
-    @pytest.mark.parametrize("what", ["begin", "part", "complete"])
+    @pytest.mark.parametrize("what", ["create_multipart", "put_part", "complete"])
     def test_nothing_consumed_is_lost(self, store: FolderStore, tmp_path: Path, what: str) -> None:
         spool = tmp_path / "spool"
         spool.mkdir()
@@ -605,7 +605,7 @@ class TestConsuming:
         assert kind != "dict" or given == {}
         found = archive.load(URL)["model"]
         assert equal(found, large())
-        self.failing(store, "part")
+        self.failing(store, "put_part")
         given = large()
         with pytest.raises(StorageError) as caught:
             archive.save(given, URL, keep_input=False, spool=False)

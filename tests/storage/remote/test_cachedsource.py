@@ -124,10 +124,10 @@ def told(process: subprocess.Popen[str], line: str = "\n") -> dict[str, Any]:
 def test_second_open_costs_one_small_request(store: FolderStore, cache: Path) -> None:
     assert read_all(cache) == "cache"
     assert store.nbytes() <= 1.01 * store.file("m.h5").stat().st_size
-    assert store.counted("tail") == 1
+    assert store.counted("get_suffix") == 1
     store.clear()
     assert read_all(cache) == "cache"
-    assert store.asked == [("tail", "m.h5", 256)]
+    assert store.asked == [("get_suffix", "m.h5", 256)]
 
 
 def test_views_are_of_the_map(store: FolderStore, cache: Path) -> None:
@@ -158,8 +158,8 @@ def test_a_slice_fetches_its_segment_alone(store: FolderStore, cache: Path) -> N
     store.clear()
     with archive.open(URL, cache=cache) as handle:
         handle["w"][9 << 20 : (9 << 20) + 5]
-        assert store.counted("fetch") == 1
-        assert store.nbytes("fetch") <= (4 << 20) + BLOCK_BYTES
+        assert store.counted("get_range") == 1
+        assert store.nbytes("get_range") <= (4 << 20) + BLOCK_BYTES
     (entry,) = list_cache(str(cache))
     assert 4 << 20 <= entry.cached_bytes < 6 << 20
     assert kept(cache).stat().st_blocks * 512 < 8 << 20  # sparse
@@ -210,7 +210,7 @@ def test_large_array_is_brought_side_by_side(store: FolderStore, cache: Path) ->
     with archive.open(URL, cache=cache) as handle:
         assert handle["w"].numpy()[-1] == (100 << 17) - 1
     assert store.most_at_once > 1
-    assert store.counted("fetch") <= 7
+    assert store.counted("get_range") <= 7
 
 
 def test_no_tag_no_cache(store: FolderStore, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_pread(store: FolderStore, cache: Path) -> None:
             got = handle["large4"].numpy()
             assert got[0] == 4.0
             assert handle.info.access == "cache"
-    assert store.counted("fetch") == 1
+    assert store.counted("get_range") == 1
 
 
 # processes
@@ -278,7 +278,7 @@ def test_pickled_handles_share(store: FolderStore, cache: Path) -> None:
         assert np.array_equal(again["large1"].numpy(), model()["large1"])
         assert again.info.access == "cache"
         again.close()
-    assert store.nbytes("fetch") == 0
+    assert store.nbytes("get_range") == 0
 
 
 # damage
@@ -292,7 +292,7 @@ def test_flipped_bit_is_healed(store: FolderStore, cache: Path, key: str, access
     flip(kept(cache), offset + nbytes // 2)
     store.clear()
     assert read_all(cache, access=access) == "cache"
-    assert store.counted("fetch") == 1
+    assert store.counted("get_range") == 1
     store.clear()
     read_all(cache, access=access)
     assert store.nbytes() == 256
@@ -348,7 +348,7 @@ def test_damaged_at_its_source(store: FolderStore, cache: Path) -> None:
         with archive.open(URL, cache=cache, access=access) as handle:
             with pytest.raises(DigestError, match="large1"):
                 handle["large1"].numpy()
-            assert store.counted("fetch") <= 3
+            assert store.counted("get_range") <= 3
             assert handle["large2"].numpy()[0] == 2.0
     assert not archive.verify(URL, cache=cache)
 

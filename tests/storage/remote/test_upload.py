@@ -72,7 +72,7 @@ def test_objects_come_back(store: FolderStore, nbytes: int, known: bool) -> None
     assert store.file("a/model.h5").read_bytes() == data.tobytes()
     small = nbytes <= PART_BYTES
     assert store.kinds() == (
-        {"put": 1} if small else {"begin": 1, "part": -(-nbytes // PART_BYTES), "complete": 1}
+        {"put": 1} if small else {"create_multipart": 1, "put_part": -(-nbytes // PART_BYTES), "complete": 1}
     )
     assert store.uploads() == []
 
@@ -137,7 +137,7 @@ def test_the_first_failure_stops_the_save(store: FolderStore) -> None:
 
     with pytest.raises(StorageError, match="no more space"):
         forty()
-    assert store.counted("part") <= 2 + PARTS
+    assert store.counted("put_part") <= 2 + PARTS
     sink.discard()
     assert store.uploads() == []
 
@@ -159,7 +159,7 @@ def test_uploads_are_ended(store: FolderStore, way: str) -> None:
 def test_ending_is_tried_again(store: FolderStore) -> None:
     sink = RemoteSink(store, "model.h5", overwrite=True)
     write(sink, content(3 * PART_BYTES), MiB)
-    while store.counted("part") < 2:
+    while store.counted("put_part") < 2:
         pass
     store.fail[store.counted()] = StorageError("not now")
     store.fail[store.counted() + 1] = StorageError("nor now")
@@ -249,7 +249,7 @@ def test_an_upload_collected_where_its_parts_are_sent(store: FolderStore) -> Non
     def fill() -> list[Any]:
         sink = RemoteSink(store, "model.h5", overwrite=True)
         write(sink, content(2 * PART_BYTES), MiB)
-        part = sink._parts._upload.part  # type: ignore[union-attr]
+        part = sink._parts._upload.put_part  # type: ignore[union-attr]
 
         def wait(number: int, data: Any) -> None:
             arrived.set()

@@ -2,9 +2,9 @@
 
 Imported when the first remote URL is used, and not before: fsspec costs 60 ms, s3fs 250.
 
-`retry` is the one rule for requests that fail, `replies` what a reply with bytes must say before a byte is
-believed, `proofs` what any other reply of S3 must show, `failures` the errors that callers see. `s3`, `http`
-and `filesystem` are the clients.
+`retry` is the one rule for requests that fail, `replies` how bytes are asked for and what a reply must say
+before one is believed, `ranged` both together, `proofs` what any other reply of S3 must show, `failures` the
+errors that callers see. `s3`, `http` and `filesystem` are the clients.
 """
 
 from __future__ import annotations

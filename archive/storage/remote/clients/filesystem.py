@@ -91,12 +91,12 @@ class FileSystemStore:
         times = (info[name] for name in ("LastModified", "mtime", "modified", "created") if info.get(name))
         return ObjectVersion(int(info["size"]), tag, "" if tag else str(next(times, "")))
 
-    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
+    def get_suffix(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
         """Return the last bytes, and the version they are of."""
         version = self.head(path)
-        return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
+        return self.get_range(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
 
-    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
+    def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
         """Return bytes ``start`` to ``stop``, exactly."""
         if stop <= start:
             return b""
@@ -137,7 +137,7 @@ class FileSystemStore:
                     self._write_beside(filesystem, path, memoryview(data).cast("B"))
             self._require_length(filesystem, path, path, memoryview(data).nbytes)
 
-    def begin(self, path: str) -> Upload:
+    def create_multipart(self, path: str) -> Upload:
         """Refuse: fsspec has no uploads that are completed at once."""
         raise UnsupportedURLError("no uploads in parts", path=self.url(path), remedy="put it whole")
 
@@ -171,7 +171,7 @@ class FileSystemStore:
                     remedy="check the URL and storage_options, then try again",
                 )
 
-    def pending(self, path: str) -> Iterator[PendingUpload]:
+    def list_multipart(self, path: str) -> Iterator[PendingUpload]:
         """Yield nothing: there are no uploads in parts."""
         return iter(())
 

@@ -12,16 +12,17 @@ import aiohttp
 import fsspec
 
 from archive.errors import UnsupportedURLError
-from archive.storage.remote.clients.bodies import Received, join_body, read_body
+from archive.storage.remote.clients.bodies import Received, read_body
 from archive.storage.remote.clients.connections import (
     CONNECT_SECONDS,
     READ_SECONDS,
     Instances,
     fault_of_connection,
 )
-from archive.storage.remote.clients.failures import cause_of, failure_of, replaced_error, setup_problem
+from archive.storage.remote.clients.failures import cause_of, failure_of, setup_problem
 from archive.storage.remote.clients.loop import run_on
-from archive.storage.remote.clients.replies import Body, Reply, expect_range, expect_tail
+from archive.storage.remote.clients.ranged import RangedStore
+from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Contact, Fault, Kind, fault_of_status, retried
 from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
 from archive.storage.url import Location
@@ -31,7 +32,7 @@ __all__ = ["HttpStore"]
 _FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError, ValueError)
 
 
-class HttpStore:
+class HttpStore(RangedStore):
     """Objects of web servers; a path is the whole URL.
 
     Servers differ: one without ranges is read whole where the object is small, one without an ETag is
@@ -90,47 +91,16 @@ class HttpStore:
             # a signed URL is signed for GET alone
             if fault.kind not in (Kind.UNSUPPORTED, Kind.DENIED):
                 raise failure_of(fault, self.url(path)) from fault
-            return self.tail(path, 1)[1]
+            return self.get_suffix(path, 1)[1]
         if reply.content_nbytes is None:
-            return self.tail(path, 1)[1]
+            return self.get_suffix(path, 1)[1]
         return ObjectVersion(reply.content_nbytes, reply.tag, reply.modified)
-
-    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
-        """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
-        try:
-            received = self._get(
-                path, {"Range": f"bytes=-{nbytes}"}, lambda reply: expect_tail(reply, nbytes), nbytes
-            )
-        except Fault as fault:
-            if fault.kind is not Kind.RANGE:
-                raise failure_of(fault, self.url(path)) from fault
-            version = self.head(path)
-            return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
-        data, version = join_body(received), received[1].version or ObjectVersion(0)
-        return data[-nbytes:], version
-
-    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
-        """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
-        if stop <= start:
-            return b""
-        headers = {"Range": f"bytes={start}-{stop - 1}"}
-        if version.tag:
-            headers["If-Match"] = version.tag
-        try:
-            received = self._get(
-                path, headers, lambda reply: expect_range(reply, start, stop, version), stop - start
-            )
-        except Fault as fault:
-            if fault.kind in (Kind.CONFLICT, Kind.MISSING, Kind.RANGE):
-                raise replaced_error(self.url(path), removed=fault.kind is Kind.MISSING) from fault
-            raise failure_of(fault, self.url(path)) from fault
-        return join_body(received)
 
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
         """Refuse: web servers are read."""
         self._refuse(path)
 
-    def begin(self, path: str) -> Upload:
+    def create_multipart(self, path: str) -> Upload:
         """Refuse: web servers are read."""
         self._refuse(path)
 
@@ -148,7 +118,7 @@ class HttpStore:
         """Refuse: web servers are read."""
         self._refuse(path)
 
-    def pending(self, path: str) -> Iterator[PendingUpload]:
+    def list_multipart(self, path: str) -> Iterator[PendingUpload]:
         """Yield nothing: there are no uploads."""
         return iter(())
 
@@ -165,9 +135,8 @@ class HttpStore:
     def _contact(self, path: str) -> Contact:
         return self._contacts[urlsplit(path).netloc]
 
-    def _get(
-        self, path: str, headers: dict[str, str], check: Callable[[Reply], Body], nbytes: int
-    ) -> Received:
+    def _get(self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int) -> Received:
+        headers = {"Range": header} | ({"If-Match": tag} if tag else {})
         received: Received = retried(
             lambda seconds: self._request("GET", path, headers, check, seconds),
             self._contact(path),

@@ -1,4 +1,4 @@
-"""What a reply to a range request must say before a byte of it is believed; pure."""
+"""How a range is asked for, and what the reply must say before a byte of it is believed; pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from archive.storage.remote.clients.retry import Fault, Kind
 from archive.storage.remote.objectstore import ObjectVersion
 
-__all__ = ["WHOLE_BYTES", "Body", "Reply", "expect_range", "expect_tail", "whole_body"]
+__all__ = [
+    "WHOLE_BYTES",
+    "Body",
+    "Reply",
+    "expect_range",
+    "expect_suffix",
+    "range_header",
+    "suffix_header",
+    "whole_body",
+]
 
 WHOLE_BYTES = 16 << 20
 """Where a server ignores Range and sends the whole object, up to this size the rest is thrown away."""
@@ -48,6 +57,22 @@ class Body:
     """Version that the reply is of; None where its length is known only at its end."""
 
 
+def range_header(start: int, stop: int) -> str:
+    """Return the value of the header Range that asks for bytes ``start`` to ``stop``.
+
+    Examples
+    --------
+    >>> range_header(0, 10)
+    'bytes=0-9'
+    """
+    return f"bytes={start}-{stop - 1}"
+
+
+def suffix_header(nbytes: int) -> str:
+    """Return the value of the header Range that asks for the last bytes."""
+    return f"bytes=-{nbytes}"
+
+
 def expect_range(reply: Reply, start: int, stop: int, version: ObjectVersion) -> Body:
     """Check a reply to ``bytes=start-(stop-1)`` of a pinned version.
 
@@ -78,7 +103,7 @@ def expect_range(reply: Reply, start: int, stop: int, version: ObjectVersion) ->
     return Body(body.limit, version.nbytes, start, stop - start, version)
 
 
-def expect_tail(reply: Reply, nbytes: int) -> Body:
+def expect_suffix(reply: Reply, nbytes: int) -> Body:
     """Check a reply to ``bytes=-nbytes``.
 
     Raises

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from archive.errors import MissingError, UnsupportedURLError
-from archive.storage.remote.clients.bodies import join_body
-from archive.storage.remote.clients.failures import failure_of, replaced_error
+from archive.storage.remote.clients.bodies import Received
+from archive.storage.remote.clients.failures import failure_of
 from archive.storage.remote.clients.proofs import tag_of, unproven
-from archive.storage.remote.clients.replies import expect_range, expect_tail
+from archive.storage.remote.clients.ranged import RangedStore
+from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import PARALLEL, S3Client, version_fields
 from archive.storage.remote.clients.s3upload import S3Upload, Written, publish
@@ -32,7 +33,7 @@ __all__ = ["S3Store"]
 T = TypeVar("T")
 
 
-class S3Store:
+class S3Store(RangedStore):
     """Objects of one S3 server.
 
     Parameters
@@ -88,47 +89,6 @@ class S3Store:
         response = self._run(path, lambda seconds: self.client.call("head_object", seconds, **arguments))
         return ObjectVersion(int(response["ContentLength"]), *version_fields(response))
 
-    def tail(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
-        """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
-        arguments = self._versioned(path) | {"Range": f"bytes=-{nbytes}"}
-        try:
-            received = retried(
-                lambda seconds: self.client.get(
-                    lambda reply: expect_tail(reply, nbytes), seconds, **arguments
-                ),
-                self.client.contact,
-                nbytes=nbytes,
-            )
-        except Fault as fault:
-            if fault.kind is not Kind.RANGE:
-                raise failure_of(fault, self.url(path)) from fault
-            # an empty object has no last bytes; some servers refuse more bytes than there are, too
-            version = self.head(path)
-            return self.fetch(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
-        version = received[1].version or ObjectVersion(0)
-        return join_body(received), version
-
-    def fetch(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
-        """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
-        if stop <= start:
-            return b""
-        arguments = self._versioned(path) | {"Range": f"bytes={start}-{stop - 1}"}
-        if version.tag:
-            arguments["IfMatch"] = version.tag
-        try:
-            received = retried(
-                lambda seconds: self.client.get(
-                    lambda reply: expect_range(reply, start, stop, version), seconds, **arguments
-                ),
-                self.client.contact,
-                nbytes=stop - start,
-            )
-        except Fault as fault:
-            if fault.kind in (Kind.CONFLICT, Kind.MISSING, Kind.RANGE):
-                raise replaced_error(self.url(path), removed=fault.kind is Kind.MISSING) from fault
-            raise failure_of(fault, self.url(path)) from fault
-        return join_body(received)
-
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
         """Make an object of ``data`` appear whole. ``exclusive``: ExistsError where one is there already."""
         written = Written(secrets.token_hex(16), memoryview(data).nbytes, tag_of(data))
@@ -144,7 +104,7 @@ class S3Store:
             nbytes=written.nbytes,
         )
 
-    def begin(self, path: str) -> S3Upload:
+    def create_multipart(self, path: str) -> S3Upload:
         """Begin an upload in parts."""
         return S3Upload(self, path)
 
@@ -175,7 +135,7 @@ class S3Store:
         self.head(path)  # a server says nothing about an object that was not there
         self._remove(path, "delete_object", "head_object", target)
 
-    def pending(self, path: str) -> Iterator[PendingUpload]:
+    def list_multipart(self, path: str) -> Iterator[PendingUpload]:
         """Yield uploads of an object, or below a folder, that were begun and not ended."""
         target = self.target(path)
         key, folder = target["Key"].rstrip("/"), _folder(target["Key"])
@@ -204,6 +164,12 @@ class S3Store:
     def _versioned(self, path: str) -> dict[str, Any]:
         bucket, key, version = self.client.filesystem().split_path(path)
         return {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
+
+    def _get(self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int) -> Received:
+        arguments = self._versioned(path) | {"Range": header} | ({"IfMatch": tag} if tag else {})
+        return retried(
+            lambda seconds: self.client.get(check, seconds, **arguments), self.client.contact, nbytes=nbytes
+        )
 
     def _run(self, path: str, attempt: Callable[[float], T]) -> T:
         try:
@@ -260,9 +226,9 @@ class S3Store:
             if not multipart:
                 again = self._refuses(put)
                 return again is not None and again.kind is Kind.CONFLICT
-            upload = self.begin(probe)
+            upload = self.create_multipart(probe)
             try:
-                upload.part(1, PROBES[1])
+                upload.put_part(1, PROBES[1])
                 # Ceph 16 ignores the precondition, and its answer has an empty ETag
                 again = self._refuses(
                     lambda seconds: upload.send_complete(seconds, exclusive=True), Kind.UNPROVEN

@@ -157,7 +157,7 @@ class S3Upload:
             self, _abandon, store, PendingUpload(path, self._upload, 0.0), self._owner
         )
 
-    def part(self, number: int, data: Buffer) -> None:
+    def put_part(self, number: int, data: Buffer) -> None:
         """Send part ``number``, from 1; sent again under the same number it replaces what was there."""
         self._owner.require_here()
         arguments = self._target | {"UploadId": self._upload, "PartNumber": number, "Body": data}

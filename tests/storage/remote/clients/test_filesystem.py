@@ -119,7 +119,7 @@ def test_short_ranges_are_found_out(odd: type[Odd]) -> None:
     version = store.head(path)
     odd.short = 1
     with pytest.raises(TruncatedError, match="9 of 10 bytes"):
-        store.fetch(path, 0, 10, version)
+        store.get_range(path, 0, 10, version)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_errors_are_ours(odd: type[Odd], error: Exception, kind: type[Exception]
     version = store.head(path)
     odd.error = error
     with pytest.raises(archive.ArchiveError) as caught:
-        store.fetch(path, 0, 10, version)
+        store.get_range(path, 0, 10, version)
     assert isinstance(caught.value, kind)
     assert "SECRET" not in str(caught.value)
 
@@ -181,7 +181,7 @@ def test_large_objects_go_in_pieces(monkeypatch: pytest.MonkeyPatch, odd: type[O
     monkeypatch.setattr("archive.storage.remote.clients.filesystem.PIPE_BYTES", 100_000)
     store, path = locate_store(parse_url("odd://folder/large"))
     store.put(path, DATA)
-    assert bytes(store.tail(path, len(DATA))[0]) == DATA
+    assert bytes(store.get_suffix(path, len(DATA))[0]) == DATA
 
 
 @pytest.mark.parametrize("url", ["nonsense://bucket/key", "adl://x/y"])

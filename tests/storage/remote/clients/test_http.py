@@ -105,24 +105,24 @@ def test_another_version_is_not_read(web: WebServer, habits: str) -> None:
     version = store.head(path)
     web.place("object", DATA[::-1])
     with pytest.raises(ReplacedError):
-        store.fetch(path, 10, 20, version)
+        store.get_range(path, 10, 20, version)
     del web.objects["object"]
     with pytest.raises(ReplacedError):
-        store.fetch(path, 10, 20, version)
+        store.get_range(path, 10, 20, version)
     with pytest.raises(MissingError):
-        store.tail(path, 20)
+        store.get_suffix(path, 20)
 
 
 def test_content_encodings(web: WebServer) -> None:
     """``aws-chunked`` is how an object was uploaded, and bytes of anything else are not the object's."""
     web.place("object", DATA)
     store, path = locate_store(Root(f"{web.endpoint}/aws-chunked").location("object"))
-    data, version = store.tail(path, 1000)
+    data, version = store.get_suffix(path, 1000)
     assert bytes(data) == DATA[-1000:]
-    assert bytes(store.fetch(path, 5, 500, version)) == DATA[5:500]
+    assert bytes(store.get_range(path, 5, 500, version)) == DATA[5:500]
     store, path = locate_store(Root(f"{web.endpoint}/gzip").location("object"))
     with pytest.raises(StorageError, match="compresses"):
-        store.tail(path, 1000)
+        store.get_suffix(path, 1000)
 
 
 @pytest.mark.parametrize("habits", ["nohead", "noranges+nohead", "noranges+nolength"], indirect=False)
@@ -148,7 +148,7 @@ def test_a_large_object_without_ranges(web: WebServer, habits: str, monkeypatch:
     web.place("object", DATA)
     store, path = locate_store(Root(f"{web.endpoint}/{habits}").location("object"))
     with pytest.raises(StorageError, match="ignores ranges"):
-        store.tail(path, 10)
+        store.get_suffix(path, 10)
 
 
 def test_it_is_not_written(web: WebServer) -> None:
@@ -157,7 +157,7 @@ def test_it_is_not_written(web: WebServer) -> None:
         archive.save({"w": np.ones(1)}, url)
     assert "SECRET" not in str(caught.value)
     store, path = locate_store(Root(f"{web.endpoint}/plain").location("m.h5"))
-    for call in (store.begin, store.delete, store.list):
+    for call in (store.create_multipart, store.delete, store.list):
         with pytest.raises(UnsupportedURLError):
             call(path)
 
@@ -166,7 +166,7 @@ def test_headers_of_the_user_are_sent(web: WebServer) -> None:
     web.place("object", DATA)
     options = {"headers": {"X-Ours": "1"}, "client_kwargs": {"trust_env": False}}
     store, path = locate_store(Root(f"{web.endpoint}/plain", options).location("object"))
-    assert store.tail(path, 5)[0] == DATA[-5:]
+    assert store.get_suffix(path, 5)[0] == DATA[-5:]
 
 
 @pytest.mark.parametrize("spool", [True, False])
@@ -182,6 +182,6 @@ def test_a_traceback_shows_no_signature(web: WebServer) -> None:
     store, path = locate_store(Root(f"{web.endpoint}/loop").location("m.h5?X-Signature=SEC" + "RET"))
     web.requests.clear()
     with pytest.raises(StorageError, match="TooManyRedirects") as caught:
-        store.tail(path, 10)
+        store.get_suffix(path, 10)
     assert len(web.requests) < 20  # no outage, which would be asked again
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))

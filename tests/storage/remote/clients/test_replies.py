@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archive.storage.remote.clients import replies
-from archive.storage.remote.clients.replies import Reply, expect_range, expect_tail
+from archive.storage.remote.clients.replies import Reply, expect_range, expect_suffix
 from archive.storage.remote.clients.retry import Fault, Kind
 from archive.storage.remote.objectstore import ObjectVersion
 
@@ -64,13 +64,13 @@ def test_a_small_object_sent_whole_is_cut(nbytes: int | None) -> None:
 
 
 def test_the_end() -> None:
-    body = expect_tail(reply(content_range="bytes 990-999/1000"), 10)
+    body = expect_suffix(reply(content_range="bytes 990-999/1000"), 10)
     assert (body.nbytes, body.version) == (10, VERSION)
-    body = expect_tail(reply(content_range="bytes 0-999/1000", nbytes=1000), 5000)
+    body = expect_suffix(reply(content_range="bytes 0-999/1000", nbytes=1000), 5000)
     assert (body.nbytes, body.version) == (1000, VERSION)
-    body = expect_tail(reply(200, "", 1000), 10)
+    body = expect_suffix(reply(200, "", 1000), 10)
     assert (body.nbytes, body.skip, body.keep) == (1000, 990, 10)
-    body = expect_tail(reply(200, "", 5), 10)
+    body = expect_suffix(reply(200, "", 5), 10)
     assert (body.nbytes, body.skip, body.keep) == (5, 0, 5)
 
 
@@ -79,4 +79,4 @@ def test_the_end() -> None:
 )
 def test_another_end(content_range: str) -> None:
     with pytest.raises(Fault):
-        expect_tail(reply(content_range=content_range), 10)
+        expect_suffix(reply(content_range=content_range), 10)

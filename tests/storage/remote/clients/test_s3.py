@@ -143,8 +143,8 @@ def test_requests_are_what_they_must_be(root: Root, proxy: Proxy) -> None:
     store, path = locate_store(root.location("object"))
     proxy.reset()
     store.put(path, DATA)
-    _, version = store.tail(path, 1000)
-    store.fetch(path, 100, 200, version)
+    _, version = store.get_suffix(path, 1000)
+    store.get_range(path, 100, 200, version)
     assert [(request.method, request.range) for request in proxy.seen] == [
         ("PUT", ""),
         ("GET", "bytes=-1000"),
@@ -180,7 +180,7 @@ def test_a_version_is_read_and_not_changed(server: S3Server, folder: str) -> Non
         lambda: archive.save({"w": np.zeros(3)}, versioned, storage_options=options),
         lambda: archive.save({"w": np.zeros(3)}, versioned, keep_input=False, storage_options=options),
         lambda: store.put(path, b"data"),
-        lambda: store.begin(path),
+        lambda: store.create_multipart(path),
         lambda: store.delete(path),
     ):
         with pytest.raises(UnsupportedURLError, match="version"):
@@ -235,7 +235,7 @@ def test_a_lost_answer_is_no_failure(root: Root, proxy: Proxy, exclusive: bool) 
     proxy.reset(lambda request: "lost" if request.method == "PUT" else None)
     store.put(path, DATA, exclusive=exclusive)
     proxy.reset()
-    assert bytes(store.tail(path, 10)[0]) == DATA[-10:]
+    assert bytes(store.get_suffix(path, 10)[0]) == DATA[-10:]
     with pytest.raises(ExistsError):
         store.put(path, b"second", exclusive=True)
 
@@ -245,9 +245,9 @@ def test_an_upload_begun_unheard_is_swept_up(root: Root, proxy: Proxy, server: S
         pytest.skip("moto says of every upload that it began in 2010")
     store, path = locate_store(root.location("object"))
     proxy.reset(lambda request: "lost" if request.number == 0 else None)
-    upload = store.begin(path)
+    upload = store.create_multipart(path)
     assert len(server.uploads(folder)) == 1
-    upload.part(1, b"kept")
+    upload.put_part(1, b"kept")
     upload.complete(exclusive=False)
     assert server.uploads(folder) == []
 
@@ -256,18 +256,18 @@ def test_the_upload_of_another_writer_is_left_alone(
     root: Root, proxy: Proxy, server: S3Server, folder: str
 ) -> None:
     store, path = locate_store(root.location("object"))
-    others = store.begin(path)
-    others.part(1, b"theirs")
+    others = store.create_multipart(path)
+    others.put_part(1, b"theirs")
     proxy.reset(lambda request: "lost" if request.number == 0 else None)
-    store.begin(path).abort()
+    store.create_multipart(path).abort()
     others.complete(exclusive=False)
-    assert bytes(store.tail(path, 10)[0]) == b"theirs"
+    assert bytes(store.get_suffix(path, 10)[0]) == b"theirs"
 
 
 def test_a_fork_does_not_abort_its_parents_upload(root: Root, server: S3Server, folder: str) -> None:
     store, path = locate_store(root.location("object"))
-    upload = store.begin(path)
-    upload.part(1, b"ours")
+    upload = store.create_multipart(path)
+    upload.put_part(1, b"ours")
     child = os.fork()
     if not child:
         del upload
@@ -275,7 +275,7 @@ def test_a_fork_does_not_abort_its_parents_upload(root: Root, server: S3Server, 
         os._exit(0)
     os.waitpid(child, 0)
     upload.complete(exclusive=False)
-    assert bytes(store.tail(path, 10)[0]) == b"ours"
+    assert bytes(store.get_suffix(path, 10)[0]) == b"ours"
 
 
 def test_an_interpreter_that_ends_within_an_upload(server: S3Server, folder: str) -> None:
@@ -283,8 +283,8 @@ def test_an_interpreter_that_ends_within_an_upload(server: S3Server, folder: str
         "from archive.storage.location import locate_store\n"
         "from archive.storage.url import parse_url\n"
         f"store, path = locate_store(parse_url('s3://{BUCKET}/{folder}/x', {server.options()!r}))\n"
-        "upload = store.begin(path)\n"
-        "upload.part(1, b'some bytes')\n"
+        "upload = store.create_multipart(path)\n"
+        "upload.put_part(1, b'some bytes')\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, check=True, timeout=60
