@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ settings.load_profile("fedarchive")
 # A shell has what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The servers of the tests are on this machine: a proxy of the environment does not lead there.
+for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[_name]
 
 
 SLOW_SECONDS = 900

@@ -64,6 +64,8 @@ class Request:
     range: str
     number: int
     """From 0, since `Proxy.reset`."""
+    signature: str = ""
+    """Its header Authorization."""
     received: int = 0
     """Bytes of its body."""
     sent: int = 0
@@ -108,6 +110,8 @@ class Proxy:
     contents: dict[str, bytes] = field(default_factory=dict)
     """Whole objects by target, for the fault ``whole``."""
     port: int = 0
+    host: str = "127.0.0.1"
+    """Address that it listens at."""
 
     def __enter__(self) -> Proxy:
         self._loop = asyncio.new_event_loop()
@@ -129,7 +133,7 @@ class Proxy:
     @property
     def endpoint(self) -> str:
         """Where clients connect to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def bytes_sent(self) -> int:
@@ -145,7 +149,7 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _hang_up(self) -> None:
@@ -206,7 +210,8 @@ class Proxy:
     ) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
-        request = Request(method, target, _header(head, "range"), len(self.seen))
+        signature = _header(head, "authorization")
+        request = Request(method, target, _header(head, "range"), len(self.seen), signature)
         self.seen.append(request)
         fault = self.plan(request) if self.plan else None
         if isinstance(fault, str):

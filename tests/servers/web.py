@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass
@@ -50,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        _, habits, name = self.path.split("?")[0].split("/", 2)
+        _, habits, name = urlsplit(self.path).path.split("/", 2)  # a proxy names the whole URL
         asked = self.headers.get("Range", "")
         self.web.requests.append((self.command, name, asked))
         if habits == "loop":
@@ -103,13 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web_server() -> Iterator[WebServer]:
+def web_server(host: str = "127.0.0.1") -> Iterator[WebServer]:
     """Start one on a port of its own."""
     web = WebServer()
     handler = type("Handler", (_Handler,), {"web": web})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        web.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    serving = type("Serving", (ThreadingHTTPServer,), {"address_family": family, "daemon_threads": True})
+    with serving((host, 0), handler) as server:
+        web.endpoint = f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         yield web

@@ -90,9 +90,11 @@ def _identity(scheme: str, location: Location) -> str | None:
     """Return what two locations share whose client is the same; None where that cannot be told."""
     if not _is_plain(location.options):
         return None
-    # credentials, region and endpoint may come from the environment
+    # credentials, region, endpoint and proxy may come from the environment
     environment = sorted(
-        (name, value) for name, value in os.environ.items() if name.startswith(("AWS_", "FSSPEC_", "HTTP"))
+        (name, value)
+        for name, value in os.environ.items()
+        if name.startswith(("AWS_", "FSSPEC_")) or name.lower().endswith("_proxy")
     )
     versioned = "versionId=" in location.path
     return repr((os.getpid(), scheme, versioned, _ordered(location.options), environment))

@@ -53,12 +53,12 @@ class HttpStore(RangedStore):
 
     def __init__(self, location: Location) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-        options = {
-            "skip_instance_cache": True,
-            **location.options,
-            "client_kwargs": {"timeout": timeout, **(location.options.get("client_kwargs") or {})},
-        }
-        self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **options)[0])
+        # aiohttp looks for the proxy of the environment (HTTPS_PROXY, NO_PROXY) only where it is told to
+        client = {"timeout": timeout, "trust_env": True, **(location.options.get("client_kwargs") or {})}
+        options = {"skip_instance_cache": True, **location.options, "client_kwargs": client}
+        scheme = location.path.partition("://")[0]
+        # not by the URL: fsspec takes the "::" of an IPv6 address for a chain
+        self._instances = Instances(lambda: fsspec.filesystem(scheme, **options))
         self._contacts: defaultdict[str, Contact] = defaultdict(Contact)
         self.denied = False
         """Never: credentials are in the URL or in the options."""
