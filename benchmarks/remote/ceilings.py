@@ -45,16 +45,16 @@ def main() -> None:
 
     def upload() -> None:
         data = np.zeros(PIECE, np.uint8)
-        upload = store.begin(other)
+        upload = store.create_multipart(other)
         with ThreadPoolExecutor(PARTS) as pool:
-            list(pool.map(lambda number: upload.part(number, data), range(1, nbytes // PIECE + 2)))
+            list(pool.map(lambda number: upload.put_part(number, data), range(1, nbytes // PIECE + 2)))
         upload.complete(exclusive=False)
 
     def fetch() -> None:
         spans = [(start, min(start + PIECE, nbytes)) for start in range(0, nbytes, PIECE)]
         with ThreadPoolExecutor(store.parallel) as pool:
             # kept, as load keeps them
-            list(pool.map(lambda span: np.frombuffer(store.fetch(path, *span, version), "u1"), spans))
+            list(pool.map(lambda span: np.frombuffer(store.get_range(path, *span, version), "u1"), spans))
 
     def load() -> None:
         archive.load(url, storage_options=where.options)
