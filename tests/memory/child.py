@@ -87,6 +87,22 @@ def drain_cached(folder: Path, total: int, each: int) -> dict[str, Any]:
     return drain_remote(folder, total, each, folder / "cache")
 
 
+def load_remote(folder: Path, total: int, each: int) -> dict[str, Any]:
+    """Load an object of an anonymous S3 server whole, and drop it."""
+    options = {"anon": True, "endpoint_url": (folder / "endpoint").read_text()}
+    url = (folder / "url").read_text()
+    with archive.open(url, storage_options=options) as handle:  # the client is not what is measured
+        assert len(handle) == total // each
+    start = rss_anon()
+    records = archive.load(url, storage_options=options)
+    gc.collect()
+    loaded = rss_anon()
+    held = sum(array.numpy().nbytes for array in records["model"].values())
+    del records
+    gc.collect()
+    return {"start": start, "loaded": loaded, "held": held, "dropped": rss_anon()}
+
+
 def verify(folder: Path, total: int, each: int) -> dict[str, Any]:
     """Verify every byte."""
     assert archive.verify(folder / "source.h5").ok
@@ -159,7 +175,18 @@ def state_dict(folder: Path, total: int, each: int) -> dict[str, Any]:
 JOBS = {
     job.__name__: job
     for job in (
-        *(generator, lazy, checkpoint, drain, drain_remote, drain_cached, verify, mean, state_dict),
+        *(
+            generator,
+            lazy,
+            checkpoint,
+            drain,
+            drain_remote,
+            drain_cached,
+            load_remote,
+            verify,
+            mean,
+            state_dict,
+        ),
         *(prepare, prepare_clients, prepare_checkpoint),
     )
 }

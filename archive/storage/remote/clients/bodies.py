@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+import numpy as np
+
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Fault, Kind
-from archive.storage.remote.objectstore import ObjectVersion
+from archive.storage.remote.objectstore import Buffer, ObjectVersion
 
 __all__ = ["Received", "join_body", "read_body"]
 
@@ -49,12 +53,27 @@ async def read_body(read: Callable[[int], Awaitable[bytes]], reply: Reply, body:
     return chunks, body
 
 
-def join_body(received: Received) -> bytes:
-    """Return the part that was asked for; chunks are joined by the thread that wants them."""
+def join_body(received: Received) -> Buffer:
+    """Return the part that was asked for, read-only; chunks are joined by the thread that wants them."""
     chunks, body = received
-    data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    if body.keep < 0:
-        return data[body.skip :]
-    if body.skip == 0 and body.keep == len(data):
-        return data
-    return data[body.skip : body.skip + body.keep]
+    data = memoryview(chunks[0] if len(chunks) == 1 else _joined(chunks)).toreadonly()
+    return data[body.skip :] if body.keep < 0 else data[body.skip : body.skip + body.keep]
+
+
+def _joined(chunks: list[bytes]) -> Buffer:
+    """Return chunks as one buffer.
+
+    A large one is a map of its own, which goes back to the system with its last user. Memory of the allocator
+    does not: each thread keeps up to 64 MiB of what it freed, 180 MB after 540 MB were loaded.
+    """
+    total = sum(map(len, chunks))
+    if total <= CHUNK_BYTES:
+        return b"".join(chunks)
+    # private: in the child of a fork it is a copy
+    pages = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages; with them 16 MiB take 2.5 ms, without 8
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    # numpy lets other threads run as it copies
+    return np.concatenate(
+        [np.frombuffer(chunk, np.uint8) for chunk in chunks], out=np.frombuffer(pages, np.uint8)
+    )
