@@ -52,7 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        _, habits, name = urlsplit(self.path).path.split("/", 2)  # a proxy names the whole URL
+        # a proxy names the whole URL; the folder above an object has no name
+        _, habits, name = [*urlsplit(self.path).path.split("/", 2), ""][:3]
         asked = self.headers.get("Range", "")
         self.web.requests.append((self.command, name, asked))
         if habits == "loop":

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.cached import CachingFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
@@ -26,8 +27,8 @@ from archive.storage.url import Location
 
 __all__ = ["FileSystemStore"]
 
-_ALONE = ("ftp",)
-"""Protocols whose file system has one connection, that answers one thread at a time."""
+_ALONE = {"ftp", "blockcache", "cached"}
+"""Protocols whose file system answers one thread at a time: one connection, or no lock of its blocks."""
 PIPE_BYTES = 64 << 20
 """Objects up to this size are handed over at once, in one copy; larger ones in pieces of it."""
 
@@ -37,6 +38,9 @@ class FileSystemStore:
 
     A version is what `info` says: length, ETag or time of modification. That a range is of that version
     is known by its digest; one request, of whoever misses it, tells why it is not (`pins`).
+
+    What is read through a cache of fsspec (``filecache::``) is what that cache holds, perhaps an older
+    version: its version is a length alone. What exists is decided by the file system behind the cache.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ class FileSystemStore:
     writable = True
 
     def __init__(self, location: Location) -> None:
-        alone = location.path.partition("://")[0].rpartition("::")[2] in _ALONE
+        alone = not _ALONE.isdisjoint(location.path.partition("://")[0].split("::"))
         self._memory = location.path.startswith("memory://")
         self._shown = location.display
         self._own: str | None = None
@@ -84,16 +88,18 @@ class FileSystemStore:
     def head(self, path: str) -> ObjectVersion:
         """Return the current version."""
         with self._asked(path, fresh=True) as filesystem:
-            info = filesystem.info(path)
+            info = _behind_cache(filesystem).info(path)
         if info.get("type") == "directory" or info.get("size") is None:
             self._fail(path, FileNotFoundError(path))
+        if isinstance(filesystem, CachingFileSystem):
+            return ObjectVersion(int(info["size"]))
         tag = next((str(info[name]) for name in ("ETag", "etag") if info.get(name)), "")
         times = (info[name] for name in ("LastModified", "mtime", "modified", "created") if info.get(name))
         return ObjectVersion(int(info["size"]), tag, "" if tag else str(next(times, "")))
 
     def get_suffix(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
         """Return the last bytes, and the version they are of."""
-        version = self.head(path)
+        version = self._cached(path) or self.head(path)
         return self.get_range(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
 
     def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
@@ -129,7 +135,7 @@ class FileSystemStore:
             behind = getattr(filesystem, "fs", None)  # of a chain; in hdfs, something that is not of fsspec
             target = behind if isinstance(behind, AbstractFileSystem) else filesystem
             with _creating if exclusive else contextlib.nullcontext():
-                if exclusive and filesystem.exists(path):
+                if exclusive and _behind_cache(filesystem).exists(path):
                     raise exists_error(self.url(path))
                 if type(target).mv is AbstractFileSystem.mv:
                     self._write(filesystem, path, memoryview(data).cast("B"))
@@ -177,6 +183,21 @@ class FileSystemStore:
 
     def abort(self, pending: PendingUpload) -> None:
         """Do nothing: there are no uploads in parts."""
+
+    def _cached(self, path: str) -> ObjectVersion | None:
+        """Return what a cache of fsspec holds of an object, fetched now if need be; None where none is."""
+        with self._asked(path) as filesystem:
+            if not isinstance(filesystem, CachingFileSystem):
+                return None
+            try:
+                with filesystem.open(path) as file:
+                    return ObjectVersion(file.seek(0, os.SEEK_END))
+            except (AttributeError, TypeError, ValueError) as error:
+                raise UnsupportedURLError(
+                    "this cache of fsspec cannot read from this file system",
+                    path=self.url(path),
+                    remedy="use filecache::, or the URL alone with cache=",
+                ) from cause_of(error)
 
     @contextlib.contextmanager
     def _asked(self, path: str, *, fresh: bool = False) -> Iterator[Any]:
@@ -244,7 +265,7 @@ class FileSystemStore:
         """Raise unless a file that was written for an object has all its bytes."""
         _forget_listings(filesystem)
         try:
-            arrived = filesystem.info(written).get("size")
+            arrived = _behind_cache(filesystem).info(written).get("size")
         except FileNotFoundError:
             arrived = None
         if arrived != nbytes:
@@ -307,6 +328,13 @@ def _find(filesystem: Any, path: str) -> dict[str, Any]:
         if not isinstance(error, ignored):
             raise error
     return found
+
+
+def _behind_cache(filesystem: Any) -> Any:
+    """Return the file system that caches of fsspec stand before: some look for a file in a listing alone."""
+    while isinstance(filesystem, CachingFileSystem):
+        filesystem = filesystem.fs
+    return filesystem
 
 
 def _forget_listings(filesystem: Any) -> None:

@@ -26,6 +26,7 @@ from archive.errors import (
     TruncatedError,
     UnsupportedURLError,
 )
+from archive.storage.folder import file_exists
 from archive.storage.location import locate_store
 from archive.storage.url import parse_url
 from tests.servers.s3 import free_port
@@ -230,6 +231,88 @@ def test_a_chain_shows_no_credentials() -> None:
             archive.open(url)
         assert str(caught.value).startswith(f"simplecache::{web.endpoint}/plain/m.h5: no such object")
         assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+CACHES = ("simplecache", "filecache", "blockcache")
+fsspec_leaves_files_open = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+"""Each file of a blockcache, until it is collected."""
+
+
+@pytest.fixture(scope="module")
+def object_of_a_model() -> bytes:
+    archive.save({"w": np.arange(40_000.0)}, "memory://caches/m.h5")
+    return bytes(fsspec.filesystem("memory").cat("/caches/m.h5"))
+
+
+@fsspec_leaves_files_open
+@pytest.mark.parametrize("chain", CACHES)
+@pytest.mark.parametrize("habits", ["plain", "noranges", "noetag", "nohead"])
+def test_a_cache_of_fsspec_before_a_web_server(
+    object_of_a_model: bytes, tmp_path: Path, chain: str, habits: str
+) -> None:
+    """Two of these look for the object in a listing, which a web server does not have: no such object."""
+    options = {chain: {"cache_storage": str(tmp_path)}}
+    with web_server() as web:
+        web.place("m.h5", object_of_a_model)
+        url = f"{chain}::{web.endpoint}/{habits}/m.h5"
+        with archive.open(url, storage_options=options) as handle:
+            assert handle["w"].numpy().sum() == np.arange(40_000.0).sum()
+        asked = len(web.requests)
+        assert archive.load(url, storage_options=options)["model"]["w"].numpy()[-1] == 39_999.0
+        assert [request for request in web.requests[asked:] if request[0] == "GET"] == []
+        assert file_exists(url, options)
+        missing = f"{chain}::{web.endpoint}/{habits}/other.h5"
+        for _ in range(2):  # a cache that remembers the name has no file for it either
+            with pytest.raises(MissingError, match="no such object"):
+                archive.open(missing, storage_options=options)
+        assert not file_exists(missing, options)
+
+
+@pytest.mark.parametrize("chain", ["simplecache", "filecache"])
+def test_a_cache_of_fsspec_hands_out_what_it_holds(
+    object_of_a_model: bytes, tmp_path: Path, chain: str
+) -> None:
+    """The length that was asked for was that of the object, which is another one meanwhile."""
+    options = {chain: {"cache_storage": str(tmp_path)}}
+    with web_server() as web:
+        web.place("m.h5", object_of_a_model)
+        url = f"{chain}::{web.endpoint}/plain/m.h5"
+        archive.load(url, storage_options=options)
+        archive.save({"w": np.arange(50_000.0)}, "memory://caches/next.h5")
+        web.place("m.h5", bytes(fsspec.filesystem("memory").cat("/caches/next.h5")))
+        assert archive.load(url, storage_options=options)["model"]["w"].numpy().shape == (40_000,)
+
+
+@fsspec_leaves_files_open
+def test_a_cache_of_fsspec_before_memory(tmp_path: Path) -> None:
+    archive.save({"w": np.arange(5.0)}, "memory://caches/small.h5")
+    for chain in ("simplecache", "filecache"):
+        options = {chain: {"cache_storage": str(tmp_path / chain)}}
+        loaded = archive.load(f"{chain}::memory://caches/small.h5", storage_options=options)
+        assert loaded["model"]["w"].numpy().tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(UnsupportedURLError, match="use filecache::, or the URL alone with cache="):
+        archive.open("blockcache::memory://caches/small.h5")
+
+
+@fsspec_leaves_files_open
+def test_a_web_server_of_no_length_has_no_blocks(object_of_a_model: bytes, tmp_path: Path) -> None:
+    with web_server() as web:
+        web.place("m.h5", object_of_a_model)
+        url = f"{web.endpoint}/nolength/m.h5"
+        options = {"filecache": {"cache_storage": str(tmp_path)}}
+        assert archive.load(f"filecache::{url}", storage_options=options)["model"]["w"].shape == (40_000,)
+        with pytest.raises(UnsupportedURLError, match="use filecache::"):
+            archive.open(f"blockcache::{url}")
+
+
+def test_damage_behind_a_cache_of_fsspec(object_of_a_model: bytes, tmp_path: Path) -> None:
+    damaged = bytearray(object_of_a_model)
+    damaged[9000] ^= 1
+    with web_server() as web:
+        web.place("m.h5", bytes(damaged))
+        options = {"filecache": {"cache_storage": str(tmp_path)}}
+        with pytest.raises(DigestError):
+            archive.load(f"filecache::{web.endpoint}/plain/m.h5", storage_options=options)
 
 
 def test_what_a_file_system_raises_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

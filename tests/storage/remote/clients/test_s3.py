@@ -324,7 +324,8 @@ def test_metadata_of_the_user_is_kept(server: S3Server, folder: str) -> None:
     assert len(found["fedarchive-write"]) == 32
 
 
-@pytest.mark.parametrize("chain", ["simplecache", "filecache"])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # of a blockcache of fsspec
+@pytest.mark.parametrize("chain", ["simplecache", "filecache", "blockcache"])
 def test_a_chain_of_file_systems(server: S3Server, folder: str, tmp_path: Path, chain: str) -> None:
     plain = f"s3://{BUCKET}/{folder}/m.h5"
     archive.save({"w": np.arange(5.0)}, plain, storage_options=server.options())
