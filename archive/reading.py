@@ -6,7 +6,6 @@ that opens an archive and looks at it starts in 15 ms beside numpy, with all imp
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from archive.engine.progress import Bar, Progress
 from archive.engine.read.containers import Records
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
-from archive.storage.url import URL, Cache, local_path, parse_url
+from archive.storage.url import URL, Cache, Location, local_path, parse_nbytes, parse_url
 
-__all__ = ["load", "open"]
+__all__ = ["load", "load_location", "open", "open_location"]
 
 
 def open(
@@ -28,6 +27,7 @@ def open(
     foreign: bool = False,
     decoded_bytes: int | None = None,
     cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Archive:
     """Open an archive without reading its arrays.
@@ -55,9 +55,13 @@ def open(
         Of a remote URL: keep fetched bytes in a sparse file of this local folder (True: FEDARCHIVE_CACHE, or
         ``fedarchive`` in the user's cache folder), and map it. Bytes that any process fetched of this version
         are not fetched again; they are checked when first handed out, also with ``verify="off"``, and fetched
-        again where they do not match. Only ``fedarchive cache`` (``clear``, ``prune``) removes them. Nothing
-        is kept where the store has no ETag for the version or the disk is full; ``info.access`` then is
-        ``remote``.
+        again where they do not match. ``cache_bytes`` and ``fedarchive cache`` (``clear``, ``prune``) remove
+        them. Nothing is kept where the store has no ETag for the version or the disk is full; ``info.access``
+        then is ``remote``.
+    cache_bytes : int, optional
+        The most that the folder keeps. As an archive is opened and closed, files that were used longest ago
+        are removed, but for those that a process has open: while archives are open the folder may keep more.
+        Of an archive that is larger itself, so many bytes are kept, and the rest is fetched each time.
     storage_options : mapping, optional
         As for `save`.
 
@@ -82,23 +86,22 @@ def open(
     ...     print(a["w"].shape, a["w"][2:4])
     (6,) [2. 3.]
     """
-    if mode not in ("r", "c"):
-        raise TypeError(
-            f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
-        )
-    _one_of("verify", verify, ("first", "open", "off"))
-    _one_of("access", access, ("auto", "mmap", "pread"))
-    if decoded_bytes is not None and not hasattr(decoded_bytes, "__index__"):
-        raise TypeError(
-            f"decoded_bytes must be a number of bytes, an int, not {type(decoded_bytes).__name__}"
-        )
-    location = parse_url(url, storage_options, cache)
-    most = None if decoded_bytes is None else _nbytes("decoded_bytes", decoded_bytes)
+    _require_how(mode, verify, access)
+    most = None if decoded_bytes is None else parse_nbytes("decoded_bytes", decoded_bytes)
+    location = parse_url(url, storage_options, cache, cache_bytes)
     if foreign:
         from archive.engine.foreign.open import open_foreign  # 10 ms, for files that are not archives
 
         path, writable = local_path(url), mode == "c"
         return Archive(open_foreign(path, access=access, writable=writable, decoded_bytes=most))
+    return open_location(location, mode=mode, verify=verify, access=access)
+
+
+def open_location(
+    location: Location, *, mode: str = "r", verify: str = "first", access: str = "auto"
+) -> Archive:
+    """Open an archive as `open` does, at a location."""
+    _require_how(mode, verify, access)
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
         handle.require_whole()
@@ -111,6 +114,7 @@ def load(
     keys: Iterable[str | tuple[str, str]] | None = None,
     progress: Progress = None,
     cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Records:
     """Read an archive into private writable memory: verified, in parallel, the file is closed afterwards.
@@ -120,7 +124,7 @@ def load(
     url : str or path-like
     keys : iterable of str or (record, key), optional
         Only these arrays; metrics and configs always come along.
-    cache
+    cache, cache_bytes
         As for `open`.
     progress, storage_options
         As for `save`.
@@ -145,7 +149,15 @@ def load(
     >>> float(records["model"]["w"].numpy().sum()), records["metrics"]["loss"]
     (15.0, 0.5)
     """
-    location = parse_url(url, storage_options, cache)
+    return load_location(parse_url(url, storage_options, cache, cache_bytes), keys, progress)
+
+
+def load_location(
+    location: Location,
+    keys: Iterable[str | tuple[str, str]] | None = None,
+    progress: Progress = None,
+) -> Records:
+    """Read an archive as `load` does, at a location."""
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one str")
     from archive.engine.read.load import load_records  # 2 ms that opening does without
@@ -158,12 +170,13 @@ def load(
         reader.close()
 
 
-def _nbytes(argument: str, value: object) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
-    if (nbytes := operator.index(value)) < 0:
-        raise ValueError(f"{argument} must be 0 or more, not {nbytes}")
-    return nbytes
+def _require_how(mode: str, verify: str, access: str) -> None:
+    if mode not in ("r", "c"):
+        raise TypeError(
+            f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
+        )
+    _one_of("verify", verify, ("first", "open", "off"))
+    _one_of("access", access, ("auto", "mmap", "pread"))
 
 
 def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +13,7 @@ from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
 from archive.format.constants import KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
-from archive.storage.url import parse_url
+from archive.storage.url import Location
 
 __all__ = ["Name", "Row", "make_columns", "read_reader", "read_row"]
 
@@ -23,7 +23,7 @@ Row: TypeAlias = dict[Name, Value]
 """The values of one archive."""
 
 
-def read_row(url: str, storage_options: Mapping[str, Any] | None) -> Row:
+def read_row(location: Location) -> Row:
     """Return the values in the index of an archive; those too large for an attribute are left out.
 
     Raises
@@ -32,7 +32,7 @@ def read_row(url: str, storage_options: Mapping[str, Any] | None) -> Row:
         It is missing or damaged. Array bytes are not read, and may be damaged all the same.
     """
     # pread: a map of a file of which only the end is read costs more than it saves
-    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
+    reader = open_reader(location, access="pread", verify="first")
     try:
         return read_reader(reader)
     finally:

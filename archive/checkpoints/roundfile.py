@@ -27,7 +27,7 @@ from archive.errors import (
 from archive.format.constants import KIND_CONFIGS
 from archive.records import RecordSet
 from archive.storage.protocols import Source
-from archive.storage.url import parse_url
+from archive.storage.url import Location
 
 __all__ = [
     "DAMAGE",
@@ -52,7 +52,6 @@ DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError)
 GONE = (MissingError, ReplacedError)
 """Errors of a file that was removed or replaced meanwhile."""
 T = TypeVar("T")
-Options = Mapping[str, Any] | None
 _MARKS = ("clients", "digests", "writes")
 
 
@@ -123,8 +122,7 @@ def client_marks(number: int, spelled: str, write: str) -> dict[str, dict[str, A
 
 
 def open_file(
-    url: str,
-    storage_options: Options,
+    location: Location,
     *,
     mode: str = "r",
     verify: str = "first",
@@ -139,12 +137,12 @@ def open_file(
     ArchiveError
         As `archive.open` says.
     """
-    handle = reading.open(url, mode=mode, verify=verify, storage_options=storage_options)
+    handle = reading.open_location(location, mode=mode, verify=verify)
     if digest is not None and handle._reader.identity.hex() != digest:
         handle.close()
         raise DamagedError(
             "its round was saved with another file",
-            path=parse_url(url, storage_options).display,
+            path=location.display,
             remedy="something replaced it afterwards: take a copy, or an earlier round",
         )
     records = handle.records
@@ -153,7 +151,7 @@ def open_file(
     return handle
 
 
-def read_round(url: str, number: int, storage_options: Options) -> RoundFile:
+def read_round(location: Location, number: int) -> RoundFile:
     """Return what the index of a round file holds.
 
     Raises
@@ -165,18 +163,18 @@ def read_round(url: str, number: int, storage_options: Options) -> RoundFile:
     def read(reader: Reader) -> RoundFile:
         return RoundFile(number, reader.identity.hex(), read_reader(reader), clients_of(reader, number))
 
-    return _read(url, storage_options, read)
+    return _read(location, read)
 
 
-def read_client(url: str, storage_options: Options) -> ClientFile | None:
+def read_client(location: Location) -> ClientFile | None:
     """Return which file of which round a client file is; None where it does not say."""
-    return _read(url, storage_options, _client)
+    return _read(location, _client)
 
 
-def read_digest(url: str, storage_options: Options) -> str:
+def read_digest(location: Location) -> str:
     """Return the digest of a file; empty where it is missing or damaged."""
     try:
-        return _read(url, storage_options, lambda reader: reader.identity.hex())
+        return _read(location, lambda reader: reader.identity.hex())
     except (*DAMAGE, *GONE, VersionError):
         return ""
 
@@ -209,9 +207,9 @@ def describe(report: VerifyReport) -> str:
     return f"{first.name or first.key}: {first.problem}{more}"
 
 
-def _read(url: str, storage_options: Options, read: Callable[[Reader], T]) -> T:
+def _read(location: Location, read: Callable[[Reader], T]) -> T:
     """Return what a function reads from the index of a file."""
-    reader = open_reader(parse_url(url, storage_options), access="pread", verify="first")
+    reader = open_reader(location, access="pread", verify="first")
     try:
         return read(reader)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from archive.checkpoints.columns import Row, read_row
@@ -27,8 +28,8 @@ from archive.checkpoints.roundfile import (
 )
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, DamagedError, MissingError
-from archive.storage.folder import absolute_url, file_exists, is_remote, join, list_files
-from archive.storage.url import URL, parse_url
+from archive.storage.folder import file_exists, join, list_files, locate_folder
+from archive.storage.url import URL, Cache, Location
 from archive.workers import map_archives
 
 __all__ = ["FileRow", "RoundReader"]
@@ -44,26 +45,35 @@ LISTINGS = 3
 class RoundReader:
     """Rounds and client files in a folder, to be read; parameters are those of `CheckpointStore`."""
 
-    def __init__(self, url: URL, storage_options: Mapping[str, Any] | None) -> None:
-        self.url = absolute_url(url, storage_options)
-        """The folder, absolute."""
-        self.options = storage_options
-        self.remote = is_remote(self.url, storage_options)
+    def __init__(
+        self, url: URL, storage_options: Mapping[str, Any] | None, cache: Cache, cache_bytes: int | None
+    ) -> None:
+        self.location = locate_folder(url, storage_options, cache, cache_bytes)
+        """The folder; pickled without secrets."""
+
+    @property
+    def remote(self) -> bool:
         """Whether the folder is remote."""
+        return self.location.remote
 
     def path(self, path: str) -> str:
         """Return the URL of a file."""
-        return join(self.url, path)
+        return join(self.location.path, path)
 
     def shown(self, path: str) -> str:
-        """Return the URL of a file for messages."""
-        return parse_url(self.path(path), self.options).display
+        """Return the URL of a file without secrets."""
+        return self.at(path).display
+
+    def at(self, path: str, *, cached: bool = False) -> Location:
+        """Return the location of a file; ``cached``: with the cache of the store."""
+        cache = self.location.cache if cached else ""
+        return replace(self.location, path=self.path(path), cache=cache)
 
     def numbers(self) -> list[int]:
         """Return the numbers of all rounds, oldest first."""
         found: list[int] = []
         for _ in range(LISTINGS):
-            files = list_files(self.path("rounds"), self.options, below=False)
+            files = list_files(self.path("rounds"), self.location.options, below=False)
             found = sorted(number for file in files if (number := parse_round(file.path)) is not None)
             if found:
                 break
@@ -71,7 +81,7 @@ class RoundReader:
 
     def exists(self, number: int) -> bool:
         """Return whether a round exists."""
-        return file_exists(self.path(round_path(number)), self.options)
+        return file_exists(self.path(round_path(number)), self.location.options)
 
     def require(self, number: int) -> int:
         """Return the number of an existing round; MissingError where there is none."""
@@ -90,12 +100,12 @@ class RoundReader:
         """Open a round or a client's file of it."""
         self.require(number)
         if client is None:
-            return open_file(self.path(round_path(number)), self.options, mode=mode, verify=verify)
+            return open_file(self.at(round_path(number), cached=True), mode=mode, verify=verify)
         while True:
             file = self._client(number, client)
-            url = self.path(file.path)
             try:
-                return open_file(url, self.options, mode=mode, verify=verify, digest=file.digest)
+                place = self.at(file.path, cached=True)
+                return open_file(place, mode=mode, verify=verify, digest=file.digest)
             except (DamagedError, *GONE):
                 self.require(number)  # removed meanwhile, or saved anew
                 if self._client(number, client) == file:
@@ -107,7 +117,7 @@ class RoundReader:
 
     def row(self, number: int) -> Row:
         """Return the metrics and configs of a round."""
-        return read_row(self.path(round_path(number)), self.options)
+        return read_row(self.at(round_path(number)))
 
     def best(self, goal: Goal) -> tuple[int | None, list[tuple[int, ArchiveError]]]:
         """Return the best of the rounds that can be read, and those that cannot."""
@@ -134,7 +144,7 @@ class RoundReader:
             found = self._read_all(self._read_with_clients)
             return [row for rows in found.values() for row in rows]
         rows = self._read_all(lambda numbers: self._map(self.row, numbers))
-        return [(number, "", self.path(round_path(number)), row) for number, row in rows.items()]
+        return [(number, "", self.shown(round_path(number)), row) for number, row in rows.items()]
 
     def verify(self, number: int) -> RoundReport:
         """Read every byte of a round and its client files; MissingError where it is removed meanwhile."""
@@ -143,7 +153,7 @@ class RoundReader:
             if report:
                 return report
             self.require(number)
-            if read_digest(self.path(round_path(number)), self.options) == digest:
+            if read_digest(self.at(round_path(number))) == digest:
                 return report
 
     def newest_whole(self) -> int | None:
@@ -185,25 +195,25 @@ class RoundReader:
     def _read_with_clients(self, numbers: Sequence[int]) -> list[list[FileRow] | None]:
         rounds = self._map(self._read_round, numbers)
         files = [file for found in rounds if found for file in (found.clients or {}).values()]
-        rows = self._map(lambda file: read_row(self.path(file.path), self.options), files)
+        rows = self._map(lambda file: read_row(self.at(file.path)), files)
         there = {file: row for file, row in zip(files, rows, strict=True) if row is not None}
         return [None if found is None else self._tabulate(found, there) for found in rounds]
 
     def _tabulate(self, found: RoundFile, there: Mapping[ClientFile, Row]) -> list[FileRow] | None:
         """Return the rows of a round and its clients; None where it was removed meanwhile."""
         clients = sorted((found.clients or {}).items())
-        url = self.path(round_path(found.round))
-        if any(file not in there for _, file in clients) and read_digest(url, self.options) != found.digest:
+        place = self.at(round_path(found.round))
+        if any(file not in there for _, file in clients) and read_digest(place) != found.digest:
             return self._read_with_clients([found.round])[0]  # removed, or saved anew
         rows = [
-            (found.round, unspell(name), self.path(file.path), there[file])
+            (found.round, unspell(name), self.shown(file.path), there[file])
             for name, file in clients
             if file in there
         ]
-        return [(found.round, "", url, found.row), *sorted(rows, key=lambda row: row[1])]
+        return [(found.round, "", place.display, found.row), *sorted(rows, key=lambda row: row[1])]
 
     def _read_round(self, number: int) -> RoundFile:
-        return read_round(self.path(round_path(number)), number, self.options)
+        return read_round(self.at(round_path(number)), number)
 
     def _client(self, number: int, client: str) -> ClientFile:
         file = self.clients(number).get(spell(client))
@@ -216,7 +226,7 @@ class RoundReader:
         path, digest = round_path(number), ""
         clients: dict[str, ClientFile] = {}
         try:
-            with open_file(self.path(path), self.options) as handle:
+            with open_file(self.at(path)) as handle:
                 digest = handle._reader.identity.hex()
                 problem = describe(handle.verify())
                 if not problem:
@@ -229,7 +239,7 @@ class RoundReader:
 
     def _verify_client(self, file: ClientFile) -> str:
         try:
-            with open_file(self.path(file.path), self.options, digest=file.digest) as handle:
+            with open_file(self.at(file.path), digest=file.digest) as handle:
                 problem = describe(handle.verify())
         except (*DAMAGE, *GONE) as error:
             problem = error.problem
@@ -238,7 +248,7 @@ class RoundReader:
     def _missing(self, problem: str) -> MissingError:
         return MissingError(
             problem,
-            path=parse_url(self.url, self.options).display,
+            path=self.location.display,
             errno=errno.ENOENT,
             remedy="see rounds() and clients()",
         )

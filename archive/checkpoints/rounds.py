@@ -35,7 +35,7 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.protocols import Source
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, Cache
 from archive.tools.collection import collect_garbage
 from archive.workers import map_archives
 
@@ -45,8 +45,14 @@ __all__ = ["Rounds"]
 class Rounds(RoundReader):
     """Rounds and client files in a folder; parameters are those of `CheckpointStore`."""
 
-    def __init__(self, url: URL, storage_options: Mapping[str, Any] | None) -> None:
-        super().__init__(url, storage_options)
+    def __init__(
+        self,
+        url: URL,
+        storage_options: Mapping[str, Any] | None,
+        cache: Cache = None,
+        cache_bytes: int | None = None,
+    ) -> None:
+        super().__init__(url, storage_options, cache, cache_bytes)
         self._own: dict[int, dict[str, ClientFile]] = {}  # by round: client files that this store saved
 
     # Saving
@@ -57,7 +63,10 @@ class Rounds(RoundReader):
         """Save a client's file of a future round; it replaces no file, a round may name each."""
         self._require_new(number)
         write = ""
-        if file_exists(make_place(self.url, client_path(number, spelled), self.options), self.options):
+        if file_exists(
+            make_place(self.location.path, client_path(number, spelled), self.location.options),
+            self.location.options,
+        ):
             write = secrets.token_hex(8)  # a killed run left that file, or another process saved it
         path = client_path(number, spelled, write)
         report = self._create(path, records, metrics, client_marks(number, spelled, write))
@@ -83,7 +92,7 @@ class Rounds(RoundReader):
     def _create(
         self, path: str, records: Any, metrics: Mapping[str, Any] | None, marks: dict[str, dict[str, Any]]
     ) -> SaveReport:
-        url = make_place(self.url, path, self.options)
+        url = make_place(self.location.path, path, self.location.options)
         try:
             return writing.save(
                 records,
@@ -91,7 +100,7 @@ class Rounds(RoundReader):
                 metrics=metrics,
                 configs=marks,
                 overwrite=False,
-                storage_options=self.options,
+                storage_options=self.location.options,
             )
         except ExistsError as error:
             error.remedy = (
@@ -114,9 +123,7 @@ class Rounds(RoundReader):
         own = self._own.get(number)
         if own is None:
             return self._listed_clients(number)
-        found = map_archives(
-            lambda file: read_digest(self.path(file.path), self.options), own.values(), remote=self.remote
-        )
+        found = map_archives(lambda file: read_digest(self.at(file.path)), own.values(), remote=self.remote)
         for file, digest in zip(own.values(), found, strict=True):
             if digest != file.digest:
                 raise ReplacedError(
@@ -129,13 +136,11 @@ class Rounds(RoundReader):
     def _listed_clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files in a round's folder, of each client the last."""
         folder = _folder(number)
-        entries = list(list_files(self.url, self.options, path=folder, below=False))
+        entries = list(list_files(self.location.path, self.location.options, path=folder, below=False))
         entries.sort(key=lambda entry: (entry.modified, entry.path))
         paths = [f"{folder}/{entry.path}" for entry in entries]
         paths = [path for path in paths if parse_client(path.removeprefix("rounds/"))]
-        found = map_archives(
-            lambda path: read_client(self.path(path), self.options), paths, remote=self.remote
-        )
+        found = map_archives(lambda path: read_client(self.at(path)), paths, remote=self.remote)
         clients = {}
         for path, file in zip(paths, found, strict=True):
             if file is None or file.path != path:
@@ -161,36 +166,39 @@ class Rounds(RoundReader):
         folder = _folder(number)
         named = {file.path: file for file in (self._named(number) or ())}
         # listed while the round is there: what comes later is of a round that is saved anew
-        entries = list(list_files(self.url, self.options, path=folder))
+        entries = list(list_files(self.location.path, self.location.options, path=folder))
         paths = [f"{folder}/{entry.path}" for entry in entries]
         paths = [path for path in paths if parse_client(path.removeprefix("rounds/"))]
         try:
-            remove_file(self.url, round_path(number), self.options)
+            remove_file(self.location.path, round_path(number), self.location.options)
         except MissingError:
             return  # another process was faster, and removes the client files
         map_archives(lambda path: self._remove_client(path, named.get(path)), paths, remote=self.remote)
-        remove_empty(self.url, folder, self.options)
+        remove_empty(self.location.path, folder, self.location.options)
 
     def collect(self, older_than: float) -> list[str]:
         """Remove garbage older than so many seconds, and return the paths."""
         before = time.time() - older_than
         # list files first: those of a round that is saved meanwhile are no garbage
-        entries = list(list_files(self.url, self.options, path="rounds"))
+        entries = list(list_files(self.location.path, self.location.options, path="rounds"))
         removed = [
             path
             for path in self._unnamed(entry for entry in entries if entry.modified <= before)
             if self._remove_client(path)
         ]
-        shown = parse_url(self.url, self.options).display + "/"
+        shown = self.location.display + "/"
         for path in ("rounds", "contexts"):
             with contextlib.suppress(MissingError):  # there is no store yet
                 found = collect_garbage(
-                    self.url, older_than=older_than, storage_options=self.options, path=path
+                    self.location.path,
+                    older_than=older_than,
+                    storage_options=self.location.options,
+                    path=path,
                 )
                 removed += [garbage.path.removeprefix(shown) for garbage in found]
         for folder in {entry.path.rpartition("/")[0] for entry in entries}:
             if parse_round(f"{folder}.h5") is not None:
-                remove_empty(self.url, f"rounds/{folder}", self.options)
+                remove_empty(self.location.path, f"rounds/{folder}", self.location.options)
         return removed
 
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
@@ -227,7 +235,7 @@ class Rounds(RoundReader):
         def is_ours(source: Source) -> bool:
             return is_client(source, path) if named is None else is_named(source, named.digest)
 
-        return remove_if(self.url, path, is_ours, self.options)
+        return remove_if(self.location.path, path, is_ours, self.location.options)
 
 
 def _folder(number: int) -> str:

@@ -21,7 +21,7 @@ from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, MissingError
 from archive.records import Context
 from archive.storage.folder import make_place
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, Cache
 from archive.workers import Background
 
 __all__ = ["CheckpointStore"]
@@ -53,8 +53,15 @@ class CheckpointStore:
     background : bool, default False
         Save a copy in a thread, and return at once. An error is raised by the next call, and by `close`.
         One save runs at a time: the next save waits.
+    cache, cache_bytes
+        As for `archive.open`: of archives that `open` and `context` return.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
+
+    Notes
+    -----
+    A pickle of a store holds no secrets of its URL and options: where it is loaded, credentials come from the
+    environment. It holds no save in the background either.
 
     Examples
     --------
@@ -80,10 +87,11 @@ class CheckpointStore:
         keep_every: int | None = None,
         best_by: BestBy | None = None,
         background: bool = False,
+        cache: Cache = None,
+        cache_bytes: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._files = Rounds(url, storage_options)
-        self._options = storage_options
+        self._files = Rounds(url, storage_options, cache, cache_bytes)
         self._policy = parse_policy(keep_last, keep_every)
         self._goal = parse_goal(best_by)
         self._in_background = background
@@ -91,8 +99,8 @@ class CheckpointStore:
 
     @property
     def url(self) -> str:
-        """The folder, absolute."""
-        return self._files.url
+        """The folder, absolute and without credentials."""
+        return self._files.location.display
 
     def save(
         self,
@@ -216,11 +224,11 @@ class CheckpointStore:
             None was saved.
         """
         self._background.settle()
-        url = self._files.path(context_path(require_name("node", node)))
-        context = reading.open(url, storage_options=self._options).context
+        place = self._files.at(context_path(require_name("node", node)), cached=True)
+        context = reading.open_location(place).context
         if self._files.remote:
             # the next save replaces the object, and with it arrays that were not read yet
-            context.state = reading.load(url, storage_options=self._options)
+            context.state = reading.load_location(place)
         return context
 
     def history(self, *, clients: bool = False) -> Table:
@@ -304,7 +312,10 @@ class CheckpointStore:
                 error.add_note(f"and a save in the background failed: {failed}")
 
     def __repr__(self) -> str:
-        return f"CheckpointStore({parse_url(self.url, self._options).display!r})"
+        return f"CheckpointStore({self.url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_background": Background()}
 
     def _run(
         self,
@@ -336,8 +347,8 @@ class CheckpointStore:
         return report
 
     def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
-        place = make_place(self._files.url, path, self._options)
-        return writing.save(context, place, storage_options=self._options)
+        folder, options = self._files.location.path, self._files.location.options
+        return writing.save(context, make_place(folder, path, options), storage_options=options)
 
     def _open_found(self, find: Callable[[], int], client: str | None, mode: str, verify: str) -> Archive:
         """Open the round that is found; another one where it is removed before it is open."""
@@ -371,7 +382,7 @@ class CheckpointStore:
         if best is None:
             raise MissingError(
                 f"no round has the metric {self._goal.metric!r}",
-                path=parse_url(self.url, self._options).display,
+                path=self.url,
                 remedy="pass metrics= to save()",
             )
         return best

@@ -12,7 +12,8 @@ from archive.checkpoints.paths import CHECKPOINT, unspell
 from archive.checkpoints.patterns import match_urls
 from archive.checkpoints.roundreader import FileRow
 from archive.dtypes import NDArray
-from archive.storage.url import URL, parse_url
+from archive.storage.redaction import redact_url
+from archive.storage.url import URL, Cache, parse_url
 from archive.workers import map_archives
 
 __all__ = ["Table", "history_of", "table"]
@@ -33,7 +34,13 @@ class Table(dict[str, NDArray]):
         raise KeyError(f"no column {name!r}; there are {', '.join(map(repr, self))}")
 
 
-def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Table:
+def table(
+    urls: URL | Iterable[URL],
+    *,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
+    storage_options: Options = None,
+) -> Table:
     """Return metrics and configs of many archives as columns; no array byte is read.
 
     Parameters
@@ -42,6 +49,8 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
         A pattern (``*``, ``?``, ``[...]``, ``**`` for any folders), local or of any URL of fsspec; or the
         archives one by one, in the order of the rows. ``**`` finds a folder once, however many links lead
         to it.
+    cache, cache_bytes
+        As for `open`.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
@@ -71,9 +80,10 @@ def table(urls: URL | Iterable[URL], *, storage_options: Options = None) -> Tabl
     (['path', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
     """
     paths = match_urls(urls, storage_options)
-    remote = any(parse_url(path, storage_options).remote for path in paths[:1])
-    rows = map_archives(lambda path: read_row(path, storage_options), paths, remote=remote)
-    columns = {"path": _texts(paths)}
+    places = [parse_url(path, storage_options, cache, cache_bytes) for path in paths]
+    rows = map_archives(read_row, places, remote=any(place.remote for place in places[:1]))
+    named = zip(paths, places, strict=True)
+    columns = {"path": _texts([redact_url(path).address if at.remote else path for path, at in named])}
     rounds = [row.get(("configs", CHECKPOINT, "round")) for row in rows]
     if any(number is not None for number in rounds):
         columns["round"] = make_column(rounds)

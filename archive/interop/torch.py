@@ -21,8 +21,7 @@ from archive.interop.statearrays import JSON, Arrays, NotStateError, array_over,
 from archive.interop.statevalues import decode, encode
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
 from archive.records.tensors import is_tensor
-from archive.storage.folder import is_remote
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, Cache, parse_url
 
 __all__ = ["LoadReport", "ModelMismatchError", "load_model", "save_model"]
 
@@ -134,6 +133,8 @@ def load_model(
     *,
     optimizer: Any = None,
     scheduler: Any = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Load an archive of `save_model` into a module, its optimizer and its scheduler.
@@ -151,7 +152,7 @@ def load_model(
         False allows keys that only one side has, and converts element types.
     optimizer, scheduler : optional
         New ones, made as for the saved training.
-    storage_options : mapping, optional
+    cache, cache_bytes, storage_options
         As for `archive.open`.
 
     Returns
@@ -165,12 +166,13 @@ def load_model(
     ArchiveError
         As for `archive.open`; a tensor that fails its digest is not loaded.
     """
-    path = parse_url(url, storage_options).display
+    location = parse_url(url, storage_options, cache, cache_bytes)
+    path = location.display
     with ExitStack() as stack:
-        if is_remote(str(url), storage_options):  # arrays one by one would be a request each
-            saved = _read(reading.load(url, storage_options=storage_options), path)
+        if location.remote:  # arrays one by one would be a request each
+            saved = _read(reading.load_location(location), path)
         else:
-            saved = _read(stack.enter_context(reading.open(url)).records, path)
+            saved = _read(stack.enter_context(reading.open_location(location)).records, path)
         extra, ties = saved.state("extra"), saved.ties()
         report, problems = _compare(module.state_dict(), saved.model, extra, strict)
         problems += _compare_ties(module, saved.model, ties, optimizer)

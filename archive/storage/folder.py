@@ -25,15 +25,14 @@ from archive.storage.location import locate_source, locate_store
 from archive.storage.protocols import Source
 from archive.storage.remedies import remedy_of
 from archive.storage.remote.objectstore import Entry
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, Cache, Location, parse_url
 
 __all__ = [
     "Entry",
-    "absolute_url",
     "file_exists",
-    "is_remote",
     "join",
     "list_files",
+    "locate_folder",
     "make_place",
     "remove_empty",
     "remove_file",
@@ -63,15 +62,12 @@ def join(url: str, *parts: str) -> str:
     return "/".join([folder, *parts])
 
 
-def absolute_url(url: URL, storage_options: Options = None) -> str:
-    """Return a URL that means the same after a change of folder; a remote one is one already."""
-    location = parse_url(url, storage_options)
-    return location.path if location.remote else location.path.rstrip("/") or "/"
-
-
-def is_remote(url: URL, storage_options: Options = None) -> bool:
-    """Tell whether a URL names something behind a network."""
-    return parse_url(url, storage_options).remote
+def locate_folder(
+    url: URL, storage_options: Options = None, cache: Cache = None, cache_bytes: int | None = None
+) -> Location:
+    """Return the location of a folder, which means the same after a change of the working folder."""
+    location = parse_url(url, storage_options, cache, cache_bytes)
+    return location if location.remote else Location(location.path.rstrip("/") or "/")
 
 
 def list_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ __all__ = [
     "default_cache",
     "local_path",
     "parse_cache",
+    "parse_nbytes",
     "parse_pattern",
     "parse_url",
 ]
@@ -50,6 +52,8 @@ class Location:
     """Local folder that keeps what is fetched of it; none if empty."""
     withheld: tuple[str, ...] = ()
     """Names of options, and parts of the URL, that a pickle left out."""
+    cache_bytes: int | None = None
+    """Most bytes that the cache folder keeps; any number if None."""
 
     @property
     def display(self) -> str:
@@ -61,6 +65,9 @@ class Location:
         """Last part of the path."""
         return self.display.rstrip("/").rpartition("/")[2]
 
+    def __repr__(self) -> str:
+        return f"Location({self.display!r})"  # without secrets of the URL
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Location:
         return self  # secrets included: a copy stays in this process
 
@@ -70,10 +77,15 @@ class Location:
             return Location, (self.path,)
         redacted, (options, names) = redact_url(self.path), public_options(self.options)
         withheld = dict.fromkeys((*self.withheld, *redacted.withheld, *names))
-        return Location, (redacted.address, True, options, self.cache, tuple(withheld))
+        return Location, (redacted.address, True, options, self.cache, tuple(withheld), self.cache_bytes)
 
 
-def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache: Cache = None) -> Location:
+def parse_url(
+    url: URL,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
+) -> Location:
     """Return the location of a path or URL.
 
     Parameters
@@ -85,6 +97,8 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
         Keyword arguments of the file system; for remote URLs only.
     cache : bool or folder, optional
         Where to keep what is fetched; a local path needs none, and gets none.
+    cache_bytes : int, optional
+        Most bytes that this folder keeps.
 
     Raises
     ------
@@ -94,10 +108,16 @@ def parse_url(url: URL, storage_options: Mapping[str, Any] | None = None, cache:
         A relative path, and the working folder was removed.
     TypeError
         No str or path, or options that are no mapping.
+    ValueError
+        A limit of a cache without a cache.
     """
     path, remote = _parse(url, storage_options)
+    most = None if cache_bytes is None else parse_nbytes("cache_bytes", cache_bytes)
+    if most is not None and not cache:
+        raise ValueError("cache_bytes limits a cache: give cache= too")
     if remote:
-        return Location(path, True, dict(storage_options or {}), parse_cache(cache))
+        options = dict(storage_options or {})
+        return Location(path, True, options, parse_cache(cache), cache_bytes=most)
     return Location(_absolute(path))
 
 
@@ -215,6 +235,21 @@ def default_cache() -> str:
             "no cache folder is known", path=base, errno=errno.ENOENT, remedy="set FEDARCHIVE_CACHE"
         )
     return os.path.join(base, "fedarchive")
+
+
+def parse_nbytes(argument: str, value: object) -> int:
+    """Return the number of bytes that an argument means.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The argument is not an int, or is negative.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{argument} must be a number of bytes, an int, not {type(value).__name__}")
+    if (nbytes := operator.index(value)) < 0:
+        raise ValueError(f"{argument} must be 0 or more, not {nbytes}")
+    return nbytes
 
 
 def parse_cache(cache: Cache) -> str:

@@ -23,7 +23,7 @@ from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import MODE_ELEMENTS
 from archive.format.elements import parse_description
 from archive.records import Array
-from archive.storage.url import URL, Location, parse_url
+from archive.storage.url import URL, Cache, Location, parse_url
 
 __all__ = ["mean"]
 
@@ -39,6 +39,8 @@ def mean(
     durable: bool = True,
     created: datetime | str | None = None,
     progress: Progress = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> SaveReport:
     """Average archives of equal schema into a new one, in a few megabytes of memory.
@@ -53,6 +55,8 @@ def mean(
         Where the mean goes. Metrics and configs are not averaged and not taken over.
     overwrite, durable, created, progress, storage_options
         As for `save`.
+    cache, cache_bytes
+        Of ``urls``, as for `open`.
 
     Returns
     -------
@@ -87,7 +91,8 @@ def mean(
     if isinstance(urls, (str, os.PathLike)):
         raise TypeError("mean takes a list of archives, not one path; glob.glob() makes one of a pattern")
     with ExitStack() as stack:
-        readers = (open_reader(_locate(url, storage_options), access="auto", verify="first") for url in urls)
+        inputs = (_locate(url, storage_options, cache, cache_bytes) for url in urls)
+        readers = (open_reader(location, access="auto", verify="first") for location in inputs)
         handles = [stack.enter_context(Archive(reader)) for reader in readers]
         shares = [1.0] * len(handles) if weights is None else [float(weight) for weight in weights]
         report = stack.enter_context(Bar(progress, "averaging"))
@@ -222,7 +227,12 @@ def _require_exact(value: NDArray, name: tuple[str, str]) -> None:
             )
 
 
-def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
+def _locate(
+    url: URL,
+    storage_options: Mapping[str, Any] | None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
+) -> Location:
     """Return the location of one URL of several: options are for the remote ones alone."""
-    location = parse_url(url)
-    return parse_url(url, storage_options) if location.remote else location
+    options = storage_options if parse_url(url).remote else None
+    return parse_url(url, options, cache, cache_bytes)

@@ -13,7 +13,7 @@ from archive.engine.report import SaveReport
 from archive.format.constants import NO_ALIAS
 from archive.storage.location import locate_sink
 from archive.storage.remote.staging import Spool
-from archive.storage.url import URL, parse_url
+from archive.storage.url import URL, Cache, parse_url
 
 __all__ = ["copy"]
 
@@ -26,6 +26,8 @@ def copy(
     durable: bool = True,
     spool: Spool = True,
     progress: Progress = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
     out_options: Mapping[str, Any] | None = None,
 ) -> SaveReport:
@@ -37,6 +39,8 @@ def copy(
         Local paths or URLs of fsspec.
     overwrite, durable, spool, progress
         As for `archive.save`.
+    cache, cache_bytes
+        Of ``url``, as for `archive.open`.
     storage_options, out_options : mapping, optional
         Keyword arguments of the remote file system of ``url``, and of that of ``out``.
 
@@ -60,7 +64,7 @@ def copy(
     >>> copy("/tmp/fedarchive-copying.h5", "memory://fedarchive-doctest.h5").digest == saved.digest
     True
     """
-    source, target = parse_url(url, storage_options), parse_url(out, out_options)
+    source, target = parse_url(url, storage_options, cache, cache_bytes), parse_url(out, out_options)
     started = time.perf_counter()
     # no map: bytes that somebody changes after they were checked would be written
     reader = open_reader(source, access="pread", verify="first")

@@ -19,11 +19,13 @@ def verify(
     *,
     progress: Progress = None,
     cache: Cache = None,
+    cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
     """Compare every byte of an archive with its digest.
 
-    With ``cache``, as for `open`, cached bytes are verified, and fetched again where they do not match.
+    With ``cache`` (and ``cache_bytes``), as for `open`, cached bytes are verified, and fetched again where
+    they do not match.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def verify(
     >>> bool(archive.verify("/tmp/fedarchive-verification.h5"))
     True
     """
-    location = parse_url(url, storage_options, cache)
+    location = parse_url(url, storage_options, cache, cache_bytes)
     with (
         Archive(open_reader(location, access="auto", verify="first")) as handle,
         Bar(progress, f"verifying {location.name}") as report,

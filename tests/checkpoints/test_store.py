@@ -24,6 +24,7 @@ from archive.errors import (
     TruncatedError,
     UnsupportedDtypeError,
 )
+from archive.storage.url import parse_url
 
 ROOT = Path(__file__).parents[2]
 Store = archive.CheckpointStore
@@ -374,7 +375,7 @@ def test_thousands_of_clients(tmp_path: Path) -> None:
         names[name] = ClientFile(1, name, write, f"{number:032x}")
     (tmp_path / "rounds").mkdir()
     archive.save(arrays(1), tmp_path / "rounds/00000001.h5", configs=round_marks(1, names))
-    assert read_round(str(tmp_path / "rounds/00000001.h5"), 1, None).clients == names
+    assert read_round(parse_url(tmp_path / "rounds/00000001.h5"), 1).clients == names
     assert store.clients(1) == sorted(names)
     assert store.history()["round"].tolist() == [1]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from archive.errors import MissingError, UnsupportedURLError
-from archive.storage.folder import absolute_url
+from archive.storage.folder import locate_folder
 from archive.storage.url import local_path, parse_cache, parse_url
 
 
@@ -49,7 +49,7 @@ def test_names_and_their_urls(tmp_path: Path, name: str) -> None:
     ):
         location = parse_url(url)
         assert (location.path, location.remote) == (str(path), False), url
-        assert local_path(url) == absolute_url(url) == str(path)
+        assert local_path(url) == locate_folder(url).path == str(path)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    for call in (parse_url, local_path, absolute_url, parse_cache):
+    for call in (parse_url, local_path, locate_folder, parse_cache):
         for path in ("m.h5", "../m.h5", "a/../m.h5"):
             with pytest.raises(MissingError, match="working folder"):
                 call(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from archive import reading, writing
@@ -12,8 +13,8 @@ from archive.checkpoints.paths import spell
 from archive.errors import MissingError
 from archive.interop.flower.runstore import experiment_url
 from archive.records import Context
-from archive.storage.folder import join, list_files, make_place, remove_file
-from archive.storage.url import URL, parse_url
+from archive.storage.folder import join, list_files, locate_folder, make_place, remove_file
+from archive.storage.url import URL
 
 __all__ = ["NodeContexts", "Version"]
 
@@ -54,15 +55,14 @@ class NodeContexts:
     ) -> None:
         if keep_last < 1:
             raise ValueError(f"keep_last must be 1 or more, not {keep_last}")
-        self._url = experiment_url(url, experiment, storage_options)
-        self._options = storage_options
+        self._folder = locate_folder(experiment_url(url, experiment, storage_options), storage_options)
         self._keep_last = keep_last
-        self.shown = parse_url(self._url, storage_options).display
+        self.shown = self._folder.display
         """Absolute URL for messages, without credentials."""
 
     def versions(self, node: str) -> list[Version]:
         """Return the versions of a node's state, oldest first."""
-        files = list_files(self._path(node), self._options, below=False)
+        files = list_files(self._path(node), self._folder.options, below=False)
         matches = [_NAME.fullmatch(file.path) for file in files]
         return sorted(Version(int(match[1]), int(match[2])) for match in matches if match)
 
@@ -79,23 +79,24 @@ class NodeContexts:
         ArchiveError
             The file is missing or damaged.
         """
-        return reading.open(self._path(node, version), storage_options=self._options).context
+        return reading.open_location(replace(self._folder, path=self._path(node, version))).context
 
     def save(self, node: str, version: Version, context: Context) -> None:
         """Save a state, then remove obsolete ones: too old, or later ones of a stopped run."""
-        place = make_place(self._url, _inner(node, version), self._options)
-        writing.save(context, place, storage_options=self._options)
+        folder, options = self._folder.path, self._folder.options
+        place = make_place(folder, _inner(node, version), options)
+        writing.save(context, place, storage_options=options)
         there = self.versions(node)
         rounds = sorted({known.round for known in there if known <= version})
         oldest = rounds[-self._keep_last :][0]
         for known in there:
             if known > version or known.round < oldest:
                 with contextlib.suppress(MissingError):
-                    remove_file(self._url, _inner(node, known), self._options)
+                    remove_file(folder, _inner(node, known), options)
 
     def _path(self, node: str, version: Version | None = None) -> str:
         """Return the folder of a node, or the file of a version of its state."""
-        return join(self._url, _inner(node, version))
+        return join(self._folder.path, _inner(node, version))
 
 
 def _inner(node: str, version: Version | None = None) -> str:

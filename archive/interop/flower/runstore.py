@@ -11,8 +11,8 @@ from archive.checkpoints.roundfile import DAMAGE, GONE
 from archive.errors import DamagedError
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, from_archive, to_records
-from archive.storage.folder import absolute_url, join
-from archive.storage.url import URL, parse_url
+from archive.storage.folder import join, locate_folder
+from archive.storage.url import URL
 
 __all__ = ["Rounds", "experiment_url"]
 
@@ -34,7 +34,7 @@ def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any]
     """
     if not experiment or experiment.startswith(".") or "/" in experiment:
         raise ValueError(f"experiment must be the name of a folder, not {experiment!r}")
-    return join(absolute_url(url, storage_options), experiment)
+    return join(locate_folder(url, storage_options).path, experiment)
 
 
 class Rounds:
@@ -53,7 +53,7 @@ class Rounds:
     ) -> None:
         folder = experiment_url(url, experiment, storage_options)
         self.store = CheckpointStore(folder, keep_last=keep_last, storage_options=storage_options)
-        self.shown = parse_url(folder, storage_options).display
+        self.shown = self.store.url
         """Absolute URL for messages, without credentials."""
         _log.info("fedarchive: rounds are saved in %s", self.shown)
 
