@@ -60,7 +60,7 @@ def open(
         then is ``remote``.
     cache_bytes : int, optional
         The most that the folder keeps. As an archive is opened and closed, files that were used longest ago
-        are removed, but for those that a process has open: while archives are open the folder may keep more.
+        are removed, but for those that a process reads: while archives are open the folder may keep more.
         Of an archive that is larger itself, so many bytes are kept, and the rest is fetched each time.
     storage_options : mapping, optional
         As for `save`.

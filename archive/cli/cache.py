@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from archive.cli.exits import OK
-from archive.cli.options import age, byte_count
+from archive.cli.options import age, byte_count, folder
 from archive.cli.text import columns, moment, print_json, printable, size
+from archive.errors import ArchiveError
 
 if TYPE_CHECKING:
     from archive.storage.remote.cachefolder import CacheEntry
@@ -18,9 +19,9 @@ __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
 ls: one line for each cached version of an object: url, length, cached bytes, age, last use.
-clear: remove them. prune: remove those that were used longest ago, until --max-bytes are kept. A process that
-has a cached file open goes on reading it, and its space comes back when that process closes it. Files that
-are not of this cache are left alone.
+clear: remove them. A process that has a cached file open goes on reading it, and its space comes back when
+that process closes it. prune: remove those that were used longest ago, and that no process has open, until
+--max-bytes are kept. Files that are not of this cache are left alone.
 
 JSON: dir, and entries (clear, prune: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url
 and tag are "" where the file that names them is gone."""
@@ -32,7 +33,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dir",
         metavar="DIR",
-        type=_folder,
+        type=folder,
         help="the folder; default: $FEDARCHIVE_CACHE, or the user's own",
     )
     parser.add_argument(
@@ -52,20 +53,23 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List or remove."""
-    from archive.storage.remote.cachefolder import clear_cache, list_cache
+    from archive.storage.remote.cachefolder import clear_cache, list_cache, prune_cache
     from archive.storage.url import parse_cache
 
-    folder = parse_cache(True if arguments.dir is None else arguments.dir)
+    place = parse_cache(True if arguments.dir is None else arguments.dir)
     if (arguments.action == "prune") != (arguments.max_bytes is not None):
-        raise ValueError("prune and --max-bytes belong together")
-    if arguments.action != "ls":
-        entries = clear_cache(folder, arguments.older_than, arguments.max_bytes or 0)
+        problem = "prune and --max-bytes belong together"
+        raise ArchiveError(problem, path=place, remedy="give both, such as: prune --max-bytes 20G")
+    if arguments.action == "prune":
+        entries = prune_cache(place, arguments.max_bytes, arguments.older_than)
+    elif arguments.action == "clear":
+        entries = clear_cache(place, arguments.older_than)
     else:
         latest = time.time() - arguments.older_than
-        entries = [entry for entry in list_cache(folder) if entry.used <= latest or not arguments.older_than]
+        entries = [entry for entry in list_cache(place) if entry.used <= latest or not arguments.older_than]
     if arguments.json:
         name = "entries" if arguments.action == "ls" else "removed"
-        print_json({"dir": folder, name: [_facts(entry) for entry in entries]})
+        print_json({"dir": place, name: [_facts(entry) for entry in entries]})
         return OK
     now = time.time()
     if arguments.action == "ls" and entries:
@@ -73,17 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(columns([header, *(_fields(entry, now) for entry in entries)])))
     kept = size(sum(entry.cached_bytes for entry in entries))
     done = "keeps" if arguments.action == "ls" else "removed"
-    print(f"{printable(folder)}: {done} {len(entries)} versions, {kept}")
+    print(f"{printable(place)}: {done} {len(entries)} versions, {kept}")
     return OK
-
-
-def _folder(text: str) -> str:
-    from archive.storage.url import parse_cache
-
-    try:
-        return parse_cache(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a local folder, not {text!r}") from None
 
 
 def _facts(entry: CacheEntry) -> dict[str, object]:

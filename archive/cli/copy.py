@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from archive.cli.exits import OK
-from archive.cli.options import add_option, define_options, options_for
+from archive.cli.options import add_option, define_reading, options_for, reading_options
 from archive.cli.text import print_json, printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
@@ -32,7 +32,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="replace what is at DST (the default), or refuse to",
     )
     parser.add_argument("--spool", metavar="DIR", help="folder for a local file, where one is needed")
-    define_options(parser)
+    define_reading(parser)
     add_option(parser, "--out-option", dest="out_options", text="of DST alone: as -o")
 
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         overwrite=arguments.overwrite,
         spool=arguments.spool or True,
-        storage_options=options_for(arguments.options, arguments.source),
+        **reading_options(arguments, arguments.source),
         out_options=options_for([*arguments.options, *arguments.out_options], arguments.out),
     )
     if arguments.json:

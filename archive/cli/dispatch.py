@@ -88,8 +88,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    # a folder is given as --cache=DIR: the word after --cache is an archive, such as the OUT of mean
+    words = ["--cache=" if word == "--cache" else word for word in (sys.argv[1:] if argv is None else argv)]
     try:
-        arguments = _parser(sys.argv[1:] if argv is None else argv).parse_args(argv)
+        arguments = _parser(words).parse_args(words)
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else USAGE
     code: int = arguments.run(arguments)

@@ -6,7 +6,7 @@ import argparse
 
 import archive
 from archive.cli.exits import OK
-from archive.cli.options import define_options, options_for
+from archive.cli.options import define_reading, reading_options
 from archive.cli.text import print_json, printable, save_facts, size
 from archive.errors import ExistsError
 
@@ -27,7 +27,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="W1,W2,...", type=_weights, help="one number for each IN; default: equal"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an archive that is at OUT")
-    define_options(parser)
+    define_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.weights,
             out=arguments.out,
             overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
-            storage_options=options_for(arguments.options, arguments.out, *arguments.paths),
+            **reading_options(arguments, arguments.out, *arguments.paths),
         )
     except ExistsError as error:
         error.remedy = "name OUT first, before the archives; --overwrite replaces an archive that is there"

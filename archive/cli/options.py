@@ -1,4 +1,4 @@
-"""Arguments of several commands: the archive to read, ``-o key=value`` for a remote client, and ages."""
+"""Arguments of several commands: the archive to read, ``-o key=value`` and a cache for remote ones, ages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import re
 from typing import Any
 
 import archive
-from archive.storage.url import parse_url
+from archive.errors import ArchiveError
+from archive.storage.url import parse_cache, parse_url
 
 __all__ = [
     "add_option",
@@ -17,8 +18,11 @@ __all__ = [
     "define_archive",
     "define_decoded",
     "define_options",
+    "define_reading",
+    "folder",
     "open_archive",
     "options_for",
+    "reading_options",
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -28,7 +32,7 @@ Other users of the machine see it: secrets belong into the environment"""
 
 
 def define_archive(parser: argparse.ArgumentParser) -> None:
-    """Add the archive to read, ``--foreign`` and ``-o``."""
+    """Add the archive to read, ``--foreign`` and how it is read."""
     parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
     parser.add_argument(
         "--foreign",
@@ -36,7 +40,7 @@ def define_archive(parser: argparse.ArgumentParser) -> None:
         help="read an HDF5 file that is not an archive through h5py, unverified",
     )
     define_decoded(parser)
-    define_options(parser)
+    define_reading(parser)
 
 
 def define_decoded(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +55,42 @@ def define_decoded(parser: argparse.ArgumentParser) -> None:
 
 def open_archive(arguments: argparse.Namespace) -> archive.Archive:
     """Open the archive that was named."""
-    options = options_for(arguments.options, arguments.path)
     return archive.open(
         arguments.path,
         foreign=arguments.foreign,
         decoded_bytes=arguments.decoded_bytes,
-        storage_options=options,
+        **reading_options(arguments, arguments.path),
     )
+
+
+def define_reading(parser: argparse.ArgumentParser) -> None:
+    """Add how remote archives are read: ``-o``, ``--cache`` and ``--cache-bytes``."""
+    define_options(parser)
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=lambda text: folder(text) if text else True,
+        nargs="?",
+        help="--cache=DIR: keep what is read of remote archives in this folder, and map it; without DIR "
+        "in $FEDARCHIVE_CACHE, or the user's own",
+    )
+    parser.add_argument(
+        "--cache-bytes",
+        metavar="N",
+        type=byte_count,
+        help="with --cache: the most that the folder keeps: a number, or one with k, M, G or T, such as 20G",
+    )
+
+
+def reading_options(arguments: argparse.Namespace, *paths: str) -> dict[str, Any]:
+    """Return the keyword arguments that say how these paths are read."""
+    if arguments.cache_bytes is not None and not arguments.cache:
+        raise ArchiveError("--cache-bytes limits a cache", path=paths[0], remedy="give --cache too")
+    return {
+        "cache": arguments.cache,
+        "cache_bytes": arguments.cache_bytes,
+        "storage_options": options_for(arguments.options, *paths),
+    }
 
 
 def define_options(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +131,14 @@ def byte_count(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"a number of bytes, or one with k, M, G or T, not {text!r}")
     return int(float(match[1]) * float(f"1e{3 * ' kMGT'.index(match[2] or ' ')}"))
+
+
+def folder(text: str) -> str:
+    """Return the local folder of a cache."""
+    try:
+        return parse_cache(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a local folder, not {text!r}") from None
 
 
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import archive
 from archive.cli.exits import DAMAGED, OK, exit_code, worst
-from archive.cli.options import define_options, options_for
+from archive.cli.options import define_reading, reading_options
 from archive.cli.text import name, print_json, printable, size
 from archive.engine.report import VerifyReport
 from archive.errors import ArchiveError
@@ -28,7 +28,7 @@ file that could not be opened, whose counts are then 0."""
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("paths", metavar="PATH", nargs="+", help="archives: paths or URLs")
-    define_options(parser)
+    define_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     codes, files = [], []
     for path in arguments.paths:
         try:
-            report = archive.verify(path, storage_options=options_for(arguments.options, path))
+            report = archive.verify(path, **reading_options(arguments, path))
         except ArchiveError as error:
             codes.append(exit_code(error))
             files.append(_unopened(path, error))

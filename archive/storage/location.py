@@ -35,7 +35,7 @@ def locate_source(location: Location, access: str) -> Source:
     store, path = locate_store(location)
     if location.cache:
         cache = importlib.import_module("archive.storage.remote.cachedsource")  # hashlib costs 4 ms
-        return cast("Source", cache.CachedSource(store, path, location.cache, access))
+        return cast("Source", cache.CachedSource(store, path, location.cache, access, location.cache_bytes))
     from archive.storage.remote.source import RemoteSource
 
     return RemoteSource(store, path)

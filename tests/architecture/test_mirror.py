@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("checkpoints", "cli", "engine", "format", "hdf5", "interop", "records", "storage", "tools")
 ELSEWHERE = {
     "checkpoints/test_faults.py",  # a store on a disk that fails
+    "checkpoints/test_secrets.py",  # a store and those of Flower: what they show and pickle
     "checkpoints/test_sharing.py",  # a store that several processes use
     "checkpoints/test_stateful.py",  # a store against a model of it
     "interop/test_flwr.py",  # runs interop/flower/live under the interpreters of several releases of Flower

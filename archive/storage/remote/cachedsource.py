@@ -2,16 +2,18 @@
 
 A block is fetched, written, and only then marked, so that no reader of the file meets a mark before its
 bytes. Nothing is synced: after a power cut a mark may stand without bytes. The digests of the archive find
-that, as they find a flipped bit, and the range is fetched once more (`reread`). No lock is taken: processes
-that fetch one block at the same time write the same bytes twice.
+that, as they find a flipped bit, and the range is fetched once more (`reread`). No lock keeps writers apart:
+processes that fetch one block at the same time write the same bytes twice.
 
-Pages that were not fetched are never touched. Where a block cannot be written (a full disk), the handle
-goes on without: what it fetches is memory, ``mapped`` is False from then on.
+Pages that were not fetched are never touched. Where a block cannot be written (a full disk, the limit of the
+folder), the handle goes on without: what it fetches is memory, ``mapped`` is False from then on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import os
 
 import numpy as np
@@ -21,7 +23,7 @@ from archive.dtypes import NDArray
 from archive.errors import ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
-from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at
+from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at, prune_cache
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.ranges import plan_requests
 from archive.storage.remote.source import RemoteSource
@@ -74,6 +76,12 @@ class CacheFile(MapSource):
             (begin, min(end, self.nbytes)) for begin, end in zip(*[iter(edges.tolist())] * 2, strict=True)
         ]
 
+    def kept_blocks(self) -> int:
+        """Return how many blocks were fetched."""
+        marks = np.empty(self._marks_at // BLOCK_BYTES, np.uint8)
+        self.read_into(self._marks_at, marks)
+        return int(np.count_nonzero(marks == 1))
+
     def copy(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""
         return FileSource.read(self, offset, nbytes)
@@ -114,6 +122,9 @@ class CachedSource(RemoteSource):
         Where files are kept; made if it is not there.
     access : {"auto", "mmap", "pread"}
         ``auto`` maps unless the folder lies on a network or FUSE file system.
+    keep_bytes : int, optional
+        The most that the folder keeps: it is pruned now and when this is closed, and no more than that is
+        kept of this object.
 
     Raises
     ------
@@ -121,9 +132,12 @@ class CachedSource(RemoteSource):
         The folder cannot be used.
     """
 
-    def __init__(self, store: ObjectStore, path: str, folder: str, access: str) -> None:
+    def __init__(
+        self, store: ObjectStore, path: str, folder: str, access: str, keep_bytes: int | None = None
+    ) -> None:
         self._file: CacheFile | None = None
         self._writable = True
+        self._folder, self._keep_bytes = folder, keep_bytes
         url = store.url(path)
         with CacheFolder(folder) as cache:
             super().__init__(store, path, tuning.CACHE_PIN_BYTES if cache.knows(url) else 0)
@@ -136,6 +150,8 @@ class CachedSource(RemoteSource):
                 file = self._open_file(cache, url, use_map)
         self._file = file
         self.mapped = file.mapped
+        self._kept_blocks = itertools.count(0 if keep_bytes is None else file.kept_blocks())
+        self._prune()
         self._keep(file, self.nbytes - len(self._tail), self._tail)
 
     @property
@@ -204,9 +220,13 @@ class CachedSource(RemoteSource):
 
     def close(self) -> None:
         """Let go of client and file; views that were handed out stay valid."""
+        is_open = self._store is not None
         super().close()
         if self._file is not None:
             self._file.close()
+        if is_open:
+            with contextlib.suppress(StorageError):  # the next open will find the same
+                self._prune()
 
     def _open_file(self, cache: CacheFolder, url: str, mapped: bool) -> CacheFile:
         return CacheFile(self.path, cache.open(url, self.version), self.nbytes, mapped=mapped)
@@ -255,10 +275,23 @@ class CachedSource(RemoteSource):
         """Write and mark what was fetched; where that fails, go on without."""
         if not self._writable:
             return
-        try:
-            file.keep(start, data)
-        except OSError:
-            self._writable = self.mapped = False
+        with contextlib.suppress(OSError):
+            if self._has_room(len(data)):
+                file.keep(start, data)
+                return
+        self._writable = self.mapped = False
+
+    def _has_room(self, nbytes: int) -> bool:
+        """Count some bytes as kept, and return whether the limit allows that."""
+        if self._keep_bytes is None:
+            return True
+        # a counter that threads and shares have in common, and no lock, which a fork could catch held
+        blocks = itertools.islice(self._kept_blocks, -(-nbytes // BLOCK_BYTES))
+        return max(blocks, default=0) < self._keep_bytes // BLOCK_BYTES
+
+    def _prune(self) -> None:
+        if self._keep_bytes is not None and self._file is not None:
+            prune_cache(self._folder, self._keep_bytes)
 
     def _give_up(self) -> None:
         """Forget a file that somebody cut, or that the disk does not give back."""

@@ -6,12 +6,16 @@ the block. It is a byte and not a bit, so that processes can mark neighbours wit
 the same file, so that one unlink removes both and a new file never meets an old bitmap. ``NAME.json`` beside
 it is for people: URL, tag, size, created; its time of modification is that of the last open. No text of a URL
 is part of a name.
+
+Who has a file open or mapped holds a shared lock of it. Files are removed by whoever has the exclusive lock,
+or is told to clear the folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -35,6 +39,7 @@ __all__ = [
     "clear_cache",
     "list_cache",
     "marks_at",
+    "prune_cache",
 ]
 
 BLOCK_BYTES = 4096
@@ -120,7 +125,7 @@ class CacheFolder:
         try:
             for _ in range(_TRIES):
                 fd = self._existing(name, total)
-                if fd is not None:
+                if fd is not None and _is_held(fd):
                     self._tell(name, url, version)
                     return fd
                 self._create(name, total)
@@ -133,6 +138,28 @@ class CacheFolder:
     def discard(self, url: str, version: ObjectVersion) -> None:
         """Unlink the file of a version; who has it open goes on with it."""
         self.unlink(file_name(url, version) + SUFFIX)
+
+    def remove(self, name: str) -> None:
+        """Unlink the files of a version; who has it open goes on with it."""
+        self.unlink(name + SUFFIX)
+        self.unlink(name + ".json")
+
+    def remove_unused(self, name: str) -> bool:
+        """Unlink the files of a version unless somebody has it open, and return whether that was done."""
+        try:
+            fd = os.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.remove(name)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            return False  # it is in use, or the file system has no locks to tell
+        finally:
+            os.close(fd)
+        return True
 
     def unlink(self, name: str) -> None:
         """Remove a name; harmless where it is gone already.
@@ -294,29 +321,24 @@ def list_cache(path: str) -> list[CacheEntry]:
     return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.used)
 
 
-def clear_cache(path: str, older_than: float = 0.0, keep_bytes: int = 0) -> list[CacheEntry]:
+def clear_cache(path: str, older_than: float = 0.0) -> list[CacheEntry]:
     """Unlink files that were last opened longer ago than so many seconds, and return what they kept.
 
-    Those that were opened last stay, as many as keep ``keep_bytes`` together. No file is cut: a process that
-    has one mapped goes on reading it, and its space comes back when that process closes it. What is not ours
-    is left alone.
+    No file is cut: a process that has one mapped goes on reading it, and its space comes back when that
+    process closes it. What is not ours is left alone.
 
     Raises
     ------
     StorageError
     """
-    removed: list[CacheEntry] = []
-    latest = time.time() - older_than
     entries = {entry.name: entry for entry in list_cache(path)}
     if not os.path.lexists(path):
-        return removed
+        return []
+    latest = time.time() - older_than
+    removed = [entry for entry in entries.values() if not older_than or entry.used <= latest]
     with CacheFolder(path) as folder:
-        for entry in entries.values():
-            keep_bytes -= entry.cached_bytes
-            if keep_bytes < 0 and (not older_than or entry.used <= latest):
-                folder.unlink(entry.name + SUFFIX)
-                folder.unlink(entry.name + ".json")
-                removed.append(entry)
+        for entry in removed:
+            folder.remove(entry.name)
         # what a killed process left: a file without its name, a sidecar without its file
         for name, suffix in folder.names():
             if name not in entries and suffix != SUFFIX:
@@ -324,7 +346,42 @@ def clear_cache(path: str, older_than: float = 0.0, keep_bytes: int = 0) -> list
     return removed
 
 
+def prune_cache(path: str, keep_bytes: int, older_than: float = 0.0) -> list[CacheEntry]:
+    """Unlink files that were opened longest ago until so many bytes are kept, and return what they kept.
+
+    A file that a process has open or mapped stays, and counts; so does a file that was opened less than
+    ``older_than`` seconds ago.
+
+    Raises
+    ------
+    StorageError
+    """
+    entries = list_cache(path)
+    kept = sum(entry.cached_bytes for entry in entries)
+    if kept <= keep_bytes:
+        return []
+    latest = time.time() - older_than
+    removed = []
+    with CacheFolder(path) as folder:
+        for entry in reversed(entries):
+            old = not older_than or entry.used <= latest
+            if kept > keep_bytes and old and folder.remove_unused(entry.name):
+                kept -= entry.cached_bytes
+                removed.append(entry)
+    return removed
+
+
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+def _is_held(fd: int) -> bool:
+    """Lock a file as one that is in use; False where it was removed meanwhile, and is closed."""
+    with contextlib.suppress(OSError):  # without locks nothing is known to be unused: nothing is pruned
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    if os.fstat(fd).st_nlink:
+        return True
+    os.close(fd)
+    return False
 
 
 def _hash(*parts: str) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError
 import archive
 from archive.errors import ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.storage.location import locate_store
+from archive.storage.remote.cachefolder import list_cache
 from archive.storage.remote.clients import open_store
 from archive.storage.remote.clients.retry import Kind
 from archive.storage.remote.clients.s3client import fault_of
@@ -351,3 +353,44 @@ def test_a_wait_that_is_no_number() -> None:
     answer = {"HTTPStatusCode": 503, "HTTPHeaders": {"retry-after": "\xb2"}}  # a digit, says str.isdigit
     fault = fault_of(ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": answer}, ""))  # type: ignore[typeddict-item]
     assert (fault.kind, fault.wait) == (Kind.TRANSIENT, 0.0)
+
+
+def _load_model(url: str, folder: Path, **reading: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from archive.interop.torch import load_model
+
+    load_model(torch.nn.Linear(300, 200, bias=False), url, **reading)
+
+
+def _open_round(url: str, folder: Path, **reading: Any) -> None:
+    with archive.CheckpointStore(url.rpartition("/rounds/")[0], **reading).open(3) as handle:
+        handle["weight"].numpy()
+
+
+READERS: dict[str, Callable[..., object]] = {
+    "load": lambda url, folder, **reading: archive.load(url, **reading),
+    "verify": lambda url, folder, **reading: archive.verify(url, **reading),
+    "copy": lambda url, folder, **reading: archive.tools.copy(url, folder / "copy.h5", **reading),
+    "mean": lambda url, folder, **reading: archive.mean([url, url], out=folder / "mean.h5", **reading),
+    "table": lambda url, folder, **reading: archive.table([url], **reading),
+    "load_model": _load_model,
+    "store": _open_round,
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_cache_of_every_reader(
+    server: S3Server, folder: str, proxy: Proxy, tmp_path: Path, read: Callable[..., object]
+) -> None:
+    url = f"s3://{BUCKET}/{folder}/rounds/00000003.h5"
+    weights = np.random.default_rng(3).random((200, 300), np.float32)
+    archive.save({"weight": weights}, url, metrics={"loss": 0.5}, storage_options=server.options())
+    reading = {"storage_options": server.options(proxy.endpoint), "cache": tmp_path / "cache"}
+    read(url, tmp_path, **reading, cache_bytes=10**9)
+    first = proxy.bytes_sent
+    proxy.reset()
+    read(url, tmp_path, **reading, cache_bytes=10**9)
+    assert proxy.bytes_sent <= 2000 < 3000 < first  # the footer of each archive, a listing
+    assert list((tmp_path / "cache").glob("*.bytes"))
+    read(url, tmp_path, **reading, cache_bytes=0)
+    assert sum(entry.cached_bytes for entry in list_cache(str(tmp_path / "cache"))) == 0
