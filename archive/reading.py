@@ -13,9 +13,9 @@ from archive.engine.progress import Bar, Progress
 from archive.engine.read.containers import Records
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
-from archive.storage.url import URL, Cache, Location, local_path, parse_nbytes, parse_url
+from archive.storage.url import URL, Cache, local_path, parse_nbytes, parse_url
 
-__all__ = ["load", "load_location", "open", "open_location"]
+__all__ = ["load", "open"]
 
 
 def open(
@@ -86,7 +86,12 @@ def open(
     ...     print(a["w"].shape, a["w"][2:4])
     (6,) [2. 3.]
     """
-    _require_how(mode, verify, access)
+    if mode not in ("r", "c"):
+        raise TypeError(
+            f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
+        )
+    _one_of("verify", verify, ("first", "open", "off"))
+    _one_of("access", access, ("auto", "mmap", "pread"))
     most = None if decoded_bytes is None else parse_nbytes("decoded_bytes", decoded_bytes)
     location = parse_url(url, storage_options, cache, cache_bytes)
     if foreign:
@@ -94,14 +99,6 @@ def open(
 
         path, writable = local_path(url), mode == "c"
         return Archive(open_foreign(path, access=access, writable=writable, decoded_bytes=most))
-    return open_location(location, mode=mode, verify=verify, access=access)
-
-
-def open_location(
-    location: Location, *, mode: str = "r", verify: str = "first", access: str = "auto"
-) -> Archive:
-    """Open an archive as `open` does, at a location."""
-    _require_how(mode, verify, access)
     handle = Archive(open_reader(location, access=access, verify=verify, writable=mode == "c"))
     if verify == "open":
         handle.require_whole()
@@ -149,15 +146,7 @@ def load(
     >>> float(records["model"]["w"].numpy().sum()), records["metrics"]["loss"]
     (15.0, 0.5)
     """
-    return load_location(parse_url(url, storage_options, cache, cache_bytes), keys, progress)
-
-
-def load_location(
-    location: Location,
-    keys: Iterable[str | tuple[str, str]] | None = None,
-    progress: Progress = None,
-) -> Records:
-    """Read an archive as `load` does, at a location."""
+    location = parse_url(url, storage_options, cache, cache_bytes)
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one str")
     from archive.engine.read.load import load_records  # 2 ms that opening does without
@@ -168,15 +157,6 @@ def load_location(
             return load_records(reader, keys, report)
     finally:
         reader.close()
-
-
-def _require_how(mode: str, verify: str, access: str) -> None:
-    if mode not in ("r", "c"):
-        raise TypeError(
-            f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
-        )
-    _one_of("verify", verify, ("first", "open", "off"))
-    _one_of("access", access, ("auto", "mmap", "pread"))
 
 
 def _one_of(argument: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -137,7 +137,7 @@ def open_file(
     ArchiveError
         As `archive.open` says.
     """
-    handle = reading.open_location(location, mode=mode, verify=verify)
+    handle = reading.open(location, mode=mode, verify=verify)
     if digest is not None and handle._reader.identity.hex() != digest:
         handle.close()
         raise DamagedError(

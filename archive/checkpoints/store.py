@@ -56,12 +56,8 @@ class CheckpointStore:
     cache, cache_bytes
         As for `archive.open`: of archives that `open` and `context` return.
     storage_options : mapping, optional
-        Keyword arguments of the remote file system.
-
-    Notes
-    -----
-    A pickle of a store holds no secrets of its URL and options: where it is loaded, credentials come from the
-    environment. It holds no save in the background either.
+        Keyword arguments of the remote file system. A pickle of the store holds no secrets of these and of
+        the URL: where it is loaded, credentials come from the environment.
 
     Examples
     --------
@@ -225,10 +221,10 @@ class CheckpointStore:
         """
         self._background.settle()
         place = self._files.at(context_path(require_name("node", node)), cached=True)
-        context = reading.open_location(place).context
+        context = reading.open(place).context
         if self._files.remote:
             # the next save replaces the object, and with it arrays that were not read yet
-            context.state = reading.load_location(place)
+            context.state = reading.load(place)
         return context
 
     def history(self, *, clients: bool = False) -> Table:
@@ -347,8 +343,9 @@ class CheckpointStore:
         return report
 
     def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
-        folder, options = self._files.location.path, self._files.location.options
-        return writing.save(context, make_place(folder, path, options), storage_options=options)
+        options = self._files.location.options
+        place = make_place(self._files.location.path, path, options)
+        return writing.save(context, place, storage_options=options)
 
     def _open_found(self, find: Callable[[], int], client: str | None, mode: str, verify: str) -> Archive:
         """Open the round that is found; another one where it is removed before it is open."""

@@ -170,9 +170,9 @@ def load_model(
     path = location.display
     with ExitStack() as stack:
         if location.remote:  # arrays one by one would be a request each
-            saved = _read(reading.load_location(location), path)
+            saved = _read(reading.load(location), path)
         else:
-            saved = _read(stack.enter_context(reading.open_location(location)).records, path)
+            saved = _read(stack.enter_context(reading.open(location)).records, path)
         extra, ties = saved.state("extra"), saved.ties()
         report, problems = _compare(module.state_dict(), saved.model, extra, strict)
         problems += _compare_ties(module, saved.model, ties, optimizer)

@@ -40,7 +40,7 @@ _LEADING_PARENTS = re.compile(r"\A(?:\.{1,2}/+)*")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where an archive lies."""
+    """Where an archive lies. Path-like: what takes a URL takes a location, which has its options."""
 
     path: str
     """An absolute local path, with a slash at its end for a folder; or a URL, its schemes in lower case."""
@@ -64,6 +64,9 @@ class Location:
     def name(self) -> str:
         """Last part of the path."""
         return self.display.rstrip("/").rpartition("/")[2]
+
+    def __fspath__(self) -> str:
+        return self.path
 
     def __repr__(self) -> str:
         return f"Location({self.display!r})"  # without secrets of the URL
@@ -92,7 +95,8 @@ def parse_url(
     ----------
     url : str or path-like
         A local path, a ``file:`` URL as `pathlib.Path.as_uri` makes it, or any URL of fsspec
-        (``s3://bucket/key``, ``https://``, ``memory://``, chained ``simplecache::s3://bucket/key``).
+        (``s3://bucket/key``, ``https://``, ``memory://``, chained ``simplecache::s3://bucket/key``). A
+        location is returned as it is.
     storage_options : mapping, optional
         Keyword arguments of the file system; for remote URLs only.
     cache : bool or folder, optional
@@ -111,6 +115,8 @@ def parse_url(
     ValueError
         A limit of a cache without a cache.
     """
+    if isinstance(url, Location):
+        return url
     path, remote = _parse(url, storage_options)
     most = None if cache_bytes is None else parse_nbytes("cache_bytes", cache_bytes)
     if most is not None and not cache:

@@ -79,7 +79,7 @@ class NodeContexts:
         ArchiveError
             The file is missing or damaged.
         """
-        return reading.open_location(replace(self._folder, path=self._path(node, version))).context
+        return reading.open(replace(self._folder, path=self._path(node, version))).context
 
     def save(self, node: str, version: Version, context: Context) -> None:
         """Save a state, then remove obsolete ones: too old, or later ones of a stopped run."""

@@ -46,7 +46,7 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         Number of rounds to keep states of, for each client: one more than the server keeps, times the
         server's ``every``.
     storage_options : mapping, optional
-        Keyword arguments of the remote file system.
+        Keyword arguments of the remote file system. A pickle holds no secrets of these and of the URL.
 
     Notes
     -----

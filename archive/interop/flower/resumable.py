@@ -42,7 +42,7 @@ class Resumable:
     keep_last : int or None, default 3
         Rounds to keep; None for all.
     storage_options : mapping, optional
-        Keyword arguments of the remote file system.
+        Keyword arguments of the remote file system. A pickle holds no secrets of these and of the URL.
 
     Raises
     ------

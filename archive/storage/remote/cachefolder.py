@@ -28,6 +28,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from archive.errors import StorageError
+from archive.owner import Descriptor
 from archive.storage.local.exclusive import place_new
 from archive.storage.remedies import remedy_of
 from archive.storage.remote.objectstore import ObjectVersion
@@ -146,19 +147,13 @@ class CacheFolder:
 
     def remove_unused(self, name: str) -> bool:
         """Unlink the files of a version unless somebody has it open, and return whether that was done."""
-        try:
-            fd = os.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with Descriptor() as file:
+            try:
+                file.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
+                fcntl.flock(file[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False  # it is in use, or the file system has no locks to tell
             self.remove(name)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            return False  # it is in use, or the file system has no locks to tell
-        finally:
-            os.close(fd)
         return True
 
     def unlink(self, name: str) -> None:
