@@ -131,3 +131,11 @@ def test_the_history_of_a_store_shows_no_secret(monkeypatch: pytest.MonkeyPatch)
 def test_the_location_of_an_archive_shows_no_secret() -> None:
     for url in URLS.values():
         assert SECRET not in repr(parse_url(url.format(port=9), {"secret": SECRET}))
+
+
+def test_an_unpickled_store_names_what_did_not_come_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDARCHIVE_RETRY_SECONDS", "0")
+    url = f"http://user:{SECRET}@127.0.0.1:{free_port()}/run"
+    store = pickle.loads(pickle.dumps(archive.CheckpointStore(url)))
+    with pytest.raises(ArchiveError, match="the credentials in the URL did not come along; set them"):
+        store.context("node")

@@ -13,7 +13,7 @@ import numpy as np
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
-from archive.errors import DamagedError, NotAnArchiveError, ReplacedError, TruncatedError
+from archive.errors import ArchiveError, DamagedError, NotAnArchiveError, ReplacedError, TruncatedError
 from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
@@ -42,6 +42,20 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
     MissingError, ReplacedError, StorageError
         The file cannot be read.
     """
+    try:
+        return _open_twice(location, access, verify, writable)
+    except ArchiveError as error:
+        if location.withheld:
+            error.remedy = (
+                f"a pickle holds no secrets: {', '.join(location.withheld)} did not come along; set them "
+                "in the environment (AWS_SECRET_ACCESS_KEY, FSSPEC_S3_SECRET), or open it here with "
+                "storage_options"
+            )
+        raise
+
+
+def _open_twice(location: Location, access: str, verify: str, writable: bool) -> Reader:
+    """Return a reader, also where the file is replaced as it is opened."""
     changed = (DamagedError, NotAnArchiveError, ReplacedError) if location.remote else (ReplacedError,)
     for last_try in (False, True):
         try:

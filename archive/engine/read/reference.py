@@ -14,7 +14,7 @@ from typing import Any
 
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import ArchiveError, ClosedError, ReplacedError
+from archive.errors import ClosedError, ReplacedError
 from archive.storage.url import Location
 
 __all__ = ["Reference", "reference_of"]
@@ -63,16 +63,7 @@ class Reference:
 
     def _find(self) -> Reader:
         location, access, verify, writable, identity = self.arguments
-        try:
-            reader = open_reader(location, access=access, verify=verify, writable=writable)
-        except ArchiveError as error:
-            if location.withheld:
-                error.remedy = (
-                    f"a pickle holds no secrets: {', '.join(location.withheld)} did not come along; set them "
-                    "in the environment (AWS_SECRET_ACCESS_KEY, FSSPEC_S3_SECRET), or open it here with "
-                    "storage_options"
-                )
-            raise
+        reader = open_reader(location, access=access, verify=verify, writable=writable)
         if reader.identity == identity:
             return reader
         reader.close()

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import aiohttp
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.cached import CachingFileSystem
@@ -192,6 +193,9 @@ class FileSystemStore:
             try:
                 with filesystem.open(path) as file:
                     return ObjectVersion(file.seek(0, os.SEEK_END))
+            except FileNotFoundError:
+                _behind_cache(filesystem).info(path)  # raises what a cache takes for a missing object
+                raise
             except (AttributeError, TypeError, ValueError) as error:
                 raise UnsupportedURLError(
                     "this cache of fsspec cannot read from this file system",
@@ -280,6 +284,7 @@ class FileSystemStore:
     def _fail(self, path: str, error: Exception) -> NoReturn:
         if isinstance(error, ArchiveError):
             raise error
+        error = _reported(error)
         if isinstance(error, FileNotFoundError):
             raise MissingError(
                 "no such object", path=self.url(path), errno=errno.ENOENT, remedy="check the URL"
@@ -335,6 +340,13 @@ def _behind_cache(filesystem: Any) -> Any:
     while isinstance(filesystem, CachingFileSystem):
         filesystem = filesystem.fs
     return filesystem
+
+
+def _reported(error: Exception) -> Exception:
+    """Return what a web server reported, where fsspec makes a missing object of any error."""
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    missing = getattr(cause, "status", 0) in (404, 410)
+    return cause if isinstance(cause, aiohttp.ClientError) and not missing else error
 
 
 def _forget_listings(filesystem: Any) -> None:

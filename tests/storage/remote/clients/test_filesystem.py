@@ -305,6 +305,16 @@ def test_a_web_server_of_no_length_has_no_blocks(object_of_a_model: bytes, tmp_p
             archive.open(f"blockcache::{url}")
 
 
+@pytest.mark.parametrize("chain", CACHES)
+def test_a_cache_of_fsspec_before_a_server_that_is_away(chain: str) -> None:
+    """fsspec reports a missing object: who believes that saves a round again, or another in its place."""
+    url = f"{chain}::http://127.0.0.1:{free_port()}/m.h5"
+    with pytest.raises(StorageError, match="the store failed: Connect call failed"):
+        archive.open(url)
+    with pytest.raises(StorageError, match="the store failed: Connect call failed"):
+        file_exists(url)
+
+
 def test_damage_behind_a_cache_of_fsspec(object_of_a_model: bytes, tmp_path: Path) -> None:
     damaged = bytearray(object_of_a_model)
     damaged[9000] ^= 1
