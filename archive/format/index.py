@@ -28,7 +28,7 @@ from archive.format.constants import (
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
-from archive.format.document import parse_json
+from archive.format.document import RAISE, TooLargeError, parse_json
 from archive.format.elements import ArrayType
 from archive.format.versions import unknown_feature
 
@@ -147,6 +147,10 @@ class Origin:
             remedy="do not trust this file: a digest holds over content that no writer makes",
         )
 
+    def too_large(self, error: TooLargeError, key: str | None = None) -> HostileFileError:
+        """Return the error for JSON that takes too much memory."""
+        return HostileFileError(str(error), path=self.path, offset=self.offset, key=key, remedy=RAISE)
+
     def unknown(self, problem: str, key: str | None = None) -> ArchiveError:
         """Return the error for content that this version of the format does not know."""
         return unknown_feature(problem, self.minor, path=self.path, offset=self.offset, key=key)
@@ -243,7 +247,9 @@ class Index:
     def document(self) -> dict[str, Any]:
         """The JSON part: container, created, writer, values, attributes."""
         try:
-            document = parse_json(self._json.tobytes())
+            document = parse_json(self._json)
+        except TooLargeError as error:
+            raise self.origin.too_large(error) from error
         except ValueError as error:
             raise self.origin.invalid("the index holds invalid JSON") from error
         if not isinstance(document, dict):

@@ -18,6 +18,7 @@ from archive.format.constants import (
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
+from archive.format.document import SMALL_BYTES, require_decodable
 from archive.format.elements import ArrayType
 from archive.format.index import HEADER, RECORD_ROW, TYPE_ROW, RecordName, place_sections
 
@@ -124,8 +125,15 @@ class IndexTemplate:
         ----------
         document : mapping
             Container, creation time, writer and values: the last section, as JSON.
+
+        Raises
+        ------
+        TooLargeError
+            No reader would take the document.
         """
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        if len(text) > SMALL_BYTES:
+            require_decodable(text)
         buffer = np.zeros(self._nbytes + len(text) + -len(text) % 8, np.uint8)
         buffer[: self._nbytes] = self._buffer
         buffer[self._nbytes : self._nbytes + len(text)] = np.frombuffer(text, np.uint8)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.format.document import parse_json
+from archive.format.document import TooLargeError, parse_json
 
 __all__ = [
     "STORED_AS",
@@ -164,6 +164,8 @@ def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
     ------
     ValueError
         The bytes are not such a value.
+    TooLargeError
+        They are JSON whose objects would take too much memory.
     """
     if description not in STORED_AS.get(type_name, ()):
         raise ValueError(f"a value of type {type_name[:80]!r} stored as {description[:80]!r}")
@@ -176,11 +178,13 @@ def decode_stored(type_name: str, description: str, stored: NDArray) -> Value:
             return stored.tobytes().decode()
         if description != "|u1":
             return list(stored.view(np.dtype(description)).tolist())
-        encoded = parse_json(stored.tobytes())
+        encoded = parse_json(stored.tobytes(), text_counts=False)
         decoded = decode_value(encoded)
         if encoded[0] != type_name:
             raise ValueError(f"the JSON spells a value of type {encoded[0][:80]!r}")
         return decoded
+    except TooLargeError:
+        raise
     except ValueError as error:
         raise ValueError(f"a dataset that is not a value of type {type_name[:80]!r}: {error}") from error
 

@@ -8,7 +8,6 @@ pickled.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -18,6 +17,7 @@ from archive import reading, writing
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
 from archive.interop.statearrays import JSON, Arrays, NotStateError, array_over, class_name, tensor_elements
+from archive.interop.statetexts import from_text, to_text
 from archive.interop.statevalues import decode, encode
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
 from archive.records.tensors import is_tensor
@@ -96,17 +96,21 @@ def save_model(
     tensors = {key: value for key, value in state.items() if is_tensor(value)}
     extra = {key: value for key, value in state.items() if key not in tensors}  # of get_extra_state()
     ties, others = _ties(tensors), Arrays()
-    documents: dict[str, Any] = {"version": VERSION, "ties": _text(ties)}
+    documents: dict[str, Any] = {"version": VERSION, "ties": to_text(ties, f"{TRAINING}/ties")}
     try:
         model = _record(tensors, ties)
         if extra:
-            documents["extra"] = _text(encode(extra, "extra", others))
+            documents["extra"] = to_text(encode(extra, "extra", others), f"{TRAINING}/extra")
         if optimizer is not None:
             documents["optimizer_class"] = class_name(type(optimizer))
-            documents["optimizer"] = _text(_encode_optimizer(optimizer, module, others))
+            documents["optimizer"] = to_text(
+                _encode_optimizer(optimizer, module, others), f"{TRAINING}/optimizer"
+            )
         if scheduler is not None:
             documents["scheduler_class"] = class_name(type(scheduler))
-            documents["scheduler"] = _text(encode(scheduler.state_dict(), "scheduler", others))
+            documents["scheduler"] = to_text(
+                encode(scheduler.state_dict(), "scheduler", others), f"{TRAINING}/scheduler"
+            )
     except NotStateError as error:
         raise ValueRangeError(
             f"{error.problem}, and nothing is pickled",
@@ -216,7 +220,7 @@ class _Saved(NamedTuple):
         if name not in self.documents:
             return kind()
         try:
-            tree = json.loads(self.documents[name])
+            tree = from_text(self.documents[name], self.path, key)
             found = copy.deepcopy(decode(tree, self.others, key=key, path=self.path))
         except ArchiveError:
             raise
@@ -346,10 +350,6 @@ def _record(tensors: Mapping[str, Any], ties: list[list[str]]) -> ArrayRecord:
         tied = arrays.get(first.get(key, ""))
         arrays[key] = array_over(tensor_elements(tensor, f"{MODEL}/{key}")) if tied is None else tied
     return ArrayRecord.from_checked(arrays)
-
-
-def _text(tree: JSON) -> str:
-    return json.dumps(tree, allow_nan=False, separators=(",", ":"))
 
 
 def _encode_optimizer(optimizer: Any, module: Any, arrays: Arrays) -> JSON:

@@ -25,6 +25,7 @@ from archive.format.constants import (
     NO_ALIAS,
     SEGMENT_BYTES,
 )
+from archive.format.document import TooLargeError
 from archive.format.elements import ArrayType
 from archive.format.index import Index, Origin, RecordName, read_index
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
@@ -301,7 +302,12 @@ def _index(file: str, records: dict[RecordName, _Record], document: dict[str, An
     )
     document |= {"values": values, "attributes": attributes}
     template = IndexTemplate(columns, list(types), list(records), int(ends[-1]) if rows else 0)
-    return read_index(template.write(document).buffer, Origin(file))
+    origin = Origin(file)
+    try:
+        written = template.write(document)
+    except TooLargeError as error:
+        raise origin.too_large(error) from error
+    return read_index(written.buffer, origin)
 
 
 def _listed_values(records: dict[RecordName, _Record]) -> tuple[list[Any], list[Any]]:

@@ -19,6 +19,7 @@ from archive.format.constants import (
     KIND_METRICS,
     MODE_DATA,
 )
+from archive.format.document import TooLargeError
 from archive.format.index import RecordName
 from archive.format.values import (
     STORED_ITEMSIZE,
@@ -208,6 +209,8 @@ def _stored(reader: Reader, row: int, type_name: str, metrics: bool) -> Value:
     description, stored = reader.index.types[int(reader.index.type[row])].description, reader.stored(row)
     try:
         return _of_type(decode_stored(type_name, description, stored), type_name, metrics)
+    except TooLargeError as error:
+        raise reader.index.origin.too_large(error, reader.index.full_name(row)) from error
     except (TypeError, ValueError) as error:
         raise reader.invalid(row, error) from error
 

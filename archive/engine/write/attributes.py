@@ -10,7 +10,6 @@ a tag (h5py reads no tagged ones), ``[]`` and ``b""`` as null dataspaces, and wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from archive.format.constants import (
     MAX_ATTRIBUTE_BYTES,
     MAX_ATTRIBUTES,
 )
+from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
 from archive.format.names import link_name
 from archive.format.values import INT64_MAX, Value, encode_value, validate_value
@@ -99,7 +99,11 @@ def encode_record(name: RecordName, values: Mapping[str, Any]) -> list[EncodedVa
             inline, attribute = encode_value(value, type_name), _attribute(link.decode(), value, type_name)
             encoded.append(EncodedValue(key, type_name, inline, attribute, None, value))
         elif name.kind != KIND_ARRAYS:
-            encoded.append(EncodedValue(key, type_name, None, None, _elements(value, type_name), value))
+            try:
+                elements = _elements(value, type_name)
+            except TooLargeError as error:
+                raise ValueRangeError(str(error), key=f"{name.name}/{key}", remedy=RAISE) from error
+            encoded.append(EncodedValue(key, type_name, None, None, elements, value))
         else:
             raise ValueRangeError(
                 f"an attribute takes at most {MAX_ATTRIBUTE_BYTES} bytes, a record at most {MAX_ATTRIBUTES}",
@@ -194,4 +198,4 @@ def _elements(value: Any, type_name: str) -> NDArray:
 
 def _json(value: Any, type_name: str) -> bytes:
     """Return the JSON of the index, for what HDF5 has no type for."""
-    return json.dumps(encode_value(value, type_name), ensure_ascii=False, separators=(",", ":")).encode()
+    return encode_json(encode_value(value, type_name), text_counts=False)

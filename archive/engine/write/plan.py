@@ -15,13 +15,15 @@ from archive.engine.write.attributes import EncodedContext, EncodedValue
 from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
+from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS
+from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
 from archive.format.indexwriter import IndexWriter
 from archive.hdf5.encoder import Metadata
 from archive.version import __version__
 
-__all__ = ["Plan", "Preamble", "make_plan", "place", "timestamp"]
+__all__ = ["Plan", "Preamble", "make_plan", "place", "require_readable", "timestamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,28 @@ def make_plan(inputs: Inputs, preamble: Preamble, values: Mapping[RecordName, li
     names = [RecordName(record.kind, record.name) for record in inputs.records]
     return place(
         rows, names, {number: values[name] for number, name in enumerate(names) if name in values}, preamble
+    )
+
+
+def require_readable(
+    records: list[RecordName], values: Mapping[int, list[EncodedValue]], preamble: Preamble
+) -> None:
+    """Raise ValueRangeError where no reader would take the values: before arrays are asked for."""
+    try:
+        encode_json(_add_values(Rows(), records, values, preamble))
+    except TooLargeError as error:
+        raise _too_large(error, records, values) from error
+
+
+def _too_large(
+    error: TooLargeError, records: list[RecordName], values: Mapping[int, list[EncodedValue]]
+) -> ValueRangeError:
+    """Return the error for values that no reader would take; it names the record with most of them."""
+    most = max(values, key=lambda number: len(values[number]), default=0)
+    return ValueRangeError(
+        f"metrics, configs and attributes: {error}",
+        key=records[most].name if records else None,
+        remedy=f"put values together into lists or arrays, or {RAISE}",
     )
 
 
@@ -176,10 +200,18 @@ def place(
     values : mapping
         Encoded metrics, configs and attributes by number of the record.
     preamble : Preamble
+
+    Raises
+    ------
+    ValueRangeError
+        No reader would take the values.
     """
     document = _add_values(rows, records, values, preamble)
     schema = schema_of(rows, records)
-    index = schema.index.write(document)
+    try:
+        index = schema.index.write(document)
+    except TooLargeError as error:
+        raise _too_large(error, records, values) from error
     index_bytes = len(index) + FOOTER_BYTES
     metadata = encode_tree(
         tuple(records), values, document, preamble.context, schema.datasets, schema.links, index_bytes

@@ -15,7 +15,7 @@ from archive.engine.report import SaveReport
 from archive.engine.write.attributes import EncodedValue, encode_context, encode_record
 from archive.engine.write.consume import Consumption
 from archive.engine.write.inputs import Inputs, RecordInput, source_of
-from archive.engine.write.plan import Plan, Preamble, make_plan
+from archive.engine.write.plan import Plan, Preamble, make_plan, require_readable
 from archive.engine.write.seal import complete
 from archive.engine.write.stream import ArchiveStream
 from archive.engine.write.writer import write_plan
@@ -64,6 +64,8 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
     content = _Content(inputs, options)
     streamed = any(isinstance(record.arrays, Iterator) for record in inputs.records)
     plan = None if streamed else make_plan(inputs, content.preamble, content.values)
+    if streamed:
+        require_readable(list(content.values), dict(enumerate(content.values.values())), content.preamble)
     if not options.keep_input:
         if plan is None:
             return _consume_stream(content, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, VersionError
 from archive.interop.flower.strategystate import SchemaError
 from archive.interop.statearrays import JSON
+from archive.interop.statetexts import from_text, to_text
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
 from archive.records.payload import BytesPayload
 
@@ -60,7 +60,7 @@ def to_records(snapshot: Snapshot) -> RecordDict:
     >>> list(records), records["resume"]["round"]
     (['model', 'strategy', 'random', 'resume'], 3)
     """
-    documents = {name: json.dumps(getattr(snapshot, name), allow_nan=False) for name in _DOCUMENTS}
+    documents = {name: to_text(getattr(snapshot, name), f"resume/{name}") for name in _DOCUMENTS}
     resume: dict[str, Any] = {
         "version": VERSION,
         "round": snapshot.round,
@@ -92,7 +92,7 @@ def from_archive(handle: Archive) -> Snapshot:
             raise VersionError(
                 f"saved by a newer fedarchive (version {resume['version']})", path=path, remedy="upgrade"
             )
-        documents = {name: json.loads(resume[name]) for name in _DOCUMENTS}
+        documents = {name: from_text(resume[name], path, f"resume/{name}") for name in _DOCUMENTS}
         model, strategy, numbers = (_kept(handle, records[name]) for name in ("model", "strategy", "random"))
         return Snapshot(
             resume["round"], resume["strategy"], model, dict(strategy), dict(numbers), **documents
