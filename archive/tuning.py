@@ -52,9 +52,9 @@ SCAN_REGION_BYTES = 32 << 20
 MEAN_BYTES = 4 << 20
 """Bytes of each input that `mean` adds up at a time."""
 
-JSON_BYTES = 48 << 20
-"""Memory that the objects of one JSON text may take: some 100,000 metrics of an index, or 16 MB of ASCII.
-Texts of 60 MB were read in up to 16 s as 3 GB; within this limit none takes more than 1 s, or 64 MB."""
+JSON_BYTES = 40 << 20
+"""Memory that the objects of one JSON text may take: some 50,000 metrics of an index, or 14 MB of ASCII.
+Texts of 60 MB were read in up to 16 s as 3 GB; within this limit none takes more than 0.5 s, or 64 MB."""
 JSON_VARIABLE = "FEDARCHIVE_JSON_BYTES"
 """Variable of the environment that names another limit."""
 

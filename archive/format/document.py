@@ -24,6 +24,8 @@ RAISE = f"raise {tuning.JSON_VARIABLE} (the environment) if you trust the file"
 
 SMALL_BYTES = 256 << 10
 """JSON up to this length is within the limit: it takes at most 64 bytes of memory for each of its own."""
+_MAX_DIGITS = 310
+"""The largest double has 309, and a sign."""
 _PIECE_BYTES = 256 << 10
 """Measured at a time, so that measuring takes 2 MB."""
 _QUOTE = ord('"')
@@ -69,7 +71,9 @@ def parse_json(text: bytes | NDArray, *, text_counts: bool = True) -> Any:
     text = bytes(text)
     if require_decodable(text, text_counts=text_counts) > MAX_NESTING:
         raise ValueError(f"the JSON nests more than {MAX_NESTING} deep")
-    found = json.loads(text.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+    found = json.loads(
+        text.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant, parse_int=_integer
+    )
     if b"\\u" in text:
         json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate is a ValueError
     return found
@@ -160,6 +164,13 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice in one JSON object")
     return found
+
+
+def _integer(digits: str) -> int:
+    """Return an integer that a double holds: the time for one grows with the square of its length."""
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"an integer of {len(digits):,} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import archive
+from archive.errors import HostileFileError, ValueRangeError
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
 from archive.records.payload import NdarrayPayload
+from archive.tuning import JSON_VARIABLE
 from tests.acceptance.samples import ARRAYS, CREATED, NDArray, same
 
 VALUES: dict[str, Any] = {
@@ -292,3 +294,34 @@ def test_ties_of_another_archive_are_kept(tmp_path: Path, save: Callable[..., No
     with archive.open(tmp_path / "given.h5") as before, archive.open(tmp_path / "a.h5") as after:
         assert after.info.array_bytes == before.info.array_bytes
         assert all(same(after[key].numpy(), array) for key, array in given.items())
+
+
+def test_values_that_no_reader_takes_are_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before an array is asked for or taken; and whatever is written can be read."""
+
+    def never() -> Iterator[tuple[str, NDArray]]:
+        raise AssertionError("an array was asked for")
+        yield
+
+    monkeypatch.setenv(JSON_VARIABLE, "2000000")
+    path, many = tmp_path / "x.h5", {f"metric {number:080}": 0.5 for number in range(3000)}
+    whole, several = {"w": np.arange(3.0)}, {"texts": ["\0", *"ab" * 30_000]}
+    for keep in (True, False):
+        for arrays in (dict(whole), never()):
+            with pytest.raises(ValueRangeError, match=f"'metrics': .*{JSON_VARIABLE}"):
+                archive.save(arrays, path, metrics=many, keep_input=keep, **OPTIONS)
+            with pytest.raises(ValueRangeError, match=f"'configs/texts': .*{JSON_VARIABLE}"):
+                archive.save(arrays, path, configs=several, keep_input=keep, **OPTIONS)
+            assert not isinstance(arrays, dict) or list(arrays) == ["w"]
+    assert not list(tmp_path.iterdir())
+    few = dict(list(many.items())[:1500])
+    archive.save(whole, path, metrics=few, configs={"texts": several["texts"][:20_000]}, **OPTIONS)
+    assert archive.load(path)["metrics"] == few
+    monkeypatch.setenv(JSON_VARIABLE, "1000000")
+    with (
+        pytest.raises(HostileFileError, match=f"{path.name}: .*{JSON_VARIABLE}"),
+        archive.open(path) as handle,
+    ):
+        _ = handle.info
