@@ -1,7 +1,8 @@
-"""The environment of the lowest versions is what pyproject.toml says; ruff reads the project alone."""
+"""The environments are those that pyproject.toml names; ruff reads the project alone."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -51,11 +52,17 @@ def test_ci_runs_them_last() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert ci[-1] == ".ci/lowest"
     lowest = (ROOT / ".ci" / "lowest").read_text(encoding="utf-8")
-    assert "\npip install -e '.[quick]' -c .ci/lowest.txt\n" in lowest
-    assert lowest.endswith("\npoe test\n")
-    lower, _, minor = PROJECT["requires-python"].rpartition(".")
-    assert lower == ">=3"
-    assert f"python3.{minor}" in lowest
+    assert lowest.endswith('/python" oldest -c .ci/lowest.txt\n')
+    python = (ROOT / ".ci" / "python").read_text(encoding="utf-8")
+    assert "\npip install -e '.[quick]' \"$@\"\n" in python
+    assert python.endswith("\npoe test\n")
+
+
+def test_every_listed_python_is_supported() -> None:
+    names = "\n".join(PROJECT["classifiers"])
+    minors = [int(minor) for minor in re.findall(r":: 3\.(\d+)$", names, re.MULTILINE)]
+    assert PROJECT["requires-python"] == f">=3.{minors[0]}"
+    assert minors == list(range(minors[0], minors[-1] + 1))
 
 
 @pytest.mark.skipif(shutil.which("ruff") is None, reason="ruff is not installed")

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2] / "archive"
+import archive
+
+ROOT = Path(archive.__file__).parent
+"""The package that is imported: the tests of an sdist run against an installed wheel."""
 SHIPPED_HELPERS = ROOT / "testing"
 PLACES = {"path", "offset", "key"}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import archive
 from archive.dtypes import ML_DTYPES
 from archive.format import constants, footer, index
 from archive.format.footer import Footer
@@ -50,7 +51,7 @@ def defined() -> list[str]:
 
 
 def sources() -> list[Path]:
-    paths = [*(ROOT / "archive").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    paths = [*Path(archive.__file__).parent.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     return [path for path in paths if path != Path(__file__)]
 
 
