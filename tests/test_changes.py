@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,39 @@ def test_hooks_are_the_commands_of_poe_check() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     checks = [task["cmd"] for task in TOOL["poe"]["tasks"]["check"]["sequence"] if "cmd" in task]
     assert re.findall(r"^ +entry: (.*)$", hooks, re.MULTILINE) == checks
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a repository of one commit, which has the release script and the tag v1.0.0."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "release", tmp_path / ".ci")
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "All"], ["tag", "v1.0.0"]):
+        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["1.1"], "1.1 is not of the form"),
+        (["v1.1.0"], "v1.1.0 is not of the form"),
+        (["1.1.0", "--dry"], "unknown option --dry"),
+        (["1.0.0"], "the tag v1.0.0 exists"),
+        (["1.1.0"], "changes that are not committed"),
+    ],
+)
+def test_a_release_is_refused(checkout: Path, arguments: list[str], reason: str) -> None:
+    if "committed" in reason:
+        (checkout / "new.py").touch()
+    done = subprocess.run(
+        ["bash", ".ci/release", *arguments], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("no release: ")
+    assert reason in done.stderr
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/policy.md"])
