@@ -154,6 +154,8 @@ class UnsupportedURLError(ArchiveError, ValueError):
 class _SystemError(ArchiveError, OSError):
     """An ArchiveError that is also the OSError a caller expects, with its errno."""
 
+    strerror: str
+
     def __init__(
         self,
         problem: str,

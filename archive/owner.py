@@ -46,7 +46,7 @@ class Owner:
 
     def __init__(self, path: str | None = None) -> None:
         self._path = path
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         """Its number."""
 
     @property

@@ -50,7 +50,7 @@ class Job(Generic[R]):
         self._errors: list[BaseException] = []
         self._begun, self._ended = threading.Lock(), threading.Lock()
         self._ended.acquire()
-        self.owner = owner
+        self.owner: Owner = owner
 
     def run(self) -> None:
         """Make the call, unless the job was dropped."""
@@ -115,7 +115,7 @@ class Pool:
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self.owner = Owner()
+        self.owner: Owner = Owner()
         """The process that made the pool."""
         self._end = weakref.finalize(self, _end, self._jobs, self._threads, self.owner)
         self._end.atexit = False

@@ -48,7 +48,7 @@ class RoundReader:
     def __init__(
         self, url: URL, storage_options: Mapping[str, Any] | None, cache: Cache, cache_bytes: int | None
     ) -> None:
-        self.location = locate_folder(url, storage_options, cache, cache_bytes)
+        self.location: Location = locate_folder(url, storage_options, cache, cache_bytes)
         """The folder; pickled without secrets."""
 
     @property

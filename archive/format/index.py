@@ -184,26 +184,26 @@ class Index:
             return np.frombuffer(buffer, dtype, count, at)
 
         self.origin = origin
-        self.nbytes = len(buffer)
+        self.nbytes: int = len(buffer)
         self.places = places
-        self.segment_bytes = header["segment_bytes"]
-        self.arrays = header["arrays"]
-        self.offset = section("offset")
-        self.stored_nbytes = section("nbytes")
-        self.key_end = section("key_end")
-        self.dims_end = section("dims_end")
-        self.segment_at = section("segment_at")
-        self.name_hash = section("name_hash")
-        self.dims = section("dims")
-        self.digests = section("digests")
-        self.record = section("record")
-        self.type = section("type")
-        self.alias_of = section("alias_of")
-        self.flags = section("flags")
-        self.name_row = section("name_row")
-        self.record_rows = section("records")
-        self.type_rows = section("types")
-        self.pool = section("pool")
+        self.segment_bytes: int = header["segment_bytes"]
+        self.arrays: int = header["arrays"]
+        self.offset: NDArray = section("offset")
+        self.stored_nbytes: NDArray = section("nbytes")
+        self.key_end: NDArray = section("key_end")
+        self.dims_end: NDArray = section("dims_end")
+        self.segment_at: NDArray = section("segment_at")
+        self.name_hash: NDArray = section("name_hash")
+        self.dims: NDArray = section("dims")
+        self.digests: NDArray = section("digests")
+        self.record: NDArray = section("record")
+        self.type: NDArray = section("type")
+        self.alias_of: NDArray = section("alias_of")
+        self.flags: NDArray = section("flags")
+        self.name_row: NDArray = section("name_row")
+        self.record_rows: NDArray = section("records")
+        self.type_rows: NDArray = section("types")
+        self.pool: NDArray = section("pool")
         self._json = section("json")
 
     def with_contents(self, buffer: NDArray, json_bytes: int, origin: Origin) -> Index:

@@ -50,7 +50,7 @@ _SCALARS: tuple[tuple[type, str], ...] = (
 )
 VALUE_TYPES = frozenset({"list", *(name + end for _, name in _SCALARS for end in ("", "s"))})
 """Names of all types."""
-STORED_AS = dict.fromkeys(VALUE_TYPES, ("|u1",)) | {
+STORED_AS: dict[str, tuple[str, ...]] = dict.fromkeys(VALUE_TYPES, ("|u1",)) | {
     "bools": ("|b1",),
     "ints": ("<i8", "<u8", "|u1"),
     "floats": ("<f8",),

@@ -112,9 +112,9 @@ class EncodedDatasets:
         relative: npt.NDArray[np.uint64],
         links: Sequence[DatasetLinks],
     ) -> None:
-        self.start = start
+        self.start: int = start
         """File offset of the region."""
-        self.nbytes = 2 * len(block)
+        self.nbytes: int = 2 * len(block)
         """Memory that the datasets take, about."""
         self._heap = heap
         self._block = block

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import numpy as np
 
@@ -349,7 +349,7 @@ class Array:
             return True
         return mine.data_nbytes == theirs.data_nbytes and mine.data() == theirs.data()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Return the arguments; data that is long or not in memory as its length."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -119,7 +119,7 @@ class ArrayRecord(TypedDict[str, Array]):
             return False
         return super().__eq__(other)
 
-    __hash__ = None
+    __hash__: ClassVar[None] = None
 
     @classmethod
     def from_checked(cls: type[Self], arrays: dict[str, Array]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
@@ -211,7 +211,7 @@ class KindView(MutableMapping[str, R], Generic[R]):
             return NotImplemented
         return dict(self) == dict(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Return the text of the dictionary."""

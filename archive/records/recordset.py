@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
@@ -116,7 +116,7 @@ class RecordSet:
             return NotImplemented
         return self._spaces() == other._spaces()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Return all three name spaces on one line."""

@@ -26,4 +26,6 @@ class Shape(tuple[int, ...]):
         """Compare with a tuple or a list."""
         return tuple.__ne__(self, tuple(other) if isinstance(other, list) else other)
 
-    __hash__ = tuple.__hash__
+    def __hash__(self) -> int:
+        """Hash as a tuple."""
+        return tuple.__hash__(self)

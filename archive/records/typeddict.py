@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 __all__ = ["TypedDict", "require_str_key"]
 
@@ -82,7 +82,7 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
             return self._data == other
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     # the views of the dictionary: one C call each, where the mix-ins of Mapping look up key by key
 

@@ -36,9 +36,9 @@ class Reference:
 
     def __init__(self, location: Location, access: str, verify: str, writable: bool, identity: bytes) -> None:
         self.arguments: Arguments = location, access, verify, writable, identity
-        self.path = location.display
+        self.path: str = location.display
         """For messages."""
-        self.closed = False
+        self.closed: bool = False
         self._readers: list[Reader] = []
 
     def open(self) -> Reader:

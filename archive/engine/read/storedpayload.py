@@ -43,7 +43,7 @@ class StoredPayload:
     def __init__(self, reader: Reader | Reference, row: int, shape: tuple[int, ...]) -> None:
         self._held = reader
         self._row = row
-        self.shape = shape
+        self.shape: tuple[int, ...] = shape
 
     @property
     def _reader(self) -> Reader:

@@ -126,7 +126,9 @@ class JournalEntry:
         self.spec: StorageSpec = stored_spec(kind, tuple(fields["shape"]), fields["flags"], fields["nbytes"])
         self.alias_of: int = fields.get("alias_of", NO_ALIAS)
         found = bytes.fromhex(fields.get("digests", ""))
-        self.digests = [found[at : at + DIGEST_BYTES] for at in range(0, len(found), DIGEST_BYTES)]
+        self.digests: list[bytes] = [
+            found[at : at + DIGEST_BYTES] for at in range(0, len(found), DIGEST_BYTES)
+        ]
 
 
 def read_entries(

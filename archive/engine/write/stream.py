@@ -47,7 +47,7 @@ class ArchiveStream:
     """
 
     def __init__(self, sink: Sink, preamble: Preamble, progress: Report | None = None) -> None:
-        self.rows = Rows()
+        self.rows: Rows = Rows()
         self.names: list[RecordName] = []
         self.consumption: Consumption | None = None
         """Where rows that are written are noted and taken from the caller."""

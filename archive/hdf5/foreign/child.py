@@ -80,5 +80,4 @@ def _record(error: ArchiveError) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # without interpreter shutdown: closing thousands of HDF5 objects of a broken file risks a crash
-    code = main(sys.argv[1:])
-    os._exit(code)
+    os._exit(main(sys.argv[1:]))

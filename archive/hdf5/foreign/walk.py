@@ -33,7 +33,7 @@ class Walk:
     """The walk through one file, an open ``h5py.h5f.FileID``."""
 
     def __init__(self, file: Any, budget: Budget, limits: Limits, spool: Spool) -> None:
-        self.path = "/"
+        self.path: str = "/"
         """HDF5 path of the object that is being read."""
         self._groups: list[list[Any]] = []
         self._datasets: list[list[Any]] = []

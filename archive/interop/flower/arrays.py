@@ -8,7 +8,7 @@ of a 20 MB chunk) before it asks for the next.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class _LazyArray:
             return NotImplemented
         return all(getattr(self, field) == getattr(other, field) for field in _FIELDS)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         nbytes = len(self._assigned) if self.payload is None else self.payload.data_nbytes

@@ -57,7 +57,7 @@ class NodeContexts:
             raise ValueError(f"keep_last must be 1 or more, not {keep_last}")
         self._folder = locate_folder(experiment_url(url, experiment, storage_options), storage_options)
         self._keep_last = keep_last
-        self.shown = self._folder.display
+        self.shown: str = self._folder.display
         """Absolute URL for messages, without credentials."""
 
     def versions(self, node: str) -> list[Version]:

@@ -45,11 +45,11 @@ class Resumption:
 
     def _reset(self) -> None:
         """Forget a run: a strategy may be started again."""
-        self.running = False
+        self.running: bool = False
         """Whether `load` was called."""
-        self.done = 0
+        self.done: int = 0
         """The newest saved round; rounds up to it are recalled and not run."""
-        self.current = 0
+        self.current: int = 0
         """The round that runs now."""
         self.total: int | None = None
         """Number of rounds of the run, if known."""

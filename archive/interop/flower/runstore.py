@@ -52,8 +52,10 @@ class Rounds:
         self, url: URL, experiment: str, *, keep_last: int | None, storage_options: Mapping[str, Any] | None
     ) -> None:
         folder = experiment_url(url, experiment, storage_options)
-        self.store = CheckpointStore(folder, keep_last=keep_last, storage_options=storage_options)
-        self.shown = self.store.url
+        self.store: CheckpointStore = CheckpointStore(
+            folder, keep_last=keep_last, storage_options=storage_options
+        )
+        self.shown: str = self.store.url
         """Absolute URL for messages, without credentials."""
         _log.info("fedarchive: rounds are saved in %s", self.shown)
 

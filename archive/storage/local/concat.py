@@ -22,13 +22,13 @@ class SplicedSource:
     """
 
     def __init__(self, file: FileSource, spool: FileSource, seam: int) -> None:
-        self.path = file.path
-        self.nbytes = file.nbytes
-        self.mapped = file.mapped
-        self.pinned = file.pinned
-        self.pins = file.pins
-        self.keeps = file.keeps
-        self.parallel = file.parallel
+        self.path: str = file.path
+        self.nbytes: int = file.nbytes
+        self.mapped: bool = file.mapped
+        self.pinned: bool = file.pinned
+        self.pins: bool = file.pins
+        self.keeps: bool = file.keeps
+        self.parallel: int = file.parallel
         self._file = file
         self._spool = spool
         self._seam = seam

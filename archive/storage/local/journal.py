@@ -50,7 +50,7 @@ class Journal:
     _empty = False
 
     def __init__(self, partial: str, owner: Owner) -> None:
-        self.path = partial + SUFFIX
+        self.path: str = partial + SUFFIX
         self._owner = owner
         self._file = Descriptor()
         self._empty = True

@@ -77,7 +77,7 @@ class AtomicFile:
         self._reserved = 0
         self._push = push
         self._pushed = 0
-        self.path = path
+        self.path: str = path
         self._begin()
         # only the name itself is followed: realpath would ask for every folder above it (0.05 ms)
         self.path, self._old = find_target(self.path)
@@ -102,7 +102,7 @@ class AtomicFile:
 
     def _begin(self) -> None:
         """Say whose file this is, before there is one."""
-        self.owner = Owner(self.path)
+        self.owner: Owner = Owner(self.path)
         self._temporary, self._file = "", Descriptor()
         close_in_children(self)
 

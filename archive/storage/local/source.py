@@ -68,7 +68,7 @@ class FileSource:
     pinned = False
     pins = True  # an open file stays the one it is
     keeps = False
-    parallel = min(8, os.cpu_count() or 1)
+    parallel: int = min(8, os.cpu_count() or 1)
 
     def __init__(self, path: str, file: Descriptor, nbytes: int) -> None:
         self.path = path

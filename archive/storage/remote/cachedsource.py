@@ -295,7 +295,8 @@ class CachedSource(RemoteSource):
 
     def _give_up(self) -> None:
         """Forget a file that somebody cut, or that the disk does not give back."""
-        self.mapped = self._writable = False
+        self.mapped: bool = False
+        self._writable = False
         self._file = None
 
 

@@ -105,7 +105,7 @@ class CacheFolder:
                 errno=errno.EPERM,
                 remedy="name another folder, or: chmod 700 on your own",
             )
-        self.device = status.st_dev
+        self.device: int = status.st_dev
 
     def knows(self, url: str) -> bool:
         """Tell whether any version of an object has a file here."""

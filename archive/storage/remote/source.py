@@ -12,7 +12,7 @@ import numpy as np
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
-from archive.storage.remote.objectstore import ObjectStore
+from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 
 __all__ = ["RemoteSource"]
 
@@ -29,17 +29,18 @@ class RemoteSource:
         How much the first request asks for; 0: `archive.tuning.TAIL_BYTES`.
     """
 
-    mapped = False
+    version: ObjectVersion
+    mapped: bool = False
     pinned = True
 
     def __init__(self, store: ObjectStore, path: str, tail_bytes: int = 0) -> None:
-        self.path = store.url(path)
+        self.path: str = store.url(path)
         self._store: ObjectStore | None = store
         self._object = path
         tail, self.version = store.get_suffix(path, tail_bytes or tuning.TAIL_BYTES)
-        self.nbytes = self.version.nbytes
-        self.parallel = store.parallel
-        self.pins = store.pins
+        self.nbytes: int = self.version.nbytes
+        self.parallel: int = store.parallel
+        self.pins: bool = store.pins
         self._tail = _read_only(tail)
 
     @property

@@ -78,8 +78,8 @@ class SpooledSink:
     any_order = True
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
-        self.path = store.url(path)
-        self.owner = Owner(self.path)
+        self.path: str = store.url(path)
+        self.owner: Owner = Owner(self.path)
         self._store = store
         self._object = path
         self._overwrite = overwrite

@@ -106,8 +106,8 @@ class RemoteSink:
     any_order = False
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, nbytes: int = 0) -> None:
-        self.path = store.url(path)
-        self.owner = Owner(self.path)
+        self.path: str = store.url(path)
+        self.owner: Owner = Owner(self.path)
         self._store = store
         self._object = path
         self._overwrite = overwrite

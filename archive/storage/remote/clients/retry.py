@@ -92,11 +92,11 @@ class Contact:
     """When a server last did what it was asked: one object for all requests of a client."""
 
     def __init__(self) -> None:
-        self.reached = False
+        self.reached: bool = False
         """Whether it ever answered."""
-        self.heard = -math.inf
+        self.heard: float = -math.inf
         """Time of the last answer, on the clock `time.monotonic`."""
-        self.given_up = -math.inf
+        self.given_up: float = -math.inf
         """Time at which an outage had lasted too long."""
 
     def note(self) -> None:

@@ -50,7 +50,7 @@ class S3Store(RangedStore):
     writable = True
 
     def __init__(self, location: Location) -> None:
-        self.client = S3Client(location)
+        self.client: S3Client = S3Client(location)
         self._exclusive: dict[tuple[str, bool], bool] = {}
 
     @property

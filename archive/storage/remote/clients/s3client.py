@@ -158,9 +158,9 @@ class S3Client:
             "config_kwargs": {**config, **given},
         }
         self._instances = Instances(lambda: fsspec.core.url_to_fs(location.path, **options)[0])
-        self.contact = Contact()
+        self.contact: Contact = Contact()
         """What all requests of this client say of the server."""
-        self.denied = False
+        self.denied: bool = False
         """Whether the server did not let us in: credentials are read once, when an instance is made."""
 
     def filesystem(self) -> Any:
