@@ -7,7 +7,7 @@ that opens an archive and looks at it starts in 15 ms beside numpy, with all imp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from archive.engine.progress import Bar, Progress
 from archive.engine.read.containers import Records
@@ -15,15 +15,19 @@ from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
 from archive.storage.url import URL, Cache, local_path, parse_nbytes, parse_url
 
-__all__ = ["load", "open"]
+__all__ = ["Access", "Mode", "Verify", "load", "open"]
+
+Mode = Literal["r", "c"]
+Verify = Literal["first", "open", "off"]
+Access = Literal["auto", "mmap", "pread"]
 
 
 def open(
     url: URL,
     *,
-    mode: str = "r",
-    verify: str = "first",
-    access: str = "auto",
+    mode: Mode = "r",
+    verify: Verify = "first",
+    access: Access = "auto",
     foreign: bool = False,
     decoded_bytes: int | None = None,
     cache: Cache = None,
@@ -86,12 +90,12 @@ def open(
     ...     print(a["w"].shape, a["w"][2:4])
     (6,) [2. 3.]
     """
-    if mode not in ("r", "c"):
+    if mode not in get_args(Mode):
         raise TypeError(
             f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
         )
-    _one_of("verify", verify, ("first", "open", "off"))
-    _one_of("access", access, ("auto", "mmap", "pread"))
+    _one_of("verify", verify, get_args(Verify))
+    _one_of("access", access, get_args(Access))
     most = None if decoded_bytes is None else parse_nbytes("decoded_bytes", decoded_bytes)
     location = parse_url(url, storage_options, cache, cache_bytes)
     if foreign:

@@ -1,14 +1,126 @@
-"""Types that calls of `archive` and `archive.tools` return, for annotations.
+"""Types that the calls of this package take and return, for annotations; programs make none of them.
 
-Example: ``from archive.types import SaveReport``. Callers make none of them.
+Each name is loaded when it is first used, so that importing this module loads nothing.
+
+- `ArchiveWriter`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`, `Garbage`:
+  results of calls; `Info` is that of ``archive.open(...).info``.
+- `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
+  `Payload`: contents of an archive.
+- `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
+- `Mode`, `Verify`, `Access`, `BestBy`: the words that `archive.open` and `archive.CheckpointStore` take.
+- `URL`, `Cache`, `Spool`, `Progress`, `Report`: arguments of many calls.
+
+Examples
+--------
+>>> import archive, numpy as np
+>>> from archive.types import SaveReport, VerifyReport
+>>> def save_checked(layers: dict[str, np.ndarray], url: str) -> VerifyReport:
+...     report: SaveReport = archive.save(layers, url)
+...     return archive.verify(url)
+>>> save_checked({"w": np.zeros(3)}, "/tmp/fedarchive-types.h5").ok
+True
 """
 
 from __future__ import annotations
 
-from archive.checkpoints.roundfile import RoundReport
-from archive.checkpoints.tables import Table
-from archive.engine.read.handle import Info
-from archive.engine.report import Failure, SaveReport, VerifyReport
-from archive.engine.write.create import ArchiveWriter
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["ArchiveWriter", "Failure", "Info", "RoundReport", "SaveReport", "Table", "VerifyReport"]
+if TYPE_CHECKING:
+    from archive.checkpoints.retention import BestBy
+    from archive.checkpoints.roundfile import RoundReport
+    from archive.checkpoints.tables import Table
+    from archive.dtypes import NDArray
+    from archive.engine.progress import Progress, Report
+    from archive.engine.read.containers import Records
+    from archive.engine.read.handle import Info
+    from archive.engine.report import Failure, SaveReport, VerifyReport
+    from archive.engine.write.create import ArchiveWriter
+    from archive.interop.torch import LoadReport
+    from archive.reading import Access, Mode, Verify
+    from archive.records.context import UserConfig
+    from archive.records.packers.lists import NDArrays
+    from archive.records.packers.sparse import SparseInfo
+    from archive.records.payload import Payload
+    from archive.records.recorddict import KindView
+    from archive.records.recordset import Record
+    from archive.records.shape import Shape
+    from archive.records.typeddict import TypedDict
+    from archive.records.valuerecord import ConfigValue, MetricValue
+    from archive.storage.remote.staging import Spool
+    from archive.storage.url import URL, Cache
+    from archive.tools.collection import Garbage
+
+__all__ = [
+    "URL",
+    "Access",
+    "ArchiveWriter",
+    "BestBy",
+    "Cache",
+    "ConfigValue",
+    "Failure",
+    "Garbage",
+    "Info",
+    "KindView",
+    "LoadReport",
+    "MetricValue",
+    "Mode",
+    "NDArray",
+    "NDArrays",
+    "Payload",
+    "Progress",
+    "Record",
+    "Records",
+    "Report",
+    "RoundReport",
+    "SaveReport",
+    "Shape",
+    "SparseInfo",
+    "Spool",
+    "Table",
+    "TypedDict",
+    "UserConfig",
+    "Verify",
+    "VerifyReport",
+]
+
+_HOMES = {
+    "BestBy": "archive.checkpoints.retention",
+    "RoundReport": "archive.checkpoints.roundfile",
+    "Table": "archive.checkpoints.tables",
+    "NDArray": "archive.dtypes",
+    **dict.fromkeys(("Progress", "Report"), "archive.engine.progress"),
+    "Records": "archive.engine.read.containers",
+    "Info": "archive.engine.read.handle",
+    **dict.fromkeys(("Failure", "SaveReport", "VerifyReport"), "archive.engine.report"),
+    "ArchiveWriter": "archive.engine.write.create",
+    "LoadReport": "archive.interop.torch",
+    **dict.fromkeys(("Access", "Mode", "Verify"), "archive.reading"),
+    "UserConfig": "archive.records.context",
+    "NDArrays": "archive.records.packers.lists",
+    "SparseInfo": "archive.records.packers.sparse",
+    "Payload": "archive.records.payload",
+    "KindView": "archive.records.recorddict",
+    "Record": "archive.records.recordset",
+    "Shape": "archive.records.shape",
+    "TypedDict": "archive.records.typeddict",
+    **dict.fromkeys(("ConfigValue", "MetricValue"), "archive.records.valuerecord"),
+    "Spool": "archive.storage.remote.staging",
+    **dict.fromkeys(("URL", "Cache"), "archive.storage.url"),
+    "Garbage": "archive.tools.collection",
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a name of ``__all__`` at its first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List all names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = ["BestBy", "Goal", "Policy", "best_round", "metric_of", "parse_goal", "parse_policy", "removable"]
 
-BestBy = str | tuple[str, str]
+BestBy = str | tuple[str, Literal["min", "max"]]
 """``"loss"`` (the smallest), ``"-accuracy"`` or ``("accuracy", "max")`` (the largest)."""
 
 _LARGER_IS_BETTER = re.compile(r"acc|auc|f1|score|precision|recall|bleu|iou|dice|r2", re.IGNORECASE)

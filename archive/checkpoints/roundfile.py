@@ -25,6 +25,7 @@ from archive.errors import (
     VersionError,
 )
 from archive.format.constants import KIND_CONFIGS
+from archive.reading import Mode, Verify
 from archive.records import RecordSet
 from archive.storage.protocols import Source
 from archive.storage.url import Location
@@ -124,8 +125,8 @@ def client_marks(number: int, spelled: str, write: str) -> dict[str, dict[str, A
 def open_file(
     location: Location,
     *,
-    mode: str = "r",
-    verify: str = "first",
+    mode: Mode = "r",
+    verify: Verify = "first",
     digest: str | None = None,
 ) -> Archive:
     """Open a file of a store; its records are those that were saved.

@@ -28,6 +28,7 @@ from archive.checkpoints.roundfile import (
 )
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, DamagedError, MissingError
+from archive.reading import Mode, Verify
 from archive.storage.folder import file_exists, join, list_files, locate_folder
 from archive.storage.url import URL, Cache, Location
 from archive.workers import map_archives
@@ -96,7 +97,7 @@ class RoundReader:
             raise self._missing("no round was saved")
         return numbers[-1]
 
-    def open(self, number: int, client: str | None, mode: str, verify: str) -> Archive:
+    def open(self, number: int, client: str | None, mode: Mode, verify: Verify) -> Archive:
         """Open a round or a client's file of it."""
         self.require(number)
         if client is None:
@@ -110,6 +111,25 @@ class RoundReader:
                 self.require(number)  # removed meanwhile, or saved anew
                 if self._client(number, client) == file:
                     raise
+
+    def open_found(self, find: Callable[[], int], client: str | None, mode: Mode, verify: Verify) -> Archive:
+        """Open the round that is found; another one where it is removed before it is open."""
+        number = find()
+        while True:
+            try:
+                return self.open(number, client, mode, verify)
+            except DAMAGE as error:
+                whole = self.newest_whole()
+                error.remedy = (
+                    "no round verifies"
+                    if whole is None
+                    else f"round {whole} is the newest that verifies: open({whole})"
+                )
+                raise
+            except GONE:
+                if self.exists(number) or (another := find()) == number:
+                    raise
+                number = another
 
     def clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files of a round by spelled name."""
@@ -155,6 +175,31 @@ class RoundReader:
             self.require(number)
             if read_digest(self.at(round_path(number))) == digest:
                 return report
+
+    def require_best(self, goal: Goal) -> int:
+        """Return the best round.
+
+        Raises
+        ------
+        ArchiveError
+            A round that cannot be read may be the best.
+        MissingError
+            No round has the metric.
+        """
+        best, damaged = self.best(goal)
+        if damaged:
+            number, error = damaged[-1]
+            error.remedy = f"it may be the best: remove({number}), or open a round by its number" + (
+                f"; of the others {best} is the best" if best is not None else ""
+            )
+            raise error
+        if best is None:
+            raise MissingError(
+                f"no round has the metric {goal.metric!r}",
+                path=self.location.display,
+                remedy="pass metrics= to save()",
+            )
+        return best
 
     def newest_whole(self) -> int | None:
         """Return the newest round of which every byte verifies; None where none does."""

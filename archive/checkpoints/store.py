@@ -7,18 +7,19 @@ import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, overload
 
 from archive import reading, writing
 from archive.checkpoints.paths import context_path, require_name, require_round, spell, unspell
 from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
-from archive.checkpoints.roundfile import DAMAGE, GONE, RoundReport
+from archive.checkpoints.roundfile import GONE, RoundReport
 from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.snapshot import take_snapshot
 from archive.checkpoints.tables import Table, history_of
 from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, MissingError
+from archive.errors import ArchiveError
+from archive.reading import Mode, Verify
 from archive.records import Context
 from archive.storage.folder import make_place
 from archive.storage.url import URL, Cache
@@ -98,6 +99,28 @@ class CheckpointStore:
         """The folder, absolute and without credentials."""
         return self._files.location.display
 
+    @overload
+    def save(
+        self,
+        records: Any,
+        round: int,
+        *,
+        client: str | None = ...,
+        metrics: Mapping[str, Any] | None = ...,
+        background: Literal[False],
+    ) -> SaveReport: ...
+
+    @overload
+    def save(
+        self,
+        records: Any,
+        round: int,
+        *,
+        client: str | None = ...,
+        metrics: Mapping[str, Any] | None = ...,
+        background: bool | None = ...,
+    ) -> SaveReport | None: ...
+
     def save(
         self,
         records: Any,
@@ -156,11 +179,11 @@ class CheckpointStore:
 
     def open(
         self,
-        round: int | str,  # noqa: A002 the word of the field
+        round: int | Literal["latest", "best"],  # noqa: A002 the word of the field
         client: str | None = None,
         *,
-        mode: str = "r",
-        verify: str | None = None,
+        mode: Mode = "r",
+        verify: Verify | None = None,
     ) -> Archive:
         """Open a round, or what a client contributed to it.
 
@@ -188,7 +211,7 @@ class CheckpointStore:
         how = verify if verify is not None else "open" if isinstance(round, str) else "first"
         if round in ("latest", "best"):
             find = self._files.newest if round == "latest" else self._best
-            return self._open_found(find, client, mode, how)
+            return self._files.open_found(find, client, mode, how)
         if isinstance(round, str):
             raise TypeError(f'a round is an int, "latest" or "best", not {round!r}')
         return self._files.open(require_round(round), client, mode, how)
@@ -347,42 +370,10 @@ class CheckpointStore:
         place = make_place(self._files.location.path, path, options)
         return writing.save(context, place, storage_options=options)
 
-    def _open_found(self, find: Callable[[], int], client: str | None, mode: str, verify: str) -> Archive:
-        """Open the round that is found; another one where it is removed before it is open."""
-        number = find()
-        while True:
-            try:
-                return self._files.open(number, client, mode, verify)
-            except DAMAGE as error:
-                whole = self._files.newest_whole()
-                error.remedy = (
-                    "no round verifies"
-                    if whole is None
-                    else f"round {whole} is the newest that verifies: open({whole})"
-                )
-                raise
-            except GONE:
-                if self._files.exists(number) or (another := find()) == number:
-                    raise
-                number = another
-
     def _best(self) -> int:
         if self._goal is None:
             raise ValueError('open("best") needs a store with best_by')
-        best, damaged = self._files.best(self._goal)
-        if damaged:
-            number, error = damaged[-1]
-            error.remedy = f"it may be the best: remove({number}), or open a round by its number" + (
-                f"; of the others {best} is the best" if best is not None else ""
-            )
-            raise error
-        if best is None:
-            raise MissingError(
-                f"no round has the metric {self._goal.metric!r}",
-                path=self.url,
-                remedy="pass metrics= to save()",
-            )
-        return best
+        return self._files.require_best(self._goal)
 
     def _prune(self) -> list[int]:
         files = self._files

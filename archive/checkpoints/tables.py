@@ -18,8 +18,6 @@ from archive.workers import map_archives
 
 __all__ = ["Table", "history_of", "table"]
 
-Options = Mapping[str, Any] | None
-
 
 class Table(dict[str, NDArray]):
     """A dict of columns of one length; a column is also found by its full name, ``record/key``."""
@@ -39,7 +37,7 @@ def table(
     *,
     cache: Cache = None,
     cache_bytes: int | None = None,
-    storage_options: Options = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Table:
     """Return metrics and configs of many archives as columns; no array byte is read.
 

@@ -73,6 +73,21 @@ class RecordSet:
         """Config records by name."""
         return self._configs
 
+    @property
+    def array_records(self) -> TypedDict[str, ArrayRecord]:
+        """`parameters_records` by the name it has in a RecordDict."""
+        return self._parameters
+
+    @property
+    def metric_records(self) -> TypedDict[str, MetricRecord]:
+        """`metrics_records` by the name it has in a RecordDict."""
+        return self._metrics
+
+    @property
+    def config_records(self) -> TypedDict[str, ConfigRecord]:
+        """`configs_records` by the name it has in a RecordDict."""
+        return self._configs
+
     def __getitem__(self, name: str) -> Record:
         """Return the record of a name, whatever its kind.
 

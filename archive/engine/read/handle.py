@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
-from archive.format.values import Value
 from archive.records import Array, Context
+from archive.records.valuerecord import ConfigValue
 
 if TYPE_CHECKING:
     from archive.engine.report import VerifyReport
@@ -50,8 +50,8 @@ class Info:
     """Bytes of array data, tied arrays counted once."""
     file_bytes: int
     """Length of the file."""
-    access: str
-    """``mmap``, ``pread``, ``remote``, ``cache`` or ``h5py`` (foreign files). ``remote`` despite ``cache=``
+    access: Literal["mmap", "pread", "remote", "cache", "h5py"]
+    """``h5py``: a foreign file. ``remote`` despite ``cache=``
     where nothing is kept: the store names no versions, or the disk is full."""
     verified: str
     """Regions checked at open, and bytes checked when handed out."""
@@ -124,7 +124,7 @@ class Archive:
         )
 
     @property
-    def attributes(self) -> dict[str, dict[str, Value]]:
+    def attributes(self) -> dict[str, dict[str, ConfigValue]]:
         """Attributes of array records by record name, without records that have none."""
         records = self._reader.index.records
         found = record_values(self._reader, "attributes")
@@ -289,7 +289,7 @@ def _lazy(reader: Reader, row: int, shape: tuple[int, ...], type_row: int) -> Ar
     return Array.from_payload(kind.dtype, shape, kind.stype, StoredPayload(reader, row, shape))
 
 
-def _access(reader: Reader) -> str:
+def _access(reader: Reader) -> Literal["mmap", "pread", "remote", "cache"]:
     if reader.source.pinned:
         return "cache" if reader.source.keeps else "remote"
     return "mmap" if reader.source.mapped else "pread"
