@@ -12,7 +12,6 @@ signal handler is not to lose a descriptor either (`Descriptor`).
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import weakref
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from archive import system
 from archive.errors import ClosedError
 
 __all__ = ["Descriptor", "Owner", "close_in_children", "unforked"]
@@ -99,14 +99,14 @@ class Descriptor(list[int]):
         OSError
         """
         call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
-        self.extend(map(call, (path,), (flags | os.O_CLOEXEC,), (mode,)))
+        self.extend(map(call, (path,), (flags | system.O_CLOEXEC,), (mode,)))
         if self[0] <= 2:
             self.leave_stdio()
         return self[0]
 
     def leave_stdio(self) -> None:
         """Move a descriptor that has the number of stdin, stdout or stderr."""
-        self.extend(map(fcntl.fcntl, (self[0],), (fcntl.F_DUPFD_CLOEXEC,), (3,)))
+        self.extend(map(system.fcntl, (self[0],), (system.F_DUPFD_CLOEXEC,), (3,)))
         next(map(os.close, map(self.pop, (0,))))
 
     def close(self) -> None:
@@ -173,5 +173,4 @@ def _after_in_child() -> None:
 _opening = threading.RLock()
 _fork = threading.local()  # several threads may be about to fork
 _shared: weakref.WeakSet[_Shared] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+system.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
-import os
 import threading
 import weakref
 from collections import deque
@@ -23,7 +22,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from archive import tuning
+from archive import system, tuning
 from archive.owner import Owner
 
 __all__ = ["Background", "Job", "Pool", "map_archives", "run_parallel"]
@@ -312,8 +311,7 @@ def _forget_pools() -> None:
     _pools.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pools)
+system.register_at_fork(after_in_child=_forget_pools)
 
 
 def _work(jobs: SimpleQueue[Job[Any] | None]) -> None:

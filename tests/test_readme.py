@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 import archive
-from archive import errors
+from archive import errors, system
 from archive.cli import main
 from archive.format.constants import FOOTER_BYTES, INDEX_HEADER_BYTES
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
+from tests.children import child_environment
 from tests.optional import torch
 
 ROOT = Path(__file__).parents[1]
@@ -37,12 +38,10 @@ def blocks(language: str) -> list[tuple[int, str]]:
 
 def run(command: list[str], folder: Path) -> str:
     """Run a program that finds this tree, and return what it printed."""
-    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    path = os.pathsep.join([str(ROOT), *inherited])
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env=child_environment(),
         capture_output=True,
         text=True,
         timeout=100,
@@ -206,8 +205,8 @@ def test_a_save_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
         return wrapper
 
-    for name in ("fsync", "rename"):
-        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    for module, name in ((system, "fsync"), (os, "rename")):
+        monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
     archive.save({"w": np.zeros(3)}, tmp_path / "a.h5")
     assert calls == ["fsync", "rename", "fsync"], "the file, its name, its folder"
 

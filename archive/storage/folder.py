@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from archive import system
 from archive.errors import MissingError, ReplacedError, StorageError
 from archive.owner import Descriptor
 from archive.storage.local.slots import remove_stale
@@ -41,8 +42,8 @@ __all__ = [
 ]
 
 Options = Mapping[str, Any] | None
-_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
-_PASS = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER
+_FOLDER = system.O_DIRECTORY | system.O_CLOEXEC
+_PASS = system.O_PATH | _FOLDER
 """A folder that is not listed need not be readable."""
 _LINKS = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
 """What systems say of a link that O_NOFOLLOW keeps them from following."""
@@ -268,7 +269,7 @@ def _open_folder(root: str, path: str, how: int = _PASS, *, make: bool = False) 
     fd = os.open(root, _PASS if parts else how | _FOLDER)
     try:
         for number, part in enumerate(parts, 1):
-            flags = os.O_NOFOLLOW | (how | _FOLDER if number == len(parts) else _PASS)
+            flags = system.O_NOFOLLOW | (how | _FOLDER if number == len(parts) else _PASS)
             try:
                 above, fd = fd, os.open(part, flags, dir_fd=fd)
             except FileNotFoundError:
@@ -288,7 +289,7 @@ def _sync(folder: int) -> None:
     """Make the names in an open folder survive a power cut."""
     fd = os.open(".", os.O_RDONLY | _FOLDER, dir_fd=folder)
     try:
-        os.fsync(fd)
+        system.fsync(fd)
     finally:
         os.close(fd)
 
@@ -313,7 +314,9 @@ def _scan(fd: int, path: str) -> tuple[list[Entry], list[str]]:
 
 def _remove_judged(folder: int, name: str, path: str, judge: Callable[[Source], bool]) -> bool:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(
+            name, os.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC, dir_fd=folder
+        )
     except PermissionError:
         return False  # of another user, who alone can judge it
     status = os.fstat(fd)
@@ -348,7 +351,7 @@ def _make_root(path: str) -> None:
     try:
         fd = os.open(parent, os.O_RDONLY | _FOLDER)
         try:
-            os.fsync(fd)
+            system.fsync(fd)
         finally:
             os.close(fd)
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import archive
+from archive import system
 from tests.storage.folderstore import FolderStore, reach
 
 
@@ -67,7 +68,7 @@ def read(store: FolderStore, cache: str) -> dict[str, Any]:
 
 def killed(store: FolderStore, cache: str, at: str) -> dict[str, Any]:
     """Read, and be killed by the k-th write into the cache, when half of it is written."""
-    real, count = os.pwrite, 0
+    real, count = system.pwrite, 0
 
     def pwrite(fd: int, data: memoryview, offset: int) -> int:
         nonlocal count
@@ -77,7 +78,7 @@ def killed(store: FolderStore, cache: str, at: str) -> dict[str, Any]:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(fd, data, offset)
 
-    os.pwrite = pwrite
+    system.pwrite = pwrite
     return read(store, cache)
 
 

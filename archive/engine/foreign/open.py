@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from archive import system
 from archive.dtypes import NDArray
 from archive.engine.foreign.dataset import Stored
 from archive.engine.foreign.listing import build_index, parse_listing
@@ -43,8 +43,12 @@ _ERRORS: dict[str, type[ArchiveError]] = {
     kind.__name__: kind for kind in (DamagedError, HostileFileError, NotAnArchiveError)
 }
 _DEATHS = {
-    -signal.SIGXCPU: "libhdf5 used up its processor time on it",
-    -signal.SIGKILL: "the process that read it was killed, as the system does when memory runs out",
+    -getattr(signal, name): death
+    for name, death in (
+        ("SIGXCPU", "libhdf5 used up its processor time on it"),
+        ("SIGKILL", "the process that read it was killed, as the system does when memory runs out"),
+    )
+    if hasattr(signal, name)
 }
 """Exit codes of a child that its limits ended."""
 _DROPPED = ("HDF5_", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP", "PYTHONBREAKPOINT")
@@ -161,7 +165,7 @@ def _above_stdio(fd: int, stack: ExitStack) -> int:
     """
     if fd > 2:
         return fd
-    copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    copy = system.fcntl(fd, system.F_DUPFD_CLOEXEC, 3)
     stack.callback(os.close, copy)
     return copy
 

@@ -351,8 +351,8 @@ class _Memory:
     __slots__ = ("_map", "array", "view")
 
     def __init__(self) -> None:
-        # MAP_PRIVATE: a forked child must not share it
-        self._map = mmap.mmap(-1, tuning.PIECE_BYTES + PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # private: a forked child must not share it
+        self._map = mmap.mmap(-1, tuning.PIECE_BYTES + PAGE, access=mmap.ACCESS_COPY)
         self.view = memoryview(self._map)
         self.array: NDArray = np.frombuffer(self._map, np.uint8)
 

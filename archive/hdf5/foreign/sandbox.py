@@ -5,10 +5,9 @@ from __future__ import annotations
 import codecs
 import mmap
 import os
-import resource
 from collections.abc import Callable
-from pathlib import Path
 
+from archive import system
 from archive.errors import StorageError
 from archive.storage.local.volumes import reserve
 
@@ -39,11 +38,13 @@ class Limits:
         self._files = 0
         spool = LISTING_BYTES + most_decoded
         # opened now: later no file can be
-        statm = Path("/proc/self/statm")
-        self._statm = os.open(statm, os.O_RDONLY | os.O_CLOEXEC) if statm.exists() else -1
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _lower(resource.RLIMIT_FSIZE, spool, spool)
-        _lower(resource.RLIMIT_NPROC, 0, 0)
+        try:
+            self._memory = os.open(system.MEMORY, os.O_RDONLY | system.O_CLOEXEC)
+        except (FileNotFoundError, PermissionError):
+            self._memory = -1
+        system.set_limits("RLIMIT_CORE", 0, 0)
+        _lower("RLIMIT_FSIZE", spool, spool)
+        _lower("RLIMIT_NPROC", 0, 0)
         self.allow(0)
 
     def close_files(self, highest: int) -> None:
@@ -51,33 +52,33 @@ class Limits:
         for name in ("ascii", "latin-1", "utf-8"):
             codecs.lookup(name)  # h5py names compound members in ascii, which Python loads at first use
         self._files = highest + 2
-        _lower(resource.RLIMIT_NOFILE, 0, self._files)
+        _lower("RLIMIT_NOFILE", 0, self._files)
 
     def allow(self, nbytes: int) -> None:
         """Make room and time for decoding ``nbytes`` in all, after they were validated."""
-        _lower(resource.RLIMIT_CPU, self._seconds + nbytes // DECODED_BYTES_PER_SECOND, None)
-        _lower(resource.RLIMIT_AS, MEMORY_BYTES + nbytes, None)
+        _lower("RLIMIT_CPU", self._seconds + nbytes // DECODED_BYTES_PER_SECOND, None)
+        _lower("RLIMIT_AS", MEMORY_BYTES + nbytes, None)
 
     def within(self, nbytes: int, act: Callable[[], object]) -> None:
         """Act under a limit of memory, where libhdf5 allocates more than the file declares."""
-        if self._statm < 0:
+        if self._memory < 0:
             act()
             return
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        taken = int(os.pread(self._statm, 64, 0).split()[0]) * mmap.PAGESIZE
-        resource.setrlimit(resource.RLIMIT_AS, (min(soft, taken + nbytes), hard))
+        soft, hard = system.get_limits("RLIMIT_AS")
+        taken = int(system.pread(self._memory, 64, 0).split()[0]) * mmap.PAGESIZE
+        system.set_limits("RLIMIT_AS", min(soft, taken + nbytes), hard)
         try:
             act()
         finally:
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            system.set_limits("RLIMIT_AS", soft, hard)
 
     def with_files(self, act: Callable[[], mmap.mmap]) -> mmap.mmap:
         """Make a map, which takes a copy of its file descriptor for as long as it lives."""
-        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files, self._files))
+        system.set_limits("RLIMIT_NOFILE", self._files, self._files)
         try:
             return act()
         finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (0, self._files))
+            system.set_limits("RLIMIT_NOFILE", 0, self._files)
 
 
 class Spool:
@@ -131,7 +132,7 @@ class Spool:
     def _write(self, data: bytes | bytearray, start: int) -> None:
         done = 0
         while done < len(data):
-            done += os.pwrite(self._fd, memoryview(data)[done:], start + done)
+            done += system.pwrite(self._fd, memoryview(data)[done:], start + done)
 
 
 def _no_room(error: OSError, path: str) -> StorageError:
@@ -143,8 +144,8 @@ def _no_room(error: OSError, path: str) -> StorageError:
     )
 
 
-def _lower(kind: int, soft: int, hard: int | None) -> None:
+def _lower(kind: str, soft: int, hard: int | None) -> None:
     """Set a limit, keeping the system's own where that is lower."""
-    limit = resource.getrlimit(kind)[1]
-    ceiling = limit if hard is None or (limit != resource.RLIM_INFINITY and limit < hard) else hard
-    resource.setrlimit(kind, (soft if ceiling == resource.RLIM_INFINITY else min(soft, ceiling), ceiling))
+    limit = system.get_limits(kind)[1]
+    ceiling = limit if hard is None or (limit != system.NO_LIMIT and limit < hard) else hard
+    system.set_limits(kind, soft if ceiling == system.NO_LIMIT else min(soft, ceiling), ceiling)

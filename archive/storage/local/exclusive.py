@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
 import time
 
+from archive import system
 from archive.errors import StorageError
 from archive.owner import Descriptor
 from archive.storage.local.source import filesystem_of
@@ -23,11 +22,6 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, err
 _NOREPLACE, _AT_FDCWD = 1, -100
 LOCK_SECONDS = 30.0
 """How long another save may hold the lock of a folder, which it needs for one rename."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_renameat2 = getattr(_libc, "renameat2", None)  # musl and macOS have none
-if _renameat2 is not None:
-    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
 def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
@@ -66,7 +60,7 @@ def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
         return
     folder = Descriptor()
     try:
-        flags = os.O_RDONLY | os.O_DIRECTORY
+        flags = os.O_RDONLY | system.O_DIRECTORY
         _lock_folder(folder.open(os.path.dirname(path) or ".", flags, dir_fd=dir_fd), path)
         with contextlib.suppress(FileNotFoundError):
             os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
@@ -78,11 +72,9 @@ def place_new(temporary: str, path: str, *, dir_fd: int | None = None) -> None:
 
 def _rename_exclusively(temporary: str, path: str, dir_fd: int | None) -> int:
     """Rename a file unless the name is taken; return the system's error number, 0 for success."""
-    if _renameat2 is None:
-        return errno.ENOSYS
     folder = _AT_FDCWD if dir_fd is None else dir_fd
-    while _renameat2(folder, os.fsencode(temporary), folder, os.fsencode(path), _NOREPLACE):
-        number = ctypes.get_errno()
+    while system.renameat2(folder, os.fsencode(temporary), folder, os.fsencode(path), _NOREPLACE):
+        number = system.get_errno()
         if number != errno.EINTR:
             return number
     return 0
@@ -99,7 +91,7 @@ def _lock_folder(fd: int, path: str) -> None:
     end = time.monotonic() + LOCK_SECONDS
     while time.monotonic() < end:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.flock(fd, system.LOCK_EX | system.LOCK_NB)
         except BlockingIOError:
             time.sleep(0.002)
         except OSError as error:

@@ -14,6 +14,7 @@ import stat
 import zlib
 from collections.abc import Sequence
 
+from archive import system
 from archive.errors import DamagedError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.remedies import remedy_of
@@ -56,7 +57,7 @@ class Journal:
         self._empty = True
         close_in_children(self)
         owner.require_here()  # a child that was forked in between would make the journal of its parent's file
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | system.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it
             mode = os.stat(partial).st_mode & 0o666
@@ -147,7 +148,7 @@ def sync_journal(partial: str) -> None:
     path = partial + SUFFIX
     try:
         with Descriptor() as file:
-            os.fsync(file.open(path, _READ))
+            system.fsync(file.open(path, _READ))
     except OSError as error:
         raise _failure(path, error) from error
 
@@ -204,7 +205,7 @@ def _read(path: str) -> bytes | None:
         raise _failure(path, error) from error
 
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC
 _TORN = re.compile(rb'[0-9a-f]{8} \{"head": ')
 
 

@@ -8,13 +8,14 @@ import os
 import stat
 from typing import Any
 
+from archive import system
 from archive.errors import ArchiveError, MissingError, NotAnArchiveError, StorageError
 from archive.owner import Descriptor, unforked
 from archive.storage.local.journal import has_journal
 from archive.storage.local.sink import AtomicFile
 from archive.storage.local.slots import HEAD_BYTES, begins_as_archive
 from archive.storage.local.source import FileSource
-from archive.storage.local.volumes import hold, is_held_here, lock_file, sync_file, sync_folder
+from archive.storage.local.volumes import hold, is_held_here, lock_file, sync_folder
 
 __all__ = ["CompletedFile", "PartialFile"]
 
@@ -51,7 +52,7 @@ class PartialFile(AtomicFile):
         """
         fd = self.fileno()
         try:
-            sync_file(fd)
+            system.fsync(fd)
         except OSError as error:
             raise self._failure("the partial file may not survive a power cut", error) from error
 
@@ -82,7 +83,7 @@ class PartialFile(AtomicFile):
                 self.discard()
 
     def _take_slot(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | system.O_NOFOLLOW | system.O_CLOEXEC
         for number in itertools.count(1):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
             if has_journal(path):
@@ -128,7 +129,7 @@ class CompletedFile(PartialFile):
         self._begin()
         self._written = True
         self._temporary = self.path
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = os.O_RDWR | system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC
         if is_held_here(path):
             raise _still_running(path)
         try:
@@ -178,7 +179,7 @@ class CompletedFile(PartialFile):
                 errno=errno.EMLINK,
                 remedy="make a copy of it and of its journal, and recover that",
             )
-        if not begins_as_archive(os.pread(self.fileno(), HEAD_BYTES, 0)):
+        if not begins_as_archive(system.pread(self.fileno(), HEAD_BYTES, 0)):
             return NotAnArchiveError("not the partial file of a save", path=path, remedy="check the path")
         return None
 

@@ -12,6 +12,7 @@ import errno
 import os
 from typing import Any
 
+from archive import system
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.exclusive import place_new
@@ -23,7 +24,6 @@ from archive.storage.local.volumes import (
     keep_attributes,
     leads_to,
     reserve,
-    sync_file,
     sync_folder,
 )
 from archive.storage.remedies import remedy_of
@@ -143,7 +143,7 @@ class AtomicFile:
         while len(view):
             fd = self.fileno()
             try:
-                count = os.pwrite(fd, view, offset)
+                count = system.pwrite(fd, view, offset)
             except OSError as error:
                 raise self._failure("writing failed", error, offset) from error
             offset += count
@@ -174,7 +174,7 @@ class AtomicFile:
         fd = self.fileno()
         if self._durable:
             try:
-                sync_file(fd)
+                system.fsync(fd)
             except OSError as error:
                 raise self._failure("publishing failed", error) from error
 
@@ -190,7 +190,7 @@ class AtomicFile:
             if self._overwrite:
                 keep_attributes(fd, self.path, self._old)
             if self._durable:
-                sync_file(fd)
+                system.fsync(fd)
             else:
                 # NFS reports at the close what it could not write; one call of C, which no interrupt divides
                 next(map(os.close, map(os.dup, (fd,))))
@@ -275,15 +275,13 @@ class AtomicFile:
         alone 600 to 1,500 of 2,048 MB stayed. The sync waits for them. `sync_file_range` would wait for less,
         but does nothing on overlayfs, the file system of containers.
         """
-        advise = getattr(os, "posix_fadvise", None)  # macOS has none
-        if advise is None:
-            return
+        advise = system.fadvise
         while end - self._pushed >= PUSH_STEP_BYTES:
-            advise(self.fileno(), self._pushed, PUSH_STEP_BYTES, os.POSIX_FADV_DONTNEED)
+            advise(self.fileno(), self._pushed, PUSH_STEP_BYTES, system.FADV_DONTNEED)
             self._pushed += PUSH_STEP_BYTES
             if self._pushed % PUSH_BYTES == 0:
-                os.fdatasync(self.fileno())
-                advise(self.fileno(), self._pushed - PUSH_BYTES, PUSH_BYTES, os.POSIX_FADV_DONTNEED)
+                system.fdatasync(self.fileno())
+                advise(self.fileno(), self._pushed - PUSH_BYTES, PUSH_BYTES, system.FADV_DONTNEED)
 
     def _take_slot(self) -> None:
         """Open a temporary file that is ours alone."""
@@ -352,4 +350,4 @@ def _create(path: str, file: Descriptor, mode: int) -> bool:
     return True
 
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | system.O_NOFOLLOW | system.O_CLOEXEC

@@ -18,6 +18,7 @@ import errno
 import os
 import stat
 
+from archive import system
 from archive.owner import Descriptor
 from archive.storage.local.volumes import is_held_here, leads_to, lock_file
 
@@ -75,7 +76,7 @@ def remove_stale(path: str, *, dir_fd: int | None = None, dry_run: bool = False)
         return False
     with Descriptor() as file:
         try:
-            fd = file.open(path, _FLAGS | os.O_NONBLOCK, dir_fd=dir_fd)
+            fd = file.open(path, _FLAGS | system.O_NONBLOCK, dir_fd=dir_fd)
         except OSError as error:
             if error.errno in _NOT_OURS:
                 return False
@@ -92,11 +93,11 @@ def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:
     status = os.fstat(fd)
     return (
         stat.S_ISREG(status.st_mode)
-        and os.geteuid() in (0, status.st_uid)  # root gives its file to the owner of the old one
+        and system.geteuid() in (0, status.st_uid)  # root gives its file to the owner of the old one
         and lock_file(fd, unlocked=False)
         and leads_to(path, fd, dir_fd)
-        and begins_as_archive(os.pread(fd, HEAD_BYTES, 0))
+        and begins_as_archive(system.pread(fd, HEAD_BYTES, 0))
     )
 
 
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | system.O_NOFOLLOW | system.O_CLOEXEC

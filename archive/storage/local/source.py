@@ -1,14 +1,8 @@
-"""The bytes of one local file: read by a private map, or by preads into memory of our own.
-
-Python's ``mmap`` keeps a duplicate of the file descriptor with every map until 3.13, which exhausts
-descriptors at 1,024 tensors, and cannot reserve address space for files larger than memory on 3.10. So
-this module calls the system's ``mmap`` itself.
-"""
+"""The bytes of one local file: read by a private map, or by preads into memory of our own."""
 
 from __future__ import annotations
 
 import copy
-import ctypes
 import errno
 import mmap
 import os
@@ -17,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from archive import system
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
@@ -41,23 +36,6 @@ arrays of this size and above start on a page of their own."""
 _REMOTE = re.compile(
     r"(nfs\d?|cifs|smb\d?|smbfs|9p|fuse.*|lustre|ceph|glusterfs|gpfs|beegfs|afs|orangefs|vboxsf)$"
 )
-_MOUNTS = "/proc/self/mountinfo"
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int64,
-)
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_MAP_FAILED = ctypes.c_void_p(-1).value
-# Without it Linux refuses private writable maps larger than memory plus swap (vm.overcommit_memory 0)
-_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if os.uname().sysname == "Linux" else 0)
 PAGE = mmap.ALLOCATIONGRANULARITY
 
 
@@ -94,7 +72,7 @@ class FileSource:
         view, done, descriptor = out.data, 0, self._require_open()
         while done < len(view):
             try:
-                count = os.preadv(descriptor[0], [view[done:]], offset + done)
+                count = system.preadv(descriptor[0], [view[done:]], offset + done)
             except OSError as error:
                 raise read_error(self.path, offset + done, error) from error
             if not count:
@@ -186,7 +164,7 @@ def open_source(path: str, access: str) -> FileSource:
     file = Descriptor()
     try:
         # one call of C, as in `Descriptor.open`
-        file.extend(map(os.open, (path,), (os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK,)))
+        file.extend(map(os.open, (path,), (os.O_RDONLY | system.O_CLOEXEC | system.O_NONBLOCK,)))
     except FileNotFoundError as error:
         raise MissingError("no such file", path=path, errno=errno.ENOENT, remedy="check the path") from error
     except OSError as error:
@@ -242,7 +220,7 @@ class _Map:
             "version": 3,
         }
 
-    def __del__(self, munmap: Callable[[int, int], int] = _libc.munmap) -> None:
+    def __del__(self, munmap: Callable[[int, int], int] = system.munmap) -> None:
         if hasattr(self, "_address"):  # not after an interrupt of its making
             munmap(self._address, self._nbytes)
 
@@ -276,11 +254,9 @@ def map_private(fd: int, offset: int, nbytes: int, path: str, *, read_only: bool
         return np.empty(0, np.uint8)
     start = offset // PAGE * PAGE
     length = offset + nbytes - start
-    address = _libc.mmap(
-        None, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _NORESERVE, fd, start
-    )
-    if address == _MAP_FAILED:
-        code = ctypes.get_errno()
+    address = system.mmap(None, length, *system.PRIVATE, fd, start)
+    if address == system.MAP_FAILED:
+        code = system.get_errno()
         raise StorageError(
             f"cannot map {nbytes} bytes ({os.strerror(code)})",
             path=path,
@@ -299,9 +275,9 @@ def advise_dontneed(array: NDArray, path: str) -> None:
     address = array.__array_interface__["data"][0]
     start = -(-address // PAGE) * PAGE
     end = (address + array.nbytes) // PAGE * PAGE
-    if end > start and _libc.madvise(start, end - start, mmap.MADV_DONTNEED):
-        code = ctypes.get_errno()
-        if code not in (errno.EINVAL, errno.ENOMEM):
+    if end > start and system.madvise(start, end - start, system.MADV_DONTNEED):
+        code = system.get_errno()
+        if code not in (errno.EINVAL, errno.ENOMEM, errno.ENOSYS):
             raise StorageError("madvise failed", path=path, errno=code, remedy='open it with access="pread"')
 
 
@@ -310,7 +286,7 @@ def is_remote_filesystem(device: int) -> bool:
 
     False where the system does not tell (no ``/proc``).
     """
-    if os.major(device):
+    if system.major(device):
         return False  # a block device; network file systems have none. Saves 0.2 ms of reading mounts
     return bool(_REMOTE.match(filesystem_of(device)))
 
@@ -322,14 +298,14 @@ def filesystem_of(device: int) -> str:
     ------
     StorageError
     """
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    wanted = f"{system.major(device)}:{system.minor(device)}"
     try:
-        with open(_MOUNTS, errors="replace") as file:
+        with open(system.MOUNTS, errors="replace") as file:
             mounts = file.read()
     except (FileNotFoundError, PermissionError):
         return ""
     except OSError as error:
-        raise read_error(_MOUNTS, None, error) from error
+        raise read_error(system.MOUNTS, None, error) from error
     for line in mounts.splitlines():
         fields = line.split(" ")
         if fields[2] == wanted and "-" in fields:

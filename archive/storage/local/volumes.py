@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import fcntl
 import os
 import stat
 
+from archive import system
 from archive.errors import StorageError
 from archive.owner import Descriptor
 
@@ -22,7 +21,6 @@ __all__ = [
     "leads_to",
     "lock_file",
     "reserve",
-    "sync_file",
     "sync_folder",
 ]
 
@@ -41,13 +39,6 @@ _MAX_LINKS = 40
 _held: dict[int, tuple[int, int, int]] = {}
 """Held files by descriptor: process (a fork copies them), device and inode."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
-# posix_fallocate of glibc writes a byte to every block where the file system reserves nothing: 16,642 writes
-# on a mount of an object store. macOS has neither function
-_fallocate = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
-if _fallocate is not None:
-    _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-
 
 def reserve(fd: int, start: int, nbytes: int) -> bool:
     """Reserve room for a range of a file, which grows by it; False where the file system reserves nothing.
@@ -57,15 +48,13 @@ def reserve(fd: int, start: int, nbytes: int) -> bool:
     OSError
         The disk is full, or refused.
     """
-    while _fallocate is not None:
-        if not _fallocate(fd, 0, start, nbytes):
-            return True
-        number = ctypes.get_errno()
+    while system.fallocate(fd, 0, start, nbytes):
+        number = system.get_errno()
         if number in _NO_RESERVATION:
-            break
+            return False
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
-    return False
+    return True
 
 
 def hold(fd: int, path: str) -> bool:
@@ -73,7 +62,7 @@ def hold(fd: int, path: str) -> bool:
 
     True also on a file system without locks (Lustre mounted noflock): nobody removes anything there.
     """
-    held = _lock(fd, fcntl.LOCK_SH, unlocked=True) and leads_to(path, fd)
+    held = _lock(fd, system.LOCK_SH, unlocked=True) and leads_to(path, fd)
     if held:
         _held[fd] = _identity(os.fstat(fd))
     return held
@@ -96,7 +85,7 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 
 def lock_file(fd: int, *, unlocked: bool = True) -> bool:
     """Lock a file as its only user; False where somebody has it, ``unlocked`` where there are no locks."""
-    return _lock(fd, fcntl.LOCK_EX, unlocked=unlocked)
+    return _lock(fd, system.LOCK_EX, unlocked=unlocked)
 
 
 def close_unlocked(file: Descriptor) -> None:
@@ -106,7 +95,7 @@ def close_unlocked(file: Descriptor) -> None:
     """
     with contextlib.suppress(OSError, IndexError):
         _held.pop(file[0], None)
-        fcntl.flock(file[0], fcntl.LOCK_UN)
+        system.flock(file[0], system.LOCK_UN)
     with contextlib.suppress(OSError, IndexError):
         next(map(os.close, map(file.pop, (0,))))  # as `Descriptor.close`
 
@@ -122,19 +111,10 @@ def leads_to(path: str, fd: int, dir_fd: int | None = None) -> bool:
         raise
 
 
-def sync_file(fd: int) -> None:
-    """Make the bytes of a file survive a power cut."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync does not reach the platter there
-    if full is not None:
-        fcntl.fcntl(fd, full)
-    else:
-        os.fsync(fd)
-
-
 def sync_folder(path: str) -> None:
     """Make the names in a folder survive a power cut."""
     with Descriptor() as file:
-        os.fsync(file.open(path or ".", os.O_RDONLY | os.O_DIRECTORY))
+        system.fsync(file.open(path or ".", os.O_RDONLY | system.O_DIRECTORY))
 
 
 def find_target(path: str) -> tuple[str, os.stat_result | None]:
@@ -206,7 +186,7 @@ def _require_regular(status: os.stat_result, path: str) -> None:
 
 def _is_strange(status: os.stat_result, path: str) -> bool:
     """Tell whether another user made what is there, in a folder that all may write to, such as ``/tmp``."""
-    if status.st_uid in (0, os.geteuid()):
+    if status.st_uid in (0, system.geteuid()):
         return False
     shared = stat.S_ISVTX | stat.S_IWOTH
     return os.stat(os.path.dirname(path)).st_mode & shared == shared
@@ -258,12 +238,12 @@ def keep_attributes(fd: int, path: str, before: os.stat_result | None) -> None:
         mode &= ~0o070 | (mode & 0o007) << 3
     if mode != stat.S_IMODE(os.fstat(fd).st_mode):  # a list that was copied has changed it
         with contextlib.suppress(OSError):  # file systems without modes
-            os.fchmod(fd, mode)
+            system.fchmod(fd, mode)
 
 
 def _give(fd: int, owner: int, group: int) -> bool:
     try:
-        os.fchown(fd, owner, group)
+        system.fchown(fd, owner, group)
     except OSError:
         return False
     return True
@@ -274,18 +254,16 @@ def _copy_extended(fd: int, path: str) -> bool:
 
     What the folder's default list gave the new file is removed.
     """
-    if not hasattr(os, "listxattr"):  # macOS
-        return True
     try:
-        names = [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith(_KEPT)]
-        for name in {_ACL} & set(os.listxattr(fd)) - set(names):
-            os.removexattr(fd, name)
+        names = [name for name in system.listxattr(path, follow_symlinks=False) if name.startswith(_KEPT)]
+        for name in {_ACL} & set(system.listxattr(fd)) - set(names):
+            system.removexattr(fd, name)
     except OSError:
         return True  # a file system without extended attributes, or a file that is gone
     kept = True
     for name in names:
         try:
-            os.setxattr(fd, name, os.getxattr(path, name, follow_symlinks=False))
+            system.setxattr(fd, name, system.getxattr(path, name, follow_symlinks=False))
         except OSError:
             kept = kept and name != _ACL
     return kept
@@ -293,7 +271,7 @@ def _copy_extended(fd: int, path: str) -> bool:
 
 def _lock(fd: int, how: int, *, unlocked: bool) -> bool:
     try:
-        fcntl.flock(fd, how | fcntl.LOCK_NB)
+        system.flock(fd, how | system.LOCK_NB)
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return unlocked

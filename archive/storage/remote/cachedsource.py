@@ -14,11 +14,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-import os
 
 import numpy as np
 
-from archive import tuning
+from archive import system, tuning
 from archive.dtypes import NDArray
 from archive.errors import ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
@@ -303,4 +302,4 @@ class CachedSource(RemoteSource):
 def _write(fd: int, view: memoryview, offset: int) -> None:
     done = 0
     while done < len(view):
-        done += os.pwrite(fd, view[done:], offset + done)
+        done += system.pwrite(fd, view[done:], offset + done)

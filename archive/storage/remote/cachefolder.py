@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
 
+from archive import system
 from archive.errors import StorageError
 from archive.owner import Descriptor
 from archive.storage.local.exclusive import place_new
@@ -93,11 +93,11 @@ class CacheFolder:
         self.path = path
         try:
             os.makedirs(self.path, mode=0o700, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fd = os.open(self.path, os.O_RDONLY | system.O_DIRECTORY | system.O_CLOEXEC)
         except OSError as error:
             raise self._failure(error) from error
         status = os.fstat(self._fd)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        if status.st_uid != system.geteuid() or status.st_mode & 0o022:
             os.close(self._fd)
             raise StorageError(
                 "others may write to the cache folder",
@@ -150,7 +150,7 @@ class CacheFolder:
         with Descriptor() as file:
             try:
                 file.open(name + SUFFIX, os.O_RDWR | _FLAGS, dir_fd=self._fd)
-                fcntl.flock(file[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                system.flock(file[0], system.LOCK_EX | system.LOCK_NB)
             except OSError:
                 return False  # it is in use, or the file system has no locks to tell
             self.remove(name)
@@ -239,7 +239,7 @@ class CacheFolder:
                 raise
         else:
             status = os.fstat(fd)
-            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == system.geteuid()
             # touching a shorter file after its end would kill this process
             if ours and status.st_size == total:
                 return fd
@@ -366,13 +366,13 @@ def prune_cache(path: str, keep_bytes: int, older_than: float = 0.0) -> list[Cac
     return removed
 
 
-_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FLAGS = system.O_NOFOLLOW | system.O_CLOEXEC | system.O_NONBLOCK
 
 
 def _is_held(fd: int) -> bool:
     """Lock a file as one that is in use; False where it was removed meanwhile, and is closed."""
     with contextlib.suppress(OSError):  # without locks nothing is known to be unused: nothing is pruned
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        system.flock(fd, system.LOCK_SH)
     if os.fstat(fd).st_nlink:
         return True
     os.close(fd)
@@ -386,7 +386,7 @@ def _hash(*parts: str) -> str:
 def _count_marks(fd: int, blocks: int) -> int:
     step, first, kept = 1 << 20, blocks * BLOCK_BYTES, 0
     for at in range(first, first + blocks, step):
-        kept += os.pread(fd, min(step, first + blocks - at), at).count(1)
+        kept += system.pread(fd, min(step, first + blocks - at), at).count(1)
     return kept
 
 

@@ -21,10 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import archive
+from archive import system
 from archive.errors import DigestError, ReplacedError, StorageError
 from archive.storage.remote.cachedsource import CachedSource
 from archive.storage.remote.cachefolder import BLOCK_BYTES, clear_cache, list_cache
 from archive.storage.url import default_cache, parse_cache, parse_url
+from tests.children import child_environment
 from tests.storage.folderstore import FolderStore, reach
 
 ROOT = Path(__file__).parents[3]
@@ -106,7 +108,7 @@ def child(job: str, store: FolderStore, cache: Path, *rest: str, **env: str) -> 
     return subprocess.Popen(
         [*command, *rest],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env=child_environment(**env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -130,6 +132,7 @@ def test_second_open_costs_one_small_request(store: FolderStore, cache: Path) ->
     assert store.asked == [("get_suffix", "m.h5", 256)]
 
 
+@pytest.mark.needs("/proc/self")
 def test_views_are_of_the_map(store: FolderStore, cache: Path) -> None:
     with archive.open(URL, cache=cache) as handle:
         first, second = handle["large1"].numpy(), handle["large1"].numpy()
@@ -548,7 +551,7 @@ def test_every_write_fails_once(
     store: FolderStore, cache: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """The same at each write, data and marks, without a mount."""
-    real, count = os.pwrite, -1
+    real, count = system.pwrite, -1
 
     def pwrite(fd: int, data: memoryview, offset: int) -> int:
         nonlocal count
@@ -557,7 +560,7 @@ def test_every_write_fails_once(
             raise OSError(28, os.strerror(28))
         return real(fd, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(system, "pwrite", pwrite)
     assert read_all(cache) in ("cache", "remote")
     monkeypatch.undo()
     reach(store, monkeypatch)

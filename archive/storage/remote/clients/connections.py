@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import fsspec.asyn
 
+from archive import system
 from archive.storage.remote.clients.retry import Fault, Kind
 
 __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "Instances", "fault_of_connection"]
@@ -33,7 +34,7 @@ if hasattr(aiohttp, "ConnectionTimeoutError"):  # aiohttp 3.10
 
 
 # fsspec before 2025.3.1 hands the child of a fork its parent's loop, which no thread runs there
-os.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
+system.register_at_fork(after_in_child=fsspec.asyn.reset_lock)
 
 
 class Instances:
@@ -86,8 +87,7 @@ class _InheritedLoop:
 
 
 _inherited = _InheritedLoop()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_inherited.remember, after_in_child=_inherited.cut_off)
+system.register_at_fork(before=_inherited.remember, after_in_child=_inherited.cut_off)
 
 
 def fault_of_connection(error: BaseException | None) -> Fault:

@@ -19,6 +19,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.cached import CachingFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from archive import system
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
 from archive.owner import Owner
 from archive.storage.remote.clients.connections import Instances
@@ -314,8 +315,7 @@ def _forget_creators() -> None:
     _creating = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_creators)
+system.register_at_fork(after_in_child=_forget_creators)
 
 
 def _find(filesystem: Any, path: str) -> dict[str, Any]:

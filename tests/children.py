@@ -1,0 +1,17 @@
+"""Child interpreters of the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["ROOT", "child_environment"]
+
+ROOT = Path(__file__).parents[1]
+
+
+def child_environment(*first: str, **more: str) -> dict[str, str]:
+    """Return the environment of a child: some folders and this tree are found first, then what we find."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([*first, str(ROOT), *([inherited] if inherited else [])])
+    return {**os.environ, "PYTHONPATH": path, **more}
