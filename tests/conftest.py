@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 import os
 import signal
@@ -29,13 +30,29 @@ for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[_name]
 
 
+def _is_missing(name: str) -> bool:
+    """Tell whether a folder such as /proc, a module, or something of a module is missing (tests/hidden)."""
+    try:
+        if name.startswith("/"):
+            os.listdir(name)
+            return False
+        module, _, attribute = name.partition(".")
+        found = importlib.import_module(module)
+    except (FileNotFoundError, ImportError):
+        return True
+    return bool(attribute) and not hasattr(found, attribute)
+
+
 SLOW_SECONDS = 900
 """Of one slow test, where it has no marker of its own: the longest take a minute, on a busy machine five."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests more time; skip the examples of a library that is not installed."""
+    """Give slow tests more time; skip what needs something that is not here."""
     for item in items:
+        for marker in item.iter_markers("needs"):
+            for name in filter(_is_missing, marker.args):
+                item.add_marker(pytest.mark.skip(reason=f"about {name}, which is not here"))
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
         if isinstance(item, pytest.DoctestItem) and item.path.parent.name == "interop":

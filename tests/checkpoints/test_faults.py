@@ -144,6 +144,7 @@ def kill(forge: Forge, folder: Path, before: list[int], number: int, calls: Coun
 
 
 @pytest.mark.tools
+@pytest.mark.needs("fcntl")
 def test_kill_at_the_calls_that_publish(forge: Forge, tmp_path: Path, figures: Callable[[str], None]) -> None:
     """L1, in short: renames, links and removals of a whole round with clients, context and retention."""
     folder, before = tmp_path / "run", [1, 2]

@@ -93,6 +93,7 @@ def test_what_is_in_an_open_archive_outlives_its_handle(tmp_path: Path, how: str
         take_snapshot(old.records)
 
 
+@pytest.mark.needs("/proc/self/fd")
 def test_a_snapshot_lets_go_of_the_file(tmp_path: Path) -> None:
     archive.save({"w": np.zeros(10)}, tmp_path / "old.h5")
     before = len(os.listdir("/proc/self/fd"))

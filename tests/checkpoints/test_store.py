@@ -504,6 +504,7 @@ def test_options_that_mean_nothing(tmp_path: Path, options: dict[str, Any]) -> N
 # Left-overs
 
 
+@pytest.mark.needs("fcntl")
 def test_gc_removes_left_overs_and_nothing_else(tmp_path: Path) -> None:
     store = fill(Store(tmp_path), 1, clients=1)
     store.save_context("7", archive.Context(1, 7, {}, archive.RecordDict(), {}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import numpy as np
 import pytest
 
 import archive
+from tests.children import child_environment
 
-ROOT = Path(__file__).parents[2]
 CREATED = "2025-11-21T08:00:00Z"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -84,12 +83,6 @@ def changed(path: Path, name: str, offset: int) -> Path:
     copy = path.with_name(name)
     copy.write_bytes(data)
     return copy
-
-
-def child_environment() -> dict[str, str]:
-    """Return what the command needs to find this tree, from any folder."""
-    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *inherited])}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 import archive
 from archive.cli import main
-from tests.cli.conftest import child_environment
+from tests.children import child_environment
 
 
 @pytest.fixture(scope="module")

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from archive import tuning
+from tests.children import ROOT, child_environment
 from tests.faults.scenes import SMALL
 
-if TYPE_CHECKING:
-    pass
-
-ROOT = Path(__file__).parents[2]
 Forge = Callable[..., dict[str, Any]]
 
 
 def environment() -> dict[str, str]:
     """Return the environment of child interpreters: this tree first, one thread each."""
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **threads, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    return child_environment(**threads, PYTHONWARNINGS="ignore")
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,8 @@ requests and answers are lines of JSON.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -35,7 +33,7 @@ def fd_count() -> int:
 
 def _is_open(fd: int) -> bool:
     try:
-        fcntl.fcntl(fd, fcntl.F_GETFD)
+        os.get_inheritable(fd)
     except OSError:
         return False
     return True
@@ -67,6 +65,8 @@ def child(request: dict[str, Any]) -> dict[str, Any]:
     """Save once and tell how it went."""
     limit = request.get("file_size_limit")
     if limit:
+        import resource
+
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     before = fd_count()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import gc
 import json
 import os
@@ -260,6 +259,8 @@ class Local:
     def check_readable(self) -> None:
         with h5py.File(self.url) as file:
             assert len(file["arrays/model"]) > 1
+        import fcntl
+
         with open(self.url, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -717,6 +718,8 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
         made.pop("completed").leave()
         for sink in made.values():
             sink.publish()
+        import fcntl
+
         for path in (folder / "file", folder / "partial", folder / "completed"):
             assert path.read_bytes() == data * 2, path
             with path.open("rb") as file:

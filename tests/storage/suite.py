@@ -153,6 +153,7 @@ class SourceTests(_Base):
         source.close()
         assert found == [DATA[start:stop] for start, stop in spans]
 
+    @pytest.mark.needs("os.fork")
     def test_the_child_of_a_fork(self, root: Root) -> None:
         self.place(root, "object", DATA)
         source = self.source(root, "object")

@@ -65,6 +65,7 @@ def test_memory_is_let_go_of(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["archive", "records", "record"])
+@pytest.mark.needs("/proc/self")
 def test_pages_go_back(saved: Path, kind: str) -> None:
     with archive.open(saved) as handle:
         given: Any = {"archive": handle, "records": handle.records, "record": handle.records["model"]}[kind]

@@ -37,13 +37,13 @@ from archive.errors import (
 from archive.format.constants import DATA_AT, FOOTER_BYTES, SEGMENT_BYTES
 from archive.storage.url import parse_url
 from tests.acceptance.samples import CREATED
+from tests.children import child_environment
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
 URL = "folder://models/round.h5"
 PATH = "models/round.h5"
 SHOWN = "folder://models/round[.]h5"
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -549,8 +549,7 @@ for number in range(12):
     writer.add("model", str(number), np.ones(1 << 20))
 assert len(store.uploads()) == 1
 """
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+        subprocess.run([sys.executable, "-c", code], check=True, env=child_environment(), timeout=60)
         assert FolderStore(tmp_path).uploads() == []
 
 

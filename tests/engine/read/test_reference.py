@@ -41,7 +41,7 @@ def files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.needs("os.fork")), "spawn"])
 def test_a_pool_goes_on_where_the_file_was_replaced(tmp_path: Path, method: str) -> None:
     """The task was lost with the error while it was unpickled: the pool hung."""
     save(tmp_path / "a.h5")
@@ -61,6 +61,7 @@ def test_a_pool_goes_on_where_the_file_was_replaced(tmp_path: Path, method: str)
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
+@pytest.mark.needs("/proc/self")
 def test_unpickling_reads_nothing(tmp_path: Path, access: str) -> None:
     save(tmp_path / "a.h5")
     with archive.open(tmp_path / "a.h5", access=access) as handle:

@@ -192,6 +192,7 @@ def umask() -> Iterator[Callable[[int], int]]:
 
 @pytest.mark.parametrize("how", [how for how in WRITING if how != "exclusive"])
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+@pytest.mark.needs("os.setxattr")
 def test_mode_and_attributes_stay(tmp_path: Path, umask: Callable[[int], int], how: str, mode: int) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(b"old")
@@ -217,6 +218,7 @@ def test_a_new_file_follows_the_umask(tmp_path: Path, umask: Callable[[int], int
 
 
 @pytest.mark.parametrize("how", ["old", "new"])
+@pytest.mark.needs("os.setxattr")
 def test_access_control_lists(tmp_path: Path, umask: Callable[[int], int], how: str) -> None:
     """The old file's list stays; that of the folder gives nobody what the old file did not."""
     path = tmp_path / "model.h5"

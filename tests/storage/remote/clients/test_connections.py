@@ -17,6 +17,8 @@ from tests.faults.forks import INERT, Play, judge, parent
 from tests.servers.s3 import BUCKET, S3Server
 from tests.servers.web import web_server
 
+pytestmark = pytest.mark.needs("os.fork")
+
 READING = """
 import os, sys
 import archive

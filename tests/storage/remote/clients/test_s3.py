@@ -266,6 +266,7 @@ def test_the_upload_of_another_writer_is_left_alone(
     assert bytes(store.get_suffix(path, 10)[0]) == b"theirs"
 
 
+@pytest.mark.needs("os.fork")
 def test_a_fork_does_not_abort_its_parents_upload(root: Root, server: S3Server, folder: str) -> None:
     store, path = locate_store(root.location("object"))
     upload = store.create_multipart(path)
