@@ -114,6 +114,8 @@ def test_two_commands_and_the_second_is_what_ci_runs() -> None:
     assert 'python3 -m venv "$work/venv"' in ci
     assert '. "$work/venv/bin/activate"' in ci
     assert [line for line in ci if line in steps] == steps
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").splitlines()
+    assert {f"      - run: {step}" for step in steps} <= set(workflow)
 
 
 def test_what_it_names_exists() -> None:

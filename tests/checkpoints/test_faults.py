@@ -25,6 +25,7 @@ from tests.faults.test_errors import small_disk
 from tests.faults.test_kill import CALL, NEVER_KILLED_AT
 
 __all__ = ["figures", "small_disk"]  # fixtures
+pytestmark = pytest.mark.needs("os.fork", "os.pread")
 
 SIZE = 1 << 10
 LEFT = re.compile(r".*/?\.[^/]+\.h5\.[0-7]\.tmp")
@@ -144,7 +145,6 @@ def kill(forge: Forge, folder: Path, before: list[int], number: int, calls: Coun
 
 
 @pytest.mark.tools
-@pytest.mark.needs("fcntl")
 def test_kill_at_the_calls_that_publish(forge: Forge, tmp_path: Path, figures: Callable[[str], None]) -> None:
     """L1, in short: renames, links and removals of a whole round with clients, context and retention."""
     folder, before = tmp_path / "run", [1, 2]

@@ -401,6 +401,7 @@ def test_memory(examples: int, steps: int) -> None:
     run(lambda: Place(f"memory://{uuid.uuid4().hex}"), examples, steps)
 
 
+@pytest.mark.needs("os.fork")
 @pytest.mark.parametrize(("examples", "steps"), [(2, 8), pytest.param(25, 25, marks=SLOW)])
 def test_a_folder(crasher: subprocess.Popen[str], examples: int, steps: int) -> None:
     run(lambda: Folder(crasher), examples, steps)

@@ -52,6 +52,7 @@ def read(name: str, cache: Path, cache_bytes: int | None = None) -> None:
             assert (handle[key].numpy() == NAMES.index(name)).all()
 
 
+@pytest.mark.needs("fcntl")
 def test_those_used_longest_ago_go_first(store: FolderStore, cache: Path) -> None:
     for name in ("a", "b", "a", "c"):
         read(name, cache, 5 * MIB)
@@ -64,6 +65,7 @@ def test_those_used_longest_ago_go_first(store: FolderStore, cache: Path) -> Non
     assert kept(cache) == ["b"]
 
 
+@pytest.mark.needs("fcntl")
 def test_what_is_open_stays(store: FolderStore, cache: Path) -> None:
     with archive.open("folder://a.h5", cache=cache) as handle:
         view = handle["v"].numpy()
@@ -82,6 +84,7 @@ def test_what_is_open_stays(store: FolderStore, cache: Path) -> None:
     assert kept(cache) == ["c"]
 
 
+@pytest.mark.needs("fcntl")
 def test_what_another_process_has_open_stays(store: FolderStore, cache: Path) -> None:
     read("a", cache)
     (path,) = cache.glob("*.bytes")
@@ -97,6 +100,7 @@ def test_what_another_process_has_open_stays(store: FolderStore, cache: Path) ->
     assert [entry.url for entry in prune_cache(str(cache), 0)] == ["folder://a.h5"]
 
 
+@pytest.mark.needs("fcntl")
 def test_a_process_that_reads_holds_its_file(store: FolderStore, cache: Path) -> None:
     """The lock above is what `archive.open` takes, in any process."""
     with archive.open("folder://a.h5", cache=cache) as handle:
@@ -113,6 +117,7 @@ def test_a_process_that_reads_holds_its_file(store: FolderStore, cache: Path) ->
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 @pytest.mark.parametrize("limit", [0, 4096, MIB, MIB + MIB // 2])
+@pytest.mark.needs("fcntl")
 def test_an_archive_that_is_larger_itself(store: FolderStore, cache: Path, limit: int, access: str) -> None:
     read("b", cache)
     for _ in range(2):
@@ -139,6 +144,7 @@ def test_threads_share_a_limit(store: FolderStore, cache: Path) -> None:
     assert 0 < kept_bytes(cache) <= MIB
 
 
+@pytest.mark.needs("fcntl")
 def test_an_archive_that_was_kept_whole_meets_a_smaller_limit(store: FolderStore, cache: Path) -> None:
     read("a", cache)
     read("a", cache, MIB)

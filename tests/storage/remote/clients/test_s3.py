@@ -380,6 +380,7 @@ READERS: dict[str, Callable[..., object]] = {
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.needs("fcntl")
 def test_a_cache_of_every_reader(
     server: S3Server, folder: str, proxy: Proxy, tmp_path: Path, read: Callable[..., object]
 ) -> None:
