@@ -210,7 +210,7 @@ def _unmap(address: int, nbytes: int, maps: dict[int, _mmap.mmap] = _maps) -> in
     return 0
 
 
-get_errno = ctypes.get_errno
+get_errno: Callable[[], int] = ctypes.get_errno
 _libc = _open_libc()
 _INT, _SIZE, _OFFSET, _POINTER = ctypes.c_int, ctypes.c_size_t, ctypes.c_int64, ctypes.c_void_p
 MAP_FAILED: int | None = _POINTER(-1).value
@@ -225,12 +225,14 @@ PRIVATE: tuple[int, int] = (
 
 # Python's ``mmap`` keeps a copy of the descriptor with every map, which exhausts descriptors at 1,024 tensors
 # (until 3.13), and cannot reserve address space for files larger than memory (on 3.10)
-mmap = _find("mmap", _map, _POINTER, _POINTER, _SIZE, _INT, _INT, _INT, _OFFSET)
-munmap = _find("munmap", _unmap, _INT, _POINTER, _SIZE)
-madvise = _find("madvise", _lack, _INT, _POINTER, _SIZE, _INT)
+mmap: Callable[..., Any] = _find("mmap", _map, _POINTER, _POINTER, _SIZE, _INT, _INT, _INT, _OFFSET)
+munmap: Callable[..., Any] = _find("munmap", _unmap, _INT, _POINTER, _SIZE)
+madvise: Callable[..., Any] = _find("madvise", _lack, _INT, _POINTER, _SIZE, _INT)
 # posix_fallocate of glibc writes a byte to every block where the file system reserves nothing: 16,642 writes
 # on a mount of an object store. macOS has neither function
 _fallocate = _find("fallocate", _lack, _INT, _INT, _INT, _OFFSET, _OFFSET)
-fallocate = _find("fallocate64", _fallocate, _INT, _INT, _INT, _OFFSET, _OFFSET)
+fallocate: Callable[..., Any] = _find("fallocate64", _fallocate, _INT, _INT, _INT, _OFFSET, _OFFSET)
 # musl and macOS have none
-renameat2 = _find("renameat2", _lack, _INT, _INT, ctypes.c_char_p, _INT, ctypes.c_char_p, ctypes.c_uint)
+renameat2: Callable[..., Any] = _find(
+    "renameat2", _lack, _INT, _INT, ctypes.c_char_p, _INT, ctypes.c_char_p, ctypes.c_uint
+)
