@@ -36,6 +36,15 @@ def blocks(language: str) -> list[tuple[int, str]]:
     return [(README[: match.start(1)].count("\n"), match[1]) for match in found]
 
 
+def python_program() -> str:
+    """Return all Python blocks as one program; every line keeps its number."""
+    lines = [""] * README.count("\n")
+    for begin, block in blocks("python"):
+        code = block.splitlines()
+        lines[begin : begin + len(code)] = code
+    return "\n".join(lines)
+
+
 def run(command: list[str], folder: Path) -> str:
     """Run a program that finds this tree, and return what it printed."""
     done = subprocess.run(
@@ -56,13 +65,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Run all Python blocks in order, one program, and return where and what it printed."""
     torch()
     folder = tmp_path_factory.mktemp("readme")
-    lines = [""] * README.count("\n")
-    for begin, block in blocks("python"):
-        code = block.splitlines()
-        lines[begin : begin + len(code)] = code
-    # every line keeps its number, so that a traceback points into the README
     program = folder / "README.md.py"
-    program.write_text("\n".join(lines), encoding="utf-8")
+    program.write_text(python_program(), encoding="utf-8")
     return folder, run([sys.executable, str(program)], folder)
 
 

@@ -1,4 +1,4 @@
-"""The types of the interface: each can be named, and costs nothing before it is used."""
+"""The types of the interface: each can be named, costs nothing before it is used, and holds for consumers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import builtins
 import collections.abc
 import importlib
 import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -17,6 +24,7 @@ import archive
 import archive.types
 from archive import errors
 from tests.test_front_door import modules_loaded_by
+from tests.test_readme import ROOT, python_program
 
 PUBLIC = (
     "archive",
@@ -90,7 +98,7 @@ def test_importing_the_types_loads_nothing() -> None:
 @pytest.mark.parametrize(
     ("argument", "words"), [("mode", "Mode"), ("verify", "Verify"), ("access", "Access")]
 )
-def test_the_words_of_open_are_those_it_takes(argument: str, words: str, tmp_path: Any) -> None:
+def test_the_words_of_open_are_those_it_takes(argument: str, words: str, tmp_path: Path) -> None:
     path, choices = tmp_path / "a.h5", getattr(archive.types, words)
     archive.save([], path)
     assert get_origin(choices) is Literal
@@ -99,3 +107,86 @@ def test_the_words_of_open_are_those_it_takes(argument: str, words: str, tmp_pat
             pass
     with pytest.raises((TypeError, ValueError), match="'other'"):
         archive.open(path, **{argument: "other"})
+
+
+# --- as consumers' checkers see it
+
+FOLLOWED = """
+from typing_extensions import assert_type
+
+import archive
+from archive.interop.flower import Resumable
+from archive.types import Info, NDArray, SaveReport, Table
+
+
+class Strategy: ...
+
+
+store = archive.CheckpointStore("run", best_by=("accuracy", "max"))
+assert_type(store.save({}, 1, background=False), SaveReport)
+assert_type(store.save({}, 1), SaveReport | None)
+assert_type(store.history(), Table)
+records = archive.load("a.h5")
+assert_type(records.array_records["model"]["w"].numpy(), NDArray)
+assert_type(records.metric_records["fit"], archive.MetricRecord)
+assert_type(records.config_records["run"], archive.ConfigRecord)
+with archive.open("a.h5", mode="c", verify="open", access="pread") as saved:
+    assert_type(saved["w"], archive.Array)
+    assert_type(saved.info, Info)
+assert_type(Resumable(Strategy(), "run"), Strategy)
+"""
+MISUSES = """import archive
+archive.open("a.h5", mode="w")
+archive.open("a.h5", verify="all")
+archive.open("a.h5", access="map")
+archive.load("a.h5")["model"].to_numpy_ndarrays()
+archive.CheckpointStore("run", best_by=("accuracy", "largest"))
+archive.CheckpointStore("run").open("newest")
+archive.CheckpointStore("run").save({}, 1).digest
+archive.recover(archive.ArchiveError("").partial)
+"""
+MYPY = """[mypy]
+strict = true
+[mypy-torch.*]
+follow_imports = skip
+ignore_missing_imports = true
+[mypy-h5py.*]
+ignore_missing_imports = true
+"""
+PYRIGHT = {"useLibraryCodeForTypes": False, "reportMissingImports": "none"}
+"""What untyped libraries hand out is not inferred; torch need not be there."""
+
+
+def check_types(command: list[str], folder: Path) -> str:
+    """Run a type checker that finds this tree, as a consumer would, and return what it reports."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is missing: pip install 'pyright[nodejs]'")
+    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *inherited])}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", [[sys.executable, "-m", "mypy"], ["pyright"]], ids=["mypy", "pyright"])
+def test_consumers_pass_and_misuses_do_not(checker: list[str], tmp_path: Path) -> None:
+    if checker[0] == sys.executable:
+        pytest.importorskip("mypy")
+    programs = {"readme.py": python_program(), "followed.py": FOLLOWED, "misuses.py": MISUSES}
+    configured = {"mypy.ini": MYPY, "pyrightconfig.json": json.dumps(PYRIGHT)}
+    for name, text in (programs | configured).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    told = check_types([*checker, *programs], tmp_path)
+    errors = re.findall(r"(\w+\.py):(\d+)[:\d]*(?: -)? error: ", told)
+    assert {name for name, _ in errors} == {"misuses.py"}, told
+    assert {int(line) for _, line in errors} == set(range(2, MISUSES.count("\n") + 1)), told
+
+
+@pytest.mark.slow
+def test_every_public_symbol_has_a_known_type(tmp_path: Path) -> None:
+    command = ["pyright", "--pythonpath", sys.executable, "--verifytypes", "archive", "--ignoreexternal"]
+    told = check_types(command, tmp_path)
+    assert "Type completeness score: 100%" in told, told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
@@ -16,8 +16,18 @@ from archive.storage.url import URL
 
 __all__ = ["Resumable"]
 
+S = TypeVar("S")
 
-class Resumable:
+
+def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
+    strategy: S,
+    url: URL,
+    *,
+    experiment: str = "default",
+    every: int = 1,
+    keep_last: int | None = 3,
+    storage_options: Mapping[str, Any] | None = None,
+) -> S:
     """Make a strategy save every round, and resume after a crash.
 
     ``Resumable(FedAdam(...), url)`` is a FedAdam: an instance of a subclass that shares all attributes
@@ -66,27 +76,15 @@ class Resumable:
         strategy = Resumable(FedAdam(eta=0.01), "checkpoints")
         result = strategy.start(grid, initial_arrays, num_rounds=100)
     """
-
-    def __new__(
-        cls,
-        strategy: Any,
-        url: URL,
-        *,
-        experiment: str = "default",
-        every: int = 1,
-        keep_last: int | None = 3,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Return the wrapped strategy."""
-        if every < 1:
-            raise ValueError(f"every must be 1 or more, not {every}")
-        base: Any = type(strategy)
-        kind = _resumable_class(base)
-        rounds = Rounds(url, experiment, keep_last=keep_last, storage_options=storage_options)
-        made = object.__new__(kind)
-        made.__dict__ = strategy.__dict__  # both objects have one state
-        setattr(made, OURS, Resumption(rounds, every))
-        return made
+    if every < 1:
+        raise ValueError(f"every must be 1 or more, not {every}")
+    base: Any = type(strategy)
+    kind = _resumable_class(base)
+    rounds = Rounds(url, experiment, keep_last=keep_last, storage_options=storage_options)
+    made: S = object.__new__(kind)
+    made.__dict__ = strategy.__dict__  # both objects have one state
+    setattr(made, OURS, Resumption(rounds, every))
+    return made
 
 
 @cache
