@@ -194,8 +194,8 @@ def save(bench: Bench, how: str = "parts", overwrite: bool = True) -> None:
 @pytest.mark.parametrize(
     ("how", "overwrite"),
     [
-        ("parts", True),
         ("one object", False),
+        pytest.param("parts", True, marks=pytest.mark.slow),
         pytest.param("parts", False, marks=pytest.mark.slow),
         pytest.param("one object", True, marks=pytest.mark.slow),
         pytest.param("stream", True, marks=pytest.mark.slow),

@@ -190,9 +190,9 @@ def test_our_own_archive_as_it_is(saved: tuple[Path, Records]) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        (),
+        pytest.param((), marks=pytest.mark.slow),
         ("-f", "arrays/model/large,arrays/model/U,arrays/model/bfloat16,arrays/model/a%2Fb:GZIP=1"),
-        ("-l", "COMPA"),
+        pytest.param(("-l", "COMPA"), marks=pytest.mark.slow),
         ("-f", "SHUF", "-f", "GZIP=4", "-m", "1"),
     ],
 )
@@ -573,7 +573,7 @@ os._exit(0)
 """
 
 
-@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+@pytest.mark.parametrize("closed", [*(pytest.param(one, marks=pytest.mark.slow) for one in "012"), "0 1 2"])
 def test_without_stdin_stdout_or_stderr(tmp_path: Path, closed: str) -> None:
     """The file had the number of the child's stdin: a good file was called damaged."""
     with h5py.File(tmp_path / "a.h5", "w") as file:

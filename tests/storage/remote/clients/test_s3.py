@@ -231,7 +231,7 @@ def test_a_precondition_that_is_ignored_is_found_out(root: Root, proxy: Proxy) -
     assert len(proxy.seen) == asked
 
 
-@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("exclusive", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_lost_answer_is_no_failure(root: Root, proxy: Proxy, exclusive: bool) -> None:
     store, path = locate_store(root.location("object"))
     proxy.reset(lambda request: "lost" if request.method == "PUT" else None)
