@@ -42,8 +42,10 @@ from tests.servers.web import web_server
 WHOLE = "FEDARCHIVE_S3" in os.environ
 """Whether every case runs, or a sample."""
 WORKERS = 6 if WHOLE else 2
-QUICK = replace(POLICY, patience=1.6, reach=0.02)
-"""Replies are waited for 0.6 s: a second silence is one too many."""
+QUICK = replace(POLICY, patience=3.0, reach=0.02)
+"""Replies are waited for 0.6 s; a busy machine may take a second to send the first request of a client."""
+TRIES = 8
+"""Times that a request is sent at most: the waits between them grow from 0.05 to 3 s."""
 Figures = Callable[[str], None]
 
 
@@ -123,9 +125,9 @@ def test_reading(readers: list[Bench], versions: list[bytes], figures: Figures) 
     def run(bench: Bench, case: Case) -> Outcome:
         work = OPERATIONS[case.operation]
         clean = counts[case.operation]
-        # each of the requests is sent four times at most, what a digest refuses is fetched once more, and
-        # aiohttp itself repeats a request, once, on a kept connection that turns out to be closed: 8 are kept
-        most = 4 * clean + 16 if case.always else clean + 6
+        # what a digest refuses is fetched once more, and aiohttp itself repeats a request, once, on a kept
+        # connection that turns out to be closed: 8 are kept
+        most = TRIES * clean + 16 if case.always else clean + 6
         outcome = bench.run(case, lambda: work(bench.url, bench.options), most=most)
         if outcome.defect or outcome.error:
             return outcome
@@ -224,7 +226,7 @@ def test_writing(made: list[Bench], figures: Figures, server: S3Server, how: str
     def run(bench: Bench, case: Case) -> Outcome:
         prepare(bench)
         # after the last try it is asked whether the object is there, before each abort likewise
-        most = 8 * requests + 16
+        most = 2 * TRIES * requests + 16
         outcome = bench.run(case, lambda: save(bench, how, overwrite), most=most)
         found = bench.get()
         old = b"old" if overwrite else None
@@ -261,6 +263,7 @@ def test_killed_at_every_request(made: list[Bench], server: S3Server, figures: F
     """S6: a client that dies leaves no object, at most an upload that can be found and aborted."""
     bench = made[0]
     requests = bench.count(lambda: save(bench))
+    new = bench.get()
     found = 0
     for index in range(requests):
         bench.put(b"old")
@@ -274,7 +277,10 @@ def test_killed_at_every_request(made: list[Bench], server: S3Server, figures: F
         bench.proxy.reset(plan)
         os.write(start[1], b"x")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        assert bench.get() == b"old"
+        # where an answer proves nothing (Ceph's), the object is asked for after it was published
+        before = bench.proxy.seen[:index]
+        published = any(seen.method == "POST" and "uploadId=" in seen.target for seen in before)
+        assert bench.get() == (new if published else b"old")
         store, path = locate_store(parse_url(bench.url, server.options()))
         for pending in store.list_multipart(path):
             assert abs(time.time() - pending.started) < 600
@@ -283,7 +289,9 @@ def test_killed_at_every_request(made: list[Bench], server: S3Server, figures: F
         assert server.uploads(bench.key) == []
         for end in start:
             os.close(end)
-    figures(f"killed at {requests} requests: old object each time, {found} uploads found and aborted")
+    figures(
+        f"killed at {requests} requests: old object until it is published, {found} uploads found and aborted"
+    )
 
 
 def test_two_writers_create_once(server: S3Server, figures: Figures) -> None:

@@ -65,6 +65,8 @@ def test_upload(
     options: Any,
     scenes: Any,
 ) -> None:
+    if options.get("overwrite") is False and not server.conditional_multipart:
+        pytest.skip("this server ignores preconditions on uploads in parts, so that such a save is refused")
     where = {"bucket": BUCKET, "prefix": folder, "server": server.options()}
     request = {"place": "bucket", "writer": writer, "moment": moment, "options": {**options, **where}}
     inert = INERT | ({"return": None} if writer == "create" else {})
