@@ -493,7 +493,7 @@ def integers(crafted: Crafted, choose: Choose) -> None:
 @_breaks("VALUE-5", "invalid value in the index")
 def floats(crafted: Crafted, choose: Choose) -> None:
     """Have a float that is none."""
-    wrong = _one(choose, "x", True, "Infinity", "00", "7ff", "g" * 16, None, [], 10**400)
+    wrong = _one(choose, "x", True, "Infinity", "00", "7ff", "g" * 16, None, [], 9 * 10**308)
     _set_value(crafted, _one(choose, METRICS, CONFIGS), _plural(choose, "float", wrong))
 
 
