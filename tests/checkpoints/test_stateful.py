@@ -385,7 +385,6 @@ def run(make_place: Callable[[], Place], examples: int, steps: int) -> None:
         stateful_step_count=steps,
         deadline=None,
         database=None,
-        derandomize=examples < 20,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
