@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tests.servers.s3 import S3Server
 
 # A shared machine may stall any single example; a hang is caught by pytest's timeout instead.
-# The quick tests draw the same examples every time: a change is never blamed for what another one broke. The slow
-# tests draw new ones (`--hypothesis-profile=random`, as `poe slow` says).
+# The quick tests draw the same examples every time: a change is never blamed for what another one broke.
+# The slow tests draw new ones (`--hypothesis-profile=random`, as `poe slow` says).
 settings.register_profile("fedarchive", settings(deadline=None, max_examples=40, derandomize=True))
 settings.register_profile("random", settings(deadline=None, max_examples=40, derandomize=False))
 settings.load_profile("fedarchive")

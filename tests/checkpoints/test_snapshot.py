@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import pytest
 import archive
 from archive.checkpoints.snapshot import take_snapshot
 from archive.errors import ClosedError
+from tests.descriptors import open_files
 
 DATA = np.arange(4.0).tobytes()
 
@@ -96,9 +96,8 @@ def test_what_is_in_an_open_archive_outlives_its_handle(tmp_path: Path, how: str
 @pytest.mark.needs("/proc/self/fd")
 def test_a_snapshot_lets_go_of_the_file(tmp_path: Path) -> None:
     archive.save({"w": np.zeros(10)}, tmp_path / "old.h5")
-    before = len(os.listdir("/proc/self/fd"))
     with archive.open(tmp_path / "old.h5", access="pread") as old:
         copies = take_snapshot(old.records)
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert len(open_files(tmp_path)) == 1
     del copies
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path) == []

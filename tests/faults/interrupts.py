@@ -7,11 +7,9 @@ interrupts arrived, and what was left behind.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -25,6 +23,7 @@ import numpy as np
 import archive
 from archive.errors import ArchiveError
 from archive.tools import recover
+from tests.descriptors import open_files
 
 ARRAYS = {f"w{number}": np.full(100 + number, number, "f4") for number in range(3)}
 
@@ -97,19 +96,10 @@ def at_step(call: Callable[[], object], step: int) -> tuple[int, bool]:
     return steps, False
 
 
-def descriptors() -> list[str]:
-    """Return the files that are open."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
-    return found
-
-
 def left_behind(folder: Path, before: list[str]) -> list[str]:
     """Return what is open or lies in the folder, after partial files with arrays were recovered."""
     gc.collect()
-    left = [path for path in descriptors() if path not in before and path.startswith(str(folder))]
+    left = [path for path in open_files(folder) if path not in before]
     for partial in folder.glob("*.partial"):
         try:
             recover(partial)
@@ -139,10 +129,10 @@ def main(way: str, every: int) -> None:
         folder, url = Path(name), f"{name}/a.h5"
         archive.save(ARRAYS, f"{url}.base")
         WAYS[way](url)  # loads what it needs
-        left = left_behind(folder, descriptors())
+        left = left_behind(folder, open_files(folder))
         arrived = 0
         for step in itertools.count(1, every):
-            before = descriptors()
+            before = open_files(folder)
             steps, raised = at_step(lambda: WAYS[way](url), step)
             left += [f"step {step}: {what}" for what in left_behind(folder, before)]
             arrived += raised

@@ -81,8 +81,3 @@ def version_of(path: Path | str, *, access: str = "auto", whole: bool = True) ->
 def litter(folder: Path, *published: str) -> list[str]:
     """Return names in a folder that were not published."""
     return sorted(set(os.listdir(folder)) - set(published))
-
-
-def fd_count() -> int:
-    """Return how many file descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))

@@ -38,9 +38,10 @@ from archive.errors import (
 from archive.records import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from archive.storage.local.journal import read_journal
 from archive.storage.local.sink import PUSH_BYTES
+from tests.descriptors import open_files
 from tests.faults import forge as forging
 from tests.faults.conftest import ROOT, Forge, environment
-from tests.faults.scenes import CREATED, SMALL, fd_count, litter
+from tests.faults.scenes import CREATED, SMALL, litter
 from tests.faults.test_kill import Workload, calls_of
 
 NDArray = np.ndarray[Any, Any]
@@ -152,10 +153,10 @@ def test_exception_at_every_element(path: Path, error: type[BaseException]) -> N
             if k == len(keys):
                 raise error("mine")
 
-        before = fd_count()
+        before = open_files(path.parent)
         with pytest.raises(PartialSaveError if issubclass(error, Exception) and k else error) as caught:
             consume(failing(), path)
-        assert fd_count() == before
+        assert open_files(path.parent) == before
         check_old(path)
         if not k:
             assert litter(path.parent, path.name) == []

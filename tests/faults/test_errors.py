@@ -18,8 +18,9 @@ import pytest
 
 import archive
 from archive.tuning import THREADS
+from tests.descriptors import open_files
 from tests.faults.conftest import Forge
-from tests.faults.scenes import LARGE, SMALL, bytes_of, fd_count, litter, save, version_of
+from tests.faults.scenes import LARGE, SMALL, bytes_of, litter, save, version_of
 from tests.faults.test_kill import WORKLOADS, Workload, calls_of, prepare
 
 WRITING = frozenset({"ftruncate", "fallocate", "pwrite64", "fsync", "rename", "link", "openat"})
@@ -244,14 +245,14 @@ def test_target_is_a_folder(tmp_path: Path, overwrite: bool) -> None:
 @pytest.mark.parametrize("trailing", ["/", "/."])
 def test_trailing_slash_of_nothing(tmp_path: Path, trailing: str) -> None:
     """L5: "name/" names a folder; no file is written under another spelling of it."""
-    before = fd_count()
+    before = open_files(tmp_path)
     try:
         save(f"{tmp_path}/model.h5{trailing}", 1)
     except archive.errors.StorageError:
         assert os.listdir(tmp_path) == []
     else:
         assert version_of(tmp_path / "model.h5") == 1
-    assert fd_count() == before
+    assert open_files(tmp_path) == before
 
 
 def test_symbolic_link_stays(tmp_path: Path) -> None:
@@ -335,10 +336,10 @@ def test_planted_slot_of_another_kind(tmp_path: Path, kind: str) -> None:
         slot.mkdir()
     else:
         os.mkfifo(slot)
-    before = fd_count()
+    before = open_files(tmp_path)
     save(tmp_path / "model.h5", 1)
     assert version_of(tmp_path / "model.h5") == 1
-    assert fd_count() == before
+    assert open_files(tmp_path) == before
 
 
 @pytest.fixture
@@ -371,7 +372,7 @@ def test_full_disk(small_disk: Path) -> None:
     free = shutil.disk_usage(small_disk).free
     refused, errnos = 0, set()
     for elements in (free // 8 - 1000, free // 8, free // 8 + 100_000, LARGE):
-        before = fd_count()
+        before = open_files(small_disk)
         try:
             save(path, 2, elements)
         except archive.errors.StorageError as error:
@@ -382,7 +383,7 @@ def test_full_disk(small_disk: Path) -> None:
             assert version_of(path) == 2
             save(path, 1)
         assert litter(small_disk, path.name) == []
-        assert fd_count() == before
+        assert open_files(small_disk) == before
         assert abs(shutil.disk_usage(small_disk).free - free) < 100_000
     assert refused >= 2
     assert errnos == {errno.ENOSPC}

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 
 import archive
+from tests.descriptors import open_files
 from tests.faults.conftest import ROOT, Forge, environment
-from tests.faults.scenes import LARGE, content, fd_count, litter, save, version_of
+from tests.faults.scenes import LARGE, content, litter, save, version_of
 
 THREADS = 16
 FORKING = """
 import os, sys
 import archive
+from tests.descriptors import open_files
 from tests.faults.scenes import content
 with archive.open(sys.argv[1], access=sys.argv[2]) as handle:
     if sys.argv[3] == "after":
@@ -78,7 +80,7 @@ def test_descriptors_stay_flat(tmp_path: Path, rounds: int) -> None:
     save(path, 1)
     damaged.write_bytes(path.read_bytes()[:-1] + b"?")
     version_of(path)
-    descriptors, maps = fd_count(), _maps(tmp_path)
+    descriptors, maps = open_files(tmp_path), _maps(tmp_path)
     for number in range(rounds):
         handle = archive.open(path, access=("mmap", "pread")[number % 2])
         handle["b"].numpy()
@@ -87,7 +89,7 @@ def test_descriptors_stay_flat(tmp_path: Path, rounds: int) -> None:
         del handle
         with pytest.raises(archive.errors.DamagedError):
             archive.open(damaged)
-    assert fd_count() == descriptors
+    assert open_files(tmp_path) == descriptors
     assert _maps(tmp_path) == maps
 
 
@@ -194,7 +196,7 @@ def test_exception_of_the_progress(tmp_path: Path) -> None:
     save(path, 1)
     calls: list[int] = []
     save(tmp_path / "other.h5", 2, LARGE, progress=lambda done, total: calls.append(done))
-    before = fd_count()
+    before = open_files(tmp_path)
     for stop in range(1, len(calls) + 1):
         seen: list[int] = []
 
@@ -207,7 +209,7 @@ def test_exception_of_the_progress(tmp_path: Path) -> None:
             save(path, 2, LARGE, progress=fail)
         assert version_of(path) == 1
         assert litter(tmp_path, "model.h5", "other.h5") == []
-        assert fd_count() == before
+        assert open_files(tmp_path) == before
 
 
 def test_exception_of_an_iterable(tmp_path: Path) -> None:

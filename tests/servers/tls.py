@@ -20,6 +20,18 @@ from cryptography.x509.oid import NameOID
 
 __all__ = ["Authority", "tls_before"]
 
+_USAGE = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Signs certificates; who trusts ``path`` believes them.
@@ -34,10 +46,14 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("test authority")
+        self._identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         begin = datetime.now(timezone.utc) - timedelta(days=1)
         made = (
             _builder(self._name, self._name, self._key, begin, begin + timedelta(days=10))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            # Python 3.13 verifies as RFC 5280 asks: these are required of an authority and of what it signs
+            .add_extension(_USAGE, critical=True)
+            .add_extension(self._identifier, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         self.path = folder / "authority.pem"
@@ -46,6 +62,7 @@ class Authority:
     def certificate(self, kind: str) -> Path:
         """Return key and certificate of 127.0.0.1: ``good``, ``another`` host's, or ``expired``."""
         key = ec.generate_private_key(ec.SECP256R1())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
         days = 30 if kind == "expired" else 1
         begin = datetime.now(timezone.utc) - timedelta(days=days)
         host: x509.GeneralName = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -54,6 +71,7 @@ class Authority:
         made = (
             _builder(_name("server"), self._name, key, begin, begin + timedelta(days=10))
             .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+            .add_extension(issuer, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         path = self._folder / f"{kind}.pem"

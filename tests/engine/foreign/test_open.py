@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from archive.errors import (
 )
 from archive.format.constants import MODE_ELEMENTS, MODE_TEXT
 from archive.format.elements import NUMPY_MAX_RANK, pack_text, text_width
+from tests.descriptors import open_files
 from tests.hdf5.hostile import HOSTILE, SECRET, Craft, make
 
 Records = Any
@@ -439,11 +439,10 @@ def test_no_trace_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "plain.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("z", data=np.arange(100_000.0), compression="gzip")
-    descriptors = len(os.listdir("/proc/self/fd"))
     with archive.open(path, foreign=True) as handle:
         assert handle["z"].numpy()[-1] == 99_999
         assert not list(spool.iterdir())
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_files(tmp_path) == []
 
 
 def test_no_room_for_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 import archive
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError
 from archive.records import Array
+from tests.descriptors import open_files
 from tests.servers.s3 import BUCKET, S3Server
 
 SECONDS = 60
@@ -35,10 +36,6 @@ def arrays_of(path: str) -> list[Array]:
         arrays = [handle["w"], handle["b"]]
     save(path, 3.0)
     return arrays
-
-
-def files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.needs("os.fork")), "spawn"])
@@ -66,19 +63,18 @@ def test_unpickling_reads_nothing(tmp_path: Path, access: str) -> None:
     save(tmp_path / "a.h5")
     with archive.open(tmp_path / "a.h5", access=access) as handle:
         text = pickle.dumps((handle, handle["w"], handle["b"], handle.records))
-    before = files()
     again, array, other, records = pickle.loads(text)
-    assert files() == before
+    assert open_files(tmp_path) == []
     assert repr(again) == f"<fedarchive.Archive {str(tmp_path / 'a.h5')!r}: not opened yet>"
     assert not again.closed
     passed_on = pickle.loads(pickle.dumps((again, array)))
-    assert files() == before
+    assert open_files(tmp_path) == []
     assert total(passed_on[1]) == total(array) == 1000
-    assert files() == before + 1
+    assert len(open_files(tmp_path)) == 1
     assert total(other) == total(records["model"]["b"]) == 3
-    assert files() == before + 1
+    assert len(open_files(tmp_path)) == 1
     assert len(passed_on[0]) == len(again) == 2
-    assert files() == before + 3
+    assert len(open_files(tmp_path)) == 3
 
 
 def test_a_handle_that_is_closed_before_it_is_opened(tmp_path: Path) -> None:
