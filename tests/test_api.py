@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import (
     ClosedError,
     DamagedError,
@@ -29,6 +30,7 @@ from archive.errors import (
     UnsupportedURLError,
 )
 from archive.format.constants import SEGMENT_BYTES
+from archive.types import Access, Mode
 
 CREATED = "2026-01-02T03:04:05Z"
 W = np.arange(12, dtype="f4").reshape(3, 4)
@@ -49,6 +51,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("large") / "large.h5"
     archive.save({"x": LARGE, "y": W}, path, durable=False)
     return path
+
+
+def offset_of(array: archive.Array) -> int:
+    """Return where an array begins in its file."""
+    assert isinstance(array.payload, StoredPayload)
+    return array.payload.where[1]
 
 
 def damaged(source: Path, target: Path, *offsets: int) -> Path:
@@ -122,9 +130,9 @@ def test_archives_are_immutable(path: Path, mode: Any) -> None:
 
 def test_choices_are_listed(path: Path) -> None:
     with pytest.raises(ValueError, match="verify must be one of 'first', 'open', 'off', not 'maybe'"):
-        archive.open(path, verify="maybe")
+        archive.open(path, verify="maybe")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="access must be one of 'auto', 'mmap', 'pread', not 'http'"):
-        archive.open(path, access="http")
+        archive.open(path, access="http")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_opened(tmp_path: Path, path: Path) -> None:
@@ -310,9 +318,9 @@ def test_threads_share_a_handle(large: Path) -> None:
 
 @pytest.mark.must("READ-1")
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_slices_touch_only_their_segments(large: Path, tmp_path: Path, access: str) -> None:
+def test_slices_touch_only_their_segments(large: Path, tmp_path: Path, access: Access) -> None:
     with archive.open(large) as handle:
-        _, offset, _ = handle["x"].payload.where
+        offset = offset_of(handle["x"])
     per = SEGMENT_BYTES // 8
     bad = damaged(large, tmp_path / "bad.h5", offset + SEGMENT_BYTES + 5)
     with archive.open(bad, access=access) as handle:
@@ -354,7 +362,7 @@ INDEXES: list[Any] = [
 
 @pytest.mark.parametrize("number", range(len(INDEXES)))
 @pytest.mark.parametrize("mode", ["r", "c"])
-def test_indexing_is_numpys(path: Path, number: int, mode: str) -> None:
+def test_indexing_is_numpys(path: Path, number: int, mode: Mode) -> None:
     with archive.open(path, mode=mode) as handle:
         found, expected = handle["layer.weight"][INDEXES[number]], W[INDEXES[number]]
         assert type(found) is type(expected)
@@ -375,8 +383,7 @@ def test_indexes_that_numpy_refuses(path: Path, index: Any) -> None:
 @pytest.mark.must("VERIFY-2")
 def test_damage_is_reported_with_its_place(large: Path, tmp_path: Path) -> None:
     with archive.open(large) as handle:
-        _, x, _ = handle["x"].payload.where
-        _, y, _ = handle["y"].payload.where
+        x, y = offset_of(handle["x"]), offset_of(handle["y"])
     bad = damaged(large, tmp_path / "bad.h5", x + 2 * SEGMENT_BYTES, y, 2000)
     report = archive.verify(bad)
     assert not report
@@ -432,7 +439,7 @@ def test_loaded_memory_is_private_and_writable(path: Path) -> None:
 
 @pytest.mark.must("FILE-4")
 def test_equal_input_equal_bytes(tmp_path: Path) -> None:
-    times = [CREATED, datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)]
+    times: list[datetime | str] = [CREATED, datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)]
     times += [
         datetime(2026, 1, 2, 5, 4, 5, 999, tzinfo=timezone(timedelta(hours=2))),
         "2026-01-02T04:04:05+01:00",

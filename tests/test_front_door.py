@@ -74,7 +74,7 @@ def test_every_name_resolves(name: str) -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'archive' has no attribute 'sieve'"):
-        _ = archive.sieve  # type: ignore[attr-defined]
+        _ = archive.sieve
 
 
 def test_dir_lists_the_names_before_they_are_loaded() -> None:
@@ -105,8 +105,8 @@ def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_pat
     unused = ("hdf5", "cli", "engine.write", "engine.foreign", "tools", "storage.remote.clients")
     for package in (f"archive.{name}" for name in unused):
         assert not {name for name in ours if f"{name}.".startswith(f"{package}.")}
-    unused = ("engine.storagespec", "engine.read.load", "engine.read.scan", "storage.local.sink")
-    assert not ours & {f"archive.{name}" for name in unused}
+    unneeded = ("engine.storagespec", "engine.read.load", "engine.read.scan", "storage.local.sink")
+    assert not ours & {f"archive.{name}" for name in unneeded}
     assert {name for name in ours if name.startswith("archive.storage.remote.")} <= {
         "archive.storage.remote.ranges"
     }

@@ -25,7 +25,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 def versions(lines: list[str], operator: str) -> dict[str, Version]:
     """Return the one version that each requirement names."""
-    found = {}
+    found: dict[str, Version] = {}
     for line in lines:
         requirement = Requirement(line)
         ((given, version),) = ((one.operator, one.version) for one in requirement.specifier)

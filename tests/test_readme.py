@@ -157,10 +157,10 @@ def test_limits_are_as_it_says(tmp_path: Path) -> None:
     record.attributes["role"] = "weights"
     archive.save(record, tmp_path / "a.h5")
     archive.mean([tmp_path / "a.h5"], out=tmp_path / "mean.h5")
-    averaged: Any = archive.load(tmp_path / "mean.h5")["model"]
+    averaged: Any = archive.load(tmp_path / "mean.h5").array_records["model"]
     assert averaged.attributes == {"role": "weights"}
     archive.reindex(tmp_path / "a.h5", tmp_path / "again.h5")
-    again: Any = archive.load(tmp_path / "again.h5")["model"]
+    again: Any = archive.load(tmp_path / "again.h5").array_records["model"]
     assert again.attributes == {"role": "weights"}
     context = archive.Context(1, 7, {}, archive.RecordDict(), {})
     archive.save(context, tmp_path / "context.h5")
@@ -263,7 +263,7 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert archive.verify("a.h5")
     loaded = archive.load("a.h5")
     with archive.open("a.h5") as handle:
-        for array in (handle["w"], loaded["model"]["w"], records["model"]["w"]):
+        for array in (handle["w"], loaded.array_records["model"]["w"], records.array_records["model"]["w"]):
             assert array.data == npy
             for copy in (False, True):
                 with pytest.raises(ValueError, match=r"object|pickle"):

@@ -100,6 +100,7 @@ def test_a_map_that_ends_after_its_file_is_refused(tmp_path: Path) -> None:
         assert system._map(None, 101, 0, 0, file.fileno(), 0) == system.MAP_FAILED
         assert ctypes.get_errno() == errno.EINVAL
         address = system._map(None, 100, 0, 0, file.fileno(), 0)
+        assert address is not None
         ctypes.memset(address, 1, 100)  # a page of ours
         assert system._unmap(address, 100) == 0
         assert system._maps == {}

@@ -85,7 +85,7 @@ def test_every_name_resolves(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     assert set(archive.types.__all__) <= set(dir(archive.types))
     with pytest.raises(AttributeError, match="no attribute 'Sieve'"):
-        _ = archive.types.Sieve  # type: ignore[attr-defined]
+        _ = archive.types.Sieve
 
 
 def test_importing_the_types_loads_nothing() -> None:
@@ -105,8 +105,9 @@ def test_the_words_of_open_are_those_it_takes(argument: str, words: str, tmp_pat
     for word in get_args(choices):
         with archive.open(path, **{argument: word}):
             pass
+    other: dict[str, Any] = {argument: "other"}
     with pytest.raises((TypeError, ValueError), match="'other'"):
-        archive.open(path, **{argument: "other"})
+        archive.open(path, **other)
 
 
 # --- as consumers' checkers see it

@@ -331,7 +331,7 @@ def test_several_threads_use_one_background() -> None:
 
     def use(numbers: range) -> None:
         for number in numbers:
-            collect(lambda number=number: background.start(partial(fail, number)))  # type: ignore[misc]
+            collect(lambda number=number: background.start(partial(fail, number)))
 
     threads = [
         threading.Thread(target=use, args=(range(first, first + 100),)) for first in range(0, 400, 100)

@@ -50,11 +50,15 @@ def main() -> None:
             list(pool.map(lambda number: upload.put_part(number, data), range(1, nbytes // PIECE + 2)))
         upload.complete(exclusive=False)
 
+    def part(span: tuple[int, int]) -> Any:
+        start, stop = span
+        return np.frombuffer(store.get_range(path, start, stop, version), "u1")
+
     def fetch() -> None:
         spans = [(start, min(start + PIECE, nbytes)) for start in range(0, nbytes, PIECE)]
         with ThreadPoolExecutor(store.parallel) as pool:
             # kept, as load keeps them
-            list(pool.map(lambda span: np.frombuffer(store.get_range(path, *span, version), "u1"), spans))
+            list(pool.map(part, spans))
 
     def load() -> None:
         archive.load(url, storage_options=where.options)

@@ -92,7 +92,7 @@ class Ours(Peer):
             return np.asarray(handle[array][rows])
 
     def all(self, name: str) -> Any:
-        loaded = self.archive.load(self.at(name), storage_options=self.where.options)["model"]
+        loaded = self.archive.load(self.at(name), storage_options=self.where.options).array_records["model"]
         return {key: loaded[key].numpy() for key in loaded}
 
 

@@ -107,7 +107,7 @@ def test_65_636_arrays_in_one_record(tmp_path: Path) -> None:
 def test_3_000_records_and_equal_names_in_two_kinds(tmp_path: Path) -> None:
     arrays = {f"round {n}": archive.ArrayRecord({"w": archive.Array(np.full(3, n))}) for n in range(3000)}
     metrics = {f"round {n}": archive.MetricRecord({"loss": n / 7}) for n in range(3000)}
-    records = archive.RecordSet(arrays, metrics)  # type: ignore[arg-type]
+    records = archive.RecordSet(arrays, metrics)
     path = tmp_path / "rounds.h5"
     archive.save(records, path, durable=False)
     with archive.open(path) as handle:

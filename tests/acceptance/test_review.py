@@ -36,7 +36,7 @@ def test_buffers_of_flower_like_arrays_are_never_taken_for_one_another(tmp_path:
         for n in range(2000)
     ]
     archive.save({str(n): array for n, array in enumerate(arrays)}, tmp_path / "a.h5")
-    record = archive.load(tmp_path / "a.h5")["model"]
+    record = archive.load(tmp_path / "a.h5").array_records["model"]
     assert [int(record[str(n)].numpy()[0]) for n in range(2000)] == list(range(2000))
 
 
@@ -51,7 +51,7 @@ def test_a_consuming_save_takes_only_what_it_wrote(tmp_path: Path) -> None:
     assert replaced.arrays == 2
     # progress is called for the first 16 MiB of the file, before any array is taken: the nines were there
     assert {key: array.tolist() for key, array in mapping.items()} == {"a": [9.0, 9.0, 9.0]}
-    written = archive.load(tmp_path / "a.h5")["model"]["a"].numpy().tolist()
+    written = archive.load(tmp_path / "a.h5").array_records["model"]["a"].numpy().tolist()
     assert written == [1.0, 1.0, 1.0]
 
     items: list[Any] = [np.ones(3), np.zeros(2)]
@@ -76,7 +76,7 @@ def test_a_partial_file_that_is_still_written_is_left_alone(tmp_path: Path) -> N
 
 
 def test_masked_pieces_are_refused(tmp_path: Path) -> None:
-    masked = np.ma.array([1.0, 2.0], mask=[1, 0])
+    masked = np.ma.array([1.0, 2.0], mask=[True, False])
     with pytest.raises(TypeError, match="mask"), archive.create(tmp_path / "a.h5") as writer:
         writer.add("m", "w", [masked], shape=(2,), dtype="f8")
     assert not list(tmp_path.iterdir())
@@ -85,7 +85,7 @@ def test_masked_pieces_are_refused(tmp_path: Path) -> None:
 def test_tensors_of_a_loaded_record_are_its_own_business(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     archive.save({"v": np.ones(3, "f4")}, tmp_path / "a.h5")
-    record = archive.load(tmp_path / "a.h5")["model"]
+    record = archive.load(tmp_path / "a.h5").array_records["model"]
     record["v"].torch().zero_()
     assert record["v"].numpy().tolist() == [1, 1, 1]
     assert record["v"].torch().tolist() == [1, 1, 1]
@@ -115,7 +115,7 @@ def test_the_mean_of_any_shape_and_of_longdouble(tmp_path: Path, shape: tuple[in
     third = np.full(shape, np.longdouble(1) / 3)
     archive.save({"g": third, "f": np.full(shape, 2, "f4")}, tmp_path / "a.h5")
     archive.mean([tmp_path / "a.h5"], out=tmp_path / "mean.h5")
-    averaged = archive.load(tmp_path / "mean.h5")["model"]
+    averaged = archive.load(tmp_path / "mean.h5").array_records["model"]
     assert averaged["g"].shape == shape
     assert (averaged["g"].numpy() == third).all()
     assert (averaged["f"].numpy() == 2).all()

@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import archive
+from archive.types import Access
 from tests.acceptance.samples import ARRAYS, CREATED, NDArray, same
 from tests.handout import measure
 
@@ -40,7 +42,7 @@ def npy(array: NDArray) -> bytes:
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_read_lazily(saved: Path, name: str, access: str) -> None:
+def test_read_lazily(saved: Path, name: str, access: Access) -> None:
     expected = ARRAYS[name]
     with archive.open(saved, access=access) as handle:
         array = handle[name]
@@ -106,7 +108,7 @@ def test_any_array(tmp_path: Path, array: NDArray, fortran: bool, reverse: bool)
         assert same(handle["x"].numpy(), array)
         if array.dtype.names is None:
             assert handle["x"].data == npy(array)
-    assert same(archive.load(path)["model"]["x"].numpy(), array)
+    assert same(archive.load(path).array_records["model"]["x"].numpy(), array)
 
 
 NAMES = st.text(max_size=6) | st.text(alphabet="%/.\0\ud800\u00e9 ", max_size=3)
@@ -177,7 +179,7 @@ def require_same_values(path: Path, metrics: dict[str, Any], configs: dict[str, 
         kept, loaded = handle.records, archive.load(path)
     for records in (kept, loaded):
         assert isinstance(records, archive.RecordSet)
-        found = records.metrics_records["m"], records.configs_records["c"]
+        found: list[Mapping[str, Any]] = [records.metrics_records["m"], records.configs_records["c"]]
         for values, expected in zip(found, (metrics, configs), strict=True):
             assert list(values) == list(expected)
             assert exact(list(values.values())) == exact(list(expected.values()))
@@ -268,5 +270,5 @@ def test_tied_arrays_are_loaded_once(tmp_path: Path, form: str) -> None:
     outcome = measure(lambda: archive.load(path))
     assert outcome.error is None
     assert outcome.peak_bytes < 8 << 20, "50 arrays of 1 MiB that are one"
-    for found in archive.load(path)["model"].values():
+    for found in archive.load(path).array_records["model"].values():
         assert found.data == array.data

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.operations import OPERATIONS, target_of, touch
-from benchmarks.peers import PEERS, missing
+from benchmarks.peers import PEERS, Peer, missing
 from benchmarks.shapes import SHAPES, arrays_of, stage
 
+Arrays = dict[str, np.ndarray[Any, Any]]
 SMOKE = SHAPES["smoke"]
 CELLS = [(peer, name) for peer in PEERS.values() for name in OPERATIONS if name in peer.operations]
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray[Any, Any]]:
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
     staged = tmp_path_factory.mktemp("staged") / "smoke"
     stage(SMOKE, staged)
     return arrays_of(SMOKE.entries, bytearray(staged.read_bytes()))
@@ -40,7 +42,7 @@ def made(request, arrays, tmp_path):
         yield peer
 
 
-def same(peer, value: Any, wanted: np.ndarray[Any, Any]) -> bool:
+def same(peer: Peer, value: Any, wanted: np.ndarray[Any, Any]) -> bool:
     found = peer.elements(value)
     return found.shape == wanted.shape and found.dtype == wanted.dtype and found.tobytes() == wanted.tobytes()
 
@@ -48,7 +50,7 @@ def same(peer, value: Any, wanted: np.ndarray[Any, Any]) -> bool:
 @pytest.mark.parametrize(
     ("made", "name"), CELLS, indirect=["made"], ids=[f"{peer.name}-{name}" for peer, name in CELLS]
 )
-def test_result(made, name: str, arrays) -> None:
+def test_result(made: Any, name: str, arrays: Arrays) -> None:
     operation, target = OPERATIONS[name], target_of(SMOKE)
     if operation.writes:
         made.remove()
@@ -82,7 +84,7 @@ def test_result(made, name: str, arrays) -> None:
     assert list(made.path.parent.iterdir()) == []
 
 
-def test_each_run_meets_a_schema_for_the_first_time(arrays, tmp_path) -> None:
+def test_each_run_meets_a_schema_for_the_first_time(arrays: Arrays, tmp_path: Path) -> None:
     kept = importlib.import_module("archive.engine.write.schema")._kept
     for name, left in (("fedarchive", 0), ("fedarchive again", 1)):
         kept.clear()
@@ -94,7 +96,7 @@ def test_each_run_meets_a_schema_for_the_first_time(arrays, tmp_path) -> None:
         assert len(kept) == left
 
 
-def _reader(peer) -> str:
+def _reader(peer: Peer) -> str:
     """Name a peer that reads back what this one writes."""
     return next(
         name for name, p in PEERS.items() if p.writes == peer.writes and p.operations & {"load", "map"}

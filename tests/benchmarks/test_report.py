@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -111,7 +112,7 @@ def test_goals_of_growth_time_and_memory() -> None:
     assert [line[-1] for line in goal_rows(found)[1:]] == ["MISSED by 50%", "met", "MISSED by 50%"]
 
 
-def test_the_command(tmp_path, capsys) -> None:
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "found"
     command = ["--folder", str(tmp_path), "--out", str(out), "--parts", "shapes", "--shapes", "smoke"]
     names = ["fedarchive", "raw pwrite/pread"]
@@ -129,14 +130,14 @@ def test_the_command(tmp_path, capsys) -> None:
     assert {path.suffix for path in tmp_path.iterdir()} <= {".json", ".md", ".png"}
 
 
-def test_a_cold_run_reads_the_disk(tmp_path) -> None:
+def test_a_cold_run_reads_the_disk(tmp_path: Path) -> None:
     command = ["--cold", "--shapes", "smoke", "--peers", "fedarchive", "--operations", "save", "load"]
     assert main([*command, "--runs", "1", "--folder", str(tmp_path), "--out", str(tmp_path / "cold")]) == 0
     found = json.loads((tmp_path / "cold.json").read_text())
     assert [(cell["operation"], len(cell["seconds"])) for cell in found["cells"]] == [("load", 1)]
 
 
-def test_commands_are_processes_of_their_own(tmp_path) -> None:
+def test_commands_are_processes_of_their_own(tmp_path: Path) -> None:
     rows = run_commands(1, tmp_path)
     assert [(row.operation, row.peer) for row in rows] == [(c, n) for n in COMMANDS for c in ("cpu", "wall")]
     assert all(0.01 < row.seconds[0] < 60 for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_entries_follow_one_another_aligned() -> None:
         assert 0 <= after.offset - before.offset - before.nbytes < ALIGNMENT
 
 
-def test_values_are_seeded_and_finite(tmp_path) -> None:
+def test_values_are_seeded_and_finite(tmp_path: Path) -> None:
     for path in (tmp_path / "one", tmp_path / "two"):
         stage(SHAPES["cnn"], path)
     one = (tmp_path / "one").read_bytes()

@@ -38,8 +38,13 @@ def _save(path: str, version: int, size: int, options: dict[str, Any]) -> None:
     save_round(path, version, size)
 
 
+def _warm_up(path: Path) -> None:
+    for version in (1, 2):
+        save_round(f"{path}.store", version, 8)
+
+
 if __name__ == "__main__":
     # what the server warms up with, and what its children do
-    forge.save = lambda path, version, *_, **__: save_round(Path(f"{path}.store"), version, 8)
+    forge.warm_up = _warm_up
     forge._save = _save
     forge.main()

@@ -20,7 +20,8 @@ import archive
 from archive.errors import StorageError
 from archive.tuning import END_BYTES
 from tests.checkpoints.forge import CLIENTS, contribution, model, save_round
-from tests.faults.conftest import ROOT, environment, figures
+from tests.children import ROOT
+from tests.faults.conftest import environment, figures
 from tests.faults.test_errors import small_disk
 from tests.faults.test_kill import CALL, NEVER_KILLED_AT
 
@@ -241,7 +242,14 @@ def test_history_asks_for_no_array(tmp_path: Path) -> None:
         for client in CLIENTS:
             store.save({"c": np.full(100_000, number, "f8")}, number, client=client)
         store.save({"w": np.full(100_000, number, "f8")}, number, metrics={"loss": 1 / number})
-    command = ["strace", "-f", "-e", "trace=openat,read,pread64,preadv,preadv2,mmap,write", "-o", log]
+    command: list[str | Path] = [
+        "strace",
+        "-f",
+        "-e",
+        "trace=openat,read,pread64,preadv,preadv2,mmap,write",
+        "-o",
+        log,
+    ]
     subprocess.run(
         [*command, sys.executable, "-c", READER, folder],
         check=True,

@@ -20,7 +20,8 @@ import pytest
 import archive
 from archive.errors import ExistsError, MissingError
 from tests.checkpoints.sharers import CLIENTS, READERS_FROM, arrays
-from tests.faults.conftest import ROOT, environment, figures
+from tests.children import ROOT
+from tests.faults.conftest import environment, figures
 from tests.servers.s3 import BUCKET, s3_server
 
 __all__ = ["figures"]  # a fixture

@@ -22,18 +22,25 @@ def flower_array(dtype: str, shape: tuple[int, ...], data: object = DATA) -> Sim
     return SimpleNamespace(dtype=dtype, shape=shape, stype="raw", data=data)
 
 
+def copied(arrays: dict[str, Any]) -> archive.ArrayRecord:
+    """Return the record of arrays that a snapshot makes of them."""
+    copies = take_snapshot(arrays)
+    assert not isinstance(copies, archive.Context)
+    return copies.array_records["model"]
+
+
 def test_flower_arrays_over_the_same_bytes_keep_dtype_and_shape() -> None:
     kinds = {"a": ("float64", (4,)), "b": ("float64", (2, 2)), "c": ("float32", (8,)), "d": ("float64", (4,))}
-    copies = take_snapshot({key: flower_array(*kind) for key, kind in kinds.items()})["model"]
+    copies = copied({key: flower_array(*kind) for key, kind in kinds.items()})
     assert {key: (array.dtype, array.shape) for key, array in copies.items()} == kinds
     assert all(array.data is DATA for array in copies.values())
 
 
 def test_a_buffer_of_a_flower_array_is_copied() -> None:
     data = bytearray(DATA)
-    copies = take_snapshot({"a": flower_array("float64", (4,), memoryview(data))})
+    copies = copied({"a": flower_array("float64", (4,), memoryview(data))})
     data[:] = bytes(len(data))
-    assert copies["model"]["a"].data == DATA
+    assert copies["a"].data == DATA
 
 
 @pytest.mark.parametrize("kind", ["ndarray", "tensor", "Array"])
@@ -50,14 +57,12 @@ def test_tied_arrays_stay_tied(kind: str, tmp_path: object) -> None:
 def test_views_of_one_tensor_are_copied_one_by_one() -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.arange(6, dtype=torch.int32)
-    copies = take_snapshot(
-        {"a": tensor, "b": tensor[:3], "c": tensor.view(torch.float32), "d": tensor.view(2, 3)}
-    )
+    copies = copied({"a": tensor, "b": tensor[:3], "c": tensor.view(torch.float32), "d": tensor.view(2, 3)})
     tensor[:] = 7
     for key, shape in (("a", (6,)), ("b", (3,)), ("c", (6,)), ("d", (2, 3))):
-        assert copies["model"][key].shape == shape
-    assert copies["model"]["a"].numpy().tolist() == list(range(6))
-    assert copies["model"]["c"].dtype == "float32"
+        assert copies[key].shape == shape
+    assert copies["a"].numpy().tolist() == list(range(6))
+    assert copies["c"].dtype == "float32"
 
 
 @pytest.mark.parametrize("how", ["mmap", "pread", "remote", "cache", "foreign"])

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import numpy as np
@@ -21,7 +21,8 @@ import archive
 from archive.checkpoints.paths import spell
 from archive.checkpoints.roundfile import DAMAGE
 from archive.errors import ExistsError, MissingError, ReplacedError
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.servers.s3 import BUCKET, S3Server
 
 pytest.importorskip("hypothesis", reason="hypothesis is not installed")
@@ -321,7 +322,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def latest_and_best_are_right(self) -> None:
-        for round_, number in (("latest", max(self.rounds, default=None)), ("best", self.best())):
+        named: dict[Literal["latest", "best"], int | None]
+        named = {"latest": max(self.rounds, default=None), "best": self.best()}
+        for round_, number in named.items():
             if number is None:
                 with pytest.raises(MissingError):
                     self.store.open(round_)

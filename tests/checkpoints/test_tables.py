@@ -100,7 +100,7 @@ def test_patterns_and_lists(tmp_path: Path) -> None:
     assert len(archive.table(f"{tmp_path}/*.h5")["loss"]) == 2
     assert len(archive.table(f"{tmp_path}/**/*.h5")["loss"]) == 4
     assert len(archive.table(tmp_path / "odd[1].h5")["loss"]) == 1
-    two = [tmp_path / "x/b.h5", str(tmp_path / "a.h5")]
+    two: list[str | Path] = [tmp_path / "x/b.h5", str(tmp_path / "a.h5")]
     assert archive.table(two)["path"].tolist() == [str(path) for path in two]
     assert len(archive.table(f"{tmp_path}/none*.h5")["path"]) == 0
     with pytest.raises(MissingError):

@@ -45,7 +45,9 @@ def test_the_archive_holds_the_trained_model(tmp_path: Path, capsys: pytest.Capt
         assert handle["fc1.weight.bf16"].numpy().dtype == ml_dtypes.bfloat16
         assert handle["step"].numpy()[()] == last.steps
         assert handle["step"].shape == ()
-        assert handle.records["test"]["accuracy"][-1] == last.accuracy
+        accuracy = handle.records.metric_records["test"]["accuracy"]
+        assert isinstance(accuracy, list)
+        assert accuracy[-1] == last.accuracy
 
 
 def test_again_replaces_its_own_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

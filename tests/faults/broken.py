@@ -57,7 +57,7 @@ def _slice(url: str, options: Any) -> Any:
 
 
 def _load(url: str, options: Any) -> Any:
-    loaded = archive.load(url, storage_options=options)["model"]
+    loaded = archive.load(url, storage_options=options).array_records["model"]
     return {key: loaded[key].numpy().tobytes() for key in loaded}
 
 

@@ -49,7 +49,7 @@ def build(folder: Path) -> None:
 def read(kind: str, path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Return everything that a reader hands out, bit for bit."""
     if kind == "fedarchive":
-        model = archive.load(path).parameters_records["model"]  # type: ignore[union-attr]
+        model = archive.load(path).parameters_records["model"]
         arrays: Arrays = {name: array.numpy() for name, array in model.items()}
     elif kind == "h5py":
         with h5py.File(path, "r") as file:

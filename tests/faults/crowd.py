@@ -12,6 +12,7 @@ from typing import Any
 
 import archive
 from archive.errors import ExistsError
+from archive.types import Access
 from tests.faults.scenes import SMALL, save, version_of
 
 WRITERS = 16
@@ -27,7 +28,7 @@ def write(folder: Path, number: int, rounds: int) -> dict[str, Any]:
 
 def read(folder: Path, number: int, rounds: int) -> dict[str, Any]:
     """Open until the writers are done; every version is complete, and stays what it was."""
-    access = ("mmap", "pread")[number % 2]
+    access: Access = "pread" if number % 2 else "mmap"
     seen: set[int] = set()
     opened = 0
     path = folder / "model.h5"

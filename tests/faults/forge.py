@@ -144,11 +144,16 @@ def scenario(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
+def warm_up(path: Path) -> None:
+    """Save as the children will."""
+    save(path, 1)
+    save(path, 2, LARGE, durable=False)
+
+
 def main() -> None:
     """Answer requests until the input ends."""
     with tempfile.TemporaryDirectory() as folder:  # everything is imported before the first fork
-        save(Path(folder, "warm.h5"), 1)
-        save(Path(folder, "warm.h5"), 2, LARGE, durable=False)
+        warm_up(Path(folder, "warm.h5"))
     for line in sys.stdin:
         sys.stdout.write(json.dumps(scenario(json.loads(line))) + "\n")
         sys.stdout.flush()

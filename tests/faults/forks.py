@@ -28,7 +28,8 @@ import archive
 from archive import tuning
 from archive.storage.remote import upload
 from archive.tools.copying import copy
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.scenes import CREATED, LITTER
 from tests.storage.folderstore import FolderStore, reach
 
@@ -653,7 +654,9 @@ def loading(folder: Path, fork: Fork) -> dict[str, Any]:
     problem = ""
     try:
         loaded = archive.load(path, progress=lambda done, total: fork.here())
-        assert all((loaded["model"][key].numpy() == array).all() for key, array in arrays.items())
+        assert all(
+            (loaded.array_records["model"][key].numpy() == array).all() for key, array in arrays.items()
+        )
         assert archive.verify(path, progress=lambda done, total: fork.here()).ok
     except (Exception, SystemExit) as error:
         if fork.is_child:
@@ -730,7 +733,8 @@ def objects(folder: Path, fork: Fork) -> dict[str, Any]:
         assert place.left() == []
         assert sorted(os.listdir(folder)) == ["completed", "file", "partial", "spool", "store"]
     except (AssertionError, archive.ArchiveError, OSError) as error:
-        problem = f"{type(error).__name__}: {error} (line {error.__traceback__.tb_lineno})"
+        at = error.__traceback__
+        problem = f"{type(error).__name__}: {error} (line {at and at.tb_lineno})"
     if fork.late:
         fork.let_go()
     place.patch.undo()

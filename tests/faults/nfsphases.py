@@ -394,7 +394,8 @@ class Sweep:
         if meanwhile and (there / "m.h5").exists():
             shutil.copy(there / "m.h5", there / SPARE)
         self.mount.reset(*(_placed(fault, name) for fault in plan))
-        end, error = "", None
+        end = ""
+        error: Exception | None = None
         try:
             self.scene.act(here)
         except archive.ArchiveError as failed:

@@ -13,6 +13,7 @@ import numpy as np
 
 import archive
 from archive.engine.report import SaveReport
+from archive.types import Access
 
 CREATED = "2026-01-01T00:00:00Z"
 """A fixed time of creation: equal content gives equal bytes."""
@@ -63,11 +64,12 @@ def bytes_of(version: int, folder: Path, size: int = SMALL) -> bytes:
     return data
 
 
-def version_of(path: Path | str, *, access: str = "auto", whole: bool = True) -> int:
+def version_of(path: Path | str, *, access: Access = "auto", whole: bool = True) -> int:
     """Return the version that an archive holds; every array is read, compared and (whole) verified."""
     with archive.open(path, access=access) as handle:
         found = handle.records
-        version = int(found.metrics_records["told"]["v"])
+        version = found.metrics_records["told"]["v"]
+        assert isinstance(version, int)
         arrays = {key: array.numpy() for key, array in found.parameters_records["model"].items()}
         wanted = content(version, arrays["w"].size)
         assert list(arrays) == list(wanted)

@@ -38,9 +38,10 @@ from archive.errors import (
 from archive.records import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from archive.storage.local.journal import read_journal
 from archive.storage.local.sink import PUSH_BYTES
+from tests.children import ROOT
 from tests.descriptors import open_files
 from tests.faults import forge as forging
-from tests.faults.conftest import ROOT, Forge, environment
+from tests.faults.conftest import Forge, environment
 from tests.faults.scenes import CREATED, SMALL, litter
 from tests.faults.test_kill import Workload, calls_of
 
@@ -108,7 +109,7 @@ def recovered(partial: Path | str, wanted: dict[str, NDArray]) -> list[str]:
     records = archive.recover(partial)
     assert dict(records["told"]) == VALUES["metrics"]["told"]
     assert dict(records["run"]) == VALUES["configs"]["run"]
-    arrays = dict(records["model"]) if "model" in records else {}
+    arrays = dict(records.array_records["model"]) if "model" in records else {}
     assert all(equal(array.numpy(), wanted[key]) for key, array in arrays.items())
     keys = list(arrays)
     assert keys == list(wanted)[: len(keys)]
@@ -251,7 +252,7 @@ def test_containers_come_back_as_they_were(path: Path, kind: str) -> None:
     assert recovered(caught.value.partial, content()) == list(content())
     found = archive.recover(caught.value.partial)
     assert isinstance(found, RecordDict)
-    assert found["model"].attributes == {"note": "kept"}
+    assert found.array_records["model"].attributes == {"note": "kept"}
     if kind == "context":
         with archive.open(caught.value.partial) as handle:
             assert handle.context.run_config == {"b": "c"}
@@ -303,7 +304,7 @@ def test_recover_twice(path: Path) -> None:
     assert archive.verify(partial).ok
     archive.save(first, path)
     partial.unlink()
-    assert list(archive.load(path)["model"]) == list(content())[:3]
+    assert list(archive.load(path).array_records["model"]) == list(content())[:3]
 
 
 def test_recover_what_is_still_being_saved(path: Path) -> None:
@@ -318,7 +319,7 @@ def test_recover_what_is_still_being_saved(path: Path) -> None:
 
     consume(looking(), path)
     assert len(told) == len(content())
-    assert list(archive.load(path)["model"]) == list(content())
+    assert list(archive.load(path).array_records["model"]) == list(content())
 
 
 def test_recover_nothing(tmp_path: Path) -> None:
@@ -332,7 +333,7 @@ def test_recover_nothing(tmp_path: Path) -> None:
 
 def test_recover_an_archive_that_is_whole(path: Path) -> None:
     data = path.read_bytes()
-    assert list(archive.recover(path)["model"]) == ["old"]
+    assert list(archive.recover(path).array_records["model"]) == ["old"]
     assert path.read_bytes() == data
 
 

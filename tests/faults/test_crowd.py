@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.crowd import WRITERS
 from tests.faults.scenes import litter, save, version_of
 

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 import archive
+from archive.types import Access
+from tests.children import ROOT
 from tests.descriptors import open_files
-from tests.faults.conftest import ROOT, Forge, environment
+from tests.faults.conftest import Forge, environment
 from tests.faults.scenes import LARGE, content, litter, save, version_of
 
 THREADS = 16
@@ -48,7 +50,7 @@ assert (array.numpy() == 7).all() and (handle["b"].numpy() == 7).all() and handl
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 @pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.slow), "after"])
-def test_fork_with_an_open_handle(tmp_path: Path, access: str, moment: str) -> None:
+def test_fork_with_an_open_handle(tmp_path: Path, access: Access, moment: str) -> None:
     """K1: a child reads through the handle of its parent, before and after threads ran, and may close it."""
     save(tmp_path / "model.h5", 7, LARGE, durable=False)
     command = [sys.executable, "-c", FORKING, str(tmp_path / "model.h5"), access, moment]
@@ -56,7 +58,7 @@ def test_fork_with_an_open_handle(tmp_path: Path, access: str, moment: str) -> N
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_threads_share_a_handle(tmp_path: Path, access: str) -> None:
+def test_threads_share_a_handle(tmp_path: Path, access: Access) -> None:
     """K1: 16 threads read and verify at once."""
     keys = [f"k{number}" for number in range(200)]
     archive.save({key: np.full(1000, n, "<i4") for n, key in enumerate(keys)}, tmp_path / "many.h5")
@@ -98,7 +100,7 @@ def _maps(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_pickled_to_another_process(tmp_path: Path, access: str) -> None:
+def test_pickled_to_another_process(tmp_path: Path, access: Access) -> None:
     """K1: handles and arrays cross by reference; a replaced file is not taken for the old one."""
     path, pickled = tmp_path / "model.h5", tmp_path / "handle.pickle"
     save(path, 7)
@@ -116,7 +118,7 @@ def test_pickled_to_another_process(tmp_path: Path, access: str) -> None:
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_closed_while_arrays_live(tmp_path: Path, access: str) -> None:
+def test_closed_while_arrays_live(tmp_path: Path, access: Access) -> None:
     """K1: views outlive the handle; arrays that were not read say that it is closed."""
     save(tmp_path / "model.h5", 5)
     with archive.open(tmp_path / "model.h5", access=access) as handle:

@@ -16,8 +16,9 @@ from archive.errors import HostileFileError
 from archive.format.document import TooLargeError, require_decodable
 from archive.tuning import JSON_VARIABLE
 from tests.bounds import MAX_EXTRA_BYTES, MAX_SECONDS, bounded
+from tests.children import ROOT
 from tests.crafting import Crafted
-from tests.faults.conftest import ROOT, environment
+from tests.faults.conftest import environment
 from tests.heavy import ACTS, HEAVY, document
 
 
@@ -35,7 +36,7 @@ def test_a_heavy_index_is_refused(light: Path, name: str) -> None:
     crafted.json = document(HEAVY[name](4_000_000))
     path = crafted.write(light.with_name("heavy.h5"))
     for act in ("info", "records", "load"):
-        error = bounded(lambda act=act: ACTS[act](path))  # type: ignore[misc]
+        error = bounded(lambda act=act: ACTS[act](path))
         assert isinstance(error, HostileFileError)
         assert error.path == str(path)
         assert error.offset

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.interrupts import WAYS
 
 

@@ -134,7 +134,7 @@ def gone(run: Run, _: Any) -> bool:
 def load(run: Run) -> dict[str, bytes]:
     """Load the object."""
     records = archive.load(run.bench.url, storage_options=run.bench.options)
-    return {key: array.numpy().tobytes() for key, array in records["model"].items()}
+    return {key: array.numpy().tobytes() for key, array in records.array_records["model"].items()}
 
 
 def pend(run: Run) -> list[str]:
@@ -195,6 +195,7 @@ SCENARIOS = {
 @pytest.fixture
 def run(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """A bench with small parts and short waits."""
+    assert retried.__kwdefaults__ is not None
     monkeypatch.setitem(
         retried.__kwdefaults__, "policy", replace(POLICY, patience=1.0, first_wait=0.001, reach=0.02)
     )
@@ -334,7 +335,9 @@ def lost(run: Run, error: ArchiveError | None, arrays: dict[str, Any]) -> str:
     if error.partial:
         if error.partial not in str(error):
             return f"the error does not name {error.partial}: {error}"
-        found |= {key: array.numpy() for key, array in archive.recover(error.partial)["model"].items()}
+        found |= {
+            key: array.numpy() for key, array in archive.recover(error.partial).array_records["model"].items()
+        }
     for path in run.folder.iterdir():
         path.unlink()
     return (

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import archive
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.mutants import NAMES, OUTCOMES, PATTERNS, build
 
 WORKERS = 2

@@ -44,7 +44,7 @@ def check_archive(url: str, options: dict[str, Any] | None = None) -> None:
     """Read an archive in each way."""
     with archive.open(url, storage_options=options) as handle:
         assert handle["w"][7:9].tolist() == [7, 8]
-    loaded = archive.load(url, storage_options=options)["model"]
+    loaded = archive.load(url, storage_options=options).array_records["model"]
     assert loaded["w"].numpy().tobytes() == ARRAYS["w"].tobytes()
     assert archive.verify(url, storage_options=options)
 

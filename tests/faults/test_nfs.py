@@ -20,18 +20,18 @@ import archive
 from archive.errors import ExistsError, ReplacedError, StorageError
 from archive.storage.local.source import filesystem_of
 from archive.storage.remote.cachefolder import list_cache
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.nfsphases import (
     SCENES,
     Scene,
     Sweep,
     fail_to_consume,
     judge_recovered,
-    layers,
     prepare_store,
     save_round,
 )
-from tests.faults.scenes import CREATED, litter, save, version_of
+from tests.faults.scenes import CREATED, layers, litter, save, version_of
 from tests.servers.nfslike import Mount, nfs_client
 from tests.storage.folderstore import FolderStore, reach
 

@@ -22,7 +22,8 @@ from archive.tools.collection import collect_garbage
 from archive.tools.copying import copy
 from archive.tools.recovery import recover
 from archive.tools.reindexing import reindex
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.scenes import consume, litter, save, version_of
 
 ARRAYS = {"w": np.arange(6.0)}
@@ -51,7 +52,7 @@ WRITING: dict[str, Callable[[Any, Path], Any]] = {
 }
 READING: dict[str, Callable[[Any], Any]] = {
     "open": lambda path: archive.open(path)["w"].numpy(),
-    "load": lambda path: archive.load(path)["model"]["w"],
+    "load": lambda path: archive.load(path).array_records["model"]["w"],
     "verify": archive.verify,
     "copy": lambda path: copy(path, "memory://fedarchive-paths.h5"),
     "mean": lambda path: mean([path], out="memory://fedarchive-paths.h5"),
@@ -134,9 +135,9 @@ def test_a_folder_is_no_file(here: Path, other: Path, how: str, end: str) -> Non
 
 def test_a_folder_is_no_object() -> None:
     for url in ("memory://new/", "memory://", "s3://bucket/new/"):
-        for options in ({}, {"keep_input": False}):
+        for keep_input in (True, False):
             with pytest.raises(archive.errors.StorageError, match="names a folder"):
-                archive.save(dict(ARRAYS), url, **options)
+                archive.save(dict(ARRAYS), url, keep_input=keep_input)
 
 
 REMOVED = """
@@ -166,7 +167,7 @@ for number, call in enumerate(calls):
     else:
         raise AssertionError(number)
 archive.save(arrays, whole)
-assert archive.load(whole)["model"]["w"].shape == (6,)
+assert archive.load(whole).array_records["model"]["w"].shape == (6,)
 """
 
 

@@ -272,7 +272,7 @@ def recovered_from(disk: Disk, folder: Path) -> int | None:
         records = archive.recover(partial)
     except ArchiveError:
         return None
-    arrays = dict(records["model"]) if "model" in records else {}
+    arrays = dict(records.array_records["model"]) if "model" in records else {}
     wanted = list(layers().items())[: len(arrays)]
     assert list(arrays) == [key for key, _ in wanted]
     assert all(np.array_equal(arrays[key].numpy(), array) for key, array in wanted)

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import archive
-from tests.faults.conftest import ROOT, Forge, environment
+from tests.children import ROOT
+from tests.faults.conftest import Forge, environment
 from tests.faults.scenes import consume, litter
 from tests.storage.folderstore import FolderStore, reach
 

@@ -59,6 +59,7 @@ def made(server: S3Server, small: None) -> Iterator[list[Bench]]:
 @pytest.fixture(autouse=True)
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
     """No outage is waited out."""
+    assert retried.__kwdefaults__ is not None
     monkeypatch.setitem(retried.__kwdefaults__, "policy", QUICK)
 
 

@@ -16,7 +16,8 @@ import pytest
 import archive
 from archive.storage.local.source import filesystem_of
 from archive.storage.remote.cachefolder import list_cache
-from tests.faults.conftest import ROOT, Forge, environment
+from tests.children import ROOT
+from tests.faults.conftest import Forge, environment
 from tests.faults.mounts import mounted
 from tests.faults.scenes import LARGE, litter, version_of
 from tests.storage.folderstore import FolderStore, reach
@@ -82,7 +83,7 @@ def test_decoding_without_fallocate(unreserved: Path, tmp_path: Path) -> None:
     """A foreign file is decoded into a map of a temporary file, whose room is taken by large writes."""
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file.create_dataset("x", data=np.full(400_000, 7.0), compression="gzip")
-    command = ["strace", "-f", "-e", "trace=pwrite64", "-o", tmp_path / "log"]
+    command: list[str | Path] = ["strace", "-f", "-e", "trace=pwrite64", "-o", tmp_path / "log"]
     command += [sys.executable, "-c", DECODING, tmp_path / "foreign.h5"]
     subprocess.run(command, cwd=ROOT, env={**environment(), "TMPDIR": str(unreserved)}, check=True)
     assert 3 <= writes((tmp_path / "log").read_text()) < 20
@@ -153,7 +154,10 @@ def test_one_of_many_writers_is_first(exfat: Path) -> None:
         writer.stdin.flush()
     won = [int(writer.communicate()[0]) for writer in writers]
     assert sum(won) == 30, won
-    holders = [int(archive.load(exfat / f"{number}.h5")["model"]["w"].numpy()[0]) for number in range(30)]
+    holders = [
+        int(archive.load(exfat / f"{number}.h5").array_records["model"]["w"].numpy()[0])
+        for number in range(30)
+    ]
     assert [holders.count(me) for me in range(4)] == won
     assert len(litter(exfat)) == 30
 

@@ -70,6 +70,7 @@ class Work:
 @pytest.fixture(autouse=True)
 def client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outages are waited for, but not a minute."""
+    assert retried.__kwdefaults__ is not None
     monkeypatch.setitem(retried.__kwdefaults__, "policy", PATIENT)
 
 

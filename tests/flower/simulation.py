@@ -55,7 +55,8 @@ class Simulation:
         (self._home / "config.toml").write_text(
             f'[superlink]\ndefault = "ours"\n\n[superlink.ours]\n{address}'
         )
-        command = [self.bin / "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+        command: list[str | Path] = [self.bin / "flower-superlink", "--insecure", "--simulation"]
+        command += ["--isolation", "subprocess"]
         command += ["--control-api-address", f"127.0.0.1:{control}", "--host", "127.0.0.1"]
         command += ["--port", str(http), "--disable-runtime-dependency-installation"]
         with self._log.open("ab") as log:
@@ -70,7 +71,7 @@ class Simulation:
 
     def submit(self, rounds: int) -> None:
         """Submit a run; its log is streamed to ours until it ends."""
-        command = [self.bin / "flwr", "run", APP, "ours", "--stream"]
+        command: list[str | Path] = [self.bin / "flwr", "run", APP, "ours", "--stream"]
         command += ["--run-config", f"num-server-rounds={rounds}"]
         command += ["--federation-config", f"num-supernodes={NODES}"]
         with self._log.open("ab") as log:

@@ -27,7 +27,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a Python that has all that a simulation needs."""
     for place in GIVEN:
         found = place / "bin" / "python"
-        needed = [found, "-c", NEEDED]
+        needed: list[str | Path] = [found, "-c", NEEDED]
         if not subprocess.run(needed, env=variables(), capture_output=True, check=False).returncode:
             return found
     if GIVEN:
@@ -49,8 +49,12 @@ def states(simulation: Simulation) -> dict[str, Any]:
         newest = max(node.iterdir())
         with archive.open(newest) as saved:
             state = saved.context.state
-            history = {key: list(values) for key, values in state["history"].items()}
-            found[node.name] = {"history": history, "momentum": state["momentum"]["v"].data.hex()}
+            history: dict[str, Any] = dict(state.metric_records["history"])
+            momentum = state.array_records["momentum"]["v"].data.hex()
+            found[node.name] = {
+                "history": {key: list(values) for key, values in history.items()},
+                "momentum": momentum,
+            }
     return found
 
 

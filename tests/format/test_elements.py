@@ -27,7 +27,7 @@ TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_charact
 
 
 @given(hnp.scalar_dtypes() | hnp.array_dtypes(subtype_strategy=hnp.scalar_dtypes()))
-def test_every_plain_type_comes_back(dtype: np.dtype) -> None:  # type: ignore[type-arg]
+def test_every_plain_type_comes_back(dtype: np.dtype) -> None:
     text = describe_dtype(dtype)
     assert parse_description(text) == dtype
     assert parse_description(text).str == dtype.str
@@ -90,7 +90,7 @@ def test_text_there_and_back(texts: list[str], order: str) -> None:
         np.array(["a"], "U10000"),
     ],
 )
-def test_text_that_utf_8_of_fixed_width_does_not_hold(array: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_text_that_utf_8_of_fixed_width_does_not_hold(array: np.ndarray) -> None:
     assert text_width(array) is None
 
 

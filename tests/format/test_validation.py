@@ -241,6 +241,35 @@ def rank_of_65(crafted: Crafted) -> None:
     crafted.reshape("model", "w", (1,) * 62 + (3, 4, 1))
 
 
+SPELLINGS: list[tuple[str, str | bytes, int]] = [
+    ("O", "O", 8),
+    ("object-field", "[('a','O')]", 8),
+    ("object-array", "[('a','O',(2,))]", 16),
+    ("array-type", "('<f4',(3,))", 12),
+    ("comma-array", "(3,)f4", 12),
+    ("string", "T", 16),
+    ("code", "__import__('os').system('touch canary')", 8),
+    ("lambda", "[(lambda: 1)()]", 8),
+    ("deep", "[" * 3000 + "]" * 3000, 8),
+    ("deep-minus", "[" + "-" * 100_000 + "1]", 8),
+    ("megabyte", "[" + "0," * 500_000 + "]", 8),
+    ("megabyte-of-fields", "[" + ",".join(f"('a{n}','<f4')" for n in range(70_000)) + "]", 280_000),
+    ("megabyte-of-commas", "f4," * 330_000 + "f4", 1_320_004),
+    ("sum", "[" + "1+" * 60_000 + "1]", 8),
+    ("negative-offset", "{'names':['a'],'formats':['<f4'],'offsets':[-8],'itemsize':16}", 16),
+    ("huge-offset", "{'names':['a'],'formats':['<f4'],'offsets':[2147483646],'itemsize':16}", 16),
+    ("null", "\0", 8),
+    ("empty", "", 8),
+    ("not-utf-8", b"\xff\xfe", 8),
+    ("unit-0-times", "<M8[0ns]", 8),
+    ("unit-divided-by-0", "<M8[s/0]", 8),
+    ("member-of-a-unit-divided-by-0", "[('a', '<M8[s/0]')]", 8),
+    ("unknown-ml", "float8_nonsense", 1),
+    ("huge-void", "V99999999999999999999", 8),
+]
+"""Name, spelling and item size of element types that are refused at open."""
+
+
 AT_OPEN: dict[str, Change] = {
     # counts of the header
     **{f"huge-{field}": header(field, HUGE) for field in ("records", "types", "arrays", "dims", "segments")},
@@ -331,32 +360,7 @@ AT_OPEN: dict[str, Change] = {
     # element types
     **{
         f"dtype-{name}": described(spelled, key="structured", itemsize=size)
-        for name, spelled, size in [
-            ("O", "O", 8),
-            ("object-field", "[('a','O')]", 8),
-            ("object-array", "[('a','O',(2,))]", 16),
-            ("array-type", "('<f4',(3,))", 12),
-            ("comma-array", "(3,)f4", 12),
-            ("string", "T", 16),
-            ("code", "__import__('os').system('touch canary')", 8),
-            ("lambda", "[(lambda: 1)()]", 8),
-            ("deep", "[" * 3000 + "]" * 3000, 8),
-            ("deep-minus", "[" + "-" * 100_000 + "1]", 8),
-            ("megabyte", "[" + "0," * 500_000 + "]", 8),
-            ("megabyte-of-fields", "[" + ",".join(f"('a{n}','<f4')" for n in range(70_000)) + "]", 280_000),
-            ("megabyte-of-commas", "f4," * 330_000 + "f4", 1_320_004),
-            ("sum", "[" + "1+" * 60_000 + "1]", 8),
-            ("negative-offset", "{'names':['a'],'formats':['<f4'],'offsets':[-8],'itemsize':16}", 16),
-            ("huge-offset", "{'names':['a'],'formats':['<f4'],'offsets':[2147483646],'itemsize':16}", 16),
-            ("null", "\0", 8),
-            ("empty", "", 8),
-            ("not-utf-8", b"\xff\xfe", 8),
-            ("unit-0-times", "<M8[0ns]", 8),
-            ("unit-divided-by-0", "<M8[s/0]", 8),
-            ("member-of-a-unit-divided-by-0", "[('a', '<M8[s/0]')]", 8),
-            ("unknown-ml", "float8_nonsense", 1),
-            ("huge-void", "V99999999999999999999", 8),
-        ]
+        for name, spelled, size in SPELLINGS
     },
     # footer
     "footer-size": footer(16, b"\1"),

@@ -53,7 +53,7 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         yield f"data-{number}", b"\4\0" + header + bytes(6 * dtype.itemsize)
     yield "data-zip", b"\4\0PK\x03\x04" + bytes(40)
     yield "data-pickle", b"\4\0\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x05posix\x94."
-    for variant, stored in enumerate(
+    for number, stored in enumerate(
         (
             b"bytes",
             "gr\u00fcn".encode(),
@@ -64,8 +64,8 @@ def seeds() -> Iterator[tuple[str, bytes]]:
             b'["bytess", ["AA=="]]',
         )
     ):
-        column = {2: 9, 3: 18, 4: 27}.get(variant, 0)
-        yield f"value-{variant}", bytes([5, variant + column]) + stored
+        column = {2: 9, 3: 18, 4: 27}.get(number, 0)
+        yield f"value-{number}", bytes([5, number + column]) + stored
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ from archive.format.digests import digest
 from archive.format.elements import parse_description
 from archive.format.index import HEADER, place_sections, read_index
 from archive.hdf5.checksum import lookup3
+from archive.types import Access, Mode
 
 CREATED = "2026-01-02T03:04:05Z"
 MODES = 6
@@ -94,8 +95,8 @@ def craft(data: bytes) -> bytes:
 
 def read_everything(path: str, variant: int) -> None:
     """Do with an archive all that a program can."""
-    access = "pread" if variant & 0x40 else "mmap"
-    mode = "c" if variant & 0x80 else "r"
+    access: Access = "pread" if variant & 0x40 else "mmap"
+    mode: Mode = "c" if variant & 0x80 else "r"
     with archive.open(path, access=access, mode=mode) as handle:
         info = handle.info
         for step in (

@@ -197,7 +197,7 @@ def check_huge(path: Path, n: int, step: int) -> None:
     with h5py.File(path, "r+") as file:
         group = file["m"]
         assert len(group) == n
-        listed = []
+        listed: list[bytes] = []
         group.id.links.iterate(listed.append, idx_type=h5py.h5.INDEX_CRT_ORDER)
         assert listed == names
         for i in {*range(0, n, step), *range(n - 3, n)}:

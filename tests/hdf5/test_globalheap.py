@@ -19,7 +19,7 @@ from tests.hdf5.files import array_class, text, write_file, write_values
 def collections(heap: GlobalHeap) -> dict[int, dict[int, bytes]]:
     """Take a heap apart by the specification, from file offset 64 on."""
     parts, end = heap.finish()
-    data = b"".join(parts)
+    data = b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts)
     assert len(data) == end - 64
     found: dict[int, dict[int, bytes]] = {}
     at = 0

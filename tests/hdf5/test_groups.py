@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from archive.hdf5.groups import encode_group, encode_links
 from tests.hdf5.files import number, text, write_arrays, write_values
 
 
-def values_of(n: int) -> list:
+def values_of(n: int) -> list[Any]:
     return [text(f"v{i}", f"text {i}") if i % 2 else number(f"v{i}\u00e9", np.int64(i)) for i in range(n)]
 
 

@@ -37,7 +37,7 @@ def arrays(version: int = 1) -> dict[str, np.ndarray]:
 
 def require_version(path: Path, version: int = 1) -> None:
     """Read and verify every byte."""
-    found = archive.load(path)["model"]
+    found = archive.load(path).array_records["model"]
     for key, array in arrays(version).items():
         assert np.array_equal(found[key].numpy(), array), key
     assert archive.verify(path).ok
@@ -124,7 +124,7 @@ def recover(folder: Path) -> None:
     again = [sys.executable, "-m", "tests.hidden.work", "--killed", str(path)]
     assert subprocess.run(again, check=False).returncode == -signal.SIGKILL
     assert sorted(os.listdir(folder)) == ["model.h5.partial", "model.h5.partial.journal"]
-    found = archive.recover(f"{path}.partial")["model"]
+    found = archive.recover(f"{path}.partial").array_records["model"]
     for key, array in arrays().items():
         assert np.array_equal(found[key].numpy(), array), key
 

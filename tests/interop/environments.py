@@ -51,7 +51,16 @@ def make(folder: Path, requirement: str) -> None:
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "-q"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "--disable-pip-version-check",
+        "install",
+        "-q",
+    ]
     needed = [requirement, "pytest>=9.0", "pytest-timeout>=2.4"]
     subprocess.run([*pip, *needed], capture_output=True, text=True, timeout=1500, check=True)
     base = {"base": str(folder), "platbase": str(folder)}
@@ -68,7 +77,7 @@ def variables() -> dict[str, str]:
 
 def run_pytest(python: Path, module: Path) -> subprocess.CompletedProcess[str]:
     """Run a module's tests under an interpreter; standard error is part of the output."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", module]
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", module]
     to = subprocess.PIPE
     return subprocess.run(
         command, cwd=ROOT, env=variables(), text=True, check=False, stdout=to, stderr=subprocess.STDOUT

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_paths_that_meet() -> None:
 
 
 def test_generators_go_on() -> None:
-    makers = [
+    makers: list[Callable[[], Any]] = [
         lambda: np.random.default_rng(1),
         lambda: np.random.Generator(np.random.MT19937(1)),
         lambda: np.random.Generator(np.random.Philox(1)),

@@ -16,8 +16,8 @@ from archive.errors import ArchiveError, DigestError, HostileFileError, ValueRan
 torch = pytest.importorskip("torch")
 from archive.interop.torch import ModelMismatchError, load_model, save_model  # noqa: E402 needs torch
 
-nn, optim = torch.nn, torch.optim
-schedulers = torch.optim.lr_scheduler
+nn: Any = torch.nn
+optim, schedulers = torch.optim, torch.optim.lr_scheduler
 
 
 def make_net(seed: int = 0) -> Any:
@@ -326,7 +326,7 @@ def test_a_malformed_state_is_named(tmp_path: Path, name: str, text: str) -> Non
     net, optimizer, _ = make_training("adam", "step")
     save_model(net, tmp_path / "m.h5", optimizer=optimizer)
     records = archive.load(tmp_path / "m.h5")
-    records["torch"][name] = text
+    records.config_records["torch"][name] = text
     archive.save(records, tmp_path / "m.h5")
     before = {key: value.clone() for key, value in net.state_dict().items()}
     with pytest.raises(HostileFileError) as caught:
@@ -340,7 +340,7 @@ def test_an_optimizer_without_groups_does_not_fit(tmp_path: Path, items: str) ->
     net, optimizer, _ = make_training("adam", "step")
     save_model(net, tmp_path / "m.h5", optimizer=optimizer)
     records = archive.load(tmp_path / "m.h5")
-    records["torch"]["optimizer"] = f'{{"$": "dict", "items": {items}}}'
+    records.config_records["torch"]["optimizer"] = f'{{"$": "dict", "items": {items}}}'
     archive.save(records, tmp_path / "m.h5")
     with pytest.raises(ModelMismatchError, match="without groups"):
         load_model(net, tmp_path / "m.h5", optimizer=optimizer)

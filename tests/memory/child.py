@@ -97,7 +97,7 @@ def load_remote(folder: Path, total: int, each: int) -> dict[str, Any]:
     records = archive.load(url, storage_options=options)
     gc.collect()
     loaded = rss_anon()
-    held = sum(array.numpy().nbytes for array in records["model"].values())
+    held = sum(array.numpy().nbytes for array in records.array_records["model"].values())
     del records
     gc.collect()
     return {"start": start, "loaded": loaded, "held": held, "dropped": rss_anon()}

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.servers import nginx
 
 pytestmark = [pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1800)]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import archive
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.memory.child import arrays
 from tests.servers.s3 import BUCKET, S3Server, s3_server
 

@@ -127,7 +127,7 @@ def test_from_ndarray_refuses_variable_length_strings() -> None:
 
 
 def test_from_ndarray_subclass_is_its_plain_elements() -> None:
-    masked = np.ma.masked_array([1, 2], mask=[0, 1])
+    masked = np.ma.masked_array([1, 2], mask=[False, True])
     assert Array(masked).numpy().tolist() == [1, 2]
     assert type(Array(masked).numpy()) is np.ndarray
 
@@ -172,7 +172,7 @@ def test_payload_of_each_way_in() -> None:
     assert isinstance(raw().payload, BytesPayload)
     assert isinstance(Array(np.zeros(2)).payload, NdarrayPayload)
     with pytest.raises(AttributeError):
-        raw().payload = BytesPayload(b"")  # type: ignore[misc]
+        raw().payload = BytesPayload(b"")
 
 
 # Elements

@@ -58,7 +58,7 @@ def test_input_is_a_dict(wrong: Any) -> None:
     with pytest.raises(TypeError):
         RecordDict(wrong)
     with pytest.raises(TypeError):
-        RecordDict({}, {})  # type: ignore[misc]
+        RecordDict({}, {})
 
 
 def test_old_keywords_warn_and_come_after_records() -> None:
@@ -150,7 +150,7 @@ def test_views_know_only_their_kind() -> None:
     with pytest.raises(TypeError, match=r"^Expected `str`, but received `int` for the key\.$"):
         view[1] = METRIC  # type: ignore[index]
     with pytest.raises(AttributeError):
-        records.metric_records = {}  # type: ignore[misc, assignment]
+        records.metric_records = {}  # type: ignore[assignment]
 
 
 # Manners
@@ -184,7 +184,7 @@ def test_pickle_and_copies() -> None:
         assert back == records
         assert list(back) == list(records)
         with pytest.raises(TypeError):
-            back["x"] = 3
+            back["x"] = 3  # type: ignore[assignment]
     for shallow in (records.copy(), copy.copy(records)):
         assert type(shallow) is RecordDict
         assert shallow["m"] is METRIC

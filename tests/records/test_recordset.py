@@ -130,13 +130,13 @@ def test_item_assignment_goes_by_kind() -> None:
         TypeError, match=r"^Expected `ArrayRecord`, `MetricRecord`, or `ConfigRecord` but received"
     ):
         records["x"] = 3
-    for record in (METRIC, 3):
+    for wrong in (METRIC, 3):
         with pytest.raises(TypeError, match="Expected `str`"):
-            records[1] = record  # type: ignore[index]
+            records[1] = wrong  # type: ignore[index]
 
 
 def test_an_empty_one_is_true_as_upstream() -> None:
-    assert RecordSet()
+    assert bool(RecordSet())
 
 
 def test_equality() -> None:

@@ -17,9 +17,9 @@ def test_equals_list_and_tuple_from_both_sides() -> None:
         assert operator.eq(other, shape)
         assert not operator.ne(shape, other)
         assert not operator.ne(other, shape)
-    for other in ([3, 2], (2,), [], 2):
-        assert operator.ne(shape, other)
-        assert not operator.eq(shape, other)
+    for another in ([3, 2], (2,), [], 2):
+        assert operator.ne(shape, another)
+        assert not operator.eq(shape, another)
 
 
 def test_is_a_tuple() -> None:

@@ -28,7 +28,7 @@ SPECIAL = ["bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float
 def bits(tensor: Any) -> list[int]:
     if tensor.numel() == 0:
         return []
-    return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()  # type: ignore[no-any-return]
+    return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
 
 
 @pytest.mark.parametrize("make", [Array, lambda t: Array(torch_tensor=t), Array.from_torch_tensor])

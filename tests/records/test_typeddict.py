@@ -27,7 +27,7 @@ def test_checks_every_assignment() -> None:
     with pytest.raises(TypeError, match="no int"):
         record["b"] = "x"  # type: ignore[assignment]
     with pytest.raises(TypeError, match="no int"):
-        record.update(c="x")  # type: ignore[arg-type]
+        record.update(c="x")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="no int"):
         record.setdefault("d", "x")  # type: ignore[arg-type]
     assert record == {"a": 1}

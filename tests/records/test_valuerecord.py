@@ -75,7 +75,7 @@ def test_numbers_are_metrics_and_configs(value: Any) -> None:
 def test_settings_are_configs_only(value: Any) -> None:
     assert ConfigRecord({"k": value})["k"] is value
     with pytest.raises(TypeError):
-        MetricRecord({"k": value})
+        MetricRecord({"k": value})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("value", NEITHER, ids=numbered(NEITHER))

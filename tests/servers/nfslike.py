@@ -30,7 +30,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ class Server:
         for what, *rest in deeds:
             paths = [os.path.join(self.backing, part) if isinstance(part, str) else part for part in rest]
             with contextlib.suppress(FileNotFoundError):
-                {"unlink": os.unlink, "replace": os.replace, "empty": _empty}[what](*paths)
+                _DEEDS[what](*paths)
 
     def _fault(self, name: str) -> dict[str, Any]:
         self.seen.append(name)
@@ -558,6 +558,9 @@ def _empty(folder: str) -> None:
     """Remove the files of a folder."""
     for name in os.listdir(folder):
         os.unlink(os.path.join(folder, name))
+
+
+_DEEDS: dict[str, Callable[..., None]] = {"unlink": os.unlink, "replace": os.replace, "empty": _empty}
 
 
 def _say(text: str) -> None:

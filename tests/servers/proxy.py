@@ -145,7 +145,7 @@ class Proxy:
         self.plan = plan
         self.seen = []
 
-    def _do(self, work):  # type: ignore[no-untyped-def]
+    def _do(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self) -> None:

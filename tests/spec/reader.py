@@ -12,6 +12,7 @@ import struct
 from collections import namedtuple
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 from xxhash import xxh3_64_intdigest
 from xxhash import xxh3_128_digest as digest
@@ -78,7 +79,9 @@ def parse(text):
         inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else None
         return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
-    found = json.loads(text.decode(), object_pairs_hook=distinct, parse_constant={}.__getitem__)
+    found = json.loads(
+        text.decode(), object_pairs_hook=distinct, parse_constant=dict[str, float]().__getitem__
+    )
     require("[INDEX-18]", depth(found) <= 32, json.dumps(found, ensure_ascii=False).encode())
     return found
 
@@ -86,7 +89,8 @@ def parse(text):
 def element_size(kind, depth=0):
     """Return the size of a description, or of the members that a structured one spells (8.1)."""
     if isinstance(kind, list):
-        before, names, size = False, [], 0
+        names: list[str] = []
+        before, size = False, 0
         for name, inner, *shape in kind:
             padding, part = (name, inner[:2], shape) == ("", "|V", []), element_size(inner, depth + 1)
             names += [] if padding else [name] if isinstance(name, str) else name
@@ -100,9 +104,9 @@ def element_size(kind, depth=0):
         size = element_size(ast.literal_eval(kind), 1)
     else:
         found = COUNTED.fullmatch(kind)
-        size = {**SIZES, **({} if depth else LEARNED)}.get(kind) or int(found[1] or 8) * (
-            4 if kind[1] == "U" else 1
-        )
+        known = {**SIZES, **({} if depth else LEARNED)}.get(kind)
+        # None has no item: the type is malformed
+        size = known or int(found[1] or 8) * (4 if kind[1] == "U" else 1)  # type: ignore[index]
         require("[DTYPE-1]", not found or int(found[2] or 1) < 1 << 31)
     require("[DTYPE-1]", size < 1 << 31)
     return size
@@ -196,7 +200,7 @@ class SpecReader:
         require("[INDEX-2]", self.segment % 64 == 0, 64 <= self.segment <= 1 << 30)
         require("[INDEX-4]", counts[2] < 0xFFFFFFFF, counts[0] <= 1 << 24)
         names = ("records", "types", "arrays", "dims", "digests", "pool", "json")
-        counted, at, self.columns = dict(zip(names, counts, strict=True)), 96, {}
+        counted, at, self.columns = dict(zip(names, counts, strict=True)), 96, dict[str, Any]()
         for name, code in re.findall(r"(\w+) (\w+)", SECTIONS):
             end = at + struct.calcsize(code) * counted.get(name, counts[2])
             part, at = index[at:end], end + -end % 8
@@ -214,7 +218,7 @@ class SpecReader:
         return self.columns["pool"][at : at + length]
 
     def read_tables(self):
-        self.records, self.kinds, spans = [], [], []
+        self.records, self.kinds, spans = [], list[Kind](), []
         for at, length, kind, _, reserved in map(RECORD.unpack, self.columns["records"]):
             require("[INDEX-15]", kind < 3, reserved == 0, kind=self.unknown)
             self.records.append((kind, self.pool(at, length).decode()))
@@ -224,7 +228,7 @@ class SpecReader:
             require("[INDEX-15]", mode < 3, reserved == 0, kind=self.unknown)
             places = list(zip(places[:4], places[4:], strict=True))
             *texts, header = (self.pool(*place) for place in places)
-            kind, size = Kind(*map(bytes.decode, texts), header, mode, itemsize), 1
+            kind, size = Kind(*[*map(bytes.decode, texts), header, mode, itemsize]), 1
             if mode < 2:
                 with rules("[DTYPE-3]", self.unknown):
                     size = element_size(kind.description)
@@ -313,7 +317,7 @@ class SpecReader:
     @rules("[VALUE-1] to [VALUE-15]")
     def values(self, member="values"):
         """Return the values of each record by number and key (10), or its attributes."""
-        found, self.referred, listed = {}, [], self.document.get(member, [])
+        found, self.referred, listed = {}, list[Any](), self.document.get(member, [])
         require("[INDEX-19]", isinstance(listed, list))
         for number, entries in listed:
             holds = (self.records[number][0] > 0) == (member == "values")

@@ -43,6 +43,7 @@ def expanded(match: re.Match[str]) -> str:
 
 
 def fields_of(dtype: np.dtype) -> list[tuple[int, int, str]]:
+    assert dtype.fields is not None
     return [(at, kind.itemsize, name) for name, (kind, at, *_) in dtype.fields.items()]
 
 

@@ -21,7 +21,7 @@ from tests.spec.reader import SpecReader
 
 CREATED = "2026-01-01T00:00:00Z"
 WEIGHTS = np.arange(12, dtype="<f4").reshape(3, 4)
-VALUES = {
+VALUES: dict[str, Any] = {
     "n": 1, "x": 0.1, "text": "naïve", "texts": ["a", "é"], "nul": "a\0b", "nuls": ["a\0", "b"],
     "blob": b"\0\xff",
     "blobs": [b"", b"\0"], "large": [0.5] * 8000, "mixed": [1, True], "z": "last",

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,9 @@ def main(job: str, root: str, cache: str, *rest: str) -> None:
     sys.stdout.flush()
     if os.environ.get("STORE_WAIT"):
         sys.stdin.readline()
-    told = {"read": read, "killed": killed, "touch": touch, "drain": drain, "verify": verify}[job](
-        store, cache, *rest
-    )
+    jobs: dict[str, Callable[..., dict[str, Any]]]
+    jobs = {"read": read, "killed": killed, "touch": touch, "drain": drain, "verify": verify}
+    told = jobs[job](store, cache, *rest)
     figures = {"requests": store.counted(), "bytes": store.nbytes(), "most": store.most_at_once}
     sys.stdout.write(json.dumps({**told, **figures}) + "\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 import archive
 from archive.testing.strategies import records
 from tests.bounds import bounded
-from tests.breakages import BREAKAGES
+from tests.breakages import BREAKAGES, Breakage
 from tests.brokenarchives import BrokenArchive, broken_archives
 from tests.crafting import Crafted, write_sample
 from tests.handout import hand_out, read_everything
@@ -21,7 +22,7 @@ SPEC = Path(__file__).parents[2] / "spec" / "v1" / "format.md"
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
+def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
@@ -66,7 +67,7 @@ def test_a_failure_names_the_rule_and_not_the_bytes() -> None:
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name)
-def test_each_rule_once(folder: Path, breakage: object) -> None:
+def test_each_rule_once(folder: Path, breakage: Breakage) -> None:
     crafted = Crafted(write_sample(folder / "sample.h5"))
     breakage.change(crafted, lambda low, high: low)
     require_named(folder, BrokenArchive(breakage, crafted.assemble()))

@@ -30,7 +30,7 @@ def clients(folder: Path, arrays: list[Any], **options: Any) -> list[Path]:
 
 def mean(folder: Path, arrays: list[Any], weights: Any = None, **options: Any) -> Any:
     archive.mean(clients(folder, arrays), weights, out=folder / "mean.h5", durable=False, **options)
-    return archive.load(folder / "mean.h5")["model"]
+    return archive.load(folder / "mean.h5").array_records["model"]
 
 
 def exact(values: list[Any], weights: Any) -> Fraction:
@@ -155,7 +155,7 @@ def test_what_is_equal_everywhere_is_taken_over(tmp_path: Path) -> None:
     record["foreign"] = Array("custom", (2,), "pickle", b"\1\2\3")
     archives = clients(tmp_path, [record, record, record])
     archive.mean(archives, [1, 2, 3], out=tmp_path / "mean.h5")
-    found = archive.load(tmp_path / "mean.h5")["model"]
+    found = archive.load(tmp_path / "mean.h5").array_records["model"]
     assert list(found) == list(record)
     for key in record:
         assert (found[key].dtype, found[key].shape, found[key].stype, found[key].data) == (
@@ -221,7 +221,7 @@ def test_bad_weights(tmp_path: Path, weights: Any) -> None:
     archive.save({"old": np.zeros(1)}, tmp_path / "mean.h5")
     with pytest.raises(ValueError):  # noqa: PT011 - float("x") has its own words
         archive.mean(paths, weights, out=tmp_path / "mean.h5")
-    assert list(archive.load(tmp_path / "mean.h5")["model"]) == ["old"]
+    assert list(archive.load(tmp_path / "mean.h5").array_records["model"]) == ["old"]
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -248,7 +248,7 @@ def test_over_one_of_its_inputs(tmp_path: Path, which: int) -> None:
     large = np.arange(9 << 17, dtype="f8")
     paths = clients(tmp_path, [large, large + 2])
     report = archive.mean(iter(paths), iter([1, 1]), out=paths[which], created=CREATED, durable=False)
-    assert np.array_equal(archive.load(paths[which])["model"]["x"].numpy(), large + 1)
+    assert np.array_equal(archive.load(paths[which]).array_records["model"]["x"].numpy(), large + 1)
     assert report.array_bytes == large.nbytes
     assert sorted(tmp_path.iterdir()) == paths
 
@@ -293,7 +293,7 @@ def test_ties_of_all_archives_are_kept(tmp_path: Path) -> None:
     assert report.arrays == 56
     assert report.array_bytes == 2 * (1 << 20) + 2 * 12 + 2
     assert archive.verify(tmp_path / "mean.h5").ok
-    found = archive.load(tmp_path / "mean.h5")["model"]
+    found = archive.load(tmp_path / "mean.h5").array_records["model"]
     assert all((found[f"x{tie}"].numpy() == 0.5).all() for tie in range(50))
     assert (found["turned"].numpy() == 0.5).all()
     assert found["text2"].numpy().tolist() == ["a", "b"]

@@ -16,6 +16,7 @@ import numpy as np
 import archive
 from archive.format.constants import NO_ALIAS
 from archive.format.digests import digest
+from archive.types import Record
 from tests.crafting import Crafted
 
 Change = Callable[[Crafted], None]
@@ -90,7 +91,8 @@ def nans() -> dict[str, Any]:
 
 def segmented(crafted: Crafted) -> None:
     """Digest segments of 64 bytes."""
-    sections, found = crafted.sections, []
+    sections = crafted.sections
+    found: list[bytes] = []
     for row in range(len(sections["offset"])):
         if sections["alias_of"][row] == NO_ALIAS:
             at, end = int(sections["offset"][row]), int(sections["offset"][row] + sections["nbytes"][row])
@@ -107,7 +109,11 @@ def context(state: Any, series_id: int = 0) -> archive.Context:
 
 
 WEIGHTS = np.arange(12, dtype="<f4").reshape(3, 4)
-MIXED = {"m": archive.MetricRecord({"loss": 1}), "a": record(w=WEIGHTS), "none": archive.ConfigRecord()}
+MIXED: dict[str, Record] = {
+    "m": archive.MetricRecord({"loss": 1}),
+    "a": record(w=WEIGHTS),
+    "none": archive.ConfigRecord(),
+}
 RAW = archive.Array("float32", (2,), "raw.bytes", b"any bytes")
 F4 = np.arange(6, dtype="<f4").reshape(2, 3)
 OWN = "{'shape': (2, 3), 'descr': '<f4', 'fortran_order': False}"
@@ -197,7 +203,7 @@ def plain_floats(crafted: Crafted) -> None:
 
 def deep_type() -> np.dtype[Any]:
     """Return a byte in 32 structured types."""
-    kind = np.dtype("i1")
+    kind: np.dtype[Any] = np.dtype("i1")
     for _ in range(32):
         kind = np.dtype([("a", kind)])
     return kind

@@ -86,16 +86,17 @@ class LibraryVector:
 
     def _array(self, row: int) -> dict[str, Any]:
         (array,) = self.handle._arrays([row])
+        payload: Any = array.payload  # what is stored of it
         return {
             "key": self.handle._reader.index.key(row),
             "dtype": array.dtype,
             "shape": list(array.shape),
             "stype": array.stype,
-            "description": array.payload.type.description,
-            "nbytes": array.payload.where[2],
+            "description": payload.type.description,
+            "nbytes": payload.where[2],
             "data_bytes": len(array.data),
             "data_sha256": hashlib.sha256(array.data).hexdigest(),
-            "digest": array.payload.digest,
+            "digest": payload.digest,
         }
 
 

@@ -125,7 +125,14 @@ VALUES: dict[str, Any] = {
     "long bytes": b"\0x" * 100_000,
     "long strs": ["é"] * 20_000,
 }
-METRICS = {"loss": 0.5, "n": 3, "curve": [0.25, 0.5], "none": [], "long": [1.5] * 20_000, "a/b": 1}
+METRICS: dict[str, Any] = {
+    "loss": 0.5,
+    "n": 3,
+    "curve": [0.25, 0.5],
+    "none": [],
+    "long": [1.5] * 20_000,
+    "a/b": 1,
+}
 
 
 def save_everything(path: Path) -> Records:
@@ -238,7 +245,7 @@ def test_record_dict(tmp_path: Path) -> None:
     with archive.open(tmp_path / "a.h5", foreign=True) as handle:
         assert isinstance(handle.records, archive.RecordDict)
         assert set(handle.records) == {"m", "a"}
-        assert dict(handle.records["m"]) == {"loss": 0.5}
+        assert dict(handle.records.metric_records["m"]) == {"loss": 0.5}
 
 
 def test_edits_by_h5py(edited: Path, saved: tuple[Path, Records]) -> None:

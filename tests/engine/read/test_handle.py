@@ -11,6 +11,7 @@ import pytest
 
 import archive
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
+from archive.types import Access, Mode
 from tests.acceptance.samples import CREATED, NDArray
 
 MB = 1 << 20
@@ -68,7 +69,11 @@ def test_memory_is_let_go_of(kind: str) -> None:
 @pytest.mark.needs("/proc/self")
 def test_pages_go_back(saved: Path, kind: str) -> None:
     with archive.open(saved) as handle:
-        given: Any = {"archive": handle, "records": handle.records, "record": handle.records["model"]}[kind]
+        given: Any = {
+            "archive": handle,
+            "records": handle.records,
+            "record": handle.records.array_records["model"],
+        }[kind]
         most = 0
         for number, (name, array) in enumerate(given.drain()):
             assert name == (f"{number}" if kind == "record" else ("model", f"{number}"))
@@ -95,7 +100,7 @@ def test_records_are_emptied_and_the_archive_is_not(saved: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("mode", ["r", "c"])
-def test_views_stay_valid(saved: Path, mode: str) -> None:
+def test_views_stay_valid(saved: Path, mode: Mode) -> None:
     """Also after the next step, the end and the closing; what was written to copied pages is kept."""
     with archive.open(saved, mode=mode) as handle:
         views = []
@@ -110,7 +115,7 @@ def test_views_stay_valid(saved: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
-def test_closing_and_leaving_on_the_way(saved: Path, access: str) -> None:
+def test_closing_and_leaving_on_the_way(saved: Path, access: Access) -> None:
     with archive.open(saved, access=access) as handle:
         for _, array in handle.drain():
             kept = array.numpy()
@@ -136,7 +141,7 @@ def test_damage_is_found(tmp_path: Path) -> None:
 
 def test_conversions_that_consume(saved: Path) -> None:
     with archive.open(saved) as handle:
-        record = handle.records["model"]
+        record = handle.records.array_records["model"]
         found = record.to_numpy_ndarrays(keep_input=False)
         assert len(record) == 0
         assert all((array == number).all() for number, array in enumerate(found))

@@ -269,7 +269,7 @@ def ask_slice() -> None:
 
 
 def ask_load() -> None:
-    assert equal(archive.load(URL)["model"], large())
+    assert equal(archive.load(URL).array_records["model"], large())
 
 
 def ask_drain() -> None:
@@ -309,10 +309,10 @@ class TestAll:
         assert saved.counted() <= size // (16 * MiB) + 2
         assert saved.nbytes() <= 1.01 * size
         # each has memory of its own that may be written to
-        assert records["model"]["mid.1"].numpy().flags.writeable
+        assert records.array_records["model"]["mid.1"].numpy().flags.writeable
 
     def test_load_some(self, saved: FolderStore) -> None:
-        found = archive.load(URL, keys=["mid.3", "mid.4", "mid.20"])["model"]
+        found = archive.load(URL, keys=["mid.3", "mid.4", "mid.20"]).array_records["model"]
         assert equal(found, {key: large()[key] for key in ("mid.3", "mid.4", "mid.20")})
         assert saved.counted("get_range") == 2
 
@@ -380,13 +380,13 @@ class TestAll:
         archive.save({key: array * 2 for key, array in some.items()}, tmp_path / "other.h5")
         for out in ("folder://models/mean.h5", str(tmp_path / "mean.h5")):
             archive.mean([URL, tmp_path / "other.h5"], [1, 3], out=out)
-            found = archive.load(out)["model"]
+            found = archive.load(out).array_records["model"]
             assert np.allclose(found["mid.3"].numpy(), large()["mid.3"] * 1.75)
 
     @pytest.mark.parametrize("access", ["records", "record"])
     def test_records_drain_too(self, saved: FolderStore, access: str) -> None:
         with archive.open(URL) as handle:
-            given: Any = handle.records if access == "records" else handle.records["model"]
+            given: Any = handle.records if access == "records" else handle.records.array_records["model"]
             found = [array.numpy().nbytes for _, array in given.drain()]
         assert found == [array.nbytes for array in large().values()]
 
@@ -554,16 +554,16 @@ assert len(store.uploads()) == 1
 
 
 class TestConsuming:
-    def failing(self, store: FolderStore, what: str) -> None:
+    def failing(self, store: FolderStore, broken: str) -> None:
         """Have the first request of a kind fail, and all after it but the ending of uploads."""
         original = store._request
 
-        def request(kind: str, path: str, nbytes: int = 0) -> Any:
-            if kind == what:
+        def request(what: str, path: str, nbytes: int = 0) -> Any:
+            if what == broken:
                 store.fail[len(store.asked)] = StorageError(
                     "the network is down", path=store.url(path), errno=101
                 )
-            return original(kind, path, nbytes)
+            return original(what, path, nbytes)
 
         store._request = request  # type: ignore[method-assign]
 
@@ -580,7 +580,7 @@ class TestConsuming:
         assert partial is not None
         assert Path(partial) == spool / "round.h5.partial"
         assert [path.name for path in spool.iterdir()] == ["round.h5.partial"]
-        assert equal(archive.recover(partial)["model"], large())
+        assert equal(archive.recover(partial).array_records["model"], large())
         assert store.uploads() == []
         assert not store.file(PATH).exists()
 
@@ -592,7 +592,7 @@ class TestConsuming:
         with pytest.raises(PartialSaveError) as caught:
             archive.save(arrays(), URL, keep_input=False, spool=tmp_path)
         assert caught.value.partial is not None
-        assert len(archive.recover(caught.value.partial)["model"]) == 50
+        assert len(archive.recover(caught.value.partial).array_records["model"]) == 50
         assert store.asked == []
 
     @pytest.mark.parametrize("kind", ["dict", "stream"])
@@ -602,7 +602,7 @@ class TestConsuming:
             given if kind == "dict" else iter(list(given.items())), URL, keep_input=False, spool=False
         )
         assert kind != "dict" or given == {}
-        found = archive.load(URL)["model"]
+        found = archive.load(URL).array_records["model"]
         assert equal(found, large())
         self.failing(store, "put_part")
         given = large()

@@ -15,6 +15,7 @@ import pytest
 import archive
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError
 from archive.records import Array
+from archive.types import Access
 from tests.descriptors import open_files
 from tests.servers.s3 import BUCKET, S3Server
 
@@ -59,7 +60,7 @@ def test_a_pool_goes_on_where_the_file_was_replaced(tmp_path: Path, method: str)
 
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 @pytest.mark.needs("/proc/self")
-def test_unpickling_reads_nothing(tmp_path: Path, access: str) -> None:
+def test_unpickling_reads_nothing(tmp_path: Path, access: Access) -> None:
     save(tmp_path / "a.h5")
     with archive.open(tmp_path / "a.h5", access=access) as handle:
         text = pickle.dumps((handle, handle["w"], handle["b"], handle.records))
@@ -104,7 +105,8 @@ def test_threads_that_open_it_at_once(tmp_path: Path) -> None:
         text = pickle.dumps([handle[key] for key in "wb"] * 8)
     for _ in range(20):
         arrays = pickle.loads(text)
-        gate, sums = threading.Barrier(len(arrays)), []
+        gate = threading.Barrier(len(arrays))
+        sums: list[float] = []
 
         def read(array: Array, gate: Any = gate, sums: list[float] = sums) -> None:
             gate.wait()

@@ -13,6 +13,7 @@ import archive
 from archive.dtypes import ML_DTYPES
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.elements import NUMPY_MAX_RANK
+from archive.types import Mode
 from tests.crafting import Crafted
 
 AXES = (1,) * 40 + (2, 2)
@@ -38,7 +39,7 @@ def write_axes(path: Path) -> Path:
 
 @pytest.mark.parametrize("mode", ["r", "c"])
 @pytest.mark.parametrize("key", ["numbers", "text", "turned", "empty"])
-def test_more_axes_than_numpy_has(tmp_path: Path, mode: str, key: str) -> None:
+def test_more_axes_than_numpy_has(tmp_path: Path, mode: Mode, key: str) -> None:
     path = write_axes(tmp_path / "a.h5")
     with archive.open(path, mode=mode) as handle:
         array = handle[key]
@@ -64,7 +65,7 @@ def test_arrays_beside_those_of_many_axes(tmp_path: Path) -> None:
     with archive.open(path) as handle:
         assert handle["plain"].numpy().tolist() == [0, 1, 2]
         archive.save(handle.records, tmp_path / "again.h5")
-    assert archive.load(path, keys=["plain"])["model"]["plain"].shape == (3,)
+    assert archive.load(path, keys=["plain"]).array_records["model"]["plain"].shape == (3,)
     assert archive.verify(path)
     assert Crafted(tmp_path / "again.h5").sections["dims"].tolist() == Crafted(path).sections["dims"].tolist()
 

@@ -302,7 +302,7 @@ def test_tied_arrays_are_taken_by_every_name(tmp_path: Path) -> None:
     given = {"a": one, "b": np.zeros(3), "c": one, "d": np.zeros((0, 2)), "e": one}
     consume(given, tmp_path / "model.h5")
     assert given == {}
-    found = archive.load(tmp_path / "model.h5")["model"]
+    found = archive.load(tmp_path / "model.h5").array_records["model"]
     assert list(found) == list("abcde")
     assert all(np.array_equal(found[key].numpy(), one) for key in "ace")
 

@@ -102,7 +102,7 @@ def test_overwrite_is_refused_when_somebody_was_faster(tmp_path: Path) -> None:
     with pytest.raises(ExistsError):
         race()
     assert list(tmp_path.iterdir()) == [path]
-    assert list(archive.load(path)["model"]) == ["old"]
+    assert list(archive.load(path).array_records["model"]) == ["old"]
 
 
 def test_folder_missing(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_bad_declarations(tmp_path: Path, options: dict[str, Any]) -> None:
         with pytest.raises((TypeError, ValueError), match=r"model/x|need both"):
             writer.add("model", "x", iter([ONE]), **options)
         writer.add("model", "w", ONE)
-    assert list(archive.load(tmp_path / "model.h5")["model"]) == ["w"]
+    assert list(archive.load(tmp_path / "model.h5").array_records["model"]) == ["w"]
 
 
 PIECES: dict[str, tuple[list[Any], tuple[int, ...]]] = {
@@ -297,7 +297,7 @@ def test_several_threads_add(tmp_path: Path) -> None:
         assert len(records["model"]) == 120
         for thread in range(4):
             for number in range(30):
-                found = records["model"][f"{thread}/{number}"].numpy()
+                found = records.array_records["model"][f"{thread}/{number}"].numpy()
                 assert (found == 100 * thread + number).all()
         for number in range(30):
             assert dict(records[f"fit {number}"]) == {f"thread {thread}": thread for thread in range(4)}
@@ -325,7 +325,7 @@ def test_the_end_of_the_block_waits_for_a_thread(tmp_path: Path, error: Exceptio
         with suppress(ClosedError):
             waiting.result()
     if error is None:
-        assert (archive.load(tmp_path / "model.h5")["model"]["w"].numpy() == 1).all()
+        assert (archive.load(tmp_path / "model.h5").array_records["model"]["w"].numpy() == 1).all()
     else:
         assert list(tmp_path.iterdir()) == []
 

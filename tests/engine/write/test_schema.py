@@ -74,7 +74,7 @@ def test_other_keys_types_shapes_orders_and_ties_are_other_schemas(tmp_path: Pat
         for number, arrays in enumerate(variants):
             path = tmp_path / f"{number}.h5"
             archive.save(arrays, path, durable=False)
-            found = archive.load(path)["model"]
+            found = archive.load(path).array_records["model"]
             assert list(found) == list(arrays)
             for key, array in arrays.items():
                 np.testing.assert_array_equal(found[key].numpy(), array)

@@ -71,7 +71,7 @@ def journal_of(partial: Path) -> Path:
 
 def check(partial: Path, arrived: int = 4, version: int = 1) -> None:
     """Recover, and compare."""
-    found = dict(archive.recover(partial)["model"])
+    found = dict(archive.recover(partial).array_records["model"])
     wanted = list(layers(version).items())[:arrived]
     assert [(key, array.numpy().tolist()) for key, array in found.items()] == [
         (key, array.tolist()) for key, array in wanted
@@ -225,7 +225,7 @@ def test_a_whole_file_stays_as_it_is(tmp_path: Path, state: str) -> None:
 def test_a_file_of_others_that_is_called_like_a_journal(tmp_path: Path, text: str) -> None:
     archive.save(layers(), tmp_path / "m.h5")
     (tmp_path / "m.h5.journal").write_text(text)
-    assert list(archive.recover(tmp_path / "m.h5")["model"]) == list(layers())
+    assert list(archive.recover(tmp_path / "m.h5").array_records["model"]) == list(layers())
     assert (tmp_path / "m.h5.journal").read_text() == text
 
 

@@ -15,6 +15,8 @@ from archive.engine.write.plan import Plan, Preamble, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan
 from archive.format.constants import KIND_METRICS, SEGMENT_BYTES
 from archive.format.index import RecordName
+from archive.owner import Owner
+from archive.storage.protocols import Sink
 from archive.tuning import PIECE_BYTES
 from tests.acceptance.samples import CREATED, NDArray
 
@@ -32,14 +34,15 @@ LARGE = {
 }
 
 
-class Recorder:
-    """A sink that keeps what it was given, and where."""
+class Recorder(Sink):
+    """A sink that keeps what it was given, and where. Nothing but writing is asked of it."""
 
     path = "recorded"
 
     def __init__(
         self, nbytes: int, *, any_order: bool = False, arrays: dict[str, NDArray] | None = None
     ) -> None:
+        self.owner = Owner()
         self.any_order = any_order
         self.content = bytearray(nbytes)
         self.written: list[tuple[int, int]] = []
@@ -55,6 +58,11 @@ class Recorder:
     def push_to(self, end: int) -> None:
         assert self.covers(end)
         self.pushed = max(self.pushed, end)
+
+    def _not_asked(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    reserve = reserve_if_possible = truncate = publish = discard = _not_asked
 
     def covers(self, end: int) -> bool:
         """Tell whether everything before an offset was written, once."""
@@ -88,7 +96,7 @@ def test_every_byte_is_written_once_from_private_memory(
     assert any_order or sink.written == sorted(sink.written)
     (tmp_path / "a.h5").write_bytes(sink.content)
     assert archive.verify(tmp_path / "a.h5").ok
-    loaded = archive.load(tmp_path / "a.h5")["model"]
+    loaded = archive.load(tmp_path / "a.h5").array_records["model"]
     assert all(np.array_equal(loaded[key].numpy(), array) for key, array in arrays.items())
 
 
@@ -140,5 +148,5 @@ def test_arrays_of_every_type_are_cut(tmp_path: Path, dtype: str) -> None:
     arrays["turned"] = np.asfortranarray(random.integers(0, 100, (600, 700)).astype("i8").astype(dtype))
     archive.save(arrays, tmp_path / "a.h5", durable=False)
     assert archive.verify(tmp_path / "a.h5").ok
-    loaded = archive.load(tmp_path / "a.h5")["model"]
+    loaded = archive.load(tmp_path / "a.h5").array_records["model"]
     assert all(np.array_equal(loaded[key].numpy(), array) for key, array in arrays.items())

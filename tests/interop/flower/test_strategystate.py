@@ -21,12 +21,12 @@ class Outer:
         self.eta = eta
         self.strategy = Inner()
         self.counts: Counter[str] = Counter()
-        self.named = OrderedDict()  # type: ignore[var-annotated]
-        self.momentum = None
+        self.named: OrderedDict[str, Any] = OrderedDict()
+        self.momentum: Any = None
         self.fit, self.kind, self.me = (lambda: 1), Inner, self
 
     def train(self) -> None:
-        self.momentum = {"w": np.ones(2)}  # type: ignore[assignment]
+        self.momentum = {"w": np.ones(2)}
         self.strategy.norm *= 2
         self.counts["rounds"] += 1
         self.named["x"] = 1

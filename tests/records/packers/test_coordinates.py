@@ -55,4 +55,4 @@ def test_types_that_binsparse_lacks_are_not_declared(dtype: str, tmp_path: Path)
 def test_another_order_is_not_declared() -> None:
     for indices in ([[1, 1], [0, 0]], [[0, 0], [0, 0]], [[0, 1], [0, 0]]):
         packed = [np.ones(2), np.array(indices), np.array([2, 2]), np.array(["a"])]
-        assert "binsparse" not in PACKER.to_records(packed)["a"].attributes
+        assert "binsparse" not in PACKER.to_records(packed).array_records["a"].attributes

@@ -98,7 +98,7 @@ def test_variates_size_beyond_the_list() -> None:
 
 
 def test_variates_size_must_be_a_count() -> None:
-    assert ParameterPackerWithControlVariates(np.int64(2)).size_of_model_params == 2  # type: ignore[arg-type]
+    assert ParameterPackerWithControlVariates(np.int64(2)).size_of_model_params == 2
     with pytest.raises(ValueError, match="-1 was found"):
         ParameterPackerWithControlVariates(-1)
     for wrong in (1.5, "1", None):
@@ -162,7 +162,8 @@ def test_scalar_nonsense(kind: Any) -> None:
         packer.unpack_parameters([np.ones(2), np.array(["a"])])
     with pytest.raises(TypeError, match="complex128 was found"):
         packer.pack_parameters([], 1j)
-    for wrong in (None, "0.5", [0.5], {}):
+    wrongs: list[Any] = [None, "0.5", [0.5], {}]
+    for wrong in wrongs:
         with pytest.raises(TypeError):
             packer.pack_parameters([], wrong)
 

@@ -24,6 +24,7 @@ from archive.packers import (
     SparseCooParameterPacker,
 )
 from archive.records.packers.named import unique_names
+from archive.types import Records
 
 Way = Callable[[Any, RecordSet], list[Any]]
 extract = SparseCooParameterPacker.extract_coo_info_from_dense
@@ -62,7 +63,7 @@ def pickled(packer: Any, records: RecordSet) -> list[Any]:
     return packer.from_records(pickle.loads(pickle.dumps(copy.deepcopy(records), protocol=5)))
 
 
-def opened(packer: Any, records: RecordSet) -> list[Any]:
+def opened(packer: Any, records: Records) -> list[Any]:
     archive.save(records, "packed.h5")
     with archive.open("packed.h5") as a:
         return packer.from_records(a.records)
@@ -213,21 +214,21 @@ def test_any_sparse_lists(dense: list[Any], names: list[str]) -> None:
 def test_attributes_say_packer_version_and_role() -> None:
     packer = ParameterPackerWithControlVariates(1)
     records = packer.to_records([np.ones(1), np.ones(1)])
-    assert records["weights"].attributes == {
+    assert records.array_records["weights"].attributes == {
         "packer": "ParameterPackerWithControlVariates",
         "packer_version": 1,
         "role": "weights",
         "size_of_model_params": 1,
     }
-    assert records[VARIATES].attributes["role"] == VARIATES
+    assert records.array_records[VARIATES].attributes["role"] == VARIATES
 
 
 def test_fortran_order_is_said_only_where_there_is_any() -> None:
     packer = ParameterPackerWithControlVariates(2)
     records = packer.to_records([np.ones((2, 2)), np.asfortranarray(np.ones((2, 2)))], ["a", "b"])
-    assert records["weights"].attributes["fortran_order"] == ["b"]
-    assert "fortran_order" not in records[VARIATES].attributes
-    records["weights"].attributes["fortran_order"] = "b"
+    assert records.array_records["weights"].attributes["fortran_order"] == ["b"]
+    assert "fortran_order" not in records.array_records[VARIATES].attributes
+    records.array_records["weights"].attributes["fortran_order"] = "b"
     with pytest.raises(ValueError, match="but 'b' was found"):
         packer.from_records(records)
 
@@ -324,7 +325,7 @@ def test_another_size_or_version() -> None:
     made = ParameterPackerWithControlVariates(1).to_records([np.ones(1), np.ones(1)])
     with pytest.raises(ValueError, match="is 2, but the records were packed with 1"):
         ParameterPackerWithControlVariates(2).from_records(made)
-    made["weights"].attributes["packer_version"] = 2
+    made.array_records["weights"].attributes["packer_version"] = 2
     with pytest.raises(ValueError, match="up to version 1, but version 2"):
         ParameterPackerWithControlVariates(1).from_records(made)
 
@@ -344,7 +345,7 @@ def test_another_size_or_version() -> None:
 def test_sparse_attributes_that_contradict_the_arrays(attribute: str, value: Any) -> None:
     values, indices, shape = extract(np.eye(2))
     records = SPARSE.to_records(SPARSE.pack_parameters([values], ([indices], [shape], ["a"])))
-    records["a"].attributes[attribute] = value
+    records.array_records["a"].attributes[attribute] = value
     if attribute == "shape" and value == [2]:
         del records["a"]["indices_0"]
     with pytest.raises(ValueError, match="found"):
@@ -353,10 +354,11 @@ def test_sparse_attributes_that_contradict_the_arrays(attribute: str, value: Any
 
 def test_arrays_that_are_not_there_or_no_npy() -> None:
     made = LAYERS.to_records([np.ones(1), np.array(["fc"])])
-    made["weights"]["fc"] = Array("float64", (1,), "raw", b"12345678")
+    layers = made.array_records["weights"]
+    layers["fc"] = Array("float64", (1,), "raw", b"12345678")
     with pytest.raises(ValueError, match="but 'raw' was found"):
         LAYERS.from_records(made)
-    made["weights"]["gc"] = made["weights"].pop("fc")
+    layers["gc"] = layers.pop("fc")
     with pytest.raises(ValueError, match="no array 'fc'; found gc"):
         LAYERS.from_records(made)
 
@@ -372,7 +374,7 @@ def test_sparse_index_outside_the_shape() -> None:
 
 def test_sparse_index_types_are_the_smallest() -> None:
     packed = [np.ones(1), np.array([[0] * 5]), np.array([1, 256, 257, 65537, 2**33]), np.array(["a"])]
-    record = SPARSE.to_records(packed)["a"]
+    record = SPARSE.to_records(packed).array_records["a"]
     assert [record[f"indices_{axis}"].dtype for axis in range(5)] == [
         "uint8",
         "uint8",

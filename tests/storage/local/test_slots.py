@@ -20,7 +20,8 @@ from archive.storage.local.sink import AtomicFile, claim_slot
 from archive.storage.local.slots import HEAD_BYTES, SLOTS, begins_as_archive, remove_stale
 from archive.storage.local.volumes import close_unlocked, hold
 from archive.tools.collection import collect_garbage
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 
 fcntl = pytest.importorskip("fcntl", reason="what holds a slot is a lock")
 
@@ -78,7 +79,8 @@ def test_what_begins_as_an_archive_is_what_the_format_says(tmp_path: Path) -> No
     for place in range(SUPERBLOCK_BYTES):
         other = bytearray(superblock)
         other[place] ^= 1
-        assert begins_as_archive(other) == (parse_superblock_eof(other) is not None)
+        flipped = bytes(other)
+        assert begins_as_archive(flipped) == (parse_superblock_eof(flipped) is not None)
     for head in (b"text", HDF5_SIGNATURE, superblock + b"\1", bytes(DATA_AT - 1) + b"\1"):
         assert not begins_as_archive(head)
 

@@ -24,7 +24,8 @@ from archive.storage.local.sink import AtomicFile
 from archive.tools.averaging import mean
 from archive.tools.copying import copy
 from archive.tools.reindexing import reindex
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.scenes import litter
 
 ARRAYS = {"w": np.arange(6.0)}

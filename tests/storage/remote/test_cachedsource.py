@@ -26,6 +26,7 @@ from archive.errors import DigestError, ReplacedError, StorageError
 from archive.storage.remote.cachedsource import CachedSource
 from archive.storage.remote.cachefolder import BLOCK_BYTES, clear_cache, list_cache
 from archive.storage.url import default_cache, parse_cache, parse_url
+from archive.types import Mode
 from tests.children import child_environment
 from tests.storage.folderstore import FolderStore, reach
 
@@ -175,7 +176,10 @@ def test_load_verify_and_drain(store: FolderStore, cache: Path) -> None:
 
     def load() -> None:
         records = archive.load(URL, cache=cache)
-        assert all(np.array_equal(records["model"][key].numpy(), value) for key, value in expected.items())
+        assert all(
+            np.array_equal(records.array_records["model"][key].numpy(), value)
+            for key, value in expected.items()
+        )
 
     def verify() -> None:
         assert archive.verify(URL, cache=cache)
@@ -525,7 +529,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.root
 @pytest.mark.parametrize("mode", ["r", "c"])
 @pytest.mark.parametrize("free", [0, 4096, 300_000, None])
-def test_full_disk(store: FolderStore, small_disk: Path, free: int | None, mode: str) -> None:
+def test_full_disk(store: FolderStore, small_disk: Path, free: int | None, mode: Mode) -> None:
     """ENOSPC at open, or after the second array: memory from then on, every byte right, no signal."""
     cache = small_disk / "cache"
     if free is not None:
@@ -542,7 +546,7 @@ def test_full_disk(store: FolderStore, small_disk: Path, free: int | None, mode:
         assert handle.info.access == "remote"
     with archive.open(URL, cache=cache) as handle:
         assert [int(array.numpy().flat[0]) for _, array in handle.drain()][:5] == [0, 1, 2, 3, 4]
-    assert archive.load(URL, cache=cache)["model"]["large4"].numpy()[-1] == 4.0
+    assert archive.load(URL, cache=cache).array_records["model"]["large4"].numpy()[-1] == 4.0
     assert archive.verify(URL, cache=cache)
 
 
@@ -612,9 +616,9 @@ def test_random_reads(
             source.read_into(start, out)
             assert out.tobytes() == expected
         elif what == "reread":
-            found = source.reread(start, nbytes)
-            assert found is not None
-            assert found.tobytes() == expected
+            reread = source.reread(start, nbytes)
+            assert reread is not None
+            assert reread.tobytes() == expected
             again += nbytes + 2 * BLOCK_BYTES
         else:
             source.release(start, nbytes)

@@ -14,6 +14,7 @@ import pytest
 
 import archive
 from archive.storage.remote.cachefolder import clear_cache, list_cache, prune_cache
+from archive.types import Access
 from tests.storage.folderstore import FolderStore, reach
 
 ROOT = Path(__file__).parents[3]
@@ -118,7 +119,9 @@ def test_a_process_that_reads_holds_its_file(store: FolderStore, cache: Path) ->
 @pytest.mark.parametrize("access", ["mmap", "pread"])
 @pytest.mark.parametrize("limit", [0, 4096, MIB, MIB + MIB // 2])
 @pytest.mark.needs("fcntl")
-def test_an_archive_that_is_larger_itself(store: FolderStore, cache: Path, limit: int, access: str) -> None:
+def test_an_archive_that_is_larger_itself(
+    store: FolderStore, cache: Path, limit: int, access: Access
+) -> None:
     read("b", cache)
     for _ in range(2):
         store.clear()
@@ -131,7 +134,7 @@ def test_an_archive_that_is_larger_itself(store: FolderStore, cache: Path, limit
     if limit > MIB:
         assert store.nbytes() < 2 * MIB  # some of it was kept
     loaded = archive.load("folder://a.h5", cache=cache, cache_bytes=limit)
-    assert (loaded["model"]["w"].numpy() == 0).all()
+    assert (loaded.array_records["model"]["w"].numpy() == 0).all()
     assert archive.verify("folder://a.h5", cache=cache, cache_bytes=limit)
     assert kept_bytes(cache) <= limit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from hypothesis import given
@@ -69,11 +70,11 @@ def test_it_is_planned_as_it_is_asked_for() -> None:
     """A million arrays are not a million pieces in memory."""
     taken = []
 
-    def endless() -> object:
+    def endless() -> Iterator[tuple[int, int, None]]:
         for number in range(1 << 30):
             taken.append(number)
             yield number * SEGMENT, SEGMENT, None
 
-    requests = plan_requests(endless())  # type: ignore[arg-type]
+    requests = plan_requests(endless())
     assert next(requests).nbytes == REQUEST_BYTES
     assert len(taken) < 8

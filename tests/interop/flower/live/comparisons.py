@@ -24,7 +24,7 @@ def same_value(ours: Any, theirs: Any) -> None:
     assert repr(ours) == repr(expected(theirs))
 
 
-def same_values(ours: Any, theirs: Any, kind: type) -> None:
+def same_values(ours: Any, theirs: Any, kind: type[Any]) -> None:
     assert type(ours) is kind
     assert list(ours) == list(theirs)
     for key, value in theirs.items():

@@ -25,7 +25,7 @@ HALF = {"fraction_fit": 0.5, "min_fit_clients": 2}
 DP = {"noise_multiplier": 0.3, "num_sampled_clients": NODES}
 
 
-class Client(client.NumPyClient):  # type: ignore[misc]
+class Client(client.NumPyClient):
     """Keeps the history of its losses, and the arrays that its work wants to see again, in its state."""
 
     def __init__(self, context: Any, work: ClientWork) -> None:
@@ -61,7 +61,7 @@ def sorted_class(base: Any) -> Any:
         assert not failures, failures
         return sorted(results, key=lambda pair: pair[1].metrics["partition"])
 
-    class Sorted(base):  # type: ignore[misc]
+    class Sorted(base):
         def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
             return super().aggregate_fit(server_round, by_partition(results, failures), failures)
 

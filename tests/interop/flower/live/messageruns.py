@@ -64,7 +64,7 @@ def client_app(url: Path | str = "", mods: tuple[Any, ...] = ()) -> Any:
     return made
 
 
-class Decaying(known.FedAvg):  # type: ignore[misc]
+class Decaying(known.FedAvg):
     """Changes the config of its messages for good, and keeps generators, counts and a queue."""
 
     def __init__(self, **options: Any) -> None:

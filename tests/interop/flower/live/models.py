@@ -28,7 +28,7 @@ def train(weights: NDArrays, partition: int, momentum: NDArrays | None, step: in
     wanted = target(partition)
     for _ in range(3):
         gradients = [
-            weight - goal + np.float32(0.01) * noise.normal(size=weight.shape).astype("f4")
+            weight - goal + np.float32(0.01) * np.asarray(noise.normal(size=weight.shape), "f4")
             for weight, goal in zip(weights, wanted, strict=True)
         ]
         velocity = [np.float32(0.9) * v + g for v, g in zip(velocity, gradients, strict=True)]

@@ -135,7 +135,8 @@ class ClientLevelDP(Packing):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.packer = ParameterPackerWithClippingBit()
-        self.clipping_bound, self.momentum = 0.5, None
+        self.clipping_bound = 0.5
+        self.momentum: Weights | None = None
         self.current_weights = initial_weights()
         first = [*self.current_weights, np.array([self.clipping_bound])]  # shape (1,), as FL4Health's
         self.initial_parameters = common.ndarrays_to_parameters(first)
@@ -146,7 +147,7 @@ class ClientLevelDP(Packing):
         noise = np.random.normal(0, 0.1, len(bits)).sum()  # noqa: NPY002
         self.clipping_bound *= float(np.exp(-0.2 * ((sum(bits) + noise) / len(bits) - 0.5)))
         update = [
-            part + np.random.normal(0, 0.01 * self.clipping_bound, part.shape).astype("f4")  # noqa: NPY002
+            part + np.asarray(np.random.normal(0, 0.01 * self.clipping_bound, part.shape), "f4")  # noqa: NPY002
             for part in mean([w for w, _ in unpacked])
         ]
         old = self.momentum or [np.zeros_like(part) for part in update]

@@ -41,7 +41,8 @@ def test_counted_bytes(lib: Names) -> Any:
 
 @alike(differs=True)
 def test_counted_bytes_of_nothing(lib: Names) -> Any:
-    return [kind_of(lambda value=value: lib.Configs({"k": value}).count_bytes()) for value in ("", b"", [])]
+    nothing: list[Any] = ["", b"", []]
+    return [kind_of(lambda value=value: lib.Configs({"k": value}).count_bytes()) for value in nothing]
 
 
 @alike()

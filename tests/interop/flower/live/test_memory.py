@@ -138,7 +138,7 @@ def mapped(folder: Path) -> Any:
 
 
 def loaded(folder: Path) -> Any:
-    arrays = archive.load(folder / "model.h5")["model"]
+    arrays = archive.load(folder / "model.h5").array_records["model"]
     return common.ArrayRecord({key: common.Array(array.numpy()) for key, array in arrays.items()})
 
 

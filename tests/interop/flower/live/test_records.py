@@ -62,9 +62,9 @@ def test_records_of_flower_over_a_file(saved: Any) -> None:
     assert from_flower(found)["model"]["w"].payload is saved["model"]["w"].payload
 
 
-@pytest.mark.parametrize("key", make_records()["model"])
+@pytest.mark.parametrize("key", make_records().array_records["model"])
 def test_an_array_over_a_file_is_flowers_own(saved: Any, key: str) -> None:
-    array, mine = make_records()["model"][key], to_flower(saved)["model"][key]
+    array, mine = make_records().array_records["model"][key], to_flower(saved)["model"][key]
     shape = type(common.Array(np.zeros(2)).shape)
     plain = common.Array(array.dtype, shape(array.shape), array.stype, array.data)
     assert isinstance(mine, common.Array)
@@ -91,7 +91,7 @@ def test_writing_to_an_array_leaves_the_file(saved: Any, tmp_path: Path) -> None
     assert array.numpy()[0, 0] == 0
     array.data = archive.Array(np.ones((3, 4), "f4")).data
     assert array.numpy()[0, 0] == 1
-    assert archive.load(tmp_path / "a.h5")["model"]["w"][0, 0] == 0
+    assert archive.load(tmp_path / "a.h5").array_records["model"]["w"][0, 0] == 0
 
 
 def test_sent_and_received(saved: Any) -> None:
@@ -108,7 +108,7 @@ def test_sent_and_received(saved: Any) -> None:
 
         received = recorddict_from_proto(recorddict_to_proto(content))
     assert received == content
-    assert received["model"]["large"].data == make_records()["model"]["large"].data
+    assert received["model"]["large"].data == make_records().array_records["model"]["large"].data
 
 
 def test_contexts_both_ways() -> None:

@@ -97,7 +97,9 @@ def test_a_round_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     run(tmp_path, known.FedAvg, 2)
     path = tmp_path / "default/rounds/00000002.h5"
     newer = archive.load(path)
-    newer["resume"]["version"] += 1
+    resume = newer.config_records["resume"]
+    assert isinstance(resume["version"], int)
+    resume["version"] += 1
     archive.save(newer, path)
     with pytest.raises(VersionError, match=r"newer.*upgrade"):
         run(tmp_path, known.FedAvg, 3)

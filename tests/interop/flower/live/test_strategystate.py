@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_state_that_cannot_be_saved_is_logged(tmp_path: Path, caplog: pytest.Log
     assert "callback" not in caplog.text
 
 
-class Counting(known.FedAdam):  # type: ignore[misc]
+class Counting(known.FedAdam):
     """Halves the rate of its messages in every round."""
 
     def __init__(self, rates: dict[int, list[float]]) -> None:
@@ -87,7 +88,7 @@ def test_a_config_may_be_changed_at_every_start(tmp_path: Path) -> None:
     assert rates == {1: [0.5], 2: [4.0], 3: [2.0], 4: [1.0], 5: [1.0]}
 
 
-class Own(known.FedAvg):  # type: ignore[misc]
+class Own(known.FedAvg):
     """A strategy that overrides start, and keeps the best metric it has seen."""
 
     best = 0.0
@@ -110,7 +111,8 @@ class Accountant:
     """Hands out its state as Flower's accountants do; its handle can be in no file."""
 
     def __init__(self) -> None:
-        self.handle, self.spent = iter([]), []
+        self.handle: Iterator[Any] = iter([])
+        self.spent: list[Any] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {"spent": list(self.spent), "orders": (1.5, 2.0)}
@@ -120,7 +122,7 @@ class Accountant:
         self.spent = list(state["spent"])
 
 
-class Accounted(known.FedAvg):  # type: ignore[misc]
+class Accounted(known.FedAvg):
     def __init__(self) -> None:
         super().__init__()
         self.accountant = Accountant()

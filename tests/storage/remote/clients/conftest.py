@@ -28,6 +28,7 @@ def folder() -> str:
 @pytest.fixture
 def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """A proxy that breaks things once: nobody need wait long before the next try."""
+    assert retried.__kwdefaults__ is not None
     monkeypatch.setitem(
         retried.__kwdefaults__, "policy", replace(POLICY, patience=3.0, first_wait=0.01, reach=0.02)
     )

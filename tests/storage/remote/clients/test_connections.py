@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import archive
-from tests.faults.conftest import ROOT, environment
+from tests.children import ROOT
+from tests.faults.conftest import environment
 from tests.faults.forks import INERT, Play, judge, parent
 from tests.servers.s3 import BUCKET, S3Server
 from tests.servers.web import web_server

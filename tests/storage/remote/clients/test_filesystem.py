@@ -29,6 +29,7 @@ from archive.errors import (
 from archive.storage.folder import file_exists
 from archive.storage.location import locate_store
 from archive.storage.url import parse_url
+from archive.types import Verify
 from tests.servers.s3 import free_port
 from tests.servers.web import web_server
 from tests.storage.suite import DATA, Root, StorageTests
@@ -165,7 +166,8 @@ def test_a_consumed_input_outlives_a_file_system_that_lies(odd: type[Odd], tmp_p
     assert not given
     assert caught.value.partial is not None
     assert caught.value.partial in str(caught.value)
-    assert archive.recover(caught.value.partial)["model"]["w"].numpy().tolist() == list(range(1000))
+    record = archive.recover(caught.value.partial).array_records["model"]
+    assert record["w"].numpy().tolist() == list(range(1000))
 
 
 def test_what_was_not_removed_is_no_success(odd: type[Odd]) -> None:
@@ -201,7 +203,7 @@ def test_a_folder_is_no_object() -> None:
 
 @pytest.mark.parametrize("verify", ["first", "off"])
 @pytest.mark.parametrize("removed", [False, True])
-def test_a_replaced_object_is_told_from_damage(removed: bool, verify: str) -> None:
+def test_a_replaced_object_is_told_from_damage(removed: bool, verify: Verify) -> None:
     url = "memory://replaced/m.h5"
     archive.save({"w": np.zeros(200_000)}, url)
     with archive.open(url, verify=verify) as handle:
@@ -258,7 +260,7 @@ def test_a_cache_of_fsspec_before_a_web_server(
         with archive.open(url, storage_options=options) as handle:
             assert handle["w"].numpy().sum() == np.arange(40_000.0).sum()
         asked = len(web.requests)
-        assert archive.load(url, storage_options=options)["model"]["w"].numpy()[-1] == 39_999.0
+        assert archive.load(url, storage_options=options).array_records["model"]["w"].numpy()[-1] == 39_999.0
         assert [request for request in web.requests[asked:] if request[0] == "GET"] == []
         assert file_exists(url, options)
         missing = f"{chain}::{web.endpoint}/{habits}/other.h5"
@@ -280,7 +282,8 @@ def test_a_cache_of_fsspec_hands_out_what_it_holds(
         archive.load(url, storage_options=options)
         archive.save({"w": np.arange(50_000.0)}, "memory://caches/next.h5")
         web.place("m.h5", bytes(fsspec.filesystem("memory").cat("/caches/next.h5")))
-        assert archive.load(url, storage_options=options)["model"]["w"].numpy().shape == (40_000,)
+        record = archive.load(url, storage_options=options).array_records["model"]
+        assert record["w"].numpy().shape == (40_000,)
 
 
 @fsspec_leaves_files_open
@@ -289,7 +292,7 @@ def test_a_cache_of_fsspec_before_memory(tmp_path: Path) -> None:
     for chain in ("simplecache", "filecache"):
         options = {chain: {"cache_storage": str(tmp_path / chain)}}
         loaded = archive.load(f"{chain}::memory://caches/small.h5", storage_options=options)
-        assert loaded["model"]["w"].numpy().tolist() == [0, 1, 2, 3, 4]
+        assert loaded.array_records["model"]["w"].numpy().tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(UnsupportedURLError, match="use filecache::, or the URL alone with cache="):
         archive.open("blockcache::memory://caches/small.h5")
 
@@ -300,7 +303,8 @@ def test_a_web_server_of_no_length_has_no_blocks(object_of_a_model: bytes, tmp_p
         web.place("m.h5", object_of_a_model)
         url = f"{web.endpoint}/nolength/m.h5"
         options = {"filecache": {"cache_storage": str(tmp_path)}}
-        assert archive.load(f"filecache::{url}", storage_options=options)["model"]["w"].shape == (40_000,)
+        record = archive.load(f"filecache::{url}", storage_options=options).array_records["model"]
+        assert record["w"].shape == (40_000,)
         with pytest.raises(UnsupportedURLError, match="use filecache::"):
             archive.open(f"blockcache::{url}")
 
@@ -362,7 +366,7 @@ def test_ftp_is_asked_by_one_thread_at_a_time() -> None:
     try:
         layers = {f"w{number}": np.full(3 << 20, number, "f8") for number in range(4)}
         archive.save(layers, "ftp://host/m.h5")
-        loaded = archive.load("ftp://host/m.h5")["model"]
+        loaded = archive.load("ftp://host/m.h5").array_records["model"]
         assert all(np.array_equal(loaded[key].numpy(), layer) for key, layer in layers.items())
         with archive.open("ftp://host/m.h5") as handle, ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda key: handle[key][:5].tolist(), layers))

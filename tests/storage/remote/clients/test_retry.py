@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
 from archive.errors import StorageError
-from archive.storage.remote.clients import retry
 from archive.storage.remote.clients.retry import (
     POLICY,
     VARIABLE,
@@ -28,8 +28,8 @@ def slept(patience: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that were slept; a clock that only they move."""
     monkeypatch.delenv(VARIABLE)
     waits: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", waits.append)
-    monkeypatch.setattr(retry.time, "monotonic", lambda: sum(waits))
+    monkeypatch.setattr(time, "sleep", waits.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(waits))
     return waits
 
 
@@ -58,7 +58,7 @@ class Server:
 
     def __call__(self, seconds: float) -> str:
         self.tried += 1
-        if retry.time.monotonic() < self.until:
+        if time.monotonic() < self.until:
             raise self.fault
         return "yes"
 

@@ -187,7 +187,8 @@ def test_a_version_is_read_and_not_changed(server: S3Server, folder: str) -> Non
     ):
         with pytest.raises(UnsupportedURLError, match="version"):
             change()
-    assert archive.load(url, storage_options=options)["model"]["w"].numpy().tolist() == [1, 1, 1]
+    record = archive.load(url, storage_options=options).array_records["model"]
+    assert record["w"].numpy().tolist() == [1, 1, 1]
 
 
 def test_probes_of_killed_processes_are_collected(server: S3Server, folder: str) -> None:
@@ -352,7 +353,7 @@ def test_credentials_that_are_numbers(server: S3Server, folder: str, wrong: dict
 
 def test_a_wait_that_is_no_number() -> None:
     answer = {"HTTPStatusCode": 503, "HTTPHeaders": {"retry-after": "\xb2"}}  # a digit, says str.isdigit
-    fault = fault_of(ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": answer}, ""))  # type: ignore[typeddict-item]
+    fault = fault_of(ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": answer}, ""))
     assert (fault.kind, fault.wait) == (Kind.TRANSIENT, 0.0)
 
 

@@ -50,12 +50,13 @@ def test_a_good_certificate(server: S3Server, folder: str, authority: Authority,
     with tls_before(server.endpoint, certificate) as front:
         url, options = f"s3://{BUCKET}/{folder}/m.h5", s3_options(server, front.endpoint, authority.path)
         archive.save(LAYERS, url, storage_options=options)
-        assert archive.load(url, storage_options=options)["model"]["w"].numpy().tolist() == list(range(9))
+        record = archive.load(url, storage_options=options).array_records["model"]
+        assert record["w"].numpy().tolist() == list(range(9))
     web.place("m.h5", server.client.get_object(Bucket=BUCKET, Key=f"{folder}/m.h5")["Body"].read())
     with tls_before(web.endpoint, certificate) as front:
         trusting = {"ssl": ssl.create_default_context(cafile=str(authority.path))}
         loaded = archive.load(f"{front.endpoint}/plain/m.h5", storage_options=trusting)
-        assert loaded["model"]["w"].numpy().tolist() == list(range(9))
+        assert loaded.array_records["model"]["w"].numpy().tolist() == list(range(9))
 
 
 @pytest.mark.parametrize(
