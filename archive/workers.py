@@ -27,6 +27,9 @@ from archive.owner import Owner
 
 __all__ = ["Background", "Job", "Pool", "map_archives", "run_parallel"]
 
+_LOOK_SECONDS = 1.0
+"""How often a waiting thread looks whether a job has ended, beside being woken."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -41,14 +44,15 @@ class Job(Generic[R]):
         The process whose threads make it.
     """
 
-    __slots__ = ("_begun", "_call", "_ended", "_errors", "_results", "owner")
+    __slots__ = ("_begun", "_call", "_ended", "_errors", "_results", "_waiting", "owner")
 
     def __init__(self, call: Callable[[], R], owner: Owner) -> None:
         self._call: Callable[[], R] | None = call
         self._results: list[R] = []
         self._errors: list[BaseException] = []
-        self._begun, self._ended = threading.Lock(), threading.Lock()
-        self._ended.acquire()
+        self._begun, self._waiting = threading.Lock(), threading.Lock()
+        self._waiting.acquire()
+        self._ended = False
         self.owner: Owner = owner
 
     def run(self) -> None:
@@ -65,22 +69,28 @@ class Job(Generic[R]):
             call = (
                 None  # before the waiting thread goes on: the call may be all that keeps an array in memory
             )
-            self._ended.release()
+            self._end()
 
     def drop(self) -> None:
         """End the job unless it has begun."""
         if self._begun.acquire(blocking=False):
             self._call = None
-            self._ended.release()
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._waiting.release()
 
     def wait(self) -> bool:
         """Wait for the end, and return whether there is an outcome.
 
         A dropped job has none, nor has one that runs in the process that forked this one.
         """
-        if self.owner.is_here:
-            with self._ended:
-                pass
+        # Python 3.14 lets an interrupt in after a lock was acquired, before a `with` statement or other code can
+        # release it. Whoever waits next is not stuck: the flag says that the job has ended.
+        while self.owner.is_here and not self._ended:
+            if self._waiting.acquire(timeout=_LOOK_SECONDS):
+                self._waiting.release()
         return bool(self._results or self._errors)
 
     def result(self) -> R:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -217,6 +219,34 @@ def test_threads_of_a_forgotten_pool_end() -> None:
     del pool
     thread.join(60)
     assert not thread.is_alive()
+
+
+@pytest.mark.needs("signal.setitimer")
+def test_an_interrupt_while_waiting_leaves_nothing_locked() -> None:
+    """Python 3.14 lets it in after a lock was acquired, before it can be released: every later wait hung."""
+
+    class Interrupt(Exception):  # noqa: N818 it is no error
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    arrived = 0
+    try:
+        for turn in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + turn * 1e-6)
+                for _ in run_parallel(time.sleep, [0.0002] * 20):
+                    pass
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                arrived += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert arrived > 100
+    assert list(run_parallel(str, range(5))) == ["0", "1", "2", "3", "4"]
 
 
 def test_no_item_is_kept() -> None:
