@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -216,7 +217,12 @@ def test_our_own_archive_after_h5repack(
     repacked = tmp_path / "repacked.h5"
     if shutil.which("h5repack") is None:
         pytest.skip("h5repack is not installed")
-    subprocess.run(["h5repack", *options, path, repacked], check=True)
+    done = subprocess.run(
+        ["h5repack", *options, path, repacked], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode == -signal.SIGABRT and "H5O_LAYOUT_NDIMS" in done.stderr:
+        pytest.skip("h5repack of HDF5 2.2 aborts where it puts an array of 32 dimensions into chunks")
+    assert done.returncode == 0, done.stderr
     with pytest.raises(NotAnArchiveError, match="foreign=True"):
         archive.open(repacked)
     with archive.open(repacked, foreign=True) as handle:
