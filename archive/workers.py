@@ -7,6 +7,8 @@ One rule for all of them:
 - An error is raised where the result is asked for, after the jobs under way have ended.
 - The child of a fork has none of its parent's threads: it starts its own, and a job that its parent began
   raises ClosedError there.
+- No lock is held here. Python 3.14 lets an interrupt in after a lock was acquired and before the `with` block
+  that releases it: every later user of the lock would hang. Lists, deques and queues change by single calls.
 """
 
 from __future__ import annotations
@@ -86,8 +88,7 @@ class Job(Generic[R]):
 
         A dropped job has none, nor has one that runs in the process that forked this one.
         """
-        # Python 3.14 lets an interrupt in after a lock was acquired, before a `with` statement or other code can
-        # release it. Whoever waits next is not stuck: the flag says that the job has ended.
+        # an interrupt may come between the two calls: the flag tells the next that the job has ended
         while self.owner.is_here and not self._ended:
             if self._waiting.acquire(timeout=_LOOK_SECONDS):
                 self._waiting.release()
@@ -120,8 +121,8 @@ class Pool:
     """
 
     def __init__(self, threads: int, name: str) -> None:
-        self._most, self._name = threads, name
-        self._lock = threading.Lock()
+        self._name, self._closed = name, False
+        self._unstarted = deque(range(threads))  # whoever takes one starts a thread
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.owner: Owner = Owner()
@@ -139,21 +140,20 @@ class Pool:
         """
         self.owner.require_here()
         job = Job(call, self.owner)  # of the pool's process, also where a signal handler forks here
-        with self._lock:
-            if len(self._threads) < self._most:
-                self._start_thread()
-            if self._threads:
-                self._jobs.put(job)
-                return job
-        job.run()
+        self._start_thread()
+        if self._threads:
+            self._jobs.put(job)
+        if self._closed or not self._threads:  # asked after the job was put: `close` drops it, or it runs now
+            job.run()
         return job
 
     def close(self) -> None:
         """Drop the jobs that have not begun, wait for the others, and end the threads."""
         if not self.owner.is_here:
             return
-        with self._lock, contextlib.suppress(Empty):
-            self._most = 0
+        self._closed = True
+        self._unstarted.clear()
+        with contextlib.suppress(Empty):
             while job := self._jobs.get_nowait():
                 job.drop()
         self._end()
@@ -162,10 +162,15 @@ class Pool:
         self._threads.clear()
 
     def _start_thread(self) -> None:
+        try:
+            number = self._unstarted.pop()
+        except IndexError:
+            return  # there are enough
         thread = threading.Thread(target=_work, args=(self._jobs,), name=self._name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
+            self._unstarted.append(number)
             return  # the system allows no more threads, or the interpreter is ending
         self._threads.append(thread)
 
@@ -299,7 +304,6 @@ def _wait_at_exit(background: Background) -> bool:
 
 
 _pools: dict[int, Pool] = {}
-_lock = threading.Lock()
 
 
 def _shared_pool(network: int) -> Pool:
@@ -307,21 +311,14 @@ def _shared_pool(network: int) -> Pool:
 
     It is made once: handles come and go by the thousand.
     """
-    with _lock:
-        if network not in _pools:
-            name = "fedarchive-fetch" if network else "fedarchive"
-            _pools[network] = Pool(network or tuning.THREADS, name)
-        return _pools[network]
+    pool = _pools.get(network)
+    if pool is None:
+        name = "fedarchive-fetch" if network else "fedarchive"
+        pool = _pools.setdefault(network, Pool(network or tuning.THREADS, name))
+    return pool
 
 
-def _forget_pools() -> None:
-    """Start afresh in the child of a fork."""
-    global _lock  # noqa: PLW0603 another thread of the parent may have held it
-    _lock = threading.Lock()
-    _pools.clear()
-
-
-system.register_at_fork(after_in_child=_forget_pools)
+system.register_at_fork(after_in_child=_pools.clear)  # the child has none of the threads
 
 
 def _work(jobs: SimpleQueue[Job[Any] | None]) -> None:

@@ -65,7 +65,7 @@ class FileSystemStore:
 
         def make() -> tuple[Any, contextlib.AbstractContextManager[Any]]:
             filesystem = fsspec.core.url_to_fs(location.path, **options)[0]
-            return filesystem, threading.Lock() if alone else contextlib.nullcontext()
+            return filesystem, threading.RLock() if alone else contextlib.nullcontext()
 
         self._instances = Instances(make)
 
@@ -305,14 +305,17 @@ class FileSystemStore:
         ) from cause_of(error)
 
 
-_creating = threading.Lock()
-"""Held from the look whether an object is there until it is written: threads share their memory."""
+_creating = threading.RLock()
+"""Held from the look whether an object is there until it is written: threads share their memory.
+
+An RLock: Python 3.14 lets an interrupt in before the `with` block that releases a lock, and the same thread may
+come again."""
 
 
 def _forget_creators() -> None:
     """Start afresh in the child of a fork."""
     global _creating  # noqa: PLW0603 another thread of the parent may have held it
-    _creating = threading.Lock()
+    _creating = threading.RLock()
 
 
 system.register_at_fork(after_in_child=_forget_creators)
