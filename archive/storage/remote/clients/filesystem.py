@@ -308,7 +308,7 @@ class FileSystemStore:
 _creating = threading.RLock()
 """Held from the look whether an object is there until it is written: threads share their memory.
 
-An RLock: Python 3.14 lets an interrupt in before the `with` block that releases a lock, and the same thread may
+An RLock: Python 3.14 lets an interrupt in before the `with` block that releases a lock; the same thread may
 come again."""
 
 
