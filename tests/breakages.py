@@ -406,17 +406,6 @@ def text_elements(crafted: Crafted, choose: Choose) -> None:
     crafted.write_elements("model", "text", _one(choose, bytes([choose(0xF8, 0xFF)]), b"abcdef"))
 
 
-@_breaks("DTYPE-12", "npy header")
-def npy_headers(crafted: Crafted, choose: Choose) -> None:
-    """Have a header of other elements, of objects, of a bomb, or none."""
-    descr, dims = _one(choose, ("|O", (3, 4)), ("<f8", (3, 4)), ("<f4", (4, 3)), ("<f4", (1 << 40,)))
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {dims}, }}\n".encode()
-    header = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
-    row = crafted.type_of("model", "w")
-    lie = header[: choose(1, 20)] if choose(0, 1) else header
-    row["npy_header_at"], row["npy_header_bytes"] = crafted.add_text(lie)
-
-
 # ---- the JSON document ----
 
 

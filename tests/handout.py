@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import archive
-from archive.dtypes import split_npy
 from archive.errors import ArchiveError
+from archive.npy import split_npy
 
 __all__ = ["Outcome", "hand_out", "measure", "read_everything"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.descriptions import describe_dtype, parse_description
 from archive.dtypes import NDArray, dtype_name, is_ml_dtype, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.format.constants import (
@@ -27,7 +28,7 @@ from archive.format.constants import (
     MODE_TEXT,
     SEGMENT_BYTES,
 )
-from archive.format.elements import ArrayType, describe_dtype, parse_description
+from archive.format.elements import ArrayType
 from archive.hdf5.datatypes import BFLOAT16, MAX_ELEMENT_NBYTES, UINT8, encode_datatype, utf8_fixed
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from archive.descriptions import MAX_NESTING as MAX_NESTING
+
 FORMAT_NAME = "fedarchive"
 VERSION_MAJOR = 1
 VERSION_MINOR = 0
@@ -40,8 +42,6 @@ MAX_ATTRIBUTE_BYTES = 60_000
 MAX_ATTRIBUTES = 4096
 """Values of one record kept as attributes; the rest become datasets. libhdf5 is quadratic in the
 attributes of one header: it lists 4,000 in 0.3 s and 60,000 in 19 s."""
-MAX_NESTING = 32
-"""Levels of the JSON document, and of nested structured types: every parser holds that many."""
 MAX_ARRAYS = (1 << 32) - 2
 MAX_RECORDS = 1 << 24
 MAX_FILE_BYTES = 1 << 62

@@ -1,35 +1,21 @@
-"""How elements of a type are stored: their spelling in the index, and text as fixed-width UTF-8."""
+"""How elements of a type are stored; text as fixed-width UTF-8."""
 
 from __future__ import annotations
 
-import functools
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from archive.dtypes import (
-    MAX_NPY_HEADER,
-    ML_DTYPES,
-    NDArray,
-    dtype_name,
-    from_descr,
-    is_ml_dtype,
-    parse_dtype,
-    parse_literal,
-)
-from archive.errors import UnsupportedDtypeError
-from archive.format.constants import MAX_NESTING, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
+from archive.descriptions import parse_description
+from archive.dtypes import NDArray
+from archive.format.constants import MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
     "NUMPY_MAX_RANK",
     "ArrayType",
     "column_major",
-    "describe_dtype",
-    "is_description",
     "pack_text",
-    "parse_description",
     "text_width",
     "unpack_text",
 ]
@@ -37,9 +23,6 @@ __all__ = [
 DType = np.dtype[Any]
 NUMPY_MAX_RANK = 32 if np.lib.NumpyVersion(np.__version__) < "2.0.0" else 64
 """Axes that the installed numpy holds; the format allows 64."""
-_ESCAPE = re.compile(
-    r"\\(?:[xuU]((?<=x)[89a-f][0-9a-f]|(?<=u)(?!00)[0-9a-f]{4}|(?<=U)(?!0000)[0-9a-f]{8})|.)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,121 +34,13 @@ class ArrayType:
     stype: str
     """``Array.stype``, as it was given."""
     description: str
-    """Element type, spelled as in `describe_dtype`; in mode DATA ``""``, but for values that are datasets."""
+    """Element type (`archive.descriptions`); in mode DATA ``""``, but for values that are datasets."""
     mode: int
     """MODE_ELEMENTS, MODE_TEXT or MODE_DATA."""
     itemsize: int
     """Bytes of one stored element (1 in mode DATA)."""
     npy_header: bytes = b""
     """The .npy header of ``Array.data`` where it is not the canonical one."""
-
-
-def describe_dtype(dtype: DType) -> str:
-    """Spell an element type for the index ([DTYPE-1]): as a ``.npy`` header does, ml_dtypes by name.
-
-    Examples
-    --------
-    >>> describe_dtype(np.dtype("float32")), describe_dtype(np.dtype([("a", "i1"), ("b", "?", (2,))]))
-    ('<f4', "[('a', '|i1'), ('b', '|b1', (2,))]")
-
-    Raises
-    ------
-    TypeError
-        The members of a structured type overlap or are out of order, which no ``.npy`` holds, or nest more
-        than 32 deep.
-    UnsupportedDtypeError
-        A type of another package than numpy: no machine-learning type of the format, or such a type as a
-        member ([DTYPE-2]).
-    """
-    if is_ml_dtype(dtype):
-        return dtype_name(dtype)
-    if dtype.names is None:
-        _require_numpy_type(dtype)
-        return str(dtype.str)
-    if _nesting(dtype, MAX_NESTING) > MAX_NESTING:
-        raise TypeError(f"the members of dtype {dtype_name(dtype)[:80]} nest more than {MAX_NESTING} deep")
-    _require_numpy_members(dtype)
-    try:
-        return repr(np.lib.format.dtype_to_descr(dtype))
-    except ValueError as error:
-        raise TypeError(
-            f"the members of dtype {dtype_name(dtype)[:80]} overlap or are out of order"
-        ) from error
-
-
-@functools.lru_cache(maxsize=1024)
-def parse_description(text: str) -> DType:
-    """Return the element type that the index spells; a text must be spelled as `describe_dtype` does.
-
-    Which characters beyond ASCII a description escapes depends on the Unicode of the Python that wrote it.
-
-    Raises
-    ------
-    ValueError
-        The text names no element type without Python objects.
-    UnsupportedDtypeError
-        The installed ml_dtypes is too old for the type.
-    """
-    if text in ML_DTYPES:
-        return parse_dtype(text)
-    problem = f"the element type {text[:80]!r} is unknown"
-    try:
-        if text[:1] == "[" and len(text) <= MAX_NPY_HEADER:
-            dtype = from_descr(parse_literal(text))
-        else:
-            dtype = parse_dtype(text)
-        spelled = describe_dtype(dtype)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, IndexError, KeyError) as error:
-        raise ValueError(problem) from error
-    same = spelled == text or (text[:1] == "[" and _unescaped(spelled) == _unescaped(text))
-    if not same or dtype.hasobject:
-        raise ValueError(problem)
-    return dtype
-
-
-def _unescaped(text: str) -> str:
-    """Return a literal with characters beyond ASCII as they are, where the escape is the shortest."""
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[0], text)
-
-
-def is_description(text: str) -> bool:
-    """Return whether `parse_description` knows an element type."""
-    try:
-        parse_description(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _nesting(dtype: DType, limit: int) -> int:
-    """Return how deep structured types nest, counting no further than one beyond a limit."""
-    if dtype.names is None or limit < 0:
-        return 0
-    inner = (dtype[name].base for name in dtype.names)
-    return 1 + max((_nesting(member, limit - 1) for member in inner if member.names is not None), default=0)
-
-
-def _require_numpy_members(dtype: DType) -> None:
-    for name in dtype.names or ():
-        member = dtype[name].base
-        if member.names is not None:
-            _require_numpy_members(member)
-        elif is_ml_dtype(member):
-            raise UnsupportedDtypeError(
-                f"no archive holds {member} as the member {name[:80]!r} of a structured type",
-                remedy="save each member as an array of its own",
-            )
-        else:
-            _require_numpy_type(member)
-
-
-def _require_numpy_type(dtype: DType) -> None:
-    module = dtype.type.__module__
-    if module != "numpy" and not dtype.hasobject:
-        raise UnsupportedDtypeError(
-            f"no archive holds the type {dtype} of {module}",
-            remedy="convert it to a type of numpy, or save view(np.uint8), the bytes",
-        )
 
 
 def opaque_view(array: NDArray) -> NDArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from archive.descriptions import parse_description
 from archive.dtypes import NDArray
 from archive.errors import UnsupportedDtypeError
 from archive.format.constants import (
@@ -27,7 +28,7 @@ from archive.format.constants import (
     MODE_TEXT,
     NO_ALIAS,
 )
-from archive.format.elements import is_description, stored_dtype
+from archive.format.elements import stored_dtype
 from archive.format.index import Index
 
 __all__ = ["validate_index"]
@@ -89,8 +90,8 @@ def _validate_tables(index: Index) -> None:
     if len(set(index.records)) != len(index.records):
         raise index.origin.invalid("two records of one kind share a name")
     for kind in index.types:
-        if kind.mode != MODE_DATA and not _is_known(index, kind.description):
-            raise index.origin.unknown(f"the element type {kind.description[:80]!r} is unknown")
+        if kind.mode != MODE_DATA:
+            _require_known(index, kind.description)
         if kind.mode == MODE_DATA and kind.itemsize != 1:
             raise index.origin.invalid("items of more than one byte in mode DATA")
         if kind.mode == MODE_DATA and kind.npy_header:
@@ -101,9 +102,11 @@ def _validate_tables(index: Index) -> None:
             raise index.origin.invalid(str(error)) from error
 
 
-def _is_known(index: Index, description: str) -> bool:
+def _require_known(index: Index, description: str) -> None:
     try:
-        return is_description(description)
+        parse_description(description)
+    except ValueError as error:
+        raise index.origin.unknown(str(error)) from error
     except UnsupportedDtypeError as error:
         origin = index.origin
         raise UnsupportedDtypeError(

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from archive.dtypes import ML_DTYPES, NPY_MAGIC, NDArray, npy_header, parse_dtype, split_npy
+from archive.dtypes import ML_DTYPES, NDArray, parse_dtype
+from archive.npy import NPY_MAGIC, npy_header, split_npy
 
 __all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release_of"]
 
@@ -137,6 +138,8 @@ class NdarrayPayload:
     array : ndarray
         Kept without a copy: nobody else may write to it from now on. ``Array(ndarray)`` makes a copy
         first; a loader passes memory of its own.
+    given_header : bytes, default b""
+        The header of ``Array.data`` where the elements came with another than the canonical one.
 
     Examples
     --------
@@ -145,13 +148,14 @@ class NdarrayPayload:
     (24, 152, 152)
     """
 
-    __slots__ = ("array",)
+    __slots__ = ("_given_header", "array")
 
     array: NDArray
     """The elements; callers must not write to them."""
 
-    def __init__(self, array: NDArray) -> None:
+    def __init__(self, array: NDArray, given_header: bytes = b"") -> None:
         self.array = array
+        self._given_header = given_header
 
     @property
     def nbytes(self) -> int:
@@ -164,7 +168,7 @@ class NdarrayPayload:
         return len(self._header()) + self.array.nbytes
 
     def data(self) -> bytes:
-        """Return what ``np.save(allow_pickle=False)`` writes, byte for byte."""
+        """Return a ``.npy``: its header (`archive.npy.npy_header`, or the given one) and the elements."""
         array = self.array.T if self._fortran() else self.array
         if array.nbytes == 0:
             return self._header()
@@ -189,7 +193,7 @@ class NdarrayPayload:
         return self.array.flags.f_contiguous and not self.array.flags.c_contiguous
 
     def _header(self) -> bytes:
-        return npy_header(self.array.dtype, self.array.shape, self._fortran())
+        return self._given_header or npy_header(self.array.dtype, self.array.shape, self._fortran())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NdarrayPayload:
         """Return the payload itself: nothing can change it."""
@@ -197,13 +201,17 @@ class NdarrayPayload:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # as serialised bytes: below protocol 5 numpy pickles big-endian elements as native ones
-        return _rebuild, (type(self), self.array.dtype, self.data())
+        canonical = NdarrayPayload(self.array).data()
+        return _rebuild, (type(self), self.array.dtype, canonical, self._given_header)
 
 
-def _rebuild(kind: type[NdarrayPayload], dtype: np.dtype[Any], data: bytes) -> NdarrayPayload:
+def _rebuild(
+    kind: type[NdarrayPayload], dtype: np.dtype[Any], data: bytes, given_header: bytes
+) -> NdarrayPayload:
     layout = split_npy(data)
     order: Any = "F" if layout.fortran_order else "C"
-    return kind(np.ndarray(layout.shape, dtype, bytearray(data), layout.header_bytes, order=order))
+    elements: NDArray = np.ndarray(layout.shape, dtype, bytearray(data), layout.header_bytes, order=order)
+    return kind(elements, given_header)
 
 
 def private_copy(array: NDArray) -> NDArray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from archive import tuning
+from archive.descriptions import parse_description
 from archive.dtypes import NDArray
 from archive.engine.progress import Bar, Progress, Report
 from archive.engine.read.handle import Archive
@@ -21,7 +22,6 @@ from archive.engine.report import SaveReport
 from archive.engine.write.create import ArchiveWriter
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import MODE_ELEMENTS
-from archive.format.elements import parse_description
 from archive.records import Array
 from archive.storage.url import URL, Cache, Location, parse_url
 

@@ -2,70 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MODE_DATA, MODE_ELEMENTS, MODE_TEXT
-from archive.format.elements import (
-    ArrayType,
-    describe_dtype,
-    pack_text,
-    parse_description,
-    stored_dtype,
-    text_width,
-    unpack_text,
-)
+from archive.format.elements import ArrayType, pack_text, stored_dtype, text_width, unpack_text
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
-
-
-@given(hnp.scalar_dtypes() | hnp.array_dtypes(subtype_strategy=hnp.scalar_dtypes()))
-def test_every_plain_type_comes_back(dtype: np.dtype) -> None:
-    text = describe_dtype(dtype)
-    assert parse_description(text) == dtype
-    assert parse_description(text).str == dtype.str
-
-
-@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "float4_e2m1fn"])
-def test_ml_types_come_back(name: str) -> None:
-    if not hasattr(ml_dtypes, name):
-        pytest.skip(f"this ml_dtypes has no {name}")
-    dtype = np.dtype(getattr(ml_dtypes, name))
-    assert describe_dtype(dtype) == name
-    assert parse_description(name) == dtype
-
-
-@pytest.mark.parametrize(
-    "text", ["O", "[('a', 'O')]", "('<f4', (3,))", "(3,)f4", "", "float17", "[", "5", "[(1, 2)]"]
-)
-def test_what_names_no_element_type(text: str) -> None:
-    with pytest.raises(ValueError, match="is unknown"):
-        parse_description(text)
-
-
-@pytest.mark.parametrize("name", ["complex32", "bcomplex32"])
-@pytest.mark.parametrize("member", [False, True])
-def test_ml_types_that_the_format_has_no_name_for(name: str, member: bool) -> None:
-    if not hasattr(ml_dtypes, name):
-        pytest.skip(f"this ml_dtypes has no {name}")
-    kind = getattr(ml_dtypes, name)
-    with pytest.raises(UnsupportedDtypeError, match=f"no archive holds the type {name} of ml_dtypes"):
-        describe_dtype(np.dtype([("a", kind)]) if member else np.dtype(kind))
-
-
-@pytest.mark.must("DTYPE-2")
-@pytest.mark.parametrize("inner", [("b", ml_dtypes.bfloat16), ("b", [("c", ml_dtypes.float8_e5m2, (2,))])])
-def test_ml_types_are_no_members(inner: Any) -> None:
-    with pytest.raises(UnsupportedDtypeError, match="as the member") as caught:
-        describe_dtype(np.dtype([("a", "f4"), inner]))
-    assert caught.value.remedy == "save each member as an array of its own"
 
 
 @given(st.lists(TEXT, min_size=1, max_size=6), st.sampled_from("<>"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from archive.dtypes import npy_header
+from archive.descriptions import describe_dtype
 from archive.format.constants import DATA_AT
-from archive.format.elements import describe_dtype
+from archive.npy import npy_header
 from tests.fuzz.target import SAMPLES, index_of, json_of
 
 CORPUS = Path(__file__).parent / "corpus"

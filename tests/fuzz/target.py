@@ -32,6 +32,7 @@ import numpy as np
 import xxhash
 
 import archive
+from archive.descriptions import parse_description
 from archive.errors import ArchiveError
 from archive.format.constants import (
     DATA_AT,
@@ -42,7 +43,6 @@ from archive.format.constants import (
     SEGMENT_BYTES,
 )
 from archive.format.digests import digest
-from archive.format.elements import parse_description
 from archive.format.index import HEADER, place_sections, read_index
 from archive.hdf5.checksum import lookup3
 from archive.types import Access, Mode

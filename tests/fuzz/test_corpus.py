@@ -18,9 +18,8 @@ def test_what_was_found_is_found_no_more(path: Path) -> None:
 
 
 def test_the_corpus_is_judged_as_it_should() -> None:
-    """Seeds are read, but for a few that are there to be refused; a seed that is refused leads nowhere."""
-    refused = {path.name for path in CORPUS.iterdir() if judge(path.read_bytes())}
-    assert refused == {"header-4", "header-11"}, "headers of other elements"
+    """Seeds are read: a seed that is refused leads nowhere."""
+    assert not [path.name for path in CORPUS.iterdir() if judge(path.read_bytes())]
 
 
 def test_the_corpus_is_what_the_generator_writes() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archive.dtypes import dtype_name, npy_header
+from archive.dtypes import dtype_name
+from archive.npy import npy_header
 from archive.records import Array, Shape
 
 STORE: dict[str, np.ndarray[Any, Any]] = {}

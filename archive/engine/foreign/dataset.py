@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from archive.descriptions import describe_dtype
 from archive.dtypes import ML_DTYPES, parse_dtype
 from archive.engine.storagespec import NUMPY_STYPE, StorageSpec, data_spec, elements_spec, text_spec
 from archive.errors import HostileFileError
 from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
-from archive.format.elements import ArrayType, describe_dtype
+from archive.format.elements import ArrayType
 from archive.format.values import STORED_AS
 
 __all__ = ["Stored", "array_spec", "parse_stored", "value_type"]

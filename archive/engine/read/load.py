@@ -15,7 +15,7 @@ from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_records
 from archive.engine.read.handle import select_rows
 from archive.engine.read.reader import Reader
-from archive.engine.read.storedpayload import elements_of, npy_data
+from archive.engine.read.storedpayload import elements_of
 from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, stored_dtype
 from archive.format.segments import Segment, failed_pieces, segments_of_rows
@@ -44,7 +44,7 @@ class OwnedPayload(NdarrayPayload):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OwnedPayload:
         """Copy the memory: it is writable, so copies must not share it."""
-        return OwnedPayload(private_copy(self.array))
+        return OwnedPayload(private_copy(self.array), self._given_header)
 
 
 def load_records(
@@ -206,7 +206,6 @@ def _payload(reader: Reader, row: int, kind: ArrayType, shape: tuple[int, ...], 
         elements = elements_of(kind, shape, stored)
         if fortran:
             elements = column_major(elements)
-        data = npy_data(kind, elements, fortran) if kind.npy_header else b""
     except ValueError as error:
         raise reader.invalid(row, error) from error
-    return BytesPayload(data, kind.dtype) if kind.npy_header else OwnedPayload(elements)
+    return OwnedPayload(elements, kind.npy_header)

@@ -6,18 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archive.dtypes import NDArray, npy_dtype, npy_header, split_npy
+from archive.descriptions import parse_description
+from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.format.digests import array_digest
-from archive.format.elements import (
-    NUMPY_MAX_RANK,
-    ArrayType,
-    column_major,
-    opaque_view,
-    parse_description,
-    unpack_text,
-)
+from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, opaque_view, unpack_text
+from archive.npy import npy_header
 from archive.records.payload import BytesPayload
 
 if TYPE_CHECKING:
@@ -118,11 +113,7 @@ class StoredPayload:
         kind = self.type
         if kind.mode == MODE_DATA:
             return self.stored().tobytes()
-        elements = self._elements()
-        try:
-            return npy_data(kind, elements, self._fortran)
-        except ValueError as error:
-            raise self._reader.invalid(self._row, error) from error
+        return npy_data(kind, self._elements(), self._fortran)
 
     def numpy(self, copy: bool) -> NDArray:
         """Return the elements: a read-only view of the map, or private memory (``copy``, mode ``"c"``)."""
@@ -226,27 +217,15 @@ def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDA
 
 
 def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
-    """Return ``Array.data`` of elements, its header the one that came with them.
+    """Return ``Array.data`` of elements.
 
-    Raises
-    ------
-    ValueError
-        The header that came with the elements is not theirs.
+    A header that came with them is handed out as it is ([DTYPE-9]): what numpy makes of a header changes from
+    version to version, and the elements are those that the index describes.
     """
     header = kind.npy_header or npy_header(elements.dtype, elements.shape, fortran)
     # numpy widens elements of no bytes when it turns them around: 4 bytes each of "<U0"
     body = opaque_view(elements).tobytes("F" if fortran else "C") if elements.nbytes else b""
-    data = header + body
-    if kind.npy_header:
-        try:
-            layout = split_npy(data)
-        except ValueError as error:
-            raise ValueError(f"invalid .npy header: {error}") from error
-        same = (layout.shape, layout.dtype) == (elements.shape, npy_dtype(elements.dtype))
-        both = elements.flags.c_contiguous and elements.flags.f_contiguous
-        if not same or (layout.fortran_order != fortran and not both):
-            raise ValueError("a .npy header of other elements")
-    return data
+    return header + body
 
 
 def _first_axis(index: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:

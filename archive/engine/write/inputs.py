@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, npy_header, parse_dtype, split_npy
+from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, parse_dtype
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import (
     NUMPY_STYPE,
@@ -28,6 +28,7 @@ from archive.errors import ArchiveError, UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
 from archive.format.elements import NUMPY_MAX_RANK, text_width
 from archive.format.names import escape_name, name_error
+from archive.npy import npy_header, split_npy
 from archive.records import (
     Array,
     ArrayRecord,

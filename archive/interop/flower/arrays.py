@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from archive.dtypes import npy_header
 from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.interop.flower.releases import flower
+from archive.npy import npy_header
 from archive.records import Array, SType
 from archive.records.payload import Payload
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from archive.dtypes import dtype_name, split_npy
+from archive.dtypes import dtype_name
 from archive.engine.write.inputs import is_flower
 from archive.interop.flower.records import from_flower, to_flower
 from archive.interop.flower.releases import flower
 from archive.interop.statearrays import JSON, Arrays, Kind, place
 from archive.interop.statevalues import KINDS, decode_dict, encode_dict
+from archive.npy import split_npy
 from archive.records import Array, SType
 from archive.records.payload import BytesPayload
 

@@ -55,7 +55,8 @@ STRUCTURED: tuple[Any, ...] = (
     [("a", "?"), ("n", [("x", "<U3"), ("y", "S2")]), ("t", "<M8[s]")],
     {"names": ["a", "b"], "formats": ["i1", "<i4"], "offsets": [4, 8], "itemsize": 16},
     [(("a title", "name"), "<i4"), ("it's", "u1"), ("\"both'", "u1"), ("é", "V5")],
-    [("中", "<i2"), ("back\\slash", "<i2")],
+    [("中", "<i2"), ("back\\slash", "<i2"), ("\U0001fae8", "<i2"), ("\n\x7f\xff\ud800", "i1"), ("", "i1")],
+    [("axes", "u1", (1,) * 31 + (2,))],
 )
 LEARNED = (
     "bfloat16",
@@ -172,6 +173,31 @@ def headers() -> dict[str, Any]:
     }
 
 
+HEADERS = (
+    npy(OWN.replace("(2, 3)", "(3, 2)"), b""),
+    npy(OWN.replace("<f4", "|O"), b""),
+    npy(OWN.replace("False", "True"), b""),
+    npy(OWN, b"", version=2)[:7] + b"\x30" + npy(OWN, b"", version=2)[8:],
+    npy(OWN, b"")[:10],
+    b"nothing",
+)
+
+
+def strange_headers(crafted: Crafted) -> None:
+    """Give each array a header that numpy would not take, or would take for other elements."""
+    for number, header in enumerate(HEADERS):
+        row = crafted.type_of("model", str(number))
+        row["npy_header_at"], row["npy_header_bytes"] = crafted.add_text(header)
+
+
+def types_of_their_own() -> list[archive.Array]:
+    """Return arrays that do not share a row of the type table: their headers differ."""
+    return [
+        archive.Array("float32", (2, 3), "numpy.ndarray", npy(OWN + " " * number, F4.tobytes()))
+        for number in range(len(HEADERS))
+    ]
+
+
 def opaque() -> dict[str, Any]:
     return {
         "raw": RAW, "under numpy's name": archive.Array("float32", (2, 3), "numpy.ndarray", F4.tobytes()),
@@ -231,8 +257,11 @@ VALID: list[tuple[str, str, str, Callable[[], Any], Change | None, str]] = [
     ("orders", "Row-major and column-major elements", "DTYPE-8", lambda: arrays(**orders()), None, ""),
     ("data", "Bytes that are not one .npy of their dtype and shape", "DTYPE-7 INDEX-6",
      lambda: arrays(**opaque()), None, ""),
-    ("headers", "Headers of .npy files that are not the canonical one", "DTYPE-9 DTYPE-12",
+    ("headers", "Headers of .npy files that are not the canonical one", "DTYPE-9",
      lambda: arrays(**headers()), None, ""),
+    ("strange-headers", "Headers that name other elements, or nothing", "DTYPE-9",
+     lambda: numbered(types_of_their_own()), strange_headers,
+     "The elements are those that the index describes; what a header says is not looked at."),
     ("shapes", "No axes, axes of 0, many axes, elements without size", "INDEX-6 INDEX-8 LAYOUT-7 READ-3",
      lambda: arrays(**shapes()), None, ""),
     ("ties", "One array under several names, in one record and two", "TIE-1 TIE-2 TIE-3 TIE-4 INDEX-12",

@@ -117,14 +117,6 @@ def shaped(key: str, *shape: int, where: str = "model") -> Change:
     return lambda crafted: crafted.reshape(where, key, shape)
 
 
-def headed(header: str, version: bytes = b"\1\0") -> Change:
-    def change(crafted: Crafted) -> None:
-        row, made = crafted.type_of("model", "head"), npy(header, b"", version=version[0])
-        row["npy_header_at"], row["npy_header_bytes"] = crafted.add_text(made[:6] + version + made[8:])
-
-    return change
-
-
 def stored(key: str, data: bytes) -> Change:
     """Write other array bytes, with their digest."""
     return lambda crafted: crafted.write_elements("model", key, data)

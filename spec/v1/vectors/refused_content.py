@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 
-from spec.v1.vectors.accepted import OWN
 from spec.v1.vectors.changing import (
     Crafting,
     both,
@@ -16,7 +15,6 @@ from spec.v1.vectors.changing import (
     deep_structure,
     described,
     document,
-    headed,
     history,
     later,
     metric,
@@ -140,6 +138,16 @@ CONTENT: list[Crafting] = [
         ("dtype-unknown-unit", "A unit of time that is none", "DTYPE-1 DTYPE-3", "<M8[x]", 8),
         ("dtype-twin-names", "Two members of one name", "DTYPE-1", "[('a', '<i4'), ('a', '<f8')]", 12),
         ("dtype-split-padding", "Padding in two pieces", "DTYPE-1", "[('a', '<f4'), ('', '|V4'), ('', '|V4')]", 12),
+        ("dtype-no-ascii", "A member of a name that is not escaped", "DTYPE-1", "[('\u00e9', '<f4'), ('b', '<f8')]", 12),
+        ("dtype-long-escape", "An escape of four digits where two are enough", "DTYPE-1", "[('\\u00e9', '<f4'), ('b', '<f8')]", 12),
+        ("dtype-short-escape", "A line feed as \\n", "DTYPE-1", "[('\\n', '<f4'), ('b', '<f8')]", 12),
+        ("dtype-capital-escape", "An escape in capitals", "DTYPE-1", "[('\\xE9', '<f4'), ('b', '<f8')]", 12),
+        ("dtype-double-quotes", "A name in double quotes", "DTYPE-1", "[(\"it's\", '<f4'), ('b', '<f8')]", 12),
+        ("dtype-no-code-point", "An escape beyond Unicode", "DTYPE-1", "[('\\U00110000', '<f4'), ('b', '<f8')]", 12),
+        ("dtype-nameless-subarray", "A subarray without a name", "DTYPE-1", "[('', '<f4', (3,))]", 12),
+        ("dtype-padding-of-a-shape", "Padding that has a shape", "DTYPE-1", "[('a', '<f4'), ('', '|V4', (2,))]", 12),
+        ("dtype-no-axes", "A subarray without axes", "DTYPE-1", "[('a', '<f4', ()), ('b', '<f8')]", 12),
+        ("dtype-33-axes", "A member of 33 axes", "DTYPE-12", "[('a', '|V12', (" + ", ".join("1" * 33) + "))]", 12),
         ("dtype-33-levels", "Structured types 33 deep", "DTYPE-13", nested_type(33), 1),
         ("dtype-long", "A description of 131,084 characters", "DTYPE-10",
          "[('" + "a" * 131_070 + "', '<f4')]", 4),
@@ -149,16 +157,4 @@ CONTENT: list[Crafting] = [
          place={"record": "model", "key": "text"}),
     case("text-too-long", "A text element of too many code points", "DTYPE-6", stored("text", b"abcd"),
          when="read", place={"record": "model", "key": "text"}),
-    *(case(f"header-{name}", title, "DTYPE-12", headed(header), when="read",
-           place={"record": "model", "key": "head"}) for name, title, header in (
-        ("of-objects", "A .npy header of Python objects", OWN.replace("<f4", "|O")),
-        ("of-other-shape", "A .npy header of another shape", OWN.replace("(2, 3)", "(3, 2)")),
-        ("of-other-type", "A .npy header of another type", OWN.replace("<f4", "<i4")),
-        ("of-other-order", "A .npy header of another order", OWN.replace("False", "True")),
-        ("of-nothing", "A .npy header that is none", "nothing"),
-    )),
-    *(case(f"header-version-{name}", f"A .npy header of version {name}", "DTYPE-12", headed(OWN, version),
-           when="read", place={"record": "model", "key": "head"}) for name, version in (
-        ("2.48", b"\2\x30"), ("1.125", b"\1\x7d"), ("4.0", b"\4\0"),
-    )),
 ]  # fmt: skip

@@ -9,7 +9,7 @@
 // check has bound them to the length of the file [FILE-2].
 
 import { readFileSync } from "node:fs";
-import { canonicalHeader, checkHeader, parseDescription } from "./dtypes.mjs";
+import { canonicalHeader, parseDescription } from "./dtypes.mjs";
 import { JsonNumber, parseJson, utf8 } from "./json.mjs";
 import { xxh3_128, xxh3_64 } from "./xxh3.mjs";
 
@@ -612,9 +612,8 @@ export class Archive {
     if (type.mode === MODE_DATA) return bytes; // [DTYPE-7]
     const fortran = row.flags === FLAG_FORTRAN;
     const both = row.nbytes === 0 || shape.filter((axis) => axis > 1n).length < 2;
-    let header = type.npyHeader;
+    let header = type.npyHeader; // handed out as it is [DTYPE-9]
     if (header.length === 0) header = canonicalHeader(type.description, shape, fortran);
-    else parsed(() => checkHeader(header, type.element, shape, fortran, both), "npy_header", place); // [DTYPE-12]
     let elements = type.mode === MODE_TEXT ? widen(bytes, type, place) : bytes;
     if (fortran && !both) elements = transpose(elements, shape.map(Number), Number(type.element.size));
     return Buffer.concat([header, elements]);
