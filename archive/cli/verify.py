@@ -17,12 +17,12 @@ from archive.errors import ArchiveError
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-Read every byte of every file and compare it with its digest. With several files all are checked;
-the exit code is 1 if any is damaged, else 2 if any could not be checked, else 0.
+Read every byte of every file, compare it with its digest, and check what the bytes mean. With several
+files all are checked; the exit code is 1 if any is damaged, else 2 if any could not be checked, else 0.
 
 JSON: ok, and files, a list of {path, ok, arrays, checked_bytes, unverifiable, failures, error};
-failures is a list of {record, key, segment, offset, problem}; error is null, or {kind, message} of a
-file that could not be opened, whose counts are then 0."""
+failures is a list of {record, key, segment, offset, problem, bytes_match}; error is null, or
+{kind, message} of a file that could not be opened, whose counts are then 0."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,8 @@ def _lines(path: str, report: VerifyReport) -> list[str]:
         return [f"{shown}: ok, {report.arrays} arrays, {size(report.checked_bytes)} checked"]
     lines = [
         f"{shown}: {name(failure.record, failure.key) if failure.record else printable(failure.key)}: "
-        f"segment {failure.segment}, at byte {failure.offset}: {printable(failure.problem)}"
+        f"{'' if failure.bytes_match else f'segment {failure.segment}, '}at byte {failure.offset}: "
+        f"{printable(failure.problem)}"
         for failure in report.failures
     ]
     return [*lines, f"{shown}: DAMAGED in {len(report.failures)} places"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from archive.errors import DamagedError, DigestError
+from archive.errors import ArchiveError, DamagedError, DigestError, HostileFileError
 
 __all__ = ["Failure", "SaveReport", "VerifyReport"]
 
@@ -29,7 +29,7 @@ class SaveReport:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One place whose bytes do not match their digest."""
+    """One place whose bytes do not match their digest, or whose content breaks a rule of the format."""
 
     record: str
     """Name of the record, or ``""`` for bytes that belong to no array."""
@@ -41,15 +41,20 @@ class Failure:
     """File offset of the first byte of the segment."""
     problem: str
     """What is wrong."""
+    bytes_match: bool = False
+    """Whether the bytes match their digest all the same, and break a rule of the format."""
 
     @property
     def name(self) -> str | None:
         """``record/key`` of the array; None for bytes that belong to no array."""
         return f"{self.record}/{self.key}" if self.record else None
 
-    def error(self, path: str, remedy: str, others: int = 0) -> DamagedError:
+    def error(self, path: str, remedy: str, others: int = 0) -> ArchiveError:
         """Return the error that names this place, and how many others there are."""
-        kind, what = (DigestError, f"segment {self.segment}") if self.record else (DamagedError, self.key)
+        kind: type[ArchiveError] = DigestError if self.record else DamagedError
+        what = f"segment {self.segment}" if self.record else self.key
+        if self.bytes_match:
+            kind, what = HostileFileError, "its content" if self.record else self.key
         more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
         return kind(
             f"{what} {self.problem}{more}", path=path, offset=self.offset, key=self.name, remedy=remedy
@@ -58,7 +63,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """Result of verifying. Truthy when every byte matches.
+    """Result of verifying. Truthy when every byte matches and the content is valid.
 
     Examples
     --------
@@ -67,7 +72,7 @@ class VerifyReport:
     """
 
     ok: bool
-    """Every byte was checked and matches."""
+    """Every byte was checked and matches, and the content is valid."""
     arrays: int
     """Arrays in the archive."""
     checked_bytes: int
@@ -75,7 +80,7 @@ class VerifyReport:
     unverifiable: int
     """Arrays without a digest (foreign files)."""
     failures: tuple[Failure, ...]
-    """All places that do not match."""
+    """All places that do not match; of a document with invalid values the first."""
 
     def __bool__(self) -> bool:
         return self.ok

@@ -103,7 +103,19 @@ def _check_invalid(path: Path, said: Mapping[str, Any], reader: VectorReader) ->
         return f"nothing was refused, but {said['error']} is due at {said['when']}"
     step, name = found
     late = STEPS.index(step) > STEPS.index(said["when"])
-    return f"{name} at {step}, not {said['error']} at {said['when']}" if late or name != said["error"] else ""
+    if late or name != said["error"]:
+        return f"{name} at {step}, not {said['error']} at {said['when']}"
+    return "" if step == STEPS[0] or _verify_refuses(path, reader) else f"verify finds nothing, but {name}"
+
+
+def _verify_refuses(path: Path, reader: VectorReader) -> bool:
+    """Return whether verifying alone, of an archive that opens, finds anything ([VERIFY-3])."""
+    try:
+        return bool(reader.open(path).verify())
+    except Exception as error:
+        if reader.name_error(error) is None:
+            raise
+        return True
 
 
 def _errors(path: Path, place: Mapping[str, Any], reader: VectorReader) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,7 @@ def test_json(saved: Path, flipped: Path, cut: Path, capsys: pytest.CaptureFixtu
     assert good["ok"] is True
     assert good["checked_bytes"] == saved.stat().st_size
     [failure] = bad["failures"]
-    assert list(failure) == ["record", "key", "segment", "offset", "problem"]
+    assert list(failure) == ["record", "key", "segment", "offset", "problem", "bytes_match"]
     assert (failure["record"], failure["key"]) == ("model", "fc.weight")
     assert short["error"]["kind"] == "TruncatedError"
 

@@ -150,7 +150,7 @@ def test_a_member_of_an_odd_name_is_spelled_alike_under_every_python() -> None:
     assert np.load(io.BytesIO(data)).dtype == array.dtype
 
 
-# Every kind of element type numpy can save, plus a layout. Members have plain names: np.save spells them alike.
+# Every kind of element type numpy can save, plus a layout. np.save spells plain names of members alike.
 
 STRUCTURED = st.sampled_from(
     [

@@ -376,4 +376,12 @@ class SpecReader:
         hashes = [xxh3_64_intdigest(self.rows[number].key) for number in self.columns["name_row"]]
         if hashes != self.columns["name_hash"]:
             failures.append((SpecError("Hostile", "[VERIFY-1] [INDEX-9]"), self.index_at))
+        texts = [(self.data, row) for row in self.rows if row.kind.mode == 1]
+        for check, argument in ((self.values, "values"), (self.values, "attributes"), *texts):
+            try:
+                check(argument)
+            except SpecError as error:
+                if error.args[0] == "Version":
+                    raise
+                failures += [(error, self.index_at)] * (error.args[0] == "Hostile")  # [VERIFY-3]
         return failures

@@ -12,6 +12,7 @@ import xxhash
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
+from archive.engine.read.content import content_failures
 from archive.engine.read.reader import Reader
 from archive.engine.report import Failure, VerifyReport
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
@@ -98,6 +99,8 @@ def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyRepor
             progress(done, total)
     if not _names_hold(index):
         failures.append(Failure("", "name table", 0, footer.index_at, "a key is not where its hash says"))
+    damaged = {(failure.record, failure.key) for failure in failures}
+    failures += content_failures(reader, footer.index_at, damaged)
     failures.sort(key=lambda failure: failure.offset)
     return VerifyReport(
         ok=not failures,

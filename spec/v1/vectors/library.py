@@ -51,7 +51,10 @@ class LibraryVector:
     def verify(self) -> list[tuple[str, int]]:
         """Return (error, offset) of every failure."""
         failures = self.handle.verify().failures
-        return [("Digest" if at.record else VERIFIED[at.key], at.offset) for at in failures]
+        return [
+            ("Hostile" if at.bytes_match else "Digest" if at.record else VERIFIED[at.key], at.offset)
+            for at in failures
+        ]
 
     def describe(self) -> Mapping[str, Any]:
         """Return everything, in the form of the JSON."""

@@ -660,6 +660,11 @@ export class Archive {
       const hash = this.#u64("name_hash", i);
       attempt(() => must(xxh3_64(row.keyBytes) === hash, "a hash of another key", place)); // [VERIFY-1]
     }
+    for (const record of this.records()) {
+      attempt(() => (record.kind === "arrays" ? this.attributes(record) : this.values(record))); // [VERIFY-3]
+    }
+    attempt(() => this.context);
+    for (const row of this.#rows.filter(({ type }) => type.mode === MODE_TEXT)) attempt(() => this.data(row));
     return failures;
   }
 

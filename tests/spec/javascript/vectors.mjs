@@ -94,6 +94,7 @@ function readInvalid(path, { error: name, when, place }) {
   // A reader may look at the JSON document when it opens the file; this one does.
   const early = operation === "open" && when === "values";
   if (error.name !== name || (operation !== when && !early)) return `${told}, stated ${name} at ${when}`;
+  if (operation !== "open" && refuse(path, "verify", place) === null) return `verify finds nothing, but ${told}`;
   const found = Object.entries(place ?? {}).find(([member, value]) => error.place[member] !== value);
   return found ? `${told}, stated place ${JSON.stringify(place)}` : null;
 }
