@@ -98,11 +98,7 @@ def element_size(kind, depth=0):
             title, own = (None, name) if isinstance(name, str) else name
             names += [] if padding else [own] if title is None else [title, own]
             require("[DTYPE-1]", not padding or (part and not before))
-            require(
-                "[DTYPE-1]",
-                own or padding or (inner[:2] != "|V" and not shape),
-                title is None or len(name) == 2,
-            )
+            require("[DTYPE-1]", own or padding or (inner[:2] != "|V" and not shape))
             require("[DTYPE-1] [DTYPE-12]", not shape or 0 < len(shape[0]) <= 32)
             before, size = padding, size + part * math.prod(*(shape or [()]))
         require("[DTYPE-1] [DTYPE-13]", len(set(names)) == len(names), depth <= 32)
@@ -180,7 +176,7 @@ class SpecReader:
         stated, root = struct.unpack_from("<QQ", superblock, 28)
         require("[FOOTER-5]", superblock[:11] == HDF5, stated == size, meta_at <= root < at)
         require("[FOOTER-4]", meta_at >= 4096, meta_at % 64 == meta % 64 == 0, meta_at + meta == at)
-        require("[FOOTER-4]", index >= 96, at + index + 256 == size)
+        require("[FOOTER-4]", at + index + 256 == size)
         require("[FOOTER-5]", superblock == file[:48], kind="Damaged")
         require("[FOOTER-7]", digest(file[meta_at:at]) == meta_digest, kind="Damaged")
         require("[FOOTER-6]", digest(file[at : at + index]) == index_digest, kind="Damaged")

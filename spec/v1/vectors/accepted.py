@@ -90,18 +90,18 @@ def nans() -> dict[str, Any]:
     return {**made, "all": [*made.values()]}
 
 
-def segmented(crafted: Crafted) -> None:
-    """Digest segments of 64 bytes."""
+def segmented(crafted: Crafted, size: int = 64) -> None:
+    """Digest segments of ``size`` bytes."""
     sections = crafted.sections
     found: list[bytes] = []
     for row in range(len(sections["offset"])):
         if sections["alias_of"][row] == NO_ALIAS:
             at, end = int(sections["offset"][row]), int(sections["offset"][row] + sections["nbytes"][row])
             sections["segment_at"][row] = len(found)
-            found += [digest(bytes(crafted.data[n : min(n + 64, end)])) for n in range(at, end, 64)]
+            found += [digest(bytes(crafted.data[n : min(n + size, end)])) for n in range(at, end, size)]
         else:
             sections["segment_at"][row] = sections["segment_at"][int(sections["alias_of"][row])]
-    crafted.counts["segment_bytes"] = 64
+    crafted.counts["segment_bytes"] = size
     sections["digests"] = np.frombuffer(b"".join(found), "V16")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import archive
-from archive.format.digests import name_hash
+from archive.format.digests import digest, name_hash
 from spec.v1.vectors.accepted import F4, OWN, RAW, WEIGHTS, Change, counted, npy, record
 from tests.crafting import Crafted
 
@@ -181,6 +181,8 @@ def alias_of_alias(crafted: Crafted) -> None:
         crafted.sections[name][two] = crafted.sections[name][one]
     crafted.reshape("other", "w", (2,))
     crafted.sections["alias_of"][two] = one
+    crafted.sections["digests"] = np.delete(crafted.sections["digests"], two - 2)
+    crafted.sections["segment_at"][two + 1 :] -= np.uint64(1)
 
 
 def value_alias(crafted: Crafted) -> None:
@@ -215,6 +217,56 @@ def without_rows(crafted: Crafted) -> None:
         crafted.sections[name] = crafted.sections[name][:0]
     crafted.sections["records"]["arrays"] = [1, 0, 0, 0]
     del crafted.document["values"]
+
+
+def rowless(crafted: Crafted) -> None:
+    """Take all rows away, and all values that are rows."""
+    without_rows(crafted)
+    crafted.sections["records"]["arrays"] = 0
+    crafted.document["values"] = []
+
+
+def metadata_from(start: int) -> Change:
+    """Have the metadata begin elsewhere, its digest right."""
+
+    def change(crafted: Crafted) -> None:
+        rowless(crafted)
+        nbytes = len(crafted.data) - start
+        crafted.footer[40:56] = start.to_bytes(8, "little") + nbytes.to_bytes(8, "little")
+        crafted.footer[120:136] = digest(bytes(crafted.data[start:]))
+
+    return change
+
+
+def emptied(key: str) -> Change:
+    """Take the bytes of an array away."""
+
+    def change(crafted: Crafted) -> None:
+        row, sections = crafted.row("model", key), crafted.sections
+        first = sections["segment_at"][row]
+        sections["digests"] = np.delete(sections["digests"], int(first))
+        sections["segment_at"][sections["segment_at"] > first] -= np.uint64(1)
+        sections["nbytes"][row] = sections["offset"][row] = 0
+        crafted.reshape("model", key, (0,))
+
+    return change
+
+
+def headed_data(crafted: Crafted) -> None:
+    row = crafted.type_of("model", "raw")
+    row["npy_header_at"], row["npy_header_bytes"] = crafted.add_text(b"a header")
+
+
+def last_beyond(crafted: Crafted) -> None:
+    """Have the last array lie where the metadata are."""
+    crafted.sections["offset"][-1] = int.from_bytes(crafted.footer[40:48], "little")
+
+
+def stored_attribute(crafted: Crafted) -> None:
+    """Have an attribute be the bytes of an array."""
+    document(attributes=[[0, [["raw", ["bytes", {"row": 5}]]]]])(crafted)
+    both(shaped("raw", 9), shaped("tied", 9))(crafted)
+    crafted.describe("model", "raw", "|u1")
 
 
 def stored_as(name: str, data: bytes) -> Change:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from spec.v1.vectors.accepted import segmented
 from spec.v1.vectors.changing import (
     HUGE,
     Crafting,
@@ -17,7 +18,10 @@ from spec.v1.vectors.changing import (
     document,
     empty_alias,
     footer,
+    headed_data,
+    last_beyond,
     later,
+    metadata_from,
     overlapping_rows,
     overlapping_strings,
     padded_index,
@@ -45,6 +49,8 @@ CRAFTED: list[Crafting] = [
          "Version"),
     case("data-elsewhere", "data_at is not 4096", "FOOTER-3 LAYOUT-1", footer(32, (8192).to_bytes(8, "little"))),
     case("metadata-before-data", "meta_at is below DATA_AT", "FOOTER-4", footer(40, (64).to_bytes(8, "little"))),
+    case("metadata-from-64", "Metadata that begin at byte 64", "FOOTER-4", metadata_from(64)),
+    case("metadata-from-4104", "Metadata that begin at no multiple of 64", "FOOTER-4 LAYOUT-4", metadata_from(4104)),
     case("metadata-misaligned", "meta_at is no multiple of 64", "FOOTER-4 LAYOUT-4",
          footer(40, (4097).to_bytes(8, "little"))),
     case("huge-metadata", "meta_bytes is 2^63", "FOOTER-4 LAYOUT-6 FILE-2", footer(48, HUGE.to_bytes(8, "little"))),
@@ -62,6 +68,7 @@ CRAFTED: list[Crafting] = [
     case("index-header-bytes", "header_bytes is not 96", "INDEX-1", counts(header_bytes=0)),
     *(case(f"segments-of-{size}", f"Digests over {size} bytes", "INDEX-2", counts(segment_bytes=size))
       for size in (0, 63, 1 << 31)),
+    case("segments-of-96", "Digests over 96 bytes each", "INDEX-2", lambda crafted: segmented(crafted, 96)),
     *(case(f"huge-{field}", f"The header counts 2^63 {field}", proves, counts(**{field: HUGE}))
       for field, proves in (("records", "INDEX-3 INDEX-4 FILE-2"), ("types", "INDEX-3 FILE-2"),
                             ("arrays", "INDEX-3 INDEX-4 FILE-2"), ("dims", "INDEX-3 FILE-2"),
@@ -125,6 +132,7 @@ CRAFTED: list[Crafting] = [
     case("text-bomb", "5 stored bytes that become 2 GB an element", "INDEX-16 FILE-2",
          lambda crafted: crafted.describe("model", "text", "<U500000000")),
     case("data-of-8", "Items of 8 bytes in mode DATA", "INDEX-16", typed("raw", itemsize=8)),
+    case("data-with-a-header", "A .npy header in mode DATA, in a place of its own", "INDEX-16", headed_data),
     case("data-with-header", "A .npy header in mode DATA", "INDEX-16", typed("raw", npy_header_bytes=1)),
     case("name-outside", "A record's name begins outside the pool", "INDEX-17 FILE-2",
          table("records", "name_at", HUGE)),
@@ -136,6 +144,7 @@ CRAFTED: list[Crafting] = [
     case("description-no-text", "A description that is not UTF-8", "INDEX-17 DTYPE-3", described(b"\xff\xfe", 12)),
     case("strings-overlap", "Two strings of the pool overlap", "INDEX-21", overlapping_strings),
     case("offset-in-front", "Array bytes before DATA_AT", "LAYOUT-1", column("offset", "w", 64)),
+    case("offset-in-metadata", "Array bytes that are metadata", "LAYOUT-1", last_beyond),
     case("offset-beyond", "Array bytes behind the metadata", "LAYOUT-1 FILE-2", column("offset", "w", 1 << 40, "other")),
     case("offset-that-wraps", "Offset and length pass 2^64", "LAYOUT-1 FILE-2",
          column("offset", "w", (1 << 64) - 64, "other")),
