@@ -17,7 +17,7 @@ from archive.dtypes import NDArray
 from archive.errors import ClosedError, DigestError, HostileFileError, ValueRangeError
 from archive.format.digests import digest
 from archive.format.elements import NUMPY_MAX_RANK
-from archive.format.footer import Footer
+from archive.format.footer import REINDEX, Footer
 from archive.format.index import Index
 from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
 from archive.storage.protocols import Source
@@ -152,7 +152,7 @@ class Reader:
             path=self.path,
             offset=offset,
             key=self.index.full_name(row),
-            remedy="the bytes changed after they were saved: take another copy, or an earlier round",
+            remedy=f"take another copy, or an earlier round; if you edited it: {REINDEX}",
         )
 
     def invalid(self, row: int, problem: object) -> HostileFileError:

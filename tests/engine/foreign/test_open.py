@@ -20,6 +20,7 @@ from archive.engine.foreign.dataset import array_spec, parse_stored
 from archive.errors import (
     ClosedError,
     DamagedError,
+    DigestError,
     HostileFileError,
     MissingError,
     NotAnArchiveError,
@@ -229,6 +230,21 @@ def test_our_own_archive_after_h5repack(
         require_equal(handle.records, records)
     archive.reindex(repacked, tmp_path / "again.h5")
     require_equal(archive.load(tmp_path / "again.h5"), records)
+
+
+def test_an_array_that_h5py_edited_in_place(tmp_path: Path) -> None:
+    """The error names the way to the values: the bytes are what somebody wanted, and no damage."""
+    path = tmp_path / "a.h5"
+    archive.save({"w": np.arange(6.0), "b": np.zeros(3)}, path)
+    with h5py.File(path, "r+") as file:
+        file["arrays/model/w"][0] = 5
+    with pytest.raises(DigestError, match=r"'model/w': .*if you edited it: .*foreign=True.*reindex"):
+        archive.load(path)
+    with archive.open(path, foreign=True) as handle:
+        assert handle["w"].numpy().tolist() == [5, 1, 2, 3, 4, 5]
+    archive.reindex(path, tmp_path / "again.h5")
+    with archive.open(tmp_path / "again.h5") as handle:
+        assert handle["w"].numpy()[0] == 5
 
 
 def test_tied_arrays_stay_tied(saved: tuple[Path, Records], tmp_path: Path) -> None:
