@@ -135,6 +135,10 @@ with archive.open("a.h5", mode="c", verify="open", access="pread") as saved:
     assert_type(saved["w"], archive.Array)
     assert_type(saved.info, Info)
 assert_type(Resumable(Strategy(), "run"), Strategy)
+losses: dict[str, float] = {"loss": 0.5}
+names: dict[str, list[str]] = {"layers": ["a"]}
+archive.MetricRecord(losses)
+archive.ConfigRecord(names, keep_input=False)
 """
 MISUSES = """import archive
 archive.open("a.h5", mode="w")
@@ -145,6 +149,7 @@ archive.CheckpointStore("run", best_by=("accuracy", "largest"))
 archive.CheckpointStore("run").open("newest")
 archive.CheckpointStore("run").save({}, 1).digest
 archive.recover(archive.ArchiveError("").partial)
+archive.MetricRecord({"name": "a text"})
 """
 MYPY = """[mypy]
 strict = true

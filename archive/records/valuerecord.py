@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 from archive.records.typeddict import TypedDict, require_str_key
@@ -47,9 +47,7 @@ class MetricRecord(TypedDict[str, MetricValue]):
     TypeError: A metric must be int, float, or a list of one of them, not <class 'bool'>.
     """
 
-    def __init__(
-        self, metric_dict: MutableMapping[str, MetricValue] | None = None, keep_input: bool = True
-    ) -> None:
+    def __init__(self, metric_dict: Mapping[str, MetricValue] | None = None, keep_input: bool = True) -> None:
         super().__init__(require_str_key, _check_metric)
         _take_over(self, metric_dict, keep_input)
 
@@ -86,9 +84,7 @@ class ConfigRecord(TypedDict[str, ConfigValue]):
     26
     """
 
-    def __init__(
-        self, config_dict: MutableMapping[str, ConfigValue] | None = None, keep_input: bool = True
-    ) -> None:
+    def __init__(self, config_dict: Mapping[str, ConfigValue] | None = None, keep_input: bool = True) -> None:
         super().__init__(require_str_key, _check_config)
         _take_over(self, config_dict, keep_input)
 
@@ -154,8 +150,12 @@ def _config_bytes(value: ConfigValue) -> int:
     return len(items) * (1 if isinstance(items[0], bool) else NUMBER_BYTES)
 
 
-def _take_over(record: TypedDict[str, Any], given: MutableMapping[str, Any] | None, keep_input: bool) -> None:
-    record.update(given or {})
-    if given is not None and not keep_input:
-        for key in record:
-            del given[key]
+def _take_over(record: TypedDict[str, Any], given: Mapping[str, Any] | None, keep_input: bool) -> None:
+    if keep_input or given is None:
+        record.update(given or {})
+        return
+    if not isinstance(given, MutableMapping):
+        raise TypeError(f"keep_input=False removes keys, which a {type(given).__name__} does not allow")
+    record.update(given)
+    for key in record:
+        del given[key]

@@ -4,6 +4,7 @@ import copy
 import enum
 import math
 import pickle
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -186,3 +187,11 @@ def test_dataclass_manners(kind: Any) -> None:
     assert "c" not in record
     with pytest.raises(TypeError):
         hash(record)
+
+
+@pytest.mark.parametrize("kind", [MetricRecord, ConfigRecord])
+def test_what_cannot_be_drained_is_refused_before_anything_is_taken(kind: Any) -> None:
+    given = MappingProxyType({"a": 1})
+    assert kind(given) == {"a": 1}
+    with pytest.raises(TypeError, match="keep_input=False removes keys, which a mappingproxy does not allow"):
+        kind(given, keep_input=False)
