@@ -69,7 +69,7 @@ _MAX_ITEM_BYTES = (1 << 31) - 1
 
 
 def dtype_name(dtype: DType) -> str:
-    """Return the text of an element type in ``Array.dtype``.
+    """Return the text of an element type in ``Array.dtype``: ``str(dtype)``, in ASCII.
 
     Examples
     --------
@@ -82,9 +82,11 @@ def dtype_name(dtype: DType) -> str:
         Structured types nest by the hundreds.
     """
     try:
-        return str(dtype)
+        text = str(dtype)
     except RecursionError as error:
         raise TypeError("the members of a dtype nest too deep") from error
+    # which characters numpy escapes depends on the Unicode of the Python; the same type has all escaped
+    return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
 
 
 def is_ml_dtype(dtype: DType) -> bool:
