@@ -22,14 +22,13 @@ __all__ = ["MAX_NESTING", "describe_dtype", "parse_description"]
 DType = np.dtype[Any]
 
 MAX_NESTING = 32
-"""Structured types within one another, the outermost counted ([DTYPE-13])."""
+"""Levels of structured types, the outermost counted ([DTYPE-13]), and of the JSON document ([INDEX-18])."""
 _MAX_DESCRIPTION = 1 << 17
 """Characters ([DTYPE-10])."""
 _MAX_AXES = 32
-"""Of a subarray ([DTYPE-12]): what every numpy holds."""
-_MAX_ELEMENT_BYTES = (1 << 31) - 1
-_MAX_FACTOR = (1 << 31) - 1
-"""Of a unit of time."""
+"""Of a member ([DTYPE-12]): what every numpy holds."""
+_MAX_NUMBER = (1 << 31) - 1
+"""Largest size of an element, length of a member's axis, and factor of a unit of time."""
 
 _NUMBER = r"(0|[1-9][0-9]{0,9})"
 _PLAIN = re.compile(
@@ -37,11 +36,9 @@ _PLAIN = re.compile(
     rf"|\|[SV]{_NUMBER}|[<>]U{_NUMBER}"
     r"|[<>][mM]8(?:\[([2-9]|[1-9][0-9]{1,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 )
-_QUOTED = re.compile(
-    r"'((?:[ !#-&(-\[\]-~\"]|\\[\\']|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})*)'", re.ASCII
-)
-_ESCAPE = re.compile(r"\\(?:([\\'])|(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})))")
-_ESCAPED = re.compile(r"[^ !#-&(-\[\]-~\"]")
+_QUOTED = re.compile(r"'((?:[ -&(-\[\]-~]|\\[\\']|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})*)'")
+_ESCAPE = re.compile(r"\\(?:([\\'])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_ESCAPED = re.compile(r"[^ -&(-\[\]-~]")
 _SHAPE = re.compile(rf"\((?:{_NUMBER},|{_NUMBER}(?:, {_NUMBER})+)\)")
 
 
@@ -178,9 +175,9 @@ def _parse_plain(text: str) -> DType:
     if found is None:
         raise ValueError("no plain type is spelled like that")
     void_bytes, points, factor = (int(digits or 0) for digits in found.groups())
-    if max(void_bytes, 4 * points) > _MAX_ELEMENT_BYTES:
+    if max(void_bytes, 4 * points) > _MAX_NUMBER:
         raise ValueError("an element takes 2^31 bytes or more")
-    if factor > _MAX_FACTOR:
+    if factor > _MAX_NUMBER:
         raise ValueError("the factor of its unit is 2^31 or more")
     try:
         return np.dtype(text)
@@ -231,6 +228,8 @@ class _Parser:
         shape = tuple(int(axis) for axis in found[0][1:-1].rstrip(",").split(", "))
         if len(shape) > _MAX_AXES:
             raise ValueError(f"a member of more than {_MAX_AXES} axes")
+        if max(shape) > _MAX_NUMBER:
+            raise ValueError("an axis of a member is 2^31 or longer")
         return shape
 
     def _structure(self, depth: int) -> DType:
@@ -284,8 +283,10 @@ class _Members:
         """Add a member, or bytes that belong to none."""
         self.count += 1
         nbytes = kind.itemsize * math.prod(shape or ())
-        if self._end + nbytes > _MAX_ELEMENT_BYTES:
+        if self._end + nbytes > _MAX_NUMBER:
             raise ValueError("an element takes 2^31 bytes or more")
+        if shape is not None and kind.names is None and not kind.itemsize:
+            raise ValueError("a shape beside a type of 0 bytes")  # which no numpy holds
         void = kind.kind == "V" and kind.names is None
         if name == "" and void and shape is None and title is None:
             if self._padded or not nbytes:

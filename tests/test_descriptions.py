@@ -119,6 +119,7 @@ MALFORMED = [
     "[('a', '|i1', (" + ", ".join("1" * 33) + "))]",
     "[('a', " * 33 + "'|i1'" + ")]" * 33,
     "[('a', " * 5000,
+    *("[('a', [], (2147483648,))]", "[('a', '|S0', (2,))]", "[('a', '<U0', (0,))]", "[('a', '|V0', (1, 1))]"),
 ]
 
 
@@ -136,6 +137,7 @@ def test_the_largest_and_the_deepest_structure() -> None:
     text = "[('a', " * 32 + "'|i1'" + ")]" * 32
     assert parse_description(text).itemsize == 1
     assert parse_description("[('a', '|S2147483647')]").itemsize == 2**31 - 1
+    assert parse_description("[('a', '|i1', (2147483647, 0)), ('b', [], (2147483647,))]").itemsize == 0
 
 
 NOT_STORED = [

@@ -44,7 +44,7 @@ def read_reader(reader: Reader) -> Row:
     records = reader.index.records
     return {
         (KINDS[records[number].kind], records[number].name, key): value
-        for number, values in record_values(reader, "values", datasets=False).items()
+        for number, values in record_values(reader, "values", datasets="skip").items()
         for key, value in values.items()
     }
 

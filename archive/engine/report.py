@@ -52,12 +52,12 @@ class Failure:
     def error(self, path: str, remedy: str, others: int = 0) -> ArchiveError:
         """Return the error that names this place, and how many others there are."""
         kind: type[ArchiveError] = DigestError if self.record else DamagedError
-        what = f"segment {self.segment}" if self.record else self.key
+        what = f"segment {self.segment} " if self.record else f"{self.key} "
         if self.bytes_match:
-            kind, what = HostileFileError, "its content" if self.record else self.key
+            kind, what = HostileFileError, "" if self.record else f"{self.key}: "
         more = f", and {others} more {'places' if others > 1 else 'place'}" if others else ""
         return kind(
-            f"{what} {self.problem}{more}", path=path, offset=self.offset, key=self.name, remedy=remedy
+            f"{what}{self.problem}{more}", path=path, offset=self.offset, key=self.name, remedy=remedy
         )
 
 

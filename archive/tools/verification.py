@@ -1,4 +1,4 @@
-"""Compares every byte of an archive with its digest."""
+"""Compares every byte of an archive with its digest, and checks what the bytes mean."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def verify(
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
-    """Compare every byte of an archive with its digest.
+    """Compare every byte of an archive with its digest, and check what the bytes mean.
+
+    Documents, values and texts are checked by the rules of the format, which a writer may break with every
+    digest right ([VERIFY-3]). Whether the HDF5 tree says the same as the index is not checked.
 
     With ``cache`` (and ``cache_bytes``), as for `open`, cached bytes are verified, and fetched again where
     they do not match.
@@ -30,11 +33,12 @@ def verify(
     Returns
     -------
     VerifyReport
-        Damaged arrays are listed, not raised.
+        Damaged arrays and invalid content are listed, not raised.
 
     Raises
     ------
-    As `open`, where the file cannot even be opened.
+    As `open`, where the file cannot even be opened, and VersionError for values that only a later version
+    knows.
 
     Examples
     --------

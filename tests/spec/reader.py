@@ -100,6 +100,8 @@ def element_size(kind, depth=0):
             require("[DTYPE-1]", not padding or (part and not before))
             require("[DTYPE-1]", own or padding or (inner[:2] != "|V" and not shape))
             require("[DTYPE-1] [DTYPE-12]", not shape or 0 < len(shape[0]) <= 32)
+            require("[DTYPE-12]", not shape or max(shape[0]) < 1 << 31)
+            require("[DTYPE-12]", not shape or inner[1:] not in ("S0", "V0", "U0"))
             before, size = padding, size + part * math.prod(*(shape or [()]))
         require("[DTYPE-1] [DTYPE-13]", len(set(names)) == len(names), depth <= 32)
     elif kind.startswith("["):

@@ -6,7 +6,7 @@ Metrics, configs, attributes and the fields of a Context are decoded here and no
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -43,10 +43,16 @@ from archive.records import (
 __all__ = ["Records", "build_context", "build_records", "document_text", "record_values"]
 
 Records = RecordSet | RecordDict
+Datasets = Literal["read", "check", "skip"]
+"""What becomes of a value that is a dataset: it is returned, decoded and dropped, or not read."""
 
 
 def build_records(
-    reader: Reader, arrays: Callable[[list[int]], list[Array]], only: set[int] | None = None
+    reader: Reader,
+    arrays: Callable[[list[int]], list[Array]],
+    only: set[int] | None = None,
+    *,
+    datasets: Datasets = "read",
 ) -> Records:
     """Return the container that was saved, its arrays made by ``arrays`` from row numbers.
 
@@ -62,7 +68,7 @@ def build_records(
     index = reader.index
     container = _container_of(reader)
     document_text(reader, "created")
-    values = record_values(reader, "values") | record_values(reader, "attributes")
+    values = record_values(reader, "values", datasets=datasets) | record_values(reader, "attributes")
     array_kind = ParametersRecord if container == "recordset" else ArrayRecord
     made: list[tuple[RecordName, Any]] = []
     rows_by_record = np.argsort(index.record, kind="stable")
@@ -108,15 +114,15 @@ def _array_record(
     return made
 
 
-def record_values(reader: Reader, member: str, *, datasets: bool = True) -> dict[int, dict[str, Value]]:
+def record_values(reader: Reader, member: str, *, datasets: Datasets = "read") -> dict[int, dict[str, Value]]:
     """Return metrics and configs, or the attributes of array records, by record number.
 
     Parameters
     ----------
     reader : Reader
     member : {"values", "attributes"}
-    datasets : bool, default True
-        False leaves out values that are datasets, which may have gigabytes: their bytes are not read.
+    datasets : {"read", "check", "skip"}
+        Values that are datasets may have gigabytes: only "read" returns them.
 
     Raises
     ------
@@ -143,8 +149,10 @@ def record_values(reader: Reader, member: str, *, datasets: bool = True) -> dict
                 values[key] = _inline(reader, f"{name.name}/{key}", encoded, metrics)
                 continue
             rows.append(_row_of(reader, number, key, encoded))
-            if datasets:
+            if datasets == "read":
                 values[key] = _stored(reader, rows[-1], encoded[0], metrics)
+            elif datasets == "check":
+                _stored(reader, rows[-1], encoded[0], metrics)
     if member == "values":
         _require_all_referred(reader, rows)
     return found

@@ -35,6 +35,8 @@ def content_failures(reader: Reader, index_at: int, damaged: Collection[tuple[st
 
     Raises
     ------
+    DigestError
+        The bytes of a value changed since they were compared.
     VersionError
         A later version of the format wrote the document: what it means is not known here.
     StorageError
@@ -42,15 +44,17 @@ def content_failures(reader: Reader, index_at: int, damaged: Collection[tuple[st
     """
     failures = []
     try:
-        records = build_records(reader, lambda rows: [_NO_ARRAY] * len(rows))
+        # one value that is a dataset at a time is in memory
+        records = build_records(reader, lambda rows: [_NO_ARRAY] * len(rows), datasets="check")
         if document_text(reader, "container") == "context":
             build_context(reader, records)
         document_text(reader, "writer")
     except HostileFileError as error:
         where = f", of {error.key!r}" if error.key is not None else ""
         failures.append(Failure("", "document", 0, index_at, f"{error.problem}{where}", bytes_match=True))
-    except DigestError:
-        pass  # of a value that is a dataset: it is among the damaged
+    except DigestError as error:  # of a value that is a dataset, which was reported
+        if error.key not in {f"{record}/{key}" for record, key in damaged}:
+            raise
     failures.extend(_text_failures(reader, damaged))
     return failures
 
@@ -59,15 +63,15 @@ def _text_failures(reader: Reader, damaged: Collection[tuple[str, str]]) -> Iter
     index = reader.index
     of_text = np.array([kind.mode == MODE_TEXT for kind in index.types], bool)
     rows = np.flatnonzero(of_text[index.type] & (index.alias_of == NO_ALIAS)) if of_text.any() else ()
-    for row in rows:
-        record, key = index.records[int(index.record[row])].name, index.key(int(row))
+    for row in map(int, rows):
+        record, key = index.records[int(index.record[row])].name, index.key(row)
         if (record, key) in damaged:
             continue
         kind, nbytes = index.types[int(index.type[row])], int(index.stored_nbytes[row])
         # an element may be 256 times as wide as its text
         step = max(1, tuning.SCAN_BYTES // parse_description(kind.description).itemsize) * kind.itemsize
         for start in range(0, nbytes, step):
-            stored = reader.stored_range(int(row), start, min(start + step, nbytes))
+            stored = reader.stored_range(row, start, min(start + step, nbytes))
             try:
                 elements_of(kind, (len(stored) // kind.itemsize,), stored)
             except ValueError as error:

@@ -142,12 +142,19 @@ class Archive:
         return build_context(self._reader, self.records)
 
     def verify(self, *, progress: Report | None = None) -> VerifyReport:
-        """Compare every byte of the file with its digest.
+        """Compare every byte of the file with its digest, and check what the bytes mean.
 
         Returns
         -------
         VerifyReport
-            Damage is reported, not raised.
+            Damage and what breaks a rule of the format are reported, not raised.
+
+        Raises
+        ------
+        VersionError
+            A later version of the format wrote values that this one does not know.
+        StorageError
+            The file cannot be read, or its document takes more memory than is allowed.
         """
         from archive.engine.read.scan import verify_reader  # 3 ms that opening does without
 
@@ -178,12 +185,17 @@ class Archive:
 
         Raises
         ------
-        DamagedError
-            Naming the first place that does not match; the handle is closed.
+        DamagedError, HostileFileError
+            Naming the first place that does not match, or breaks a rule. The handle is closed then, as it is
+            by whatever `verify` raises.
         """
-        report = self.verify()
+        report = None
+        try:
+            report = self.verify()
+        finally:
+            if not report:
+                self.close()
         if not report.ok:
-            self.close()
             remedy, others = "take another copy, or an earlier round", len(report.failures) - 1
             raise report.failures[0].error(self._reader.path, remedy, others)
         self._reader.trust()

@@ -163,6 +163,8 @@ CONTENT: list[Crafting] = [
         ("dtype-nameless-subarray", "A subarray without a name", "DTYPE-1", "[('', '<f4', (3,))]", 12),
         ("dtype-padding-of-a-shape", "Padding that has a shape", "DTYPE-1", "[('a', '<f4'), ('', '|V4', (2,))]", 12),
         ("dtype-no-axes", "A subarray without axes", "DTYPE-1", "[('a', '<f4', ()), ('b', '<f8')]", 12),
+        ("dtype-long-axis", "A member with an axis of 2^31", "DTYPE-12", "[('a', '|V12'), ('b', [], (2147483648,))]", 12),
+        ("dtype-nothing-of-a-shape", "A shape beside a text of 0 bytes", "DTYPE-12", "[('a', '|V12'), ('b', '|S0', (2,))]", 12),
         ("dtype-33-axes", "A member of 33 axes", "DTYPE-12", "[('a', '|V12', (" + ", ".join("1" * 33) + "))]", 12),
         ("dtype-33-levels", "Structured types 33 deep", "DTYPE-13", nested_type(33), 1),
         ("dtype-long", "A description of 131,084 characters", "DTYPE-10",

@@ -4,6 +4,7 @@
 const MAX_DESCRIPTION = 131072; // [DTYPE-10]
 const MAX_NESTING = 32; // [DTYPE-13]
 const MAX_AXES = 32; // of a member [DTYPE-12]
+const MAX_AXIS = 2n ** 31n - 1n;
 const MAX_BYTES = 2n ** 31n - 1n; // of a type
 const MAX_FACTOR = 2n ** 31n - 1n;
 const ML_BYTES = 1; // size of every machine-learning type but bfloat16
@@ -94,7 +95,8 @@ function member(scan, level) {
   let axes = null;
   if (scan.has(", ")) axes = scan.match(SHAPE)[0].match(/[0-9]+/g).map(BigInt);
   scan.need(")");
-  if (axes !== null && axes.length > MAX_AXES) fail("too many axes");
+  if (axes !== null && (axes.length > MAX_AXES || axes.some((n) => n > MAX_AXIS))) fail("too many or too long axes");
+  if (axes !== null && plain !== null && size === 0n) fail("a shape beside nothing"); // [DTYPE-12]
   const isVoid = plain !== null && plain.startsWith("|V");
   const padding = !titled && names[0] === "" && isVoid && axes === null;
   if (padding ? size === 0n : names.at(-1) === "" && (isVoid || axes !== null)) fail("no padding");
