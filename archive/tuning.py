@@ -87,10 +87,14 @@ GAP_BYTES = 4096
 SINGLE_REQUEST_BYTES = 64 << 20
 """A slice up to this size is one request; a larger one is several into one buffer, as one connection is
 slower than the network."""
-TAIL_BYTES = 512 << 10
-"""Bytes that the request which opens an object asks for: metadata, index and footer of about 1,000 arrays."""
-CHECKED_META_BYTES = 16 << 20
-"""Longer HDF5 metadata of a remote archive is not fetched to be checked ([FOOTER-7])."""
+TAIL_BYTES = 64 << 10
+"""Bytes that the request which opens an object asks for at least: index and values of about 500 arrays."""
+VALUES_TAIL_BYTES = 16 << 10
+"""Bytes that it asks for at least where only the values are wanted, some 300 metrics."""
+MOST_TAIL_BYTES = 4 << 20
+"""Bytes that it asks for at most, where objects of that folder needed more: an index of 36,000 arrays."""
+TAIL_FOLDERS = 256
+"""Folders of which is remembered what their objects needed."""
 PREFETCH_BYTES = 4 << 20
 """Length of a request for arrays that are fetched before they are asked for."""
 PREFETCH_REQUESTS = 4

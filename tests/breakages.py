@@ -21,7 +21,7 @@ __all__ = ["BREAKAGES", "Breakage", "Choose"]
 Choose = Callable[[int, int], int]
 """Returns a whole number from the first to the second, both included."""
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
-METRICS, CONFIGS = 2, 3
+METRICS, CONFIGS = ("metrics", "model"), ("configs", "run")
 """Rows of the sample's record table."""
 
 
@@ -89,18 +89,12 @@ def index_version(crafted: Crafted, choose: Choose) -> None:
     crafted.counts["version"] = _other(choose, 1, U32)
 
 
-@_breaks("INDEX-2", "digests over segments of")
-def segment_bytes(crafted: Crafted, choose: Choose) -> None:
-    """Have segments of no multiple of 64, or too large."""
-    crafted.counts["segment_bytes"] = _one(choose, choose(0, 63), 64 * choose(1, 9) + choose(1, 63), U64 - 63)
-
-
 @_breaks("INDEX-3", "sections of the index take")
 def section_counts(crafted: Crafted, choose: Choose) -> None:
     """Have a count that the sections do not have; some would wrap around."""
-    field = _one(choose, "records", "types", "arrays", "dims", "segments", "pool_bytes", "json_bytes")
+    field = _one(choose, "records", "types", "arrays", "dims", "segments", "pool_bytes")
     crafted.assemble()
-    sizes = {"pool_bytes": "pool", "json_bytes": "json", "segments": "digests", "arrays": "offset"}
+    sizes = {"pool_bytes": "pool", "segments": "digests", "arrays": "offset"}
     right = len(crafted.sections[sizes.get(field, field)])
     crafted.counts[field] = _one(
         choose, right + choose(8, 1 << 40), choose(1 << 59, 1 << 63), U64 - choose(0, 99)
@@ -409,7 +403,7 @@ def text_elements(crafted: Crafted, choose: Choose) -> None:
 # ---- the JSON document ----
 
 
-@_breaks("INDEX-18", "invalid JSON|JSON of the index is not an object")
+@_breaks("INDEX-18", "invalid JSON|JSON of the values section is not an object")
 def document_text(crafted: Crafted, choose: Choose) -> None:
     """Have no JSON, no object, a member twice, or too deep."""
     crafted.json = _one(
@@ -419,7 +413,7 @@ def document_text(crafted: Crafted, choose: Choose) -> None:
     )  # fmt: skip
 
 
-@_breaks("INDEX-18", "index has no|unknown container")
+@_breaks("INDEX-18", "values section has no|unknown container")
 def document_members(crafted: Crafted, choose: Choose) -> None:
     """Have a member that is missing, or not text."""
     member = _one(choose, "container", "created", "writer")
@@ -429,14 +423,19 @@ def document_members(crafted: Crafted, choose: Choose) -> None:
         crafted.document[member] = _one(choose, None, 5, [], {}, True)
 
 
-@_breaks("INDEX-19", "belong to no record of their kind|two lists of values|malformed|share a key")
+@_breaks(
+    "INDEX-19",
+    "belong to no record of their kind|two lists of values|malformed|share a key|index does not have",
+)
 def value_lists(crafted: Crafted, choose: Choose) -> None:
     """Have values of no record, of arrays, or of one record twice."""
-    number = _one(choose, 0, choose(4, 1 << 70), -choose(1, 9), True, None, "2", [2])
-    twice = [CONFIGS, [["a", ["int", 1]], ["a", ["int", 2]]]]
+    kind = _one(choose, "arrays", "", choose(0, 3), "Configs", True, None, ["configs"])
+    name = _one(choose, choose(0, 1 << 70), True, None, ["a"])
+    twice = [*CONFIGS, [["a", ["int", 1]], ["a", ["int", 2]]]]
     crafted.document["values"] = _one(
-        choose, 5, "abc", [5], [[CONFIGS]], [[number, [["a", ["int", 1]]]]], [[CONFIGS, []], [CONFIGS, []]],
-        [twice], [[CONFIGS, 5]], [[CONFIGS, {"ab": 1}]], [[CONFIGS, [["a"]]]], [[CONFIGS, [[5, ["int", 1]]]]],
+        choose, 5, "abc", [5], [[*CONFIGS]], [[kind, CONFIGS[1], []]], [["configs", name, []]],
+        [[*CONFIGS, []], [*CONFIGS, []]], [["configs", "no such record", []]], [twice], [[*CONFIGS, 5]],
+        [[*CONFIGS, {"ab": 1}]], [[*CONFIGS, [["a"]]]], [[*CONFIGS, [[5, ["int", 1]]]]],
     )  # fmt: skip
 
 
@@ -444,10 +443,10 @@ def value_lists(crafted: Crafted, choose: Choose) -> None:
 def value_rows(crafted: Crafted, choose: Choose) -> None:
     """Have a value whose dataset is another's, or not there."""
     row = _one(choose, choose(0, 9), choose(100, 1 << 70), -choose(1, 9), True, None, "0", 1.0)
-    crafted.document["values"] = [[METRICS, [["history", ["floats", {"row": row}]]]]]
+    crafted.document["values"] = [[*METRICS, [["history", ["floats", {"row": row}]]]]]
 
 
-@_breaks("VALUE-1", "not its type and payload|invalid value in the index|value type .* is unknown")
+@_breaks("VALUE-1", "not its type and payload|invalid value|value type .* is unknown")
 def value_shapes(crafted: Crafted, choose: Choose) -> None:
     """Have a value that is no [type, payload]."""
     _set_value(
@@ -455,7 +454,7 @@ def value_shapes(crafted: Crafted, choose: Choose) -> None:
     )
 
 
-@_breaks("VALUE-11", "invalid value in the index: a metric is|value type .* is unknown")
+@_breaks("VALUE-11", "invalid value: a metric is|value type .* is unknown")
 def value_types(crafted: Crafted, choose: Choose) -> None:
     """Have a type that is not there, or that no metric has."""
     if choose(0, 1):
@@ -466,33 +465,33 @@ def value_types(crafted: Crafted, choose: Choose) -> None:
         _set_value(crafted, CONFIGS, _one(choose, ["nothing", 1], ["", 1], ["intss", [1]], ["float32", 1]))
 
 
-@_breaks("VALUE-2", "invalid value in the index")
+@_breaks("VALUE-2", "invalid value")
 def bools(crafted: Crafted, choose: Choose) -> None:
     """Have a bool that is none."""
     _set_value(crafted, CONFIGS, _plural(choose, "bool", _one(choose, choose(0, 9), "true", None, 1.0, [])))
 
 
-@_breaks("VALUE-3", "invalid value in the index")
+@_breaks("VALUE-3", "invalid value")
 def integers(crafted: Crafted, choose: Choose) -> None:
     """Have an integer of more than 64 bits, or spelled wrongly."""
     wrong = _one(choose, 1.5, "x", "+1", "007", " 1", "", str(U64 + choose(1, 99)), "9" * 5000, None, [])
     _set_value(crafted, _one(choose, METRICS, CONFIGS), _plural(choose, "int", wrong, U64 + choose(1, 99)))
 
 
-@_breaks("VALUE-5", "invalid value in the index")
+@_breaks("VALUE-5", "invalid value")
 def floats(crafted: Crafted, choose: Choose) -> None:
     """Have a float that is none."""
     wrong = _one(choose, "x", True, "Infinity", "00", "7ff", "g" * 16, None, [], 9 * 10**308)
     _set_value(crafted, _one(choose, METRICS, CONFIGS), _plural(choose, "float", wrong))
 
 
-@_breaks("VALUE-6", "invalid value in the index")
+@_breaks("VALUE-6", "invalid value")
 def texts(crafted: Crafted, choose: Choose) -> None:
     """Have a str that is none."""
     _set_value(crafted, CONFIGS, _plural(choose, "str", _one(choose, 5, None, True, ["a"])))
 
 
-@_breaks("VALUE-7", "invalid value in the index")
+@_breaks("VALUE-7", "invalid value")
 def base64(crafted: Crafted, choose: Choose) -> None:
     """Have bytes that are no base64."""
     _set_value(
@@ -500,8 +499,8 @@ def base64(crafted: Crafted, choose: Choose) -> None:
     )
 
 
-def _set_value(crafted: Crafted, record: int, value: Any) -> None:
-    crafted.document["values"] = [[record, [["a", value]]]]
+def _set_value(crafted: Crafted, record: tuple[str, str], value: Any) -> None:
+    crafted.document["values"] = [[*record, [["a", value]]]]
 
 
 def _plural(choose: Choose, name: str, *wrong: Any) -> list[Any]:

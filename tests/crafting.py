@@ -20,16 +20,18 @@ from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, 
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
 from archive.format.index import HEADER, SECTIONS, read_index
+from archive.format.layout import segment_bytes
 from archive.hdf5.checksum import lookup3
 
 __all__ = ["CREATED", "Crafted", "sample_records", "write_sample"]
 
 CREATED = "2026-01-02T03:04:05Z"
-FILE_BYTES, INDEX_BYTES = slice(24, 32), slice(64, 72)
-SUPERBLOCK, META_DIGEST, INDEX_DIGEST, FOOTER_DIGEST = (
-    slice(72, 120),
-    slice(120, 136),
+FILE_BYTES, INDEX_BYTES, VALUES_AT, VALUES_BYTES = slice(24, 32), slice(64, 72), slice(72, 80), slice(80, 88)
+SUPERBLOCK, META_DIGEST, INDEX_DIGEST, VALUES_DIGEST, FOOTER_DIGEST = (
+    slice(88, 136),
     slice(136, 152),
+    slice(168, 184),
+    slice(200, 216),
     slice(232, 248),
 )
 """Where the footer has them."""
@@ -56,7 +58,7 @@ class Crafted:
     padding : dict of str to bytes
         What stands in the padding behind a section.
     document : dict
-        The JSON of the index.
+        The JSON of the values section.
     json : bytes or None
         Written instead of ``document`` where it is given.
     index_tail : bytes
@@ -93,7 +95,7 @@ class Crafted:
             count = int(self.header[0][counted_by])
             self.sections[name] = index[at : at + count * dtype.itemsize].copy().view(dtype)
             at += -(-count * dtype.itemsize // 8) * 8
-        self.document: Any = json.loads(self.sections["json"].tobytes())
+        self.document: Any = json.loads(whole[footer.values_at : footer.values_at + footer.values_bytes])
         self.json: bytes | None = None
         self.counts: dict[str, int] = {}
         self.padding: dict[str, bytes] = {}
@@ -146,7 +148,7 @@ class Crafted:
         row = self.row(record, key)
         offset, nbytes, first = (int(self.sections[name][row]) for name in ("offset", "nbytes", "segment_at"))
         self.data[offset + at : offset + at + len(data)] = data
-        size = int(self.header[0]["segment_bytes"])
+        size = segment_bytes(nbytes)
         for number, low in enumerate(range(0, nbytes, size)):
             part = bytes(self.data[offset + low : offset + min(low + size, nbytes)])
             self.sections["digests"][first + number] = np.void(digest(part))
@@ -154,7 +156,7 @@ class Crafted:
     def assemble(self) -> bytes:
         """Return the whole file."""
         document = json.dumps(self.document).encode() if self.json is None else self.json
-        self.sections["json"] = np.frombuffer(document, np.uint8)
+        document += b" " * (-len(document) % 8)
         header = self.header.copy()
         parts = [b""]
         for name, dtype, counted_by in SECTIONS:
@@ -169,14 +171,20 @@ class Crafted:
         footer, data = bytearray(self.footer), bytearray(self.data)
         if footer[INDEX_BYTES] == self._last[INDEX_BYTES]:
             footer[INDEX_BYTES] = len(index).to_bytes(8, "little")
+        if footer[VALUES_AT] == self._last[VALUES_AT]:
+            footer[VALUES_AT] = (len(data) + len(index)).to_bytes(8, "little")
+        if footer[VALUES_BYTES] == self._last[VALUES_BYTES]:
+            footer[VALUES_BYTES] = len(document).to_bytes(8, "little")
         if footer[FILE_BYTES] == self._last[FILE_BYTES]:
-            footer[FILE_BYTES] = data[28:36] = (len(data) + len(index) + FOOTER_BYTES).to_bytes(8, "little")
+            total = len(data) + len(index) + len(document) + FOOTER_BYTES
+            footer[FILE_BYTES] = data[28:36] = total.to_bytes(8, "little")
             data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
             if footer[SUPERBLOCK] == self._last[SUPERBLOCK]:
                 footer[SUPERBLOCK] = data[:48]
         footer[INDEX_DIGEST] = digest(index)
+        footer[VALUES_DIGEST] = digest(document)
         footer[FOOTER_DIGEST] = digest(bytes(footer[:232]))
-        return bytes(data + index + footer)
+        return bytes(data + index + document + footer)
 
     def write(self, path: Path) -> Path:
         """Write the whole file."""

@@ -29,12 +29,12 @@ from archive.errors import (
     TruncatedError,
     UnsupportedURLError,
 )
-from archive.format.constants import SEGMENT_BYTES
+from archive.format.constants import MIN_SEGMENT_BYTES
 from archive.types import Access, Mode
 
 CREATED = "2026-01-02T03:04:05Z"
 W = np.arange(12, dtype="f4").reshape(3, 4)
-LARGE = np.arange(3 * SEGMENT_BYTES // 8 + 100, dtype="f8")
+LARGE = np.arange(3 * MIN_SEGMENT_BYTES // 8 + 100, dtype="f8")
 
 
 @pytest.fixture
@@ -321,8 +321,8 @@ def test_threads_share_a_handle(large: Path) -> None:
 def test_slices_touch_only_their_segments(large: Path, tmp_path: Path, access: Access) -> None:
     with archive.open(large) as handle:
         offset = offset_of(handle["x"])
-    per = SEGMENT_BYTES // 8
-    bad = damaged(large, tmp_path / "bad.h5", offset + SEGMENT_BYTES + 5)
+    per = MIN_SEGMENT_BYTES // 8
+    bad = damaged(large, tmp_path / "bad.h5", offset + MIN_SEGMENT_BYTES + 5)
     with archive.open(bad, access=access) as handle:
         x = handle["x"]
         fine: list[Any] = [
@@ -347,7 +347,7 @@ def test_slices_touch_only_their_segments(large: Path, tmp_path: Path, access: A
                 x[index]
         with pytest.raises(DigestError) as caught:
             x.numpy()
-        assert caught.value.offset == offset + SEGMENT_BYTES
+        assert caught.value.offset == offset + MIN_SEGMENT_BYTES
         assert np.array_equal(handle["y"].numpy(), W)
     with archive.open(bad, verify="off") as handle:
         assert (handle["x"].numpy() != LARGE).sum() == 1, "what was asked for"
@@ -384,14 +384,14 @@ def test_indexes_that_numpy_refuses(path: Path, index: Any) -> None:
 def test_damage_is_reported_with_its_place(large: Path, tmp_path: Path) -> None:
     with archive.open(large) as handle:
         x, y = offset_of(handle["x"]), offset_of(handle["y"])
-    bad = damaged(large, tmp_path / "bad.h5", x + 2 * SEGMENT_BYTES, y, 2000)
+    bad = damaged(large, tmp_path / "bad.h5", x + 2 * MIN_SEGMENT_BYTES, y, 2000)
     report = archive.verify(bad)
     assert not report
     assert (report.ok, report.arrays, report.unverifiable) == (False, 2, 0)
     places = [(failure.record, failure.key, failure.segment, failure.offset) for failure in report.failures]
     assert places == [
         ("", "padding", 0, 2000),
-        ("model", "x", 2, x + 2 * SEGMENT_BYTES),
+        ("model", "x", 2, x + 2 * MIN_SEGMENT_BYTES),
         ("model", "y", 0, y),
     ]
     with pytest.raises(DamagedError, match="2 more places"):

@@ -1,4 +1,4 @@
-"""Metrics and configs of many archives as columns: one row an archive, read from its index alone."""
+"""Metrics and configs of many archives as columns: one row an archive, read from its values section alone."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.read.containers import record_values
-from archive.engine.read.open import open_reader
-from archive.engine.read.reader import Reader
+from archive.engine.read.open import read_values
+from archive.engine.read.recordvalues import inline_values
 from archive.format.constants import KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
+from archive.format.valuesection import ValueSection
 from archive.storage.url import Location
 
-__all__ = ["Name", "Row", "make_columns", "read_reader", "read_row"]
+__all__ = ["Name", "Row", "make_columns", "read_row", "row_of"]
 
 Name: TypeAlias = tuple[str, str, str]
 """``metrics`` or ``configs``, record, key."""
@@ -24,27 +24,21 @@ Row: TypeAlias = dict[Name, Value]
 
 
 def read_row(location: Location) -> Row:
-    """Return the values in the index of an archive; those too large for an attribute are left out.
+    """Return the metrics and configs of an archive; those too large for an attribute are left out.
 
     Raises
     ------
     ArchiveError
         It is missing or damaged. Array bytes are not read, and may be damaged all the same.
     """
-    # pread: a map of a file of which only the end is read costs more than it saves
-    reader = open_reader(location, access="pread", verify="first")
-    try:
-        return read_reader(reader)
-    finally:
-        reader.close()
+    return row_of(read_values(location))
 
 
-def read_reader(reader: Reader) -> Row:
-    """Return the values in the index of an open archive; those that are datasets are left out."""
-    records = reader.index.records
+def row_of(section: ValueSection) -> Row:
+    """Return the values of a values section; those that are datasets are left out."""
     return {
-        (KINDS[records[number].kind], records[number].name, key): value
-        for number, values in record_values(reader, "values", datasets="skip").items()
+        (KINDS[record.kind], record.name, key): value
+        for record, values in inline_values(section, "values").items()
         for key, value in values.items()
     }
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from archive import reading
-from archive.checkpoints.columns import Row, read_reader
+from archive.checkpoints.columns import Row, row_of
 from archive.checkpoints.paths import CHECKPOINT, client_path, is_write, unspell
-from archive.engine.read.containers import record_values
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
 from archive.engine.read.reader import Reader
+from archive.engine.read.recordvalues import record_values
 from archive.engine.report import VerifyReport
 from archive.errors import (
     DamagedError,
@@ -25,6 +25,7 @@ from archive.errors import (
     VersionError,
 )
 from archive.format.constants import KIND_CONFIGS
+from archive.format.index import RecordName
 from archive.reading import Mode, Verify
 from archive.records import RecordSet
 from archive.storage.protocols import Source
@@ -162,7 +163,7 @@ def read_round(location: Location, number: int) -> RoundFile:
     """
 
     def read(reader: Reader) -> RoundFile:
-        return RoundFile(number, reader.identity.hex(), read_reader(reader), clients_of(reader, number))
+        return RoundFile(number, reader.identity.hex(), row_of(reader.values), clients_of(reader, number))
 
     return _read(location, read)
 
@@ -218,7 +219,7 @@ def _read(location: Location, read: Callable[[Reader], T]) -> T:
 
 
 def _client(reader: Reader) -> ClientFile | None:
-    row = read_reader(reader)
+    row = row_of(reader.values)
     number, spelled = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client"))
     write = row.get(("configs", CHECKPOINT, "write"), "")
     if not isinstance(number, int) or not isinstance(spelled, str) or not is_write(write):
@@ -228,17 +229,14 @@ def _client(reader: Reader) -> ClientFile | None:
 
 def clients_of(reader: Reader, number: int) -> dict[str, ClientFile] | None:
     """Return the client files that an open round file names; None where it names none."""
-    row = read_reader(reader)
+    row = row_of(reader.values)
     marks: dict[str, Any] = {key: row.get(("configs", CHECKPOINT, key)) for key in _MARKS}
     if marks["clients"] is None or marks["digests"] is None:
         # absent, or stored as datasets because there are thousands of clients
-        record = (KIND_CONFIGS, CHECKPOINT)
-        numbers = [
-            place for place, found in enumerate(reader.index.records) if (found.kind, found.name) == record
-        ]
-        if not numbers:
+        record = RecordName(KIND_CONFIGS, CHECKPOINT)
+        if record not in reader.index.records:
             return None
-        marks |= record_values(reader, "values").get(numbers[0], {})
+        marks |= record_values(reader, "values").get(record, {})
     names, digests, writes = (marks[key] for key in _MARKS)
     try:
         writes = [""] * len(names) if writes is None else writes

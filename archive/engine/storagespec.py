@@ -26,9 +26,9 @@ from archive.format.constants import (
     MODE_DATA,
     MODE_ELEMENTS,
     MODE_TEXT,
-    SEGMENT_BYTES,
 )
 from archive.format.elements import ArrayType
+from archive.format.layout import segment_bytes
 from archive.hdf5.datatypes import BFLOAT16, MAX_ELEMENT_NBYTES, UINT8, encode_datatype, utf8_fixed
 
 __all__ = [
@@ -67,7 +67,7 @@ class StorageSpec:
     @property
     def segments(self) -> int:
         """Number of digests."""
-        return -(-self.nbytes // SEGMENT_BYTES)
+        return -(-self.nbytes // segment_bytes(self.nbytes))
 
 
 def elements_spec(

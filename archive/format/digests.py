@@ -12,6 +12,7 @@ from typing import Any
 
 import xxhash
 
+from archive.format.constants import DIGEST_ALGORITHM
 from archive.format.elements import ArrayType
 
 __all__ = ["array_digest", "digest", "name_hash"]
@@ -23,15 +24,13 @@ name_hash: Callable[[bytes], int] = xxhash.xxh3_64_intdigest
 """xxh3-64 of a key's UTF-8, by which the name table is sorted ([INDEX-9])."""
 
 
-def array_digest(
-    segments: bytes, segment_bytes: int, kind: ArrayType, flags: int, shape: Sequence[int]
-) -> bytes:
+def array_digest(segments: bytes, kind: ArrayType, flags: int, shape: Sequence[int]) -> bytes:
     """Return the digest of a whole array, derived from the digests of its segments ([DIGEST-3]).
 
     Rows with equal digests have equal dtype, shape, stype and ``Array.data``, in whichever files. Rows that
-    are stored differently (order, mode, segment size) have different digests.
+    are stored differently (order, mode) have different digests.
     """
     texts = [text.encode() for text in (kind.dtype, kind.stype, kind.description)]
     texts.append(kind.npy_header)
-    numbers = (segment_bytes, kind.itemsize, kind.mode, flags, *map(len, texts), len(shape), *shape)
+    numbers = (DIGEST_ALGORITHM, kind.itemsize, kind.mode, flags, *map(len, texts), len(shape), *shape)
     return digest(struct.pack(f"<{len(numbers)}Q", *numbers) + b"".join(texts) + segments)

@@ -9,6 +9,8 @@ from archive.errors import DamagedError, HostileFileError, NotAnArchiveError, Tr
 from archive.format.constants import (
     ALIGN,
     DATA_AT,
+    DIGEST_ALGORITHM,
+    DIGEST_BYTES,
     END_MAGIC,
     FOOTER_BYTES,
     FOOTER_MAGIC,
@@ -23,9 +25,10 @@ from archive.format.versions import unknown_feature
 
 __all__ = ["Footer", "parse_footer", "parse_superblock_eof"]
 
-# magic, major, minor, footer bytes, flags, file bytes, data, meta at/bytes, index at/bytes, superblock,
-# meta digest, index digest, reserved, footer digest, end magic
-_LAYOUT = struct.Struct("<8sIIIIQQQQQQ48s16s16s80s16s8s")
+# magic, major, minor, footer bytes, flags, file bytes, digest algorithm, reserved, meta at/bytes, index
+# at/bytes, values at/bytes, superblock, digests of meta, index and values, each with room for 32 bytes,
+# footer digest, end magic
+_LAYOUT = struct.Struct("<8sIIIIQIIQQQQQQ48s32s32s32s16s8s")
 _DIGESTED = FOOTER_BYTES - 24
 assert _LAYOUT.size == FOOTER_BYTES
 
@@ -49,15 +52,24 @@ class Footer:
     index_at: int
     """Offset of the index: right after the metadata."""
     index_bytes: int
-    """Length of the index without the footer."""
+    """Length of the index."""
+    values_bytes: int
+    """Length of the values section, which the footer follows."""
     superblock: bytes
     """A copy of the file's first 48 bytes."""
     meta_digest: bytes
     """xxh3-128 of the metadata."""
     index_digest: bytes
     """xxh3-128 of the index."""
+    values_digest: bytes
+    """xxh3-128 of the values section."""
     minor: int = VERSION_MINOR
     """Minor version of the format."""
+
+    @property
+    def values_at(self) -> int:
+        """Offset of the values section: right after the index."""
+        return self.index_at + self.index_bytes
 
     def pack(self) -> bytes:
         """Return the 256 bytes of this footer, its own digest included."""
@@ -68,15 +80,18 @@ class Footer:
             FOOTER_BYTES,
             0,
             self.file_bytes,
-            DATA_AT,
+            DIGEST_ALGORITHM,
+            0,
             self.meta_at,
             self.meta_bytes,
             self.index_at,
             self.index_bytes,
+            self.values_at,
+            self.values_bytes,
             self.superblock,
             self.meta_digest,
             self.index_digest,
-            bytes(80),
+            self.values_digest,
             bytes(16),
             END_MAGIC,
         )[:_DIGESTED]
@@ -112,10 +127,10 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
     marked = last[:8] == FOOTER_MAGIC or last[-8:] == END_MAGIC
     if len(last) != FOOTER_BYTES or not marked:
         raise NotAnArchiveError("no archive footer at the end of the file", path=path, remedy=REINDEX)
-    (_, major, minor, size, flags, total, data_at, *places, superblock, meta_digest, index_digest) = (
-        _LAYOUT.unpack(last)[:14]
-    )
-    reserved = last[152:_DIGESTED]
+    fields = _LAYOUT.unpack(last)
+    _, major, minor, size, flags, total, algorithm, reserved, *places, superblock = fields[:15]
+    unused = [wide[DIGEST_BYTES:] for wide in fields[15:18]]
+    meta_digest, index_digest, values_digest = (wide[:DIGEST_BYTES] for wide in fields[15:18])
     if digest(last[:_DIGESTED]) != last[_DIGESTED:-8] or last[:8] != FOOTER_MAGIC or last[-8:] != END_MAGIC:
         raise DamagedError(
             "the footer does not match its digest",
@@ -137,13 +152,30 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
             offset=start,
             remedy="fetch it again",
         )
-    if flags != 0 or any(reserved):
+    if algorithm != DIGEST_ALGORITHM:
+        raise VersionError(
+            f"digests by algorithm {algorithm}; this reader knows {DIGEST_ALGORITHM}",
+            path=path,
+            offset=start + 32,
+            remedy="upgrade fedarchive",
+        )
+    if flags != 0 or reserved != 0 or any(map(any, unused)):
         raise unknown_feature("a flag or reserved field of the footer is set", minor, path=path, offset=start)
-    meta_at, meta_bytes, index_at, index_bytes = places
+    meta_at, meta_bytes, index_at, index_bytes, values_at, values_bytes = places
     footer = Footer(
-        file_bytes, meta_at, meta_bytes, index_at, index_bytes, superblock, meta_digest, index_digest, minor
+        file_bytes,
+        meta_at,
+        meta_bytes,
+        index_at,
+        index_bytes,
+        values_bytes,
+        superblock,
+        meta_digest,
+        index_digest,
+        values_digest,
+        minor,
     )
-    if size != FOOTER_BYTES or data_at != DATA_AT or not _agrees(footer):
+    if size != FOOTER_BYTES or values_at != footer.values_at or not _agrees(footer):
         raise HostileFileError("the footer's fields contradict each other", path=path, offset=start)
     return footer
 
@@ -156,7 +188,7 @@ def _agrees(footer: Footer) -> bool:
         and footer.meta_at % ALIGN == footer.meta_bytes % ALIGN == 0
         and footer.meta_at + footer.meta_bytes == footer.index_at
         and footer.index_bytes >= INDEX_HEADER_BYTES
-        and footer.index_at + footer.index_bytes + FOOTER_BYTES == footer.file_bytes
+        and footer.values_at + footer.values_bytes + FOOTER_BYTES == footer.file_bytes
         and parse_superblock_eof(footer.superblock) == footer.file_bytes
         and footer.meta_at <= int.from_bytes(footer.superblock[36:44], "little") < footer.index_at
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.errors import ArchiveError, HostileFileError, VersionError
+from archive.errors import VersionError
 from archive.format.constants import (
     DIGEST_BYTES,
     INDEX_HEADER_BYTES,
@@ -28,9 +28,9 @@ from archive.format.constants import (
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
-from archive.format.document import RAISE, TooLargeError, parse_json
 from archive.format.elements import ArrayType
-from archive.format.versions import unknown_feature
+from archive.format.layout import segment_bytes
+from archive.format.origin import Origin
 
 __all__ = [
     "HEADER",
@@ -38,7 +38,6 @@ __all__ = [
     "SECTIONS",
     "TYPE_ROW",
     "Index",
-    "Origin",
     "Places",
     "RecordName",
     "parse_header",
@@ -54,15 +53,13 @@ HEADER = np.dtype(
         ("magic", "S8"),
         ("version", "<u4"),
         ("header_bytes", "<u4"),
-        ("segment_bytes", "<u8"),
         ("records", "<u8"),
         ("types", "<u8"),
         ("arrays", "<u8"),
         ("dims", "<u8"),
         ("segments", "<u8"),
         ("pool_bytes", "<u8"),
-        ("json_bytes", "<u8"),
-        ("reserved", "V16"),
+        ("reserved", "V32"),
     ]
 )
 RECORD_ROW = np.dtype(
@@ -105,7 +102,6 @@ SECTIONS: tuple[tuple[str, np.dtype[Any], str], ...] = (
     ("records", RECORD_ROW, "records"),
     ("types", TYPE_ROW, "types"),
     ("pool", np.dtype(np.uint8), "pool_bytes"),
-    ("json", np.dtype(np.uint8), "json_bytes"),
 )
 assert np.iinfo(np.uint32).max == NO_ALIAS
 
@@ -124,36 +120,6 @@ def place_sections(header: Any) -> tuple[Places, int]:
         places[name] = (at, dtype, count)
         at += -(-count * dtype.itemsize // 8) * 8
     return places, at
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an index was read: the place that errors about the index name."""
-
-    path: str | None = None
-    """The file."""
-    offset: int | None = None
-    """Offset of the index in that file."""
-    minor: int = 0
-    """Minor version of the footer: an addition of a later version is not an attack."""
-
-    def invalid(self, problem: str, key: str | None = None) -> HostileFileError:
-        """Return the error for an index that breaks a rule of the format."""
-        return HostileFileError(
-            problem,
-            path=self.path,
-            offset=self.offset,
-            key=key,
-            remedy="do not trust this file: a digest holds over content that no writer makes",
-        )
-
-    def too_large(self, error: TooLargeError, key: str | None = None) -> HostileFileError:
-        """Return the error for JSON that takes too much memory."""
-        return HostileFileError(str(error), path=self.path, offset=self.offset, key=key, remedy=RAISE)
-
-    def unknown(self, problem: str, key: str | None = None) -> ArchiveError:
-        """Return the error for content that this version of the format does not know."""
-        return unknown_feature(problem, self.minor, path=self.path, offset=self.offset, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +152,6 @@ class Index:
         self.origin = origin
         self.nbytes: int = len(buffer)
         self.places = places
-        self.segment_bytes: int = header["segment_bytes"]
         self.arrays: int = header["arrays"]
         self.offset: NDArray = section("offset")
         self.stored_nbytes: NDArray = section("nbytes")
@@ -204,17 +169,14 @@ class Index:
         self.record_rows: NDArray = section("records")
         self.type_rows: NDArray = section("types")
         self.pool: NDArray = section("pool")
-        self._json = section("json")
 
-    def with_contents(self, buffer: NDArray, json_bytes: int, origin: Origin) -> Index:
-        """Return the index in a buffer that differs only in digests and document."""
+    def with_digests(self, buffer: NDArray, origin: Origin) -> Index:
+        """Return the index in a buffer that differs only in digests."""
         at, dtype, count = self.places["digests"]
         other = Index.__new__(Index)
         other.__dict__.update(self.__dict__)
-        other.__dict__.pop("document", None)
-        other.origin, other.nbytes = origin, len(buffer)
+        other.origin = origin
         other.digests = np.frombuffer(buffer, dtype, count, at)
-        other._json = np.frombuffer(buffer, np.uint8, json_bytes, self.places["json"][0])
         return other
 
     @cached_property
@@ -242,19 +204,6 @@ class Index:
         """Records in the order of the container."""
         text = functools.cache(self._text)
         return [RecordName(kind, text(at, size)) for at, size, kind, _, _ in self.record_rows.tolist()]
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
-        """The JSON part: container, created, writer, values, attributes."""
-        try:
-            document = parse_json(self._json)
-        except TooLargeError as error:
-            raise self.origin.too_large(error) from error
-        except ValueError as error:
-            raise self.origin.invalid("the index holds invalid JSON") from error
-        if not isinstance(document, dict):
-            raise self.origin.invalid("the JSON of the index is not an object")
-        return document
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
@@ -311,8 +260,8 @@ class Index:
     def segment_digests(self, row: int) -> NDArray:
         """Return the digests of a row, shape (segments,), 16 bytes each."""
         start = int(self.segment_at[row])
-        count = -(-int(self.stored_nbytes[row]) // self.segment_bytes)
-        return self.digests[start : start + count]
+        nbytes = int(self.stored_nbytes[row])
+        return self.digests[start : start + -(-nbytes // segment_bytes(nbytes))]
 
     def _bytes(self, at: int, size: int) -> bytes:
         return self.pool[at : at + size].tobytes()

@@ -1,9 +1,8 @@
-"""The bytes of an index: what depends on arrays is built once, JSON document and digests are added later."""
+"""The bytes of an index: what depends on arrays is built once, digests are added later."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,9 @@ from archive.format.constants import (
     DIGEST_BYTES,
     INDEX_HEADER_BYTES,
     INDEX_MAGIC,
-    SEGMENT_BYTES,
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
-from archive.format.document import SMALL_BYTES, require_decodable
 from archive.format.elements import ArrayType
 from archive.format.index import HEADER, RECORD_ROW, TYPE_ROW, RecordName, place_sections
 
@@ -52,7 +49,7 @@ class ArrayColumns:
 
 
 class IndexTemplate:
-    """An index without its document and its digests; one template makes the index of many archives.
+    """An index without its digests; one template makes the index of many archives.
 
     Parameters
     ----------
@@ -70,7 +67,6 @@ class IndexTemplate:
         types: Sequence[ArrayType],
         records: Sequence[RecordName],
         segments: int,
-        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         n = len(columns.keys)
         key_sizes = np.fromiter(map(len, columns.keys), np.uint64, n)
@@ -101,13 +97,12 @@ class IndexTemplate:
         header["magic"] = INDEX_MAGIC
         header["version"] = VERSION_MAJOR
         header["header_bytes"] = INDEX_HEADER_BYTES
-        header["segment_bytes"] = segment_bytes
         header["records"], header["types"], header["arrays"] = len(records), len(types), n
         header["dims"], header["segments"] = len(columns.dims), segments
         header["pool_bytes"] = len(sections["pool"])
-        places, self._nbytes = place_sections(header)
-        self._header = header
-        self._buffer = np.zeros(self._nbytes, np.uint8)
+        places, nbytes = place_sections(header)
+        self._buffer = np.zeros(nbytes, np.uint8)
+        self._buffer[:INDEX_HEADER_BYTES] = header.reshape(1).view(np.uint8)
         for name, values in sections.items():
             at, dtype, count = places[name]
             self._buffer[at : at + count * dtype.itemsize].view(dtype)[:] = values
@@ -115,31 +110,12 @@ class IndexTemplate:
 
     @property
     def nbytes(self) -> int:
-        """Length without the document."""
-        return self._nbytes
+        """Length of the index."""
+        return len(self._buffer)
 
-    def write(self, document: Mapping[str, Any]) -> IndexWriter:
-        """Return the index of one archive.
-
-        Parameters
-        ----------
-        document : mapping
-            Container, creation time, writer and values: the last section, as JSON.
-
-        Raises
-        ------
-        TooLargeError
-            No reader would take the document.
-        """
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        if len(text) > SMALL_BYTES:
-            require_decodable(text)
-        buffer = np.zeros(self._nbytes + len(text) + -len(text) % 8, np.uint8)
-        buffer[: self._nbytes] = self._buffer
-        buffer[self._nbytes : self._nbytes + len(text)] = np.frombuffer(text, np.uint8)
-        header = self._header.copy()
-        header["json_bytes"] = len(text)
-        buffer[:INDEX_HEADER_BYTES] = header.reshape(1).view(np.uint8)
+    def write(self) -> IndexWriter:
+        """Return the index of one archive, its digests still zero."""
+        buffer = self._buffer.copy()
         end = self._digests_at + self._segments * DIGEST_BYTES
         return IndexWriter(buffer, buffer[self._digests_at : end].reshape(self._segments, DIGEST_BYTES))
 

@@ -17,14 +17,15 @@ from archive.storage.url import Location
 
 if TYPE_CHECKING:
     from archive.storage.local.partial import PartialFile
+    from archive.storage.remote.firstrequest import Purpose
     from archive.storage.remote.objectstore import ObjectStore
     from archive.storage.remote.staging import Spool
 
 __all__ = ["locate_partial", "locate_sink", "locate_source", "locate_store"]
 
 
-def locate_source(location: Location, access: str) -> Source:
-    """Open a file or object for reading.
+def locate_source(location: Location, access: str, purpose: Purpose = "open") -> Source:
+    """Open a file or object for reading: its index and values, or its values alone.
 
     Raises
     ------
@@ -35,10 +36,11 @@ def locate_source(location: Location, access: str) -> Source:
     store, path = locate_store(location)
     if location.cache:
         cache = importlib.import_module("archive.storage.remote.cachedsource")  # hashlib costs 4 ms
-        return cast("Source", cache.CachedSource(store, path, location.cache, access, location.cache_bytes))
+        opened = cache.CachedSource(store, path, location.cache, access, location.cache_bytes, purpose)
+        return cast("Source", opened)
     from archive.storage.remote.source import RemoteSource
 
-    return RemoteSource(store, path)
+    return RemoteSource(store, path, purpose)
 
 
 def locate_sink(

@@ -18,7 +18,6 @@ import archive
 import archive.tools
 from archive import tuning
 from archive.errors import StorageError
-from archive.format.constants import SEGMENT_BYTES
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
@@ -48,11 +47,11 @@ def test_one_array_of_1_gb(store: FolderStore, tmp_path: Path) -> None:
         array = handle["0"]
         store.clear()
         assert array[100_000_000:100_000_010].shape == (10,)
-        assert store.asked == [("get_range", PATH, SEGMENT_BYTES)]
+        assert store.asked == [("get_range", PATH, MiB)]
         store.clear()
         assert array[3_000_000:6_000_000].shape == (3_000_000,)
-        first, last = 12_000_000 // SEGMENT_BYTES, -(-24_000_000 // SEGMENT_BYTES)
-        assert store.asked == [("get_range", PATH, (last - first) * SEGMENT_BYTES)]
+        first, last = 12_000_000 // MiB, -(-24_000_000 // MiB)
+        assert store.asked == [("get_range", PATH, (last - first) * MiB)]
         store.clear()
         array.numpy()
         assert store.nbytes() == 1_000_000_000

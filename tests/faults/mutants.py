@@ -183,9 +183,7 @@ def crafted(parts: Crafted, number: int) -> bytes:
 
 
 def _edit(made: Crafted, chance: random.Random, kind: int) -> None:
-    names = [
-        name for name, section in made.sections.items() if len(section) and name not in ("json", "digests")
-    ]
+    names = [name for name, section in made.sections.items() if len(section) and name != "digests"]
     if kind < 5:  # a number of a column or table
         section = made.sections[chance.choice(names)]
         row = chance.randrange(len(section))
@@ -210,7 +208,7 @@ def _edit(made: Crafted, chance: random.Random, kind: int) -> None:
         made.json = None
         _replace(made.document, chance)
     elif kind == 9:  # a number of the footer
-        at = 8 * chance.randrange(1, 9)
+        at = 8 * chance.randrange(1, 11)
         right = int.from_bytes(made.footer[at : at + 8], "little")
         made.footer[at : at + 8] = int(_number(right, np.dtype("<u8"), chance)).to_bytes(8, "little")
     elif kind == 10:  # an element type of another
@@ -226,8 +224,8 @@ def _edit(made: Crafted, chance: random.Random, kind: int) -> None:
 
 
 HEADER_FIELDS = (
-    *("version", "header_bytes", "segment_bytes", "records", "types", "arrays", "dims", "segments"),
-    *("pool_bytes", "json_bytes"),
+    *("version", "header_bytes", "records", "types", "arrays", "dims", "segments"),
+    "pool_bytes",
 )
 
 

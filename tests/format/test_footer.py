@@ -15,18 +15,20 @@ from archive.format.footer import Footer, parse_footer, parse_superblock_eof
 SUPERBLOCK = (
     b"\x89HDF\r\n\x1a\n\x02\x08\x08\x00"
     + bytes(16)
-    + (4096 + 640 + 96 + 256).to_bytes(8, "little")
+    + (4096 + 640 + 96 + 64 + 256).to_bytes(8, "little")
     + (4160).to_bytes(8, "little")
 ).ljust(48, b"\0")
 GOOD = Footer(
-    file_bytes=4096 + 640 + 96 + 256,
+    file_bytes=4096 + 640 + 96 + 64 + 256,
     meta_at=4096,
     meta_bytes=640,
     index_at=4736,
     index_bytes=96,
+    values_bytes=64,
     superblock=SUPERBLOCK,
     meta_digest=b"m" * 16,
     index_digest=b"i" * 16,
+    values_digest=b"v" * 16,
 )
 
 
@@ -40,7 +42,7 @@ def test_there_and_back() -> None:
 def test_any_flipped_byte_is_damage(at: int) -> None:
     packed = bytearray(GOOD.pack())
     packed[at] ^= 0x40
-    with pytest.raises(DamagedError, match=r"m\.h5: .*digest.*at byte 4832.*reindex"):
+    with pytest.raises(DamagedError, match=r"m\.h5: .*digest.*at byte 4896.*reindex"):
         parse_footer(bytes(packed), GOOD.file_bytes, "m.h5")
 
 
@@ -66,10 +68,12 @@ def test_another_length_is_a_truncated_file(nbytes: int) -> None:
         {"index_at": 4800},
         {"index_bytes": 95, "file_bytes": GOOD.file_bytes - 1},
         {"index_bytes": 160},
-        {"index_bytes": (1 << 64) - 1},
+        {"index_bytes": (1 << 64) - 1 - 4736},
+        {"values_bytes": 63},
+        {"values_bytes": (1 << 64) - 1},
         {"superblock": bytes(48)},
         {"superblock": SUPERBLOCK.replace(b"\x02", b"\x03")},
-        {"file_bytes": (1 << 64) - 1, "index_bytes": (1 << 64) - 1 - 4736 - 256},
+        {"file_bytes": (1 << 64) - 1, "index_bytes": (1 << 64) - 1 - 4736 - 64 - 256},
     ],
 )
 def test_fields_that_contradict_each_other(change: dict[str, int | bytes]) -> None:

@@ -25,7 +25,6 @@ def build(
     keys: list[str],
     records: list[int] | None = None,
     names: int = 1,
-    document: dict[str, str] | None = None,
 ) -> tuple[IndexWriter, int]:
     """Return an index of one-float arrays, and where their bytes end."""
     n = len(keys)
@@ -44,7 +43,7 @@ def build(
     )
     named = [RecordName(KIND_ARRAYS, f"r{number}") for number in range(names)]
     template = IndexTemplate(columns, [TYPE], [*named, RecordName(KIND_METRICS, "r0")], n)
-    return template.write(document or {"a": "\u00e9"}), end
+    return template.write(), end
 
 
 def read(writer: IndexWriter, end: int) -> Index:
@@ -76,7 +75,6 @@ def test_tables_come_back() -> None:
     index = read(*build(["x"], names=2))
     assert index.types == [TYPE]
     assert [str(record) for record in index.records] == ["arrays/r0", "arrays/r1", "metrics/r0"]
-    assert index.document == {"a": "\u00e9"}
     assert index.shape(0) == (1,)
     assert index.shapes() == [(1,)]
 

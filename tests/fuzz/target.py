@@ -40,10 +40,10 @@ from archive.format.constants import (
     FOOTER_BYTES,
     FOOTER_MAGIC,
     INDEX_HEADER_BYTES,
-    SEGMENT_BYTES,
 )
 from archive.format.digests import digest
-from archive.format.index import HEADER, place_sections, read_index
+from archive.format.index import HEADER, read_index
+from archive.format.layout import segment_bytes
 from archive.hdf5.checksum import lookup3
 from archive.types import Access, Mode
 
@@ -85,7 +85,7 @@ def craft(data: bytes) -> bytes:
     if mode == 1:
         return _assembled(SAMPLES[variant % len(SAMPLES)], rest)
     if mode == 2:
-        return _with_json(SAMPLES[variant % len(SAMPLES)], rest)
+        return _assembled(SAMPLES[variant % len(SAMPLES)], document=rest)
     if mode == 3:
         return _element_file(rest)
     if mode == 4:
@@ -157,77 +157,68 @@ def fix_file(data: bytes) -> bytes:
         bytes(4),
     )
     footer[24:32] = len(made).to_bytes(8, "little")
-    footer[72:120] = made[:48]
-    meta_at, meta_bytes, index_at, index_bytes = struct.unpack("<4Q", footer[40:72])
-    if DATA_AT <= index_at <= end:
-        footer[64:72] = (end - index_at).to_bytes(8, "little")
-        index_bytes = end - index_at
-        made[index_at:end] = fix_index(bytes(made[index_at:end]), made)
-    if meta_at <= len(made) and meta_bytes <= len(made):
-        footer[120:136] = digest(bytes(made[meta_at : meta_at + meta_bytes]))
-    if index_at <= len(made) and index_bytes <= len(made):
-        footer[136:152] = digest(bytes(made[index_at : index_at + index_bytes]))
+    footer[32:40] = (1).to_bytes(8, "little")  # the algorithm of the digests, and what is reserved
+    footer[88:136] = made[:48]
+    meta_at, meta_bytes, index_at, index_bytes, values_at, values_bytes = struct.unpack("<6Q", footer[40:88])
+    if DATA_AT <= index_at <= values_at <= end:
+        footer[64:72] = (values_at - index_at).to_bytes(8, "little")
+        footer[80:88] = (end - values_at).to_bytes(8, "little")
+        index_bytes, values_bytes = values_at - index_at, end - values_at
+        made[index_at:values_at] = fix_index(bytes(made[index_at:values_at]), made)
+    for at, start, nbytes in (
+        (136, meta_at, meta_bytes),
+        (168, index_at, index_bytes),
+        (200, values_at, values_bytes),
+    ):
+        footer[at + 16 : at + 32] = bytes(16)
+        if start <= len(made) and nbytes <= len(made):
+            footer[at : at + 16] = digest(bytes(made[start : start + nbytes]))
     footer[232:248] = digest(bytes(footer[:232]))
     made[end:] = footer
     return bytes(made)
 
 
 def fix_index(data: bytes, before: bytes | bytearray) -> bytes:
-    """Put the length of the JSON and the digests of arrays right, as far as the sections can be followed."""
+    """Put the digests of arrays right, as far as the sections can be followed."""
     if len(data) < INDEX_HEADER_BYTES:
         return data
-    made = np.frombuffer(data + bytes(-len(data) % 8), np.uint8).copy()
-    header = made[:INDEX_HEADER_BYTES].view(HEADER)[0]
-    header["json_bytes"] = 0
-    _, total = place_sections(header)
-    if total > len(made):
-        return data
-    text = made[total:].tobytes()
-    header["json_bytes"] = max(len(text.rstrip(b"\0")), len(text) - 7) if text else 0
+    made = np.frombuffer(data, np.uint8).copy()
     try:
         index = read_index(made)
     except ArchiveError:
-        return made.tobytes()
-    size = index.segment_bytes
-    if size:
-        for row in range(min(index.arrays, 64)):
-            offset, nbytes, at = (int(c[row]) for c in (index.offset, index.stored_nbytes, index.segment_at))
-            for number in range(min(-(-nbytes // size), 64, max(len(index.digests) - at, 0))):
-                part = before[offset + number * size : offset + min((number + 1) * size, nbytes)]
-                index.digests[at + number] = np.void(digest(bytes(part)))
+        return data
+    for row in range(min(index.arrays, 64)):
+        offset, nbytes, at = (int(c[row]) for c in (index.offset, index.stored_nbytes, index.segment_at))
+        size = segment_bytes(nbytes)
+        for number in range(min(-(-nbytes // size), 64, max(len(index.digests) - at, 0))):
+            part = before[offset + number * size : offset + min((number + 1) * size, nbytes)]
+            index.digests[at + number] = np.void(digest(bytes(part)))
     return made.tobytes()
 
 
-def _assembled(sample: bytes, index: bytes, data: bytes | None = None) -> bytes:
-    """Return a sample with another index, and other data where given."""
+def _assembled(
+    sample: bytes, index: bytes | None = None, data: bytes | None = None, document: bytes | None = None
+) -> bytes:
+    """Return a sample with another index, other data and another document where they are given."""
     meta_at, meta_bytes, index_at, _ = struct.unpack("<4Q", sample[-FOOTER_BYTES + 40 : -FOOTER_BYTES + 72])
     before = sample[:index_at]
     footer = bytearray(sample[-FOOTER_BYTES:])
     if data is not None:
         data += bytes(-len(data) % 64)
         before = sample[:DATA_AT] + data + sample[meta_at:index_at]
-        at = DATA_AT + len(data)
-        footer[40:72] = struct.pack("<4Q", at, meta_bytes, at + meta_bytes, 0)
+        index_at = DATA_AT + len(data) + meta_bytes
+        footer[40:64] = struct.pack("<3Q", DATA_AT + len(data), meta_bytes, index_at)
+    index = index_of(sample) if index is None else index
     padded = index + bytes(-len(index) % 8) + bytes(max(0, INDEX_HEADER_BYTES - len(index)))
-    return fix_file(before + padded + footer)
-
-
-def _with_json(sample: bytes, document: bytes) -> bytes:
-    index = index_of(sample)
-    at, _ = _json_place(index)
-    return _assembled(sample, index[:at] + document.ljust(-(-len(document) // 8) * 8))
+    footer[72:80] = (index_at + len(padded)).to_bytes(8, "little")
+    document = json_of(sample) if document is None else document
+    return fix_file(before + padded + document + footer)
 
 
 def json_of(sample: bytes) -> bytes:
-    """Return the JSON of an archive's index."""
-    index = index_of(sample)
-    at, nbytes = _json_place(index)
-    return index[at : at + nbytes]
-
-
-def _json_place(index: bytes) -> tuple[int, int]:
-    at, _, nbytes = place_sections(np.frombuffer(index[:INDEX_HEADER_BYTES], HEADER)[0])[0]["json"]
-    return at, nbytes
+    """Return the document of an archive."""
+    values_at, values_bytes = struct.unpack("<2Q", sample[-FOOTER_BYTES + 72 : -FOOTER_BYTES + 88])
+    return sample[values_at : values_at + values_bytes]
 
 
 def index_of(sample: bytes) -> bytes:
@@ -251,13 +242,12 @@ def _one_array(
     document = json.dumps(
         {"container": "recordset", "created": CREATED, "writer": "", "values": list(values)}
     )
-    text = document.encode()
-    segments = -(-nbytes // SEGMENT_BYTES) if nbytes < 1 << 30 else 1
+    segments = -(-nbytes // segment_bytes(nbytes)) if nbytes < 1 << 30 else 1
     header_row = np.zeros(1, HEADER)
     for name, value in {
         "magic": b"\x93FEDIDX\n", "version": 1, "header_bytes": INDEX_HEADER_BYTES,
-        "segment_bytes": SEGMENT_BYTES, "records": 1, "types": 1, "arrays": 1, "dims": len(axes),
-        "segments": segments, "pool_bytes": len(pool), "json_bytes": len(text),
+        "records": 1, "types": 1, "arrays": 1, "dims": len(axes), "segments": segments,
+        "pool_bytes": len(pool),
     }.items():  # fmt: skip
         header_row[name] = value
     parts = [
@@ -267,8 +257,8 @@ def _one_array(
         b"\xff\xff\xff\xff", struct.pack("<I", flags), bytes(4), record, row, pool,
     ]  # fmt: skip
     parts = [part + bytes(-len(part) % 8) for part in parts]
-    index = header_row.tobytes() + b"".join(parts) + text.ljust(-(-len(text) // 8) * 8)
-    return _assembled(SAMPLES[0], index, data)
+    index = header_row.tobytes() + b"".join(parts)
+    return _assembled(SAMPLES[0], index, data, document.encode())
 
 
 def _element_file(rest: bytes) -> bytes:
@@ -307,7 +297,7 @@ def _value_file(rest: bytes, variant: int) -> bytes:
     description, size = ((b"|u1", 1), (b"<i8", 8), (b"<f8", 8), (b"|b1", 1))[variant // 9 % 4]
     rest = rest[: len(rest) // size * size]
     kind = 1 if variant & 0x20 else 2
-    values = [[0, [["w", [name, {"row": 0}]]]]]
+    values = [["metrics" if kind == 1 else "configs", "model", [["w", [name, {"row": 0}]]]]]
     return _one_array(
         name.encode(), b"", description, b"", 2, 1, (len(rest) // size,), rest, len(rest), 0, kind, values
     )  # fmt: skip

@@ -56,14 +56,15 @@ class IndependentVector:
     def describe(self) -> Mapping[str, Any]:
         reader, document = self.reader, self.reader.document
         values, attributes = reader.values(), reader.values("attributes")
-        named = {n: dict(entries) for n, entries in document["values"] + document.get("attributes", [])}
+        listed = [*document["values"], *(["arrays", *said] for said in document.get("attributes", []))]
+        named = {(KINDS.index(kind), name): dict(entries) for kind, name, entries in listed}
         records = []
         for number, (kind, name) in enumerate(reader.records):
             said: dict[str, Any] = {"kind": KINDS[kind], "name": name}
             if kind:
-                said["values"] = spell(values[number], named[number])
+                said["values"] = spell(values[number], named[kind, name])
             else:
-                said["attributes"] = spell(attributes.get(number, {}), named.get(number, {}))
+                said["attributes"] = spell(attributes.get(number, {}), named.get((kind, name), {}))
                 said["arrays"] = [self.array(row) for row in reader.rows if row.record == number]
             records.append(said)
         # values of a Context are spelled in the document, and nowhere else

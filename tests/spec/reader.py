@@ -17,10 +17,10 @@ from typing import Any
 from xxhash import xxh3_64_intdigest
 from xxhash import xxh3_128_digest as digest
 
-FOOTER, HEADER = struct.Struct("<8s4I6Q48s16s16s80s16s8s"), struct.Struct("<8s2I8Q16s")
+FOOTER, HEADER = struct.Struct("<8s4IQ2I6Q48s32s32s32s16s8s"), struct.Struct("<8s2I6Q32s")
 RECORD, TYPE = struct.Struct("<QIIQQ"), struct.Struct("<4Q4IQII")
 SECTIONS = """offset Q nbytes Q key_end Q dims_end Q segment_at Q name_hash Q dims Q digests 16s record I
-type I alias_of I flags I name_row I records 32s types 64s pool c json c"""
+type I alias_of I flags I name_row I records 32s types 64s pool c"""
 PER_ROW = ("record", "type", "key_end", "dims_end", "flags", "offset", "nbytes", "segment_at", "alias_of")
 MAGIC, END, INDEX, HDF5 = b"\x93FEDARC\n", b"\nFEDARC\x93", b"\x93FEDIDX\n", b"\x89HDF\r\n\x1a\n\2\x08\x08"
 Kind = namedtuple("Kind", "dtype stype description header mode itemsize")
@@ -119,6 +119,11 @@ def element_size(kind, depth=0):
     return size
 
 
+def segment(nbytes):
+    """Return the length of the segments of a row (11)."""
+    return next((size for size in (1 << n for n in range(16, 22)) if size * 1024 >= nbytes), 1 << 22)
+
+
 def npy_header(kind, shape, fortran):
     """Return the header that came with an array, or the canonical one (8.5)."""
     learned = LEARNED.get(kind.description)
@@ -168,33 +173,38 @@ class SpecReader:
         cut = file[:11] == HDF5 and int.from_bytes(file[28:36], "little") > size
         require("[FOOTER-1]", marks, kind="Truncated" if cut else "NotAnArchive")
         require("[FOOTER-1]", marks == 2, digest(last[:232]) == last[232:248], kind="Damaged")
-        _, major, minor, length, flags, total, data_at, meta_at, meta, at, index, *rest = FOOTER.unpack(last)
-        superblock, meta_digest, index_digest, reserved = rest[:4]
+        _, major, minor, length, flags, total, algorithm, reserved, *rest = FOOTER.unpack(last)
+        meta_at, meta, at, index, values_at, values, superblock, *digests = rest[:10]
         self.unknown, self.digest, self.index_at = "Version" if minor else "Hostile", digest(last), at
         require("[VERSION-2]", major == 1, kind="Version")
         require("[FOOTER-2]", total == size, kind="Truncated")
-        require("[VERSION-4]", flags == 0, not any(reserved), kind=self.unknown)
-        require("[FOOTER-3]", length == 256, data_at == 4096)
+        require("[DIGEST-1]", algorithm == 1, kind="Version")
+        unused = any(b"".join(part[16:] for part in digests))
+        require("[VERSION-4]", flags == 0, reserved == 0, not unused, kind=self.unknown)
+        require("[FOOTER-3]", length == 256)
         stated, root = struct.unpack_from("<QQ", superblock, 28)
         require("[FOOTER-5]", superblock[:11] == HDF5, stated == size, meta_at <= root < at)
         require("[FOOTER-4]", meta_at >= 4096, meta_at % 64 == meta % 64 == 0, meta_at + meta == at)
-        require("[FOOTER-4]", at + index + 256 == size)
+        require("[FOOTER-4]", at + index == values_at, values_at + values + 256 == size)
         require("[FOOTER-5]", superblock == file[:48], kind="Damaged")
-        require("[FOOTER-7]", digest(file[meta_at:at]) == meta_digest, kind="Damaged")
-        require("[FOOTER-6]", digest(file[at : at + index]) == index_digest, kind="Damaged")
+        parts = file[meta_at:at], file[at:values_at], file[values_at : size - 256]
+        for part, wanted in zip(parts, digests, strict=False):
+            require("[FOOTER-6] to [FOOTER-8]", digest(part) == wanted[:16], kind="Damaged")
         with rules("[INDEX-17] [INDEX-18]"):
-            self.read_sections(file[at : at + index])
+            self.read_sections(parts[1])
+            self.document = parse(parts[2])
+            texts = [self.document[name] for name in ("container", "created", "writer")]
+            require("[INDEX-18]", *(isinstance(text, str) for text in texts))
             self.read_tables()
             self.read_rows(meta_at)
 
     def read_sections(self, index):
-        magic, version, size, self.segment, *counts, reserved = HEADER.unpack_from(index)
+        magic, version, size, *counts, reserved = HEADER.unpack_from(index)
         require("[INDEX-1]", version == 1, kind="Version")
         require("[INDEX-1]", magic == INDEX, size == 96)
         require("[INDEX-1]", not any(reserved), kind=self.unknown)
-        require("[INDEX-2]", self.segment % 64 == 0, 64 <= self.segment <= 1 << 30)
         require("[INDEX-4]", counts[2] < 0xFFFFFFFF, counts[0] <= 1 << 24)
-        names = ("records", "types", "arrays", "dims", "digests", "pool", "json")
+        names = ("records", "types", "arrays", "dims", "digests", "pool")
         counted, at, self.columns = dict(zip(names, counts, strict=True)), 96, dict[str, Any]()
         for name, code in re.findall(r"(\w+) (\w+)", SECTIONS):
             end = at + struct.calcsize(code) * counted.get(name, counts[2])
@@ -202,11 +212,6 @@ class SpecReader:
             require("[INDEX-3] [INDEX-5]", at <= len(index), not any(index[end:at]))
             self.columns[name] = part if code == "c" else [x for (x,) in struct.iter_unpack(f"<{code}", part)]
         require("[INDEX-3]", at == len(index))
-        self.document = parse(self.columns["json"])
-        require(
-            "[INDEX-18]",
-            *(isinstance(self.document[name], str) for name in ("container", "created", "writer")),
-        )
 
     def pool(self, at, length):
         require("[INDEX-17]", at + length <= len(self.columns["pool"]))
@@ -246,7 +251,7 @@ class SpecReader:
             wide = max(kind.itemsize, 1) * (256 if kind.mode == 1 else 1)
             require("[INDEX-8]", wide * math.prod(n or 1 for n in shape) <= 1 << 62)
             require("[INDEX-8]", kind.mode == 2 or math.prod(shape) * kind.itemsize == nbytes)
-            name, count = self.pool(key, key_end - key), -(-nbytes // self.segment)
+            name, count = self.pool(key, key_end - key), -(-nbytes // segment(nbytes))
             found = columns["digests"][first : first + count]
             self.rows.append(Row(record, name, shape, flags == 1, offset, nbytes, found, first, kind, alias))
             require("[LAYOUT-7] [LAYOUT-2]", nbytes or not offset, offset % 64 == 0)
@@ -275,9 +280,9 @@ class SpecReader:
 
     def failed(self, row):
         """Return the offsets of segments that do not match their digests."""
-        places = [(row.offset + n * self.segment, wanted) for n, wanted in enumerate(row.digests)]
-        stop = row.offset + row.nbytes
-        return [at for at, wanted in places if digest(self.file[at : min(at + self.segment, stop)]) != wanted]
+        size, stop = segment(row.nbytes), row.offset + row.nbytes
+        places = [(row.offset + n * size, wanted) for n, wanted in enumerate(row.digests)]
+        return [at for at, wanted in places if digest(self.file[at : min(at + size, stop)]) != wanted]
 
     def stored(self, row):
         failed = self.failed(row)
@@ -287,7 +292,7 @@ class SpecReader:
 
     def array_digest(self, row):
         texts = [*map(str.encode, row.kind[:3]), row.kind.header]
-        numbers = [self.segment, row.kind.itemsize, row.kind.mode, row.fortran, *map(len, texts)]
+        numbers = [1, row.kind.itemsize, row.kind.mode, row.fortran, *map(len, texts)]
         numbers += [len(row.shape), *row.shape]
         return digest(struct.pack(f"<{len(numbers)}Q", *numbers) + b"".join(texts + row.digests))
 
@@ -314,9 +319,11 @@ class SpecReader:
         """Return the values of each record by number and key (10), or its attributes."""
         found, self.referred, listed = {}, list[Any](), self.document.get(member, [])
         require("[INDEX-19]", isinstance(listed, list))
-        for number, entries in listed:
+        for *named, entries in listed:
+            kind, name = named if member == "values" else ("arrays", *named)
+            number = self.records.index((("arrays", "metrics", "configs").index(kind), name))
             holds = (self.records[number][0] > 0) == (member == "values")
-            require("[INDEX-19]", type(number) is int, number >= 0, number not in found, holds)
+            require("[INDEX-19]", number not in found, holds)
             found[number] = self.entries(entries, number)
         rows = [at for at, row in enumerate(self.rows) if self.records[row.record][0]]
         require("[INDEX-20]", member != "values" or sorted(self.referred) == rows)

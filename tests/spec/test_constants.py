@@ -91,21 +91,27 @@ def test_footer_layout() -> None:
 
 def test_footer_fields_are_where_the_table_says() -> None:
     places = {name: slice(at, at + size) for at, size, name in fields("## 6.")}
-    made = Footer(11, 12, 13, 14, 15, b"s" * 48, b"m" * 16, b"i" * 16)
+    made = Footer(11, 12, 13, 14, 15, 16, b"s" * 48, b"m" * 16, b"i" * 16, b"v" * 16)
     packed = made.pack()
     for name in Footer.__slots__:
         value = getattr(made, name)
         stored = packed[places[name]]
-        assert stored == (value if isinstance(value, bytes) else value.to_bytes(len(stored), "little")), name
+        whole = (
+            value.ljust(len(stored), b"\0")
+            if isinstance(value, bytes)
+            else value.to_bytes(len(stored), "little")
+        )
+        assert stored == whole, name
     for name, value in (
         ("magic", constants.FOOTER_MAGIC),
         ("end_magic", constants.END_MAGIC),
-        ("reserved", bytes(80)),
+        ("reserved", bytes(4)),
         ("flags", bytes(4)),
         ("major", constants.VERSION_MAJOR.to_bytes(4, "little")),
         ("minor", constants.VERSION_MINOR.to_bytes(4, "little")),
         ("footer_bytes", constants.FOOTER_BYTES.to_bytes(4, "little")),
-        ("data_at", constants.DATA_AT.to_bytes(8, "little")),
+        ("digest_algorithm", constants.DIGEST_ALGORITHM.to_bytes(4, "little")),
+        ("values_at", (14 + 15).to_bytes(8, "little")),
     ):
         assert packed[places[name]] == value, name
 

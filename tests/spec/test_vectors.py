@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -12,8 +14,9 @@ import h5py
 import pytest
 
 import archive
+from archive.format.values import decode_value
 from archive.testing.vectors import VectorReader, run_vectors
-from spec.v1.vectors.generate import generate
+from spec.v1.vectors.generate import generate, save
 from spec.v1.vectors.library import LibraryReader, LibraryVector
 from tests.spec.independent import KINDS, IndependentReader
 from tests.spec.reader import SpecReader
@@ -89,6 +92,55 @@ def test_every_check_of_the_independent_reader_is_noticed() -> None:
     assert IMPLIED.keys() == {check.text.partition("': ")[2] for check in every if check.implied}
 
 
+def container_of(said: Mapping[str, Any]) -> Any:
+    """Return the records that a vector for writers spells, in the types of the library."""
+    made: dict[str, archive.Array] = {}
+    records: list[tuple[str, str, Any]] = []
+    for record in said["records"]:
+        kind, name = record["kind"], record["name"]
+        if kind != "arrays":
+            values: dict[str, Any] = {key: decode_value(value) for key, value in record["values"]}
+            records.append(
+                (kind, name, (archive.MetricRecord if kind == "metrics" else archive.ConfigRecord)(values))
+            )
+            continue
+        arrays = archive.ArrayRecord()
+        for array in record["arrays"]:
+            if "same_memory_as" in array:
+                found = made[json.dumps(array["same_memory_as"])]
+            else:
+                data = base64.b64decode(array["data"])
+                found = archive.Array(array["dtype"], tuple(array["shape"]), array["stype"], data)
+            arrays[array["key"]] = made[json.dumps([name, array["key"]])] = found
+        arrays.attributes.update({key: decode_value(value) for key, value in record["attributes"]})
+        records.append((kind, name, arrays))
+    context = said["context"]
+    if (said["container"] if context is None else context["state"]) == "recorddict":
+        whole: Any = archive.RecordDict({name: record for _, name, record in records})
+    else:
+        whole = archive.RecordSet(
+            *({name: record for of, name, record in records if of == kind} for kind in KINDS)
+        )
+    if context is None:
+        return whole
+    configs: dict[str, Any] = {
+        field: {key: decode_value(value) for key, value in context[field]}
+        for field in ("node_config", "run_config")
+    }
+    numbers: dict[str, Any] = {
+        name: decode_value(context[name]) for name in ("run_id", "node_id", "series_id") if name in context
+    }
+    return archive.Context(state=whole, series_id=numbers.pop("series_id", 0), **numbers, **configs)
+
+
+@pytest.mark.must("FILE-4")
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("writer/*.json")), ids=lambda path: path.stem)
+def test_the_writer_makes_the_bytes_of_a_vector(path: Path, tmp_path: Path) -> None:
+    said = json.loads(path.read_text(encoding="utf-8"))
+    save(container_of(said), tmp_path / "made.h5")
+    assert (tmp_path / "made.h5").read_bytes() == (VECTORS / said["file"]).read_bytes()
+
+
 @pytest.mark.must("HDF5-3")
 def test_they_are_hdf5(tmp_path: Path) -> None:
     for path in VECTORS.glob("valid/*.h5"):
@@ -105,6 +157,10 @@ def test_they_are_hdf5(tmp_path: Path) -> None:
 def test_they_are_generated_again_byte_for_byte(tmp_path: Path) -> None:
     generate(tmp_path)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
-    kept = {path.relative_to(VECTORS): path.read_bytes() for path in VECTORS.glob("*valid/*.*")}
+    kept = {
+        path.relative_to(VECTORS): path.read_bytes()
+        for path in VECTORS.glob("*/*.*")
+        if path.parent.name != "__pycache__"
+    }
     assert sorted(made) == sorted(kept)
     assert [str(path) for path, data in made.items() if data != kept[path]] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -184,9 +183,8 @@ def test_rows_are_placed_as_the_text_says(saved: Path, reader: SpecReader) -> No
     assert meta_at == -(-end // 64) * 64
 
 
-@pytest.mark.must("INDEX-2", "INDEX-9", "INDEX-14")
+@pytest.mark.must("INDEX-9", "INDEX-14")
 def test_index_is_in_the_order_of_the_text(reader: SpecReader) -> None:
-    assert reader.segment == 4 << 20
     records = [row.record for row in reader.rows]
     assert records == sorted(records)
     names = list(zip(reader.columns["name_hash"], reader.columns["name_row"], strict=True))
@@ -323,15 +321,14 @@ def test_numbers_in_the_document(tmp_path: Path) -> None:
     values = {"exact": 2**53 - 1, "least": 1 - 2**53, "large": 2**53, "small": -(2**53), "tenth": 0.1}
     values |= {"inf": math.inf, "nan": math.nan, "odd": odd}
     reader = save(tmp_path / "a.h5", {}, metrics=values)
-    text = reader.columns["json"].decode()
-    said = dict(json.loads(text)["values"][0][1])
+    said = dict(reader.document["values"][0][2])
     assert said == {
         "exact": ["int", 2**53 - 1], "least": ["int", 1 - 2**53], "large": ["int", str(2**53)],
         "small": ["int", str(-(2**53))], "tenth": ["float", 0.1],
         "inf": ["float", "inf"], "nan": ["float", "nan"],
         "odd": ["float", "fff8000000000001"],
     }  # fmt: skip
-    assert '["float",0.1]' in text
+    assert b'["float",0.1]' in (tmp_path / "a.h5").read_bytes()
 
 
 @pytest.mark.must("VALUE-10")

@@ -170,7 +170,7 @@ class FolderStore:
                 raise TruncatedError("a short answer", path=self.url(path))
             if number in self.flip:
                 changed = bytearray(data)
-                changed[self.flip[number]] ^= 0x55
+                changed[self.flip[number] % len(changed)] ^= 0x55
                 data = bytes(changed)
             return data
 

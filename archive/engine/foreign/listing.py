@@ -23,14 +23,15 @@ from archive.format.constants import (
     KINDS,
     MAX_RECORDS,
     NO_ALIAS,
-    SEGMENT_BYTES,
 )
 from archive.format.document import TooLargeError
 from archive.format.elements import ArrayType
-from archive.format.index import Index, Origin, RecordName, read_index
+from archive.format.index import Index, RecordName, read_index
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
 from archive.format.layout import segment_counts
 from archive.format.names import escape_name, unescape_name
+from archive.format.origin import Origin
+from archive.format.valuesection import ValueSection, encode_section
 
 __all__ = ["Listing", "build_index", "parse_listing"]
 
@@ -122,7 +123,7 @@ def parse_listing(file: str, answer: dict[str, Any], file_bytes: int, spool_byte
     return listing
 
 
-def build_index(listing: Listing, seam: int, read: Callable[[Stored], NDArray]) -> Index:
+def build_index(listing: Listing, seam: int, read: Callable[[Stored], NDArray]) -> tuple[Index, ValueSection]:
     """Return the index of a listing: zero digests, rows in the order of the tree.
 
     Parameters
@@ -276,14 +277,16 @@ def _true_key(link: str, stored: Stored) -> str:
     return _unescape(link)
 
 
-def _index(file: str, records: dict[RecordName, _Record], document: dict[str, Any], seam: int) -> Index:
+def _index(
+    file: str, records: dict[RecordName, _Record], document: dict[str, Any], seam: int
+) -> tuple[Index, ValueSection]:
     rows = [(key, row) for record in records.values() for key, row in record.rows.items()]
     values, attributes = _listed_values(records)
     types: dict[ArrayType, int] = {}
     type_of = [types.setdefault(row.type, len(types)) for _, row in rows]
     nbytes = np.array([row.stored.nbytes for _, row in rows], np.uint64)
     alias_of = np.array(_aliases(rows), np.uint32)
-    counts = np.where(alias_of == NO_ALIAS, segment_counts(nbytes, SEGMENT_BYTES), 0).astype(np.uint64)
+    counts = np.where(alias_of == NO_ALIAS, segment_counts(nbytes), 0).astype(np.uint64)
     ends = np.cumsum(counts, dtype=np.uint64)
     targets = np.where(alias_of == NO_ALIAS, np.arange(len(rows)), alias_of).astype(np.intp)
     sizes = [len(record.rows) for record in records.values()]
@@ -304,10 +307,11 @@ def _index(file: str, records: dict[RecordName, _Record], document: dict[str, An
     template = IndexTemplate(columns, list(types), list(records), int(ends[-1]) if rows else 0)
     origin = Origin(file)
     try:
-        written = template.write(document)
+        section = encode_section(document)
     except TooLargeError as error:
         raise origin.too_large(error) from error
-    return read_index(written.buffer, origin)
+    index = read_index(template.write().buffer, origin)
+    return index, ValueSection(np.frombuffer(section, np.uint8), origin)
 
 
 def _listed_values(records: dict[RecordName, _Record]) -> tuple[list[Any], list[Any]]:
@@ -315,16 +319,16 @@ def _listed_values(records: dict[RecordName, _Record]) -> tuple[list[Any], list[
     values: list[Any] = []
     attributes: list[Any] = []
     first = 0
-    for number, (name, record) in enumerate(records.items()):
+    for name, record in records.items():
         entries: list[Any] = [[key, value] for key, value in record.values.items() if key not in record.rows]
         if name.kind != KIND_ARRAYS:
             entries += [
                 [key, [row.type.dtype, {"row": at}]]
                 for at, (key, row) in enumerate(record.rows.items(), first)
             ]
-            values.append([number, entries])
+            values.append([KINDS[name.kind], name.name, entries])
         elif entries:
-            attributes.append([number, entries])
+            attributes.append([name.name, entries])
         first += len(record.rows)
     return values, attributes
 

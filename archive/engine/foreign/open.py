@@ -107,8 +107,8 @@ def open_foreign(path: str, *, access: str, writable: bool, decoded_bytes: int |
         def read(stored: Stored) -> NDArray:
             return spliced.read(stored.offset + seam * stored.spooled, stored.nbytes)
 
-        index = build_index(listing, seam, read)
-        reader = Reader(source, index, "off", writable, access=access)
+        index, values = build_index(listing, seam, read)
+        reader = Reader(source, index, values, "off", writable, access=access)
     except ArchiveError:
         raise
     except OSError as error:

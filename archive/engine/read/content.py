@@ -11,7 +11,7 @@ import numpy as np
 
 from archive import tuning
 from archive.descriptions import parse_description
-from archive.engine.read.containers import build_context, build_records, document_text
+from archive.engine.read.containers import build_context, build_records
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of
 from archive.engine.report import Failure
@@ -22,14 +22,14 @@ from archive.records import Array
 __all__ = ["content_failures"]
 
 
-def content_failures(reader: Reader, index_at: int, damaged: Collection[tuple[str, str]]) -> list[Failure]:
+def content_failures(reader: Reader, values_at: int, damaged: Collection[tuple[str, str]]) -> list[Failure]:
     """Return what is invalid in an archive whose digests hold, but for arrays that are known to be damaged.
 
     Parameters
     ----------
     reader : Reader
-    index_at : int
-        Offset of the index, where the document lies.
+    values_at : int
+        Offset of the values section.
     damaged : collection of (str, str)
         Records and keys of arrays whose bytes do not match.
 
@@ -46,12 +46,13 @@ def content_failures(reader: Reader, index_at: int, damaged: Collection[tuple[st
     try:
         # one value that is a dataset at a time is in memory
         records = build_records(reader, lambda rows: [_NO_ARRAY] * len(rows), datasets="check")
-        if document_text(reader, "container") == "context":
+        if reader.values.text_of("container") == "context":
             build_context(reader, records)
-        document_text(reader, "writer")
+        reader.values.text_of("writer")
     except HostileFileError as error:
+        at = values_at if error.offset is None else error.offset
         where = f", of {error.key!r}" if error.key is not None else ""
-        failures.append(Failure("", "document", 0, index_at, f"{error.problem}{where}", bytes_match=True))
+        failures.append(Failure("", "document", 0, at, f"{error.problem}{where}", bytes_match=True))
     except DigestError as error:  # of a value that is a dataset, which was reported
         if error.key not in {f"{record}/{key}" for record, key in damaged}:
             raise

@@ -12,8 +12,9 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
-from archive.engine.read.containers import Records, build_context, build_records, document_text, record_values
+from archive.engine.read.containers import Records, build_context, build_records
 from archive.engine.read.reader import Reader
+from archive.engine.read.recordvalues import record_values
 from archive.engine.read.reference import Reference, reference_of
 from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
@@ -107,9 +108,9 @@ class Archive:
         return Info(
             path=reader.path,
             version=f"{VERSION_MAJOR}.{footer.minor}" if footer is not None else "",
-            container=document_text(reader, "container"),
-            created=document_text(reader, "created"),
-            writer=document_text(reader, "writer"),
+            container=reader.values.text_of("container"),
+            created=reader.values.text_of("created"),
+            writer=reader.values.text_of("writer"),
             records=tuple(
                 (KINDS[record.kind], record.name, int(count))
                 for record, count in zip(index.records, index.record_rows["arrays"], strict=True)
@@ -126,9 +127,8 @@ class Archive:
     @property
     def attributes(self) -> dict[str, dict[str, ConfigValue]]:
         """Attributes of array records by record name, without records that have none."""
-        records = self._reader.index.records
         found = record_values(self._reader, "attributes")
-        return {records[number].name: attributes for number, attributes in found.items()}
+        return {record.name: attributes for record, attributes in found.items()}
 
     @property
     def context(self) -> Context:
@@ -309,9 +309,9 @@ def _access(reader: Reader) -> Literal["mmap", "pread", "remote", "cache"]:
 
 def _checked_at_open(reader: Reader, footer: Footer) -> str:
     """Return which regions were checked ([FOOTER-7])."""
-    if reader.meta_checked:
-        return "metadata and index"
-    return f"the index alone, not the {footer.meta_bytes} bytes of metadata,"
+    if not reader.source.pinned:
+        return "metadata, index and values"
+    return f"index and values, not the {footer.meta_bytes} bytes of HDF5 metadata,"
 
 
 def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[int]:

@@ -16,8 +16,16 @@ from archive.engine.read.containers import Records, build_records
 from archive.engine.read.handle import select_rows
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of
-from archive.format.constants import FLAG_FORTRAN, KIND_ARRAYS, MODE_DATA, MODE_ELEMENTS, NO_ALIAS
+from archive.format.constants import (
+    FLAG_FORTRAN,
+    KIND_ARRAYS,
+    MAX_SEGMENT_BYTES,
+    MODE_DATA,
+    MODE_ELEMENTS,
+    NO_ALIAS,
+)
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, stored_dtype
+from archive.format.layout import segment_bytes
 from archive.format.segments import Segment, failed_pieces, segments_of_rows
 from archive.records import Array
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
@@ -128,9 +136,8 @@ def _run(reader: Reader, tasks: list[_Task]) -> Iterator[int]:
 def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Task]:
     """Allocate memory for rows and decide who reads what into it, in file order."""
     index = reader.index
-    size = index.segment_bytes
     # a request ends with the read that makes it 16 MiB long, so reads must be short
-    run_bytes = size if reader.remote else tuning.RUN_BYTES
+    run_bytes = MAX_SEGMENT_BYTES if reader.remote else tuning.RUN_BYTES
     begins, nbytes = index.offset[rows].astype(np.int64), index.stored_nbytes[rows].astype(np.int64)
     ends = begins + nbytes
     large = nbytes >= tuning.OWN_BYTES
@@ -149,10 +156,11 @@ def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Tas
         memory.update(zip(run.tolist(), places, strict=True))
         segments = segments_of_rows(index, run)
         if large[first]:
-            tasks += [
-                _Task(at, out[at - begin : at - begin + length], [(at, length, number)])
-                for at, length, number in segments
-            ]
+            count = MAX_SEGMENT_BYTES // segment_bytes(len(out))
+            for at in range(0, len(segments), count):
+                part = segments[at : at + count]
+                low, high = part[0][0], part[-1][0] + part[-1][1]
+                tasks.append(_Task(low, out[low - begin : high - begin], part))
         else:
             tasks.append(_Task(begin, out, segments))
         first = last

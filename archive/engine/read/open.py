@@ -1,4 +1,4 @@
-"""Opens an archive: its footer, HDF5 metadata and index are read and validated, no array byte is read.
+"""Opens an archive: its footer, index and values are read and validated, no array byte is read.
 
 Indexes that were validated lately are kept: rounds of one federation, and the files of its clients, differ
 in digests and values alone.
@@ -6,7 +6,9 @@ in digests and values alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,23 +19,25 @@ from archive.errors import ArchiveError, DamagedError, NotAnArchiveError, Replac
 from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
-from archive.format.index import HEADER, Index, Origin, read_index
+from archive.format.index import Index, read_index
+from archive.format.origin import Origin
 from archive.format.validation import validate_index
+from archive.format.valuesection import ValueSection
 from archive.storage.local.source import open_source
 from archive.storage.location import locate_source
 from archive.storage.protocols import Source
 from archive.storage.url import Location
 
-__all__ = ["forget_indexes", "open_reader", "read_source", "validated_index"]
+__all__ = ["forget_indexes", "open_reader", "read_source", "read_values", "validated_index"]
 
-_JSON_BYTES_AT = HEADER.fields["json_bytes"][1] if HEADER.fields else 0
+T = TypeVar("T")
 
 
 def open_reader(location: Location, *, access: str, verify: str, writable: bool = False) -> Reader:
-    """Open an archive: footer, superblock, metadata and index are checked, array bytes are not read.
+    """Open an archive: footer, index and values are checked, array bytes are not read.
 
-    A remote archive takes one request, two where metadata and index are longer than the end that the first
-    request asks for.
+    Of a file, superblock and HDF5 metadata are checked as well. A remote archive takes one request, two
+    where index and values are longer than the end that the first request asks for.
 
     Raises
     ------
@@ -42,8 +46,23 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
     MissingError, ReplacedError, StorageError
         The file cannot be read.
     """
+
+    def open_once() -> Reader:
+        source = locate_source(location, access) if location.remote else open_source(location.path, access)
+        return _open_source(source, location, access, verify, writable)
+
+    return _twice(location, open_once)
+
+
+def _twice(location: Location, open_once: Callable[[], T]) -> T:
+    """Return what is opened, also where the file is replaced meanwhile."""
+    changed = (DamagedError, NotAnArchiveError, ReplacedError) if location.remote else (ReplacedError,)
     try:
-        return _open_twice(location, access, verify, writable)
+        try:
+            return open_once()
+        except changed:
+            # it was replaced meanwhile (NFS reports that late), or its bytes changed on the way: once more
+            return open_once()
     except ArchiveError as error:
         if location.withheld:
             error.remedy = (
@@ -52,22 +71,6 @@ def open_reader(location: Location, *, access: str, verify: str, writable: bool 
                 "storage_options"
             )
         raise
-
-
-def _open_twice(location: Location, access: str, verify: str, writable: bool) -> Reader:
-    """Return a reader, also where the file is replaced as it is opened."""
-    changed = (DamagedError, NotAnArchiveError, ReplacedError) if location.remote else (ReplacedError,)
-    for last_try in (False, True):
-        try:
-            source = (
-                locate_source(location, access) if location.remote else open_source(location.path, access)
-            )
-            return _open_source(source, location, access, verify, writable)
-        except changed:
-            if last_try:
-                raise
-            # it was replaced meanwhile (NFS reports that late), or its bytes changed on the way: once more
-    raise AssertionError("unreachable")
 
 
 def read_source(
@@ -87,26 +90,53 @@ def read_source(
     """
     end = _End(source)
     footer = _read_footer(source, end)
-    meta_checked = not source.pinned or footer.meta_bytes <= tuning.CHECKED_META_BYTES
-    if meta_checked:
-        if source.pinned:
-            source.extend_tail(footer.meta_at)
-        end.checked(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
     if source.pinned:
-        source.extend_tail(footer.index_at)  # the metadata is not needed any more
+        source.extend_tail(footer.index_at)
+    else:
+        end.checked(footer.meta_at, footer.meta_bytes, footer.meta_digest, "the HDF5 metadata")
     data = end.checked(footer.index_at, footer.index_bytes, footer.index_digest, "the index")
-    origin = Origin(source.path, footer.index_at, footer.minor)
     return Reader(
         source,
-        validated_index(data, footer.meta_at, origin),
+        validated_index(data, footer.meta_at, Origin(source.path, footer.index_at, footer.minor)),
+        _read_values(source, end, footer),
         verify,
         writable,
         identity=digest(footer.pack()),
         footer=footer,
         access=access,
         location=location,
-        meta_checked=meta_checked,
     )
+
+
+def read_values(location: Location) -> ValueSection:
+    """Return the values section of an archive: footer and section are read and checked, nothing else.
+
+    Raises
+    ------
+    ArchiveError
+        As for `open_reader`.
+    """
+    return _twice(location, lambda: _only_values(location))
+
+
+def _only_values(location: Location) -> ValueSection:
+    # a map of a file of which only the end is read costs more than it saves
+    source = (
+        locate_source(location, "pread", "values") if location.remote else open_source(location.path, "pread")
+    )
+    try:
+        end = _End(source)
+        footer = _read_footer(source, end)
+        if source.pinned:
+            source.extend_tail(footer.values_at)
+        return _read_values(source, end, footer)
+    finally:
+        source.close()
+
+
+def _read_values(source: Source, end: _End, footer: Footer) -> ValueSection:
+    data = end.checked(footer.values_at, footer.values_bytes, footer.values_digest, "the values section")
+    return ValueSection(data, Origin(source.path, footer.values_at, footer.minor))
 
 
 def _open_source(source: Source, location: Location, access: str, verify: str, writable: bool) -> Reader:
@@ -215,21 +245,19 @@ class _Kept:
 
     index: Index
     before: bytes
-    """Its sections before the digests."""
+    """Its bytes before the digests."""
     after: bytes
-    """Its sections from the digests to the JSON document."""
-    document_at: int
-    """Where the document begins."""
+    """Its bytes after the digests."""
 
 
-_kept: dict[tuple[int, bytes, bytes], _Kept] = {}
+_kept: dict[tuple[int, bytes], _Kept] = {}
 
 
 def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
     """Return the index in bytes whose digest holds, laid out and validated.
 
-    Where all but digests and document is byte for byte that of an index that is kept, the columns of that
-    index are taken: 3 us instead of 72 for 20 arrays, 9 instead of 112 for 2,400. Bytes are compared, not
+    Where all but digests is byte for byte that of an index that is kept, the columns of that index are
+    taken: 3 us instead of 72 for 20 arrays, 9 instead of 112 for 2,400. Bytes are compared, not
     digests, which a hostile file could forge.
 
     Parameters
@@ -248,23 +276,20 @@ def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
     if len(data) > tuning.INDEX_BYTES or len(data) < INDEX_HEADER_BYTES:
         return _validate(data, data_end, origin)
     content = data.tobytes()
-    key = (data_end, content[:_JSON_BYTES_AT], content[_JSON_BYTES_AT + 8 : INDEX_HEADER_BYTES])
+    key = (data_end, content[:INDEX_HEADER_BYTES])
     known = _kept.get(key)
-    if known is not None:
-        index = _same_but_contents(known, content, origin)
-        if index is not None:
-            return index
+    if (
+        known is not None
+        and len(content) == known.index.nbytes
+        and content.startswith(known.before)
+        and content.endswith(known.after)
+    ):
+        return known.index.with_digests(np.frombuffer(content, np.uint8), origin)
     index = _validate(np.frombuffer(content, np.uint8), data_end, origin)
     if len(_kept) >= tuning.INDEXES:
         _kept.pop(next(iter(_kept), key), None)
-    digests_at, dtype, count = index.places["digests"]
-    document_at = index.places["json"][0]
-    _kept[key] = _Kept(
-        index,
-        content[INDEX_HEADER_BYTES:digests_at],
-        content[digests_at + count * dtype.itemsize : document_at],
-        document_at,
-    )
+    at, dtype, count = index.places["digests"]
+    _kept[key] = _Kept(index, content[:at], content[at + count * dtype.itemsize :])
     return index
 
 
@@ -279,17 +304,3 @@ def _validate(data: NDArray, data_end: int, origin: Origin) -> Index:
     index = read_index(data, origin)
     validate_index(index, data_end)
     return index
-
-
-def _same_but_contents(known: _Kept, content: bytes, origin: Origin) -> Index | None:
-    """Return the index of these bytes where only digests and document differ from a known one."""
-    size = int.from_bytes(content[_JSON_BYTES_AT : _JSON_BYTES_AT + 8], "little")
-    end = known.document_at + size
-    digests_end = known.document_at - len(known.after)
-    same = (
-        content.startswith(known.before, INDEX_HEADER_BYTES)
-        and content.startswith(known.after, digests_end)
-        and len(content) == end + -end % 8
-        and not any(content[end:])
-    )
-    return known.index.with_contents(np.frombuffer(content, np.uint8), size, origin) if same else None

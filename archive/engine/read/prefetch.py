@@ -67,7 +67,7 @@ def _cache_rows(reader: Reader, rows: list[int]) -> Iterator[int]:
     fetched = run_parallel(fetch, requests, network=reader.network, ahead=tuning.PREFETCH_REQUESTS)
     count = wanted = 0
     for row in rows:
-        wanted += -(-int(reader.index.stored_nbytes[row]) // reader.index.segment_bytes)
+        wanted += len(reader.index.segment_digests(row))
         while count < wanted:
             count += next(fetched)
         yield row

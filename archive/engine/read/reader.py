@@ -19,7 +19,15 @@ from archive.format.digests import digest
 from archive.format.elements import NUMPY_MAX_RANK
 from archive.format.footer import REINDEX, Footer
 from archive.format.index import Index
-from archive.format.segments import Segment, failed_pieces, locate_segment, row_segments
+from archive.format.layout import segment_bytes
+from archive.format.segments import (
+    Segment,
+    failed_pieces,
+    locate_segment,
+    row_segments,
+    segment_bytes_of,
+)
+from archive.format.valuesection import ValueSection
 from archive.storage.protocols import Source
 from archive.storage.remote.ranges import Request, plan_requests
 from archive.storage.url import Location
@@ -39,6 +47,8 @@ class Reader:
     """Where the bytes are."""
     index: Index
     """Validated against ``source``."""
+    values: ValueSection
+    """Metrics, configs and what the archive says of itself."""
     verify: str
     """``"first"``, ``"open"`` or ``"off"``."""
     writable: bool = False
@@ -51,8 +61,6 @@ class Reader:
     """As the caller asked."""
     location: Location | None = None
     """A remote location, with its options; None for a local file."""
-    meta_checked: bool = True
-    """Whether the digest of the HDF5 metadata was compared when the archive was opened."""
     closed: bool = False
     held: dict[int, NDArray] = field(default_factory=dict)
     """Stored bytes of prefetched rows, already checked."""
@@ -90,7 +98,7 @@ class Reader:
         held = self.held.get(row)
         if held is not None:
             return held[start:stop]
-        size = self.index.segment_bytes
+        size = segment_bytes(nbytes)
         if self.verify == "off" and not self.remote:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
@@ -146,7 +154,7 @@ class Reader:
     def digest_error(self, segment: Segment) -> DigestError:
         """Return the error that names a segment."""
         row, number = locate_segment(self.index, segment)
-        offset = int(self.index.offset[row]) + number * self.index.segment_bytes
+        offset = int(self.index.offset[row]) + number * segment_bytes_of(self.index, row)
         return DigestError(
             f"segment {number} does not match its digest",
             path=self.path,
@@ -239,13 +247,15 @@ class Reader:
         DigestError
             The segment cannot be read again, or does not match then either.
         """
-        low, nbytes = number * self.index.segment_bytes, int(self.index.stored_nbytes[row])
-        length = min(self.index.segment_bytes, nbytes - low)
+        nbytes = int(self.index.stored_nbytes[row])
+        size = segment_bytes(nbytes)
+        low = number * size
+        length = min(size, nbytes - low)
         wanted = self.index.segment_digests(row)[number].tobytes()
         again = self.source.reread(int(self.index.offset[row]) + low, length)
         if again is None or digest(again) != wanted:
             raise self.digest_error(self._segment(row, number))
-        begin = low - first * self.index.segment_bytes
+        begin = low - first * size
         if digest(data[begin : begin + length]) != wanted:  # ours is not a view of what was read again
             data = data if data.flags.owndata else data.copy()
             data[begin : begin + length] = again
@@ -256,7 +266,7 @@ class Reader:
         if last - first == 1:
             wanted = self.index.digests[self._segment(row, first)].tobytes()
             return [] if digest(data) == wanted else [first]
-        begin = first * self.index.segment_bytes
+        begin = first * segment_bytes_of(self.index, row)
         pieces = list(row_segments(self.index, row, begin, begin + len(data)))
         validate = partial(failed_pieces, self.index, data, int(self.index.offset[row]) + begin)
         if len(data) < tuning.CHECK_PARALLEL_BYTES:

@@ -19,13 +19,19 @@ from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
 from archive.format.digests import digest, name_hash
 from archive.format.footer import Footer
 from archive.format.index import Index
-from archive.format.segments import Segment, failed_pieces, locate_segment, segments_of_rows
+from archive.format.segments import (
+    Segment,
+    failed_pieces,
+    locate_segment,
+    segment_bytes_of,
+    segments_of_rows,
+)
 from archive.storage.remote.ranges import Piece, Request, plan_requests
 from archive.workers import run_parallel
 
 __all__ = ["Stretch", "read_whole", "verify_reader"]
 
-Region = Literal["superblock", "padding", "HDF5 metadata", "index", "footer"]
+Region = Literal["superblock", "padding", "HDF5 metadata", "index", "values", "footer"]
 Content = Segment | Region
 """Content of a piece: a segment, or bytes that belong to no array."""
 
@@ -100,7 +106,7 @@ def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyRepor
     if not _names_hold(index):
         failures.append(Failure("", "name table", 0, footer.index_at, "a key is not where its hash says"))
     damaged = {(failure.record, failure.key) for failure in failures}
-    failures += content_failures(reader, footer.index_at, damaged)
+    failures += content_failures(reader, footer.values_at, damaged)
     failures.sort(key=lambda failure: failure.offset)
     return VerifyReport(
         ok=not failures,
@@ -116,6 +122,7 @@ def _digests(footer: Footer) -> dict[Content, tuple[bytes, int, int]]:
     return {
         "HDF5 metadata": (footer.meta_digest, footer.meta_bytes, footer.meta_at),
         "index": (footer.index_digest, footer.index_bytes, footer.index_at),
+        "values": (footer.values_digest, footer.values_bytes, footer.values_at),
     }
 
 
@@ -133,7 +140,8 @@ def _pieces(reader: Reader, footer: Footer) -> Iterator[Piece[Content]]:
         position = piece[0] + piece[1]
     yield from _cut(position, footer.meta_at, "padding")
     yield from _cut(footer.meta_at, footer.index_at, "HDF5 metadata", tuning.SCAN_REGION_BYTES)
-    yield from _cut(footer.index_at, footer.file_bytes - FOOTER_BYTES, "index", tuning.SCAN_REGION_BYTES)
+    yield from _cut(footer.index_at, footer.values_at, "index", tuning.SCAN_REGION_BYTES)
+    yield from _cut(footer.values_at, footer.file_bytes - FOOTER_BYTES, "values", tuning.SCAN_REGION_BYTES)
     yield footer.file_bytes - FOOTER_BYTES, FOOTER_BYTES, "footer"
 
 
@@ -151,7 +159,7 @@ def _validate(reader: Reader, footer: Footer, request: Request[Content], data: N
     for segment in failed_pieces(index, data, request.start, segments):
         row, number = locate_segment(index, segment)
         name = index.records[int(index.record[row])].name
-        offset = int(index.offset[row]) + number * index.segment_bytes
+        offset = int(index.offset[row]) + number * segment_bytes_of(index, row)
         failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
     for offset, nbytes, content in request.pieces:
         if isinstance(content, int):

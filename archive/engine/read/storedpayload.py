@@ -88,7 +88,7 @@ class StoredPayload:
         index = self._reader.index
         segments = index.segment_digests(self._row).tobytes()
         flags = int(index.flags[self._row])
-        return array_digest(segments, index.segment_bytes, self.type, flags, self.shape).hex()
+        return array_digest(segments, self.type, flags, self.shape).hex()
 
     @property
     def where(self) -> tuple[str, int, int]:

@@ -16,10 +16,11 @@ from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, sour
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.engine.write.tree import encode_tree
 from archive.errors import ValueRangeError
-from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS
+from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS
 from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
 from archive.format.indexwriter import IndexWriter
+from archive.format.valuesection import encode_section
 from archive.hdf5.encoder import Metadata
 from archive.version import __version__
 
@@ -28,7 +29,7 @@ __all__ = ["Plan", "Preamble", "make_plan", "place", "require_readable", "timest
 
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """What an index says of the archive as a whole, encoded."""
+    """What an archive says of itself as a whole, encoded."""
 
     container: str
     """Type of the container: recordset, recorddict or context."""
@@ -38,7 +39,7 @@ class Preamble:
     """Fields of a Context; None for other containers."""
 
     def document(self) -> dict[str, Any]:
-        """Return its members of the JSON of the index."""
+        """Return its members of the document of the values section."""
         members: dict[str, Any] = {"container": self.container, "created": self.created}
         return members if self.context is None else members | {"context": self.context.document()}
 
@@ -55,6 +56,8 @@ class Plan:
     """What the arrays alone decided."""
     index: IndexWriter
     """The index, its digests still zero."""
+    values: bytes
+    """The values section."""
     metadata: Metadata
     """Superblock and HDF5 metadata."""
 
@@ -122,7 +125,7 @@ def _too_large(
 def _add_values(
     rows: Rows, records: list[RecordName], values: Mapping[int, list[EncodedValue]], preamble: Preamble
 ) -> dict[str, Any]:
-    """Add the values that are datasets as rows, and return the JSON part of the index."""
+    """Add the values that are datasets as rows, and return the document of the values section."""
     listed: list[list[Any]] = []
     attributes: list[list[Any]] = []
     for number in sorted(values):
@@ -134,7 +137,11 @@ def _add_values(
                 row = rows.append(number, value.key, spec, value.stored, None)
                 inline = [value.type_name, {"row": row}]
             entries.append([value.key, inline])
-        (attributes if records[number].kind == KIND_ARRAYS else listed).append([number, entries])
+        kind, name = records[number].kind, records[number].name
+        if kind == KIND_ARRAYS:
+            attributes.append([name, entries])
+        else:
+            listed.append([KINDS[kind], name, entries])
     document = {**preamble.document(), "writer": f"fedarchive {__version__}", "values": listed}
     return document | {"attributes": attributes} if attributes else document
 
@@ -209,12 +216,14 @@ def place(
     document = _add_values(rows, records, values, preamble)
     schema = schema_of(rows, records)
     try:
-        index = schema.index.write(document)
+        section = encode_section(document)
     except TooLargeError as error:
         raise _too_large(error, records, values) from error
-    index_bytes = len(index) + FOOTER_BYTES
+    tail_bytes = schema.index.nbytes + len(section) + FOOTER_BYTES
     metadata = encode_tree(
-        tuple(records), values, document, preamble.context, schema.datasets, schema.links, index_bytes
+        tuple(records), values, document, preamble.context, schema.datasets, schema.links, tail_bytes
     )
     index_at = schema.data_end + metadata.nbytes
-    return Plan(rows, records, schema, index, metadata, index_at, index_at + index_bytes)
+    return Plan(
+        rows, records, schema, schema.index.write(), section, metadata, index_at, index_at + tail_bytes
+    )

@@ -19,7 +19,7 @@ from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
 from archive.engine.write.tree import KEPT_BYTES, encode_arrays
 from archive.errors import ValueRangeError
-from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, NO_ALIAS, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, MIN_SEGMENT_BYTES, NO_ALIAS
 from archive.format.elements import ArrayType
 from archive.format.index import RecordName
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
@@ -108,7 +108,7 @@ class Run:
     specs: list[StorageSpec]
     """Their specs."""
     spans: list[slice]
-    """Where each of them lies, from ``begin`` on."""
+    """Where each of their segments lies, from ``begin`` on."""
     zeros: list[bytes] | None
     """Padding after each of them; None where there is none."""
     begin: int
@@ -191,7 +191,7 @@ def _make(rows: Rows, records: list[RecordName]) -> Schema:
     targets = np.where(owners, np.arange(n), alias_of).astype(np.intp)
     nbytes = _by_spec([spec.nbytes for spec in specs], np.uint64, spec_of)
     offset, data_end = place_arrays(np.where(owners, nbytes, 0).astype(np.uint64))
-    counts = np.where(owners, segment_counts(nbytes, SEGMENT_BYTES), 0).astype(np.uint64)
+    counts = np.where(owners, segment_counts(nbytes), 0).astype(np.uint64)
     segment_ends = np.cumsum(counts, dtype=np.uint64)
     segment_at = (segment_ends - counts)[targets]
     offset = np.where(nbytes > 0, offset[targets], 0).astype(np.uint64)
@@ -280,20 +280,32 @@ def _runs(
         first = offset[own].astype(np.int64)
         last = first + size[own]
         zeros = after[own] - last
+        is_large = bool(size[begin] > tuning.PIECE_BYTES)
         runs.append(
             Run(
                 rows=list(range(begin, end)),
                 stored=own.tolist(),
                 specs=[specs[number] for number in spec_of[own].tolist()],
-                spans=list(map(slice, (first - position).tolist(), (last - position).tolist())),
+                spans=[] if is_large else _spans(first - position, last - position),
                 zeros=list(map(bytes, zeros.tolist())) if zeros.any() else None,
                 begin=position,
                 end=int(after[end - 1]),
-                large=bool(size[begin] > tuning.PIECE_BYTES),
+                large=is_large,
             )
         )
         begin, position = end, runs[-1].end
     return runs
+
+
+def _spans(first: NDArray, last: NDArray) -> list[slice]:
+    """Return the segments of small arrays that lie from ``first`` to ``last``."""
+    counts = -(-(last - first) // MIN_SEGMENT_BYTES)
+    if np.count_nonzero(counts != 1):
+        ends = np.cumsum(counts)
+        number = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+        first = np.repeat(first, counts) + number * MIN_SEGMENT_BYTES
+        last = np.minimum(np.repeat(last, counts), first + MIN_SEGMENT_BYTES)
+    return list(map(slice, first.tolist(), last.tolist()))
 
 
 def _by_spec(values: list[int], dtype: Any, spec_of: NDArray) -> NDArray:

@@ -16,10 +16,10 @@ from archive.engine.write.consume import JournalEntry, read_entries
 from archive.engine.write.plan import Preamble
 from archive.engine.write.stream import ArchiveStream
 from archive.errors import DamagedError, NotAnArchiveError, TruncatedError
-from archive.format.constants import DATA_AT, NO_ALIAS, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.index import RecordName
-from archive.format.layout import place_next
+from archive.format.layout import place_next, segment_bytes
 from archive.storage.local.journal import (
     SUFFIX,
     has_journal,
@@ -146,5 +146,6 @@ def _segments(entries: Sequence[JournalEntry]) -> Iterator[tuple[int, int, bytes
     for entry in entries:
         if entry.alias_of == NO_ALIAS:
             offset, position = place_next(position, entry.spec.nbytes)
-            for start, wanted in zip(range(0, entry.spec.nbytes, SEGMENT_BYTES), entry.digests, strict=False):
-                yield offset + start, min(SEGMENT_BYTES, entry.spec.nbytes - start), wanted
+            nbytes, size = entry.spec.nbytes, segment_bytes(entry.spec.nbytes)
+            for start, wanted in zip(range(0, nbytes, size), entry.digests, strict=False):
+                yield offset + start, min(size, nbytes - start), wanted

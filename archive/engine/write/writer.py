@@ -23,10 +23,11 @@ from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan
 from archive.errors import StorageError
-from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, DIGEST_BYTES, MAX_SEGMENT_BYTES, MODE_TEXT, PAGE
 from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
+from archive.format.layout import segment_bytes
 from archive.storage.protocols import Sink
 from archive.workers import run_parallel
 
@@ -42,7 +43,7 @@ _BUFFER_KINDS = frozenset("biufcS")
 
 
 class Part(NamedTuple):
-    """A segment, or some small arrays: what one thread copies, hashes and writes."""
+    """Segments of an array, or some small arrays: what one thread copies, hashes and writes."""
 
     offset: int
     """File offset."""
@@ -50,8 +51,8 @@ class Part(NamedTuple):
     """Bytes that it has there."""
     buffers: list[Any]
     """They are these buffers one after the other."""
-    spans: list[slice] | None
-    """What of them has a digest each; None for a segment, which is one buffer and has one digest."""
+    spans: list[slice] | int
+    """What of them has a digest each; or the length of the segments that one buffer is cut into."""
     rows: list[int]
     """Rows that are complete with it."""
 
@@ -97,22 +98,24 @@ class ArrayStream:
         """Write the stored bytes of a row; when this returns its memory may change."""
         if nbytes > tuning.PIECE_BYTES:
             self.flush(offset)
-            self.put_parts(_segments(row, offset, buffer))
+            self.put_parts(_stretches(row, offset, buffer))
         else:
-            self.digests.append(digest(self._hold([buffer], nbytes, offset)))
+            self.digests += _digests(self._hold([buffer], nbytes, offset), segment_bytes(nbytes))
             self._rows.append(row)
 
     def put_pieces(self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int) -> None:
         """Write a row whose bytes (uint8) come in pieces; each may change when the next is asked for."""
-        self.digests += _write_copies(self.write, offset, pieces, nbytes)
+        self.digests += _write_copies(self.write, offset, pieces, nbytes, segment_bytes(nbytes))
         self._rows.append(row)
 
     def put_parts(self, parts: Iterable[Part]) -> None:
         """Write parts that follow one another, which are asked for as they are begun."""
         if not self._parallel:
             for part in parts:
-                if part.spans is None:
-                    self.digests += _write_copies(self.write, part.offset, part.buffers, part.nbytes)
+                if isinstance(part.spans, int):
+                    self.digests += _write_copies(
+                        self.write, part.offset, part.buffers, part.nbytes, part.spans
+                    )
                 else:
                     copy = self._hold(part.buffers, part.nbytes, part.offset)
                     self.digests += [digest(copy[span]) for span in part.spans]
@@ -173,8 +176,8 @@ class ArrayStream:
         """Write parts, and return digests, length and rows of all of them."""
         digests: list[bytes] = []
         for part in parts:
-            if part.spans is None:
-                digests += _write_copies(self._sink.write, part.offset, part.buffers, part.nbytes)
+            if isinstance(part.spans, int):
+                digests += _write_copies(self._sink.write, part.offset, part.buffers, part.nbytes, part.spans)
             else:
                 memory = _take()
                 copy = memory.copy(part.buffers)
@@ -224,7 +227,7 @@ def write_plan(
 
 
 def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
-    """Write metadata, index and footer of a plan whose arrays are written."""
+    """Write metadata, index, values and footer of a plan whose arrays are written."""
     index = plan.index
     index.digests[:] = np.frombuffer(b"".join(stream.digests), np.uint8).reshape(-1, DIGEST_BYTES)
     parts = list(plan.metadata.parts)
@@ -237,12 +240,14 @@ def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
         meta_bytes=plan.metadata.nbytes,
         index_at=plan.index_at,
         index_bytes=len(index),
+        values_bytes=len(plan.values),
         superblock=plan.metadata.superblock,
         meta_digest=meta.digest(),
         index_digest=digest(index.buffer),
+        values_digest=digest(plan.values),
     )
     position = plan.schema.data_end
-    for buffer in (*parts, index.buffer, footer.pack()):
+    for buffer in (*parts, index.buffer, plan.values, footer.pack()):
         stream.write(buffer, position)
         position += len(buffer)
     return footer
@@ -292,7 +297,7 @@ def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
             for row in run.rows:
                 plan.table.sources[row] = None
         if run.large:
-            yield from _segments(run.rows[0], run.begin, buffers[0])
+            yield from _stretches(run.rows[0], run.begin, buffers[0])
             if run.zeros is not None:
                 yield Part(run.end - len(run.zeros[0]), len(run.zeros[0]), [*run.zeros], [], [])
         else:
@@ -302,13 +307,14 @@ def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
         del buffers  # or it would live on while the next array is read
 
 
-def _segments(row: int, offset: int, buffer: Any) -> Iterator[Part]:
-    """Yield the segments of an array."""
+def _stretches(row: int, offset: int, buffer: Any) -> Iterator[Part]:
+    """Yield an array by 4 MiB, which are segments of any length."""
     flat = _flat(buffer)
-    for start in range(0, len(flat), SEGMENT_BYTES):
-        segment = flat[start : start + SEGMENT_BYTES]
-        last = start + SEGMENT_BYTES >= len(flat)
-        yield Part(offset + start, len(segment), [segment], None, [row] if last else [])
+    size = segment_bytes(len(flat))
+    for start in range(0, len(flat), MAX_SEGMENT_BYTES):
+        part = flat[start : start + MAX_SEGMENT_BYTES]
+        last = start + MAX_SEGMENT_BYTES >= len(flat)
+        yield Part(offset + start, len(part), [part], size, [row] if last else [])
 
 
 def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -316,31 +322,42 @@ def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
     group: list[Part] = []
     for part in parts:
         group.append(part)
-        if sum(part.nbytes for part in group) >= SEGMENT_BYTES:
+        if sum(part.nbytes for part in group) >= MAX_SEGMENT_BYTES:
             yield group
             group = []
     if group:
         yield group
 
 
-def _write_copies(write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int) -> list[bytes]:
+def _digests(data: memoryview, size: int) -> list[bytes]:
+    """Return the digests of the segments of an array."""
+    return [digest(data[start : start + size]) for start in range(0, len(data), size)]
+
+
+def _write_copies(
+    write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int, segment: int
+) -> list[bytes]:
     """Copy an array a piece at a time, hash and write the copies, and return the digests of its segments."""
     memory = _take()
     hasher = xxhash.xxh3_128()
-    digests = []
+    digests: list[bytes] = []
     at = 0
     for piece in pieces:
         start = 0
         while start < len(piece):
             size = min(len(piece) - start, tuning.PIECE_BYTES - at % tuning.PIECE_BYTES)
             memory.array[:size] = piece[start : start + size]
-            hasher.update(memory.view[:size])
+            done = 0
+            while done < size:  # a part of a segment, or some segments
+                length = min(size - done, segment - (at + done) % segment)
+                hasher.update(memory.view[done : done + length])
+                done += length
+                if (at + done) % segment == 0 or at + done == nbytes:
+                    digests.append(hasher.digest())
+                    hasher.reset()
             write(memory.view[:size], offset + at)
             start += size
             at += size
-            if at % SEGMENT_BYTES == 0 or at == nbytes:
-                digests.append(hasher.digest())
-                hasher.reset()
     _give_back(memory)
     return digests
 

@@ -23,6 +23,7 @@ from archive.errors import ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at, prune_cache
+from archive.storage.remote.firstrequest import Purpose, note_needed
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.ranges import plan_requests
 from archive.storage.remote.source import RemoteSource
@@ -121,6 +122,8 @@ class CachedSource(RemoteSource):
         Where files are kept; made if it is not there.
     access : {"auto", "mmap", "pread"}
         ``auto`` maps unless the folder lies on a network or FUSE file system.
+    purpose : {"open", "values"}
+        As for `RemoteSource`.
     keep_bytes : int, optional
         The most that the folder keeps: it is pruned now and when this is closed, and no more than that is
         kept of this object.
@@ -132,14 +135,20 @@ class CachedSource(RemoteSource):
     """
 
     def __init__(
-        self, store: ObjectStore, path: str, folder: str, access: str, keep_bytes: int | None = None
+        self,
+        store: ObjectStore,
+        path: str,
+        folder: str,
+        access: str,
+        keep_bytes: int | None = None,
+        purpose: Purpose = "open",
     ) -> None:
         self._file: CacheFile | None = None
         self._writable = True
         self._folder, self._keep_bytes = folder, keep_bytes
         url = store.url(path)
         with CacheFolder(folder) as cache:
-            super().__init__(store, path, tuning.CACHE_PIN_BYTES if cache.knows(url) else 0)
+            super().__init__(store, path, purpose, tuning.CACHE_PIN_BYTES if cache.knows(url) else 0)
             if not self.version.tag:
                 return
             use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(cache.device))
@@ -163,7 +172,9 @@ class CachedSource(RemoteSource):
         file = self._file
         if file is not None and self._writable:
             self._bring(file, offset, self.nbytes)
-        if not self.keeps:
+        if self.keeps:
+            note_needed(self.path, self._purpose, self.nbytes - offset)
+        else:
             super().extend_tail(offset)
 
     def reread(self, offset: int, nbytes: int) -> NDArray | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from archive import tuning
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
+from archive.storage.remote.firstrequest import Purpose, first_bytes, note_needed
 from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 
 __all__ = ["RemoteSource"]
@@ -25,19 +25,22 @@ class RemoteSource:
     store : ObjectStore
     path : str
         Path of the object in its store.
+    purpose : {"open", "values"}
+        How much the first request asks for: see `archive.storage.remote.firstrequest`.
     tail_bytes : int
-        How much the first request asks for; 0: `archive.tuning.TAIL_BYTES`.
+        How much it asks for instead, unless 0.
     """
 
     version: ObjectVersion
     mapped: bool = False
     pinned = True
 
-    def __init__(self, store: ObjectStore, path: str, tail_bytes: int = 0) -> None:
+    def __init__(self, store: ObjectStore, path: str, purpose: Purpose = "open", tail_bytes: int = 0) -> None:
         self.path: str = store.url(path)
         self._store: ObjectStore | None = store
         self._object = path
-        tail, self.version = store.get_suffix(path, tail_bytes or tuning.TAIL_BYTES)
+        self._purpose: Purpose = purpose
+        tail, self.version = store.get_suffix(path, tail_bytes or first_bytes(self.path, purpose))
         self.nbytes: int = self.version.nbytes
         self.parallel: int = store.parallel
         self.pins: bool = store.pins
@@ -49,18 +52,13 @@ class RemoteSource:
         return False
 
     def extend_tail(self, offset: int) -> None:
-        """Keep what lies from ``offset`` on, fetching by one request what is not there yet.
-
-        Asked a second time for less, it lets go of the rest, but for what the first request brought.
-        """
+        """Keep what lies from ``offset`` on, fetching by one request what is not there yet."""
+        note_needed(self.path, self._purpose, self.nbytes - offset)
         kept = self._tail  # read once: another thread may replace the attribute meanwhile
         begin = self.nbytes - len(kept)
         if offset < begin:
             fetched = self._fetch(offset, begin)
             self._tail = _read_only(np.concatenate([fetched, kept]))
-        elif len(kept) > tuning.TAIL_BYTES:
-            start = min(offset, self.nbytes - tuning.TAIL_BYTES)
-            self._tail = _read_only(kept[start - begin :].copy())
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return a range; memory of its own, or a read-only view of what was kept."""

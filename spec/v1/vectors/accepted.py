@@ -14,8 +14,6 @@ import ml_dtypes
 import numpy as np
 
 import archive
-from archive.format.constants import NO_ALIAS
-from archive.format.digests import digest
 from archive.types import Record
 from tests.crafting import Crafted
 
@@ -88,21 +86,6 @@ def nans() -> dict[str, Any]:
     bits = (0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000000001, 0xFFFFFFFFFFFFFFFF)
     made = {f"{n:016x}": struct.unpack("<d", struct.pack("<Q", n))[0] for n in bits}
     return {**made, "all": [*made.values()]}
-
-
-def segmented(crafted: Crafted, size: int = 64) -> None:
-    """Digest segments of ``size`` bytes."""
-    sections = crafted.sections
-    found: list[bytes] = []
-    for row in range(len(sections["offset"])):
-        if sections["alias_of"][row] == NO_ALIAS:
-            at, end = int(sections["offset"][row]), int(sections["offset"][row] + sections["nbytes"][row])
-            sections["segment_at"][row] = len(found)
-            found += [digest(bytes(crafted.data[n : min(n + size, end)])) for n in range(at, end, size)]
-        else:
-            sections["segment_at"][row] = sections["segment_at"][int(sections["alias_of"][row])]
-    crafted.counts["segment_bytes"] = size
-    sections["digests"] = np.frombuffer(b"".join(found), "V16")
 
 
 def context(state: Any, series_id: int = 0) -> archive.Context:
@@ -223,7 +206,7 @@ def later_minor(crafted: Crafted) -> None:
 
 def plain_floats(crafted: Crafted) -> None:
     crafted.document["values"] = [
-        [0, [["a", ["float", 3]], ["b", ["float", 1e2]], ["c", ["floats", [1, 0.5]]]]]
+        ["metrics", "m", [["a", ["float", 3]], ["b", ["float", 1e2]], ["c", ["floats", [1, 0.5]]]]]
     ]
 
 
@@ -267,10 +250,10 @@ VALID: list[tuple[str, str, str, Callable[[], Any], Change | None, str]] = [
     ("ties", "One array under several names, in one record and two", "TIE-1 TIE-2 TIE-3 TIE-4 INDEX-12",
      lambda: archive.RecordSet({"one": record(a=WEIGHTS, b=WEIGHTS[0].copy(), c=WEIGHTS),
                                 "two": record(a=WEIGHTS, d=WEIGHTS)}), None, ""),
-    ("segments", "Segments of 64 bytes, the last of each array shorter", ("DIGEST-1 DIGEST-2 DIGEST-3 DIGEST-4 "
-     "INDEX-2 INDEX-12"), lambda: arrays(a=counted("u1", (200,)), b=counted("u1", (64,)), c=np.zeros(0),
-                                        d=counted("u1", (1,)), e=np.asfortranarray(counted("<f4", (6, 7)))),
-     segmented, "Made by taking apart what the writer made: writers use segments of 4 MiB."),
+    ("segments", "Arrays of one segment, just so, and of several", ("DIGEST-1 DIGEST-2 DIGEST-3 DIGEST-4 "
+     "INDEX-12"), lambda: arrays(a=counted("u1", (200_000,)), b=counted("u1", (1 << 16,)), c=np.zeros(0),
+                                 d=counted("u1", ((1 << 16) + 1,)), e=np.asfortranarray(counted("<f4", (600, 70)))),
+     None, ""),
     ("page", "An array of 65,536 bytes begins a page", "LAYOUT-1 LAYOUT-2",
      lambda: arrays(a=np.ones(3, "u1"), b=np.zeros(1 << 16, "u1"), c=np.ones(3, "u1")), None, ""),
     ("names", "Keys and record names that HDF5 has to escape", "INDEX-9 INDEX-10 INDEX-17",

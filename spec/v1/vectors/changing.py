@@ -91,7 +91,7 @@ def metric(value: Any) -> Change:
     """Give the metrics one value beside the stored one."""
 
     def change(crafted: Crafted) -> None:
-        crafted.document["values"][0][1][0] = ["loss", value]
+        crafted.document["values"][0][2][0] = ["loss", value]
 
     return change
 
@@ -100,13 +100,13 @@ def history(value: Any) -> Change:
     """Change the value that is a dataset."""
 
     def change(crafted: Crafted) -> None:
-        crafted.document["values"][0][1][1] = ["history", value]
+        crafted.document["values"][0][2][1] = ["history", value]
 
     return change
 
 
 def config(value: Any) -> Change:
-    return lambda crafted: crafted.document["values"][1].__setitem__(1, [["name", value]])
+    return lambda crafted: crafted.document["values"][1].__setitem__(2, [["name", value]])
 
 
 def footer(at: int, data: bytes) -> Change:
@@ -233,7 +233,7 @@ def metadata_from(start: int) -> Change:
         rowless(crafted)
         nbytes = len(crafted.data) - start
         crafted.footer[40:56] = start.to_bytes(8, "little") + nbytes.to_bytes(8, "little")
-        crafted.footer[120:136] = digest(bytes(crafted.data[start:]))
+        crafted.footer[136:152] = digest(bytes(crafted.data[start:]))
 
     return change
 
@@ -264,7 +264,7 @@ def last_beyond(crafted: Crafted) -> None:
 
 def stored_attribute(crafted: Crafted) -> None:
     """Have an attribute be the bytes of an array."""
-    document(attributes=[[0, [["raw", ["bytes", {"row": 5}]]]]])(crafted)
+    document(attributes=[["model", [["raw", ["bytes", {"row": 5}]]]]])(crafted)
     both(shaped("raw", 9), shaped("tied", 9))(crafted)
     crafted.describe("model", "raw", "|u1")
 
@@ -277,7 +277,8 @@ def stored_as(name: str, data: bytes) -> Change:
         crafted.describe("model", "history", "|b1")
         crafted.reshape("model", "history", (320,))
         crafted.write_elements("model", "history", data)
-        crafted.document["values"][0][1][1][1][0] = name
+        crafted.document["values"][0][0] = "configs"
+        crafted.document["values"][0][2][1][1][0] = name
 
     return change
 

@@ -34,14 +34,16 @@ def short(_: bytearray) -> bytes:
     head = b"\x89HDF\r\n\x1a\n\2\x08\x08\0" + bytes(8) + b"\xff" * 8 + struct.pack("<QQ", 4416, 4096)
     head += lookup3(head).to_bytes(4, "little")
     index = bytes(64)
-    places = struct.pack("<4I6Q", 1, 0, 256, 0, 4416, 4096, 4096, 0, 4096, 64)
-    front = b"\x93FEDARC\n" + places + head + digest(b"") + digest(index) + bytes(80)
+    places = struct.pack("<4IQ2I6Q", 1, 0, 256, 0, 4416, 1, 0, 4096, 0, 4096, 64, 4160, 0)
+    front = b"\x93FEDARC\n" + places + head
+    front += b"".join(digest(part) + bytes(16) for part in (b"", index, b""))
     return head + bytes(4048) + index + front + digest(front) + b"\nFEDARC\x93"
 
 
 def tiny(_: bytearray) -> bytes:
     """Return both markers and a digest that holds, in 300 bytes."""
-    front = b"\x93FEDARC\n" + struct.pack("<4I6Q", 1, 0, 256, 0, 300, 4096, 4096, 0, 4096, 96) + bytes(160)
+    front = b"\x93FEDARC\n" + struct.pack("<4IQ2I6Q", 1, 0, 256, 0, 300, 1, 0, 4096, 0, 4096, 96, 4192, 0)
+    front += bytes(232 - len(front))
     return bytes(44) + front + digest(front) + b"\nFEDARC\x93"
 
 
@@ -59,7 +61,7 @@ def index_field(at: int) -> Bytes:
     def change(data: bytearray) -> bytes:
         begin, size = field(data, 56), field(data, 64)
         data[begin + at] ^= 1
-        return fixed(data, 136, bytes(data[begin : begin + size]))
+        return fixed(data, 168, bytes(data[begin : begin + size]))
 
     return change
 
@@ -68,8 +70,8 @@ def longer_superblock(data: bytearray) -> bytes:
     """Let the superblock, and its copy, end the file elsewhere."""
     data[28:36] = (len(data) + 64).to_bytes(8, "little")
     data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
-    data[len(data) - 184 : len(data) - 136] = data[:48]
-    return fixed(data, 136, bytes(data[field(data, 56) :][: field(data, 64)]))
+    data[len(data) - 168 : len(data) - 120] = data[:48]
+    return fixed(data, 168, bytes(data[field(data, 56) :][: field(data, 64)]))
 
 
 def unmarked(data: bytearray) -> bytes:
@@ -101,6 +103,8 @@ RAWS: list[Raw] = [
     ("superblock-end", "The superblock ends the file elsewhere", "FOOTER-5 LAYOUT-6", longer_superblock, "Hostile",
      "open", None),
     ("index-flipped", "A byte of the index", "FOOTER-6", flipped(lambda data: field(data, 56) + 100), "Damaged",
+     "open", None),
+    ("values-flipped", "A byte of the values section", "FOOTER-8", flipped(lambda data: field(data, 72) + 20), "Damaged",
      "open", None),
     ("metadata-flipped", "A byte of the HDF5 metadata", "FOOTER-7 DIGEST-1",
      flipped(lambda data: field(data, 40) + 100), "Damaged", "open", None),

@@ -19,6 +19,7 @@ from archive.hdf5.checksum import lookup3
 from spec.v1.vectors.accepted import VALID, Change
 from spec.v1.vectors.changing import base
 from spec.v1.vectors.damaged import RAWS, fixed
+from spec.v1.vectors.inputs import NOT_FOR_WRITERS, input_of
 from spec.v1.vectors.library import LibraryReader
 from spec.v1.vectors.refused import CRAFTED
 from tests.crafting import Crafted
@@ -49,7 +50,7 @@ def write_crafted(source: Path, change: Change, path: Path) -> None:
     if crafted.json is None:
         crafted.json = json.dumps(crafted.document, ensure_ascii=False, separators=(",", ":")).encode()
     data = bytearray(crafted.assemble())
-    if crafted.footer[32:64] == before[32:64]:
+    if crafted.footer[40:64] == before[40:64]:
         meta_at, meta_bytes, index_at = struct.unpack("<3Q", before[40:64])
         at = data.index(struct.pack("<BBQ", 3, 1, index_at), meta_at)
         begin = data.rindex(b"OHDR", meta_at, at)
@@ -58,7 +59,7 @@ def write_crafted(source: Path, change: Change, path: Path) -> None:
         axis = data.index(b"\2\1\0\1" + data[at + 10 : at + 18], begin) + 4
         data[axis : axis + 8] = data[at + 10 : at + 18] = length
         data[end : end + 4] = lookup3(bytes(data[begin:end])).to_bytes(4, "little")
-        data = bytearray(fixed(data, 120, bytes(data[meta_at : meta_at + meta_bytes])))
+        data = bytearray(fixed(data, 136, bytes(data[meta_at : meta_at + meta_bytes])))
     path.write_bytes(data)
 
 
@@ -71,7 +72,7 @@ def write_json(path: Path, said: dict[str, Any]) -> None:
 def generate(folder: Path) -> None:
     """Write all vectors below a folder."""
     valid, invalid = folder / "valid", folder / "invalid"
-    for made in (valid, invalid):
+    for made in (valid, invalid, folder / "writer"):
         made.mkdir(parents=True, exist_ok=True)
     source = folder / "source.h5"
     for name, title, proves, records, change, notes in VALID:
@@ -83,6 +84,8 @@ def generate(folder: Path) -> None:
             write_crafted(source, change, path)
         said = {"title": title, "proves": proves.split(), "outcome": "valid"}
         write_json(path, {**said, **LibraryReader().open(path).describe(), "notes": notes})
+        if change is None and name not in NOT_FOR_WRITERS:
+            write_json(folder / "writer" / path.name, input_of(path, title))
     save(base(), source, stored_above=100)
     for name, _, _, change, *_ in CRAFTED:
         write_crafted(source, change, invalid / f"{name}.h5")

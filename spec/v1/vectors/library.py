@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 
 import archive
-from archive.engine.read.containers import record_values
+from archive.engine.read.recordvalues import record_values
 from archive.errors import ArchiveError
 from archive.format.constants import KINDS
 from archive.format.values import encode_value, validate_value
 
-VERIFIED = {"padding": "Damaged", "HDF5 metadata": "Damaged", "index": "Damaged", "name table": "Hostile"}
+VERIFIED = {
+    "padding": "Damaged",
+    "HDF5 metadata": "Damaged",
+    "index": "Damaged",
+    "values": "Damaged",
+    "name table": "Hostile",
+}
 """Error behind each failure of verify that is no segment's."""
 
 
@@ -60,16 +66,16 @@ class LibraryVector:
         """Return everything, in the form of the JSON."""
         self.values()
         reader, info = self.handle._reader, self.handle.info
-        values, attributes = (record_values(reader, member) for member in ("values", "attributes"))
+        values, attributes = record_values(reader, "values"), record_values(reader, "attributes")
         records: list[dict[str, Any]] = []
         for number, record in enumerate(reader.index.records):
             said: dict[str, Any] = {"kind": KINDS[record.kind], "name": record.name}
             if said["kind"] == "arrays":
                 rows = np.flatnonzero(reader.index.record == number).tolist()
-                said["attributes"] = spell(attributes.get(number, {}))
+                said["attributes"] = spell(attributes.get(record, {}))
                 said["arrays"] = [self._array(row) for row in rows]
             else:
-                said["values"] = spell(values.get(number, {}))
+                said["values"] = spell(values.get(record, {}))
             records.append(said)
         return {
             "container": info.container,
@@ -85,7 +91,7 @@ class LibraryVector:
             return None
         context = self.handle.context
         configs = {name: spell(getattr(context, name)) for name in ("node_config", "run_config")}
-        return {**self.handle._reader.index.document["context"], **configs}
+        return {**self.handle._reader.values.document["context"], **configs}
 
     def _array(self, row: int) -> dict[str, Any]:
         (array,) = self.handle._arrays([row])

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from spec.v1.vectors.accepted import segmented
 from spec.v1.vectors.changing import (
     HUGE,
     Crafting,
@@ -44,10 +43,11 @@ CRAFTED: list[Crafting] = [
     case("footer-flags", "An unknown flag in the footer", "FOOTER-3 VERSION-4", footer(20, b"\1")),
     case("later-footer-flags", "An unknown flag in the footer of a later minor version", "VERSION-4",
          later(footer(20, b"\1")), "Version"),
-    case("footer-reserved", "A reserved byte of the footer", "FOOTER-3 VERSION-4", footer(160, b"\1")),
-    case("later-footer-reserved", "The same in a later minor version", "VERSION-4", later(footer(160, b"\1")),
-         "Version"),
-    case("data-elsewhere", "data_at is not 4096", "FOOTER-3 LAYOUT-1", footer(32, (8192).to_bytes(8, "little"))),
+    case("footer-reserved", "A reserved byte of the footer", "FOOTER-3 VERSION-4", footer(36, b"\1")),
+    case("footer-digest-room", "A byte behind the digest of the values", "FOOTER-3 VERSION-4", footer(231, b"\1")),
+    case("later-footer-reserved", "A reserved byte of the footer in a later minor version", "VERSION-4",
+         later(footer(36, b"\1")), "Version"),
+    case("digest-algorithm", "Digests by algorithm 2", "DIGEST-1", footer(32, b"\2"), "Version"),
     case("metadata-before-data", "meta_at is below DATA_AT", "FOOTER-4", footer(40, (64).to_bytes(8, "little"))),
     case("metadata-from-64", "Metadata that begin at byte 64", "FOOTER-4", metadata_from(64)),
     case("metadata-from-4104", "Metadata that begin at no multiple of 64", "FOOTER-4 LAYOUT-4", metadata_from(4104)),
@@ -56,7 +56,9 @@ CRAFTED: list[Crafting] = [
     case("huge-metadata", "meta_bytes is 2^63", "FOOTER-4 LAYOUT-6 FILE-2", footer(48, HUGE.to_bytes(8, "little"))),
     case("index-elsewhere", "A gap between metadata and index", "FOOTER-4 LAYOUT-6", footer(56, bytes(8))),
     case("huge-index", "index_bytes is 2^63", "FOOTER-4 FILE-2", footer(64, HUGE.to_bytes(8, "little"))),
-    case("superblock-version", "The copy of the superblock has version 3", "FOOTER-5 HDF5-7", footer(80, b"\3")),
+    case("values-elsewhere", "A gap between index and values", "FOOTER-4 LAYOUT-6", footer(72, bytes(8))),
+    case("huge-values", "values_bytes is 2^63", "FOOTER-4 FILE-2", footer(80, HUGE.to_bytes(8, "little"))),
+    case("superblock-version", "The copy of the superblock has version 3", "FOOTER-5 HDF5-7", footer(96, b"\3")),
     case("superblock-root", "The root group lies outside the metadata", "FOOTER-5",
          lambda crafted: crafted.data.__setitem__(slice(36, 44), (64).to_bytes(8, "little"))),
     case("later-description", "An unknown element type in a later minor version", "VERSION-4 DTYPE-3",
@@ -66,19 +68,15 @@ CRAFTED: list[Crafting] = [
     case("older-major", "Major version 0", "VERSION-2 OPEN-2", footer(8, b"\0"), "Version"),
     case("index-version", "Another version of the index", "INDEX-1", counts(version=2), "Version"),
     case("index-header-bytes", "header_bytes is not 96", "INDEX-1", counts(header_bytes=0)),
-    *(case(f"segments-of-{size}", f"Digests over {size} bytes", "INDEX-2", counts(segment_bytes=size))
-      for size in (0, 63, 1 << 31)),
-    case("segments-of-96", "Digests over 96 bytes each", "INDEX-2", lambda crafted: segmented(crafted, 96)),
     *(case(f"huge-{field}", f"The header counts 2^63 {field}", proves, counts(**{field: HUGE}))
       for field, proves in (("records", "INDEX-3 INDEX-4 FILE-2"), ("types", "INDEX-3 FILE-2"),
                             ("arrays", "INDEX-3 INDEX-4 FILE-2"), ("dims", "INDEX-3 FILE-2"),
-                            ("segments", "INDEX-3 FILE-2"), ("pool_bytes", "INDEX-3 FILE-2"),
-                            ("json_bytes", "INDEX-3 FILE-2"))),
+                            ("segments", "INDEX-3 FILE-2"), ("pool_bytes", "INDEX-3 FILE-2"))),
     case("counts-that-wrap", "2^60 digests of 16 bytes are 0 modulo 2^64", "INDEX-3 FILE-2",
          counts(segments=1 << 60)),
     case("index-too-long", "Bytes behind the last section", "INDEX-3 LAYOUT-6", padded_index),
     case("index-padding", "Padding between two sections that is not zero", "INDEX-5",
-         lambda crafted: crafted.padding.update(pool=b"\1" * 8, json=b"\1" * 8)),
+         lambda crafted: crafted.padding.update(pool=b"\1" * 8)),
     case("keys-that-go-back", "key_end decreases", "INDEX-6", column("key_end", "text", 0)),
     case("keys-beyond-the-pool", "key_end passes the pool", "INDEX-6 INDEX-17 FILE-2",
          column("key_end", "w", HUGE, "other")),

@@ -11,7 +11,8 @@ from archive import tuning
 from archive.engine.read import open as opening
 from archive.engine.read.open import forget_indexes, validated_index
 from archive.errors import ArchiveError
-from archive.format.index import Index, Origin
+from archive.format.index import Index
+from archive.format.origin import Origin
 from tests.format.test_index import build
 
 
@@ -36,7 +37,6 @@ def content(index: Index) -> list[object]:
     )
     return [
         index.nbytes,
-        index.document,
         index.records,
         index.types,
         index.keys(range(index.arrays)),
@@ -58,7 +58,6 @@ def test_archives_of_one_schema_share_columns_and_nothing_else() -> None:
     second, _ = build(["a", "b"])
     second.digests[:] = 2
     one = validated_index(first.buffer, end, Origin("one"))
-    assert one.document == {"a": "\u00e9"}
     two = validated_index(second.buffer, end, Origin("two"))
     assert two.offset is one.offset
     assert (one.origin.path, two.origin.path) == ("one", "two")
@@ -66,14 +65,6 @@ def test_archives_of_one_schema_share_columns_and_nothing_else() -> None:
     assert bytes(two.digests[0]) == b"\x02" * 16
     forget_indexes()
     assert content(two) == content(validated_index(second.buffer, end, Origin("two")))
-
-
-def test_documents_of_other_lengths_are_read_as_they_are() -> None:
-    buffers = [build(["a", "b"], document={"a": "x" * size})[0].buffer for size in range(20)]
-    end = build(["a", "b"])[1]
-    indexes = [validated_index(buffer, end, Origin()) for buffer in buffers]
-    assert all(index.offset is indexes[0].offset for index in indexes)
-    assert [index.document for index in indexes] == [{"a": "x" * size} for size in range(20)]
 
 
 def test_no_changed_byte_is_taken_for_what_was_judged() -> None:

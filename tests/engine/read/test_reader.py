@@ -26,6 +26,7 @@ from archive.engine.read import storedpayload as payload
 from archive.errors import (
     ArchiveError,
     ClosedError,
+    DamagedError,
     DigestError,
     ExistsError,
     PartialSaveError,
@@ -34,7 +35,7 @@ from archive.errors import (
     TruncatedError,
     UnsupportedURLError,
 )
-from archive.format.constants import DATA_AT, FOOTER_BYTES, SEGMENT_BYTES
+from archive.format.constants import DATA_AT, MIN_SEGMENT_BYTES
 from archive.storage.url import parse_url
 from tests.acceptance.samples import CREATED
 from tests.children import child_environment
@@ -121,7 +122,7 @@ class TestOpening:
         with archive.open(URL) as handle:
             assert len(list(handle)) == 300
             assert handle.info.access == "remote"
-            assert handle.info.verified.startswith("metadata and index at open;")
+            assert handle.info.verified.startswith("index and values, not")
             assert handle.records["metrics"]["loss"] == 0.5
         assert store.kinds() == {"get_suffix": 1}
         assert store.nbytes() <= tuning.TAIL_BYTES
@@ -134,25 +135,25 @@ class TestOpening:
         store.clear()
         with archive.open(URL) as handle:
             assert len(list(handle)) == 20_000
-            # of what was fetched to be checked only the index stays
             kept = len(handle._reader.source._tail)  # type: ignore[attr-defined]
-            assert kept == max(footer.index_bytes + FOOTER_BYTES, tuning.TAIL_BYTES)
+            assert kept == footer.file_bytes - footer.index_at
         assert store.kinds() == {"get_suffix": 1, "get_range": 1}
-        assert store.nbytes() <= footer.meta_bytes + footer.index_bytes + tuning.TAIL_BYTES
+        assert store.nbytes() == footer.file_bytes - footer.index_at
+        store.clear()
+        with archive.open(URL) as handle:  # what the last of the folder needed is asked for at once
+            assert len(list(handle)) == 20_000
+        assert store.kinds() == {"get_suffix": 1}
+        assert store.nbytes() <= 1.2 * (footer.file_bytes - footer.index_at)
 
-    def test_long_metadata_is_left_alone_and_it_says_so(
-        self, store: FolderStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        archive.save(small(5_000), URL)
-        monkeypatch.setattr(tuning, "CHECKED_META_BYTES", 1 * MiB)
+    def test_metadata_is_left_alone_and_it_says_so(self, store: FolderStore) -> None:
+        archive.save(small(300), URL)
         with local(store) as handle:
             footer = handle._reader.footer
             assert footer is not None
-            assert footer.meta_bytes > MiB
-            assert handle.info.verified.startswith("metadata and index at open;")
+            assert handle.info.verified.startswith("metadata, index and values at open;")
         store.clear()
         with archive.open(URL) as handle:
-            assert f"not the {footer.meta_bytes} bytes of metadata" in handle.info.verified
+            assert f"not the {footer.meta_bytes} bytes of HDF5 metadata" in handle.info.verified
             assert handle.verify().ok
         assert store.kinds()["get_suffix"] == 1
         data = bytearray(store.file(PATH).read_bytes())
@@ -161,14 +162,34 @@ class TestOpening:
         with archive.open(URL) as handle:
             (failure,) = handle.verify().failures
         assert (failure.key, failure.offset) == ("HDF5 metadata", footer.meta_at)
+        with pytest.raises(DamagedError):
+            archive.tools.copy(URL, "folder://models/copy.h5")
 
-    @pytest.mark.parametrize("place", ["footer", "index", "metadata"])
+    def test_a_table_reads_the_values_alone(self, store: FolderStore) -> None:
+        archive.save(small(300), URL, metrics={"loss": 0.5})
+        with local(store) as handle:
+            footer = handle._reader.footer
+            assert footer is not None
+        store.clear()
+        assert archive.table([URL])["loss"].tolist() == [0.5]
+        assert store.kinds() == {"get_suffix": 1}
+        assert store.nbytes() == tuning.VALUES_TAIL_BYTES
+        data = bytearray(store.file(PATH).read_bytes())
+        data[footer.index_at + 100] ^= 1
+        store.file(PATH).write_bytes(data)
+        assert archive.table([URL])["loss"].tolist() == [0.5]
+        data[footer.values_at + 10] ^= 1
+        store.file(PATH).write_bytes(data)
+        with pytest.raises(DamagedError, match="the values section does not match its digest"):
+            archive.table([URL])
+
+    @pytest.mark.parametrize("place", ["footer", "index", "values"])
     def test_what_was_changed_on_the_way_is_asked_for_again(self, store: FolderStore, place: str) -> None:
         archive.save(small(300), URL)
         with local(store) as handle:
             footer = handle._reader.footer
         assert footer is not None
-        at = {"footer": footer.file_bytes - 9, "index": footer.index_at + 200, "metadata": footer.meta_at + 9}
+        at = {"footer": footer.file_bytes - 9, "index": footer.index_at + 200, "values": footer.values_at + 9}
         begin = max(footer.file_bytes - tuning.TAIL_BYTES, 0)
         store.clear()
         store.flip = {0: at[place] - begin}
@@ -211,9 +232,12 @@ class TestRanges:
             store.clear()
             part = handle["embedding"][500_000:500_001]
             assert np.array_equal(part, large()["embedding"][500_000:500_001])
-            assert store.asked == [("get_range", PATH, SEGMENT_BYTES)]
+            assert store.asked == [("get_range", PATH, MIN_SEGMENT_BYTES)]
 
-    def test_what_came_with_the_opening_is_not_fetched_again(self, store: FolderStore) -> None:
+    def test_what_came_with_the_opening_is_not_fetched_again(
+        self, store: FolderStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tuning, "TAIL_BYTES", 512 << 10)
         with archive.open(URL) as handle:
             store.clear()
             assert handle["tail.7"].numpy().shape == (9,)
@@ -371,7 +395,7 @@ class TestAll:
             handle._reader.source.version = saved._version(PATH)  # type: ignore[attr-defined]
             (failure,) = handle.verify().failures
         assert failure.key == {"array": "embedding", "metadata": "HDF5 metadata"}.get(where, where)
-        assert abs(failure.offset - at) <= SEGMENT_BYTES
+        assert abs(failure.offset - at) <= MIN_SEGMENT_BYTES
 
     def test_mean(self, store: FolderStore, tmp_path: Path) -> None:
         some = {key: array for key, array in large().items() if not key.startswith(("mid.1", "mid.2"))}

@@ -13,7 +13,7 @@ from archive.engine.write.attributes import encode_record
 from archive.engine.write.inputs import gather
 from archive.engine.write.plan import Plan, Preamble, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan
-from archive.format.constants import KIND_METRICS, SEGMENT_BYTES
+from archive.format.constants import KIND_METRICS, MIN_SEGMENT_BYTES
 from archive.format.index import RecordName
 from archive.owner import Owner
 from archive.storage.protocols import Sink
@@ -27,9 +27,9 @@ LARGE = {
     **SMALL,
     "more": np.arange(PIECE_BYTES + 1, dtype="u1"),
     "none": np.empty(0),
-    "segments": np.arange(2 * SEGMENT_BYTES // 8 + 1),
+    "segments": np.arange(2 * MIN_SEGMENT_BYTES // 8 + 1),
     "tied": SMALL["w3"],
-    "segment": np.arange(SEGMENT_BYTES // 8),
+    "segment": np.arange(MIN_SEGMENT_BYTES // 8),
     "late": np.array(5),
 }
 

@@ -20,7 +20,10 @@ const VERSION_MINOR = 0;
 const SUPERBLOCK_BYTES = 48;
 const DATA_AT = 4096;
 const ALIGN = 64;
-const MAX_SEGMENT_BYTES = 1073741824n;
+const MIN_SEGMENT_BYTES = 65536;
+const MAX_SEGMENT_BYTES = 4194304;
+const MAX_SEGMENTS = 1024;
+const DIGEST_ALGORITHM = 1; // xxh3-128
 const FOOTER_BYTES = 256;
 const INDEX_HEADER_BYTES = 96;
 const TYPE_ROW_BYTES = 64;
@@ -59,9 +62,8 @@ const SECTIONS = [
   ["records", BigInt(RECORD_ROW_BYTES), "records"],
   ["types", BigInt(TYPE_ROW_BYTES), "types"],
   ["pool", 1n, "pool_bytes"],
-  ["json", 1n, "json_bytes"],
 ];
-const COUNTS = ["segment_bytes", "records", "types", "arrays", "dims", "segments", "pool_bytes", "json_bytes"];
+const COUNTS = ["records", "types", "arrays", "dims", "segments", "pool_bytes"];
 
 // ---- section 3: errors. `place` is what is known of { record, key, offset }.
 
@@ -95,6 +97,13 @@ function parsed(make, message, place) {
 
 const isZero = (bytes) => bytes.every((byte) => byte === 0);
 const align = (x, n) => ((x + n - 1n) / n) * n;
+
+/** Bytes that a digest of an array covers, by its stored bytes alone [DIGEST-2]. */
+function segmentBytes(nbytes) {
+  let size = MIN_SEGMENT_BYTES;
+  while (size < MAX_SEGMENT_BYTES && size * MAX_SEGMENTS < nbytes) size *= 2;
+  return size;
+}
 const product = (shape) => shape.reduce((result, axis) => result * axis, 1n);
 
 // ---- section 10.2: values. Payloads stay in the spelling of the JSON document, because a JavaScript number
@@ -177,14 +186,14 @@ export class Archive {
    */
   constructor(bytes) {
     this.#bytes = bytes;
-    const [indexAt, indexBytes] = this.#openFooter();
-    this.#layOutIndex(indexAt, indexBytes);
+    const [indexAt, valuesAt] = this.#openFooter();
+    this.#layOutIndex(indexAt, BigInt(valuesAt - indexAt));
     this.#readTypes();
     this.#readRecords();
     this.#readRows();
     this.#checkNameTable();
     this.#checkPool();
-    this.#readDocument();
+    this.#readDocument(valuesAt);
   }
 
   // -- section 6
@@ -209,22 +218,26 @@ export class Archive {
     }
     this.#minor = footer.readUInt32LE(12);
     if (footer.readUInt32LE(8) !== VERSION_MAJOR) throw new Version("another major version", place); // [VERSION-2]
-    const [fileBytes, dataAt, metaAt, metaBytes, indexAt, indexBytes] = [24, 32, 40, 48, 56, 64].map((at) =>
-      footer.readBigUInt64LE(at),
-    );
+    const [fileBytes, metaAt, metaBytes, indexAt, indexBytes, valuesAt, valuesBytes] = [
+      24, 40, 48, 56, 64, 72, 80,
+    ].map((at) => footer.readBigUInt64LE(at));
     if (fileBytes !== BigInt(length)) throw new Truncated("the file has another length", place); // [FOOTER-2]
 
+    if (footer.readUInt32LE(32) !== DIGEST_ALGORITHM) throw new Version("another digest", place); // [DIGEST-1]
     // [FOOTER-3]
-    this.#known(footer.readUInt32LE(20) === 0 && isZero(footer.subarray(152, 232)), "flags, reserved", place);
-    must(footer.readUInt32LE(16) === FOOTER_BYTES && dataAt === BigInt(DATA_AT), "footer_bytes, data_at", place);
+    const unused = [152, 184, 216].every((at) => isZero(footer.subarray(at, at + 16)));
+    const reserved = footer.readUInt32LE(20) === 0 && footer.readUInt32LE(36) === 0 && unused;
+    this.#known(reserved, "flags, reserved", place);
+    must(footer.readUInt32LE(16) === FOOTER_BYTES, "footer_bytes", place);
     const aligned = metaAt % BigInt(ALIGN) === 0n && metaBytes % BigInt(ALIGN) === 0n;
     must(aligned && metaAt >= BigInt(DATA_AT), "meta_at, meta_bytes", place); // [FOOTER-4]
     must(metaAt + metaBytes === indexAt, "the index does not follow the metadata", place);
     must(indexBytes >= BigInt(INDEX_HEADER_BYTES), "index_bytes", place);
-    must(indexAt + indexBytes + BigInt(FOOTER_BYTES) === fileBytes, "the footer does not follow the index", place);
+    must(indexAt + indexBytes === valuesAt, "the values do not follow the index", place);
+    must(valuesAt + valuesBytes + BigInt(FOOTER_BYTES) === fileBytes, "the footer does not follow the values", place);
     must(fileBytes <= MAX_FILE_BYTES, "file_bytes", place); // [FILE-5]; its least length follows from the above
 
-    const superblock = footer.subarray(72, 72 + SUPERBLOCK_BYTES);
+    const superblock = footer.subarray(88, 88 + SUPERBLOCK_BYTES);
     must(superblock.subarray(0, 11).equals(SUPERBLOCK_BEGIN), "the superblock", place); // [FOOTER-5]
     const [endOfFile, root] = [superblock.readBigUInt64LE(28), superblock.readBigUInt64LE(36)];
     must(endOfFile === fileBytes && root >= metaAt && root < indexAt, "the superblock", place);
@@ -233,13 +246,16 @@ export class Archive {
     }
     this.#metaAt = Number(metaAt);
     const digestOf = (from, to) => xxh3_128(bytes.subarray(Number(from), Number(to)));
-    if (!digestOf(metaAt, indexAt).equals(footer.subarray(120, 136))) {
+    if (!digestOf(metaAt, indexAt).equals(footer.subarray(136, 152))) {
       throw new Damaged("the metadata is damaged", { offset: this.#metaAt }); // [FOOTER-7]
     }
-    if (!digestOf(indexAt, indexAt + indexBytes).equals(footer.subarray(136, 152))) {
+    if (!digestOf(indexAt, valuesAt).equals(footer.subarray(168, 184))) {
       throw new Damaged("the index is damaged", { offset: Number(indexAt) }); // [FOOTER-6]
     }
-    return [Number(indexAt), indexBytes];
+    if (!digestOf(valuesAt, valuesAt + valuesBytes).equals(footer.subarray(200, 216))) {
+      throw new Damaged("the values are damaged", { offset: Number(valuesAt) }); // [FOOTER-8]
+    }
+    return [Number(indexAt), Number(valuesAt)];
   }
 
   /** [VERSION-4]: what this reader does not know may be of a later version. */
@@ -256,10 +272,8 @@ export class Archive {
     must(header.subarray(0, 8).equals(INDEX_MAGIC), "the magic of the index", place); // [INDEX-1]
     if (header.readUInt32LE(8) !== VERSION_MAJOR) throw new Version("another version of the index", place);
     must(header.readUInt32LE(12) === INDEX_HEADER_BYTES, "header_bytes", place);
-    this.#known(isZero(header.subarray(80)), "reserved", place);
+    this.#known(isZero(header.subarray(64)), "reserved", place);
     const count = Object.fromEntries(COUNTS.map((name, i) => [name, header.readBigUInt64LE(16 + 8 * i)]));
-    const segment = count.segment_bytes;
-    must(segment % 64n === 0n && segment >= 64n && segment <= MAX_SEGMENT_BYTES, "segment_bytes", place); // [INDEX-2]
     must(count.arrays <= MAX_ARRAYS && count.records <= MAX_RECORDS, "arrays, records", place); // [INDEX-4]
 
     let end = BigInt(INDEX_HEADER_BYTES);
@@ -352,7 +366,6 @@ export class Archive {
   // -- section 7.2, the rows; sections 4 and 12
 
   #readRows() {
-    const segmentBytes = BigInt(this.#count.segment_bytes);
     let [keyAt, dimsAt, segments, end] = [0n, 0n, 0n, BigInt(DATA_AT)];
     for (let i = 0; i < this.#count.arrays; i += 1) {
       const keyEnd = this.#u64("key_end", i);
@@ -394,7 +407,8 @@ export class Archive {
         must(nbytes > 0n && arrays, "an alias without bytes or of a value", place); // [TIE-4]
       } else {
         must(segmentAt === segments, "segment_at", place); // [INDEX-12]
-        segments += (nbytes + segmentBytes - 1n) / segmentBytes;
+        const size = BigInt(segmentBytes(Number(nbytes)));
+        segments += (nbytes + size - 1n) / size;
         if (nbytes === 0n) must(offset === 0n, "an offset without bytes", place); // [LAYOUT-7]
         else {
           must(offset >= end && offset % BigInt(ALIGN) === 0n, "offset", place); // [LAYOUT-1], [LAYOUT-2], [TIE-3]
@@ -447,9 +461,9 @@ export class Archive {
 
   // -- sections 7.6 and 7.7
 
-  #readDocument() {
-    const place = { offset: this.#at.json };
-    const bytes = this.#bytes.subarray(this.#at.json, this.#at.json + this.#count.json_bytes);
+  #readDocument(valuesAt) {
+    const place = { offset: valuesAt };
+    const bytes = this.#bytes.subarray(valuesAt, this.#bytes.length - FOOTER_BYTES);
     const document = parsed(() => parseJson(utf8(bytes)), "the JSON document", place); // [INDEX-17], [INDEX-18]
     must(document instanceof Map, "the JSON document is no object", place);
     for (const member of ["container", "created", "writer"]) {
@@ -489,11 +503,11 @@ export class Archive {
     const entries = this.#document.has(member) ? this.#document.get(member) : [];
     must(Array.isArray(entries), member);
     for (const entry of entries) {
-      must(Array.isArray(entry) && entry.length === 2, `an entry of ${member}`);
-      const number = entry[0] instanceof JsonNumber && entry[0].isInteger ? Number(entry[0].text) : -1;
-      const record = this.#records[number];
+      must(Array.isArray(entry) && entry.length === (member === "values" ? 3 : 2), `an entry of ${member}`);
+      const [kind, name, pairs] = member === "values" ? entry : [KINDS[KIND_ARRAYS], ...entry];
+      const record = this.#records.find((record) => KINDS[record.kind] === kind && record.name === name);
       must(record && isMeant(record) && !record[member], `a record of ${member}`);
-      record[member] = this.#readPairs(entry[1], { record: record.name }, member === "values");
+      record[member] = this.#readPairs(pairs, { record: record.name }, member === "values");
     }
   }
 
@@ -577,7 +591,7 @@ export class Archive {
 
   /** The verified bytes of a row as they are stored, or those from `start` to `stop`. */
   stored(row, start = 0, stop = row.nbytes) {
-    const segment = this.#count.segment_bytes;
+    const segment = segmentBytes(row.nbytes);
     for (let i = Math.floor(start / segment); start < stop && i * segment < stop; i += 1) {
       this.#checkSegment(row, i); // [READ-1]
     }
@@ -594,7 +608,7 @@ export class Archive {
   }
 
   #checkSegment(row, i) {
-    const segment = this.#count.segment_bytes;
+    const segment = segmentBytes(row.nbytes);
     const from = row.offset + i * segment;
     const to = Math.min(from + segment, row.offset + row.nbytes);
     const at = this.#at.digests + DIGEST_BYTES * (row.segmentAt + i);
@@ -622,11 +636,11 @@ export class Archive {
   /** [DIGEST-3] */
   digestOf(row) {
     const { type, shape } = row;
-    const numbers = [this.#count.segment_bytes, type.itemsize, type.mode, row.flags];
+    const numbers = [DIGEST_ALGORITHM, type.itemsize, type.mode, row.flags];
     numbers.push(...type.strings.map((string) => string.length), shape.length, ...shape);
     const packed = Buffer.alloc(8 * numbers.length);
     numbers.forEach((number, i) => packed.writeBigUInt64LE(BigInt(number), 8 * i));
-    const segments = Math.ceil(row.nbytes / this.#count.segment_bytes);
+    const segments = Math.ceil(row.nbytes / segmentBytes(row.nbytes));
     const at = this.#at.digests + DIGEST_BYTES * row.segmentAt;
     return xxh3_128(Buffer.concat([packed, ...type.strings, this.#bytes.subarray(at, at + DIGEST_BYTES * segments)]));
   }
@@ -651,7 +665,7 @@ export class Archive {
       if (row.nbytes === 0 || row.aliasOf !== NO_ALIAS) continue;
       attempt(() => padding(end, row.offset));
       end = row.offset + row.nbytes;
-      for (let i = 0; i * this.#count.segment_bytes < row.nbytes; i += 1) attempt(() => this.#checkSegment(row, i));
+      for (let i = 0; i * segmentBytes(row.nbytes) < row.nbytes; i += 1) attempt(() => this.#checkSegment(row, i));
     }
     attempt(() => padding(end, this.#metaAt));
     for (let i = 0; i < this.#count.arrays; i += 1) {
