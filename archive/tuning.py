@@ -45,6 +45,10 @@ INDEXES = 8
 """Validated indexes that are kept: 3 us instead of 72 for 20 arrays, 9 instead of 112 for 2,400."""
 INDEX_BYTES = 256 << 10
 """Longest index that is kept, about 2,500 arrays, so that all of them take at most 5 MB."""
+SELECT_BYTES = 64 << 10
+"""A mapped array up to this size is verified as a whole: hashing it costs less than choosing its segments."""
+GATHER_BYTES = 4 << 20
+"""Bytes of a selection whose places are computed and copied at a time."""
 SCAN_BYTES = 4 << 20
 """What one thread reads of a file at a time for `verify` and `copy`, and then gives back to the system."""
 SCAN_REGION_BYTES = 32 << 20
@@ -95,6 +99,11 @@ MOST_TAIL_BYTES = 4 << 20
 """Bytes that it asks for at most, where objects of that folder needed more: an index of 36,000 arrays."""
 TAIL_FOLDERS = 256
 """Folders of which is remembered what their objects needed."""
+SEGMENT_CACHE_BYTES = 64 << 20
+"""Segments that a handle keeps after a selection took part of them: 64 rows of an embedding one by one fetch
+no segment twice."""
+WHOLE_SHARE = 0.75
+"""A selection that touches this share of the segments of an array has all fetched, by few long requests."""
 PREFETCH_BYTES = 4 << 20
 """Length of a request for arrays that are fetched before they are asked for."""
 PREFETCH_REQUESTS = 4
