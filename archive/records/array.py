@@ -9,12 +9,18 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import numpy as np
 
 from archive.dtypes import NDArray, dtype_name
-from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
+from archive.records.payload import (
+    BytesPayload,
+    NdarrayPayload,
+    Payload,
+    private_copy,
+    require_plain_elements,
+)
 from archive.records.shape import Shape
 from archive.records.stype import SType
 from archive.records.tensors import is_tensor, require_torch, tensor_from_elements, tensor_to_elements
 
-__all__ = ["Array", "array_from_numpy", "require_plain_elements"]
+__all__ = ["Array", "array_from_numpy"]
 
 Self = TypeVar("Self", bound="Array")
 
@@ -100,11 +106,8 @@ class Array:
     ) -> None:
         if len(args) > len(_SLOTS):
             _refuse(f"at most {len(_SLOTS)} positional values, not {len(args)}")
-        parts = {
-            name: value
-            for name, value in zip(_SLOTS, (dtype, shape, stype, data), strict=True)
-            if value is not None
-        }
+        given = zip(_SLOTS, (dtype, shape, stype, data), strict=True)
+        parts = {name: value for name, value in given if value is not None}
         sources = [value for value in (ndarray, torch_tensor) if value is not None]
         if args and (isinstance(args[0], np.ndarray) or is_tensor(args[0])):
             sources.extend(args)
@@ -118,17 +121,10 @@ class Array:
             if not is_tensor(torch_tensor):
                 _refuse(f"torch_tensor to be a tensor, not {type(torch_tensor)}")
         if sources:
-            made = (
-                self.from_numpy_ndarray(sources[0])
-                if isinstance(sources[0], np.ndarray)
-                else self.from_torch_tensor(sources[0])
-            )
-            self.dtype, self.shape, self.stype, self._payload = (
-                made.dtype,
-                made.shape,
-                made.stype,
-                made._payload,
-            )
+            is_ndarray = isinstance(sources[0], np.ndarray)
+            made = (self.from_numpy_ndarray if is_ndarray else self.from_torch_tensor)(sources[0])
+            self.dtype, self.shape = made.dtype, made.shape
+            self.stype, self._payload = made.stype, made._payload
             return
         for name, value in zip(_SLOTS, args, strict=False):
             if name in parts:
@@ -309,7 +305,25 @@ class Array:
         return tensor_from_elements(self._payload.writable())
 
     def __getitem__(self, index: Any) -> Any:
-        """Return ``elements[index]`` by numpy's rules, read-only where it is a view."""
+        """Return ``elements[index]`` by numpy's rules.
+
+        Of an array in an archive only the segments that hold bytes of the result are read and verified; a
+        remote handle fetches them by few requests, and keeps the last 64 MiB of those taken in part.
+
+        Parameters
+        ----------
+        index : Any
+            As for numpy. Of a field all is read; so is an array of which an index touches three quarters.
+
+        Returns
+        -------
+        ndarray or scalar
+            Read-only where numpy gives a view. A small part of a remote array is a copy.
+
+        Raises
+        ------
+        IndexError, DigestError
+        """
         self._require_elements()
         return self._payload.getitem(index)
 
@@ -379,15 +393,6 @@ def array_from_numpy(ndarray: NDArray) -> Array:
     'float32'
     """
     return Array.from_numpy_ndarray(ndarray)
-
-
-def require_plain_elements(ndarray: NDArray) -> None:
-    """Raise ValueError where elements are Python objects, which only pickle could hold."""
-    if ndarray.dtype.hasobject:
-        raise ValueError(
-            f"an array of dtype {ndarray.dtype} holds Python objects, which are never pickled; "
-            "convert it to a numeric or fixed-width type"
-        )
 
 
 def _refuse(expected: str) -> NoReturn:

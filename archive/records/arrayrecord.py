@@ -11,8 +11,8 @@ import numpy as np
 
 from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError
-from archive.records.array import Array, require_plain_elements
-from archive.records.payload import release_of
+from archive.records.array import Array
+from archive.records.payload import release_of, require_plain_elements
 from archive.records.stype import GC_THRESHOLD, SType
 from archive.records.tensors import has_torch_dtype, is_tensor, require_torch
 from archive.records.typeddict import TypedDict, require_str_key

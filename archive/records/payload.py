@@ -15,7 +15,14 @@ import numpy as np
 from archive.dtypes import ML_DTYPES, NDArray, parse_dtype
 from archive.npy import NPY_MAGIC, npy_header, split_npy
 
-__all__ = ["BytesPayload", "NdarrayPayload", "Payload", "private_copy", "release_of"]
+__all__ = [
+    "BytesPayload",
+    "NdarrayPayload",
+    "Payload",
+    "private_copy",
+    "release_of",
+    "require_plain_elements",
+]
 
 
 class Payload(Protocol):
@@ -232,6 +239,15 @@ def private_copy(array: NDArray) -> NDArray:
         raw = plain.view(np.dtype(f"V{plain.dtype.itemsize}"))
         return np.array(raw, order=order).view(plain.dtype)
     return np.array(plain, order=order)
+
+
+def require_plain_elements(ndarray: NDArray) -> None:
+    """Raise ValueError where elements are Python objects, which only pickle could hold."""
+    if ndarray.dtype.hasobject:
+        raise ValueError(
+            f"an array of dtype {ndarray.dtype} holds Python objects, which are never pickled; "
+            "convert it to a numeric or fixed-width type"
+        )
 
 
 def release_of(payload: Payload) -> Callable[[], object]:

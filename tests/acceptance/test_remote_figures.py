@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ import pytest
 import archive
 import archive.tools
 from archive import tuning
+from archive.dtypes import NDArray
+from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import StorageError
+from archive.format.segments import segment_bytes_of
+from tests.servers.proxy import Proxy
+from tests.servers.s3 import BUCKET, S3Server
 from tests.storage.folderstore import FolderStore, reach
 
 MiB = 1 << 20
@@ -202,3 +208,114 @@ def test_listing_figures(store: FolderStore) -> None:
             assert len(list(handle)) == count
         assert store.counted() == most
         assert most > 1 or store.nbytes() <= tuning.TAIL_BYTES
+
+
+ROWS, COLUMNS = 23_776, 736
+"""An embedding of 70 MB."""
+
+
+def embedding() -> NDArray:
+    return np.arange(ROWS * COLUMNS, dtype="f4").reshape(ROWS, COLUMNS)
+
+
+def segments(handle: archive.Archive) -> tuple[int, int, int]:
+    """Return where the array begins, its bytes, and those of a segment."""
+    found = handle["w"].payload
+    assert isinstance(found, StoredPayload)
+    _, offset, nbytes = found.where
+    return offset, nbytes, segment_bytes_of(found._reader.index, found._row)
+
+
+def whole_rows(size: int) -> list[int]:
+    """Return the rows of the embedding that lie in one segment each."""
+    row = COLUMNS * 4
+    return [n for n in range(ROWS) if n * row // size == ((n + 1) * row - 1) // size]
+
+
+def test_what_slices_move(store: FolderStore) -> None:
+    """Rows that straddle two segments are the only ones that move two."""
+    whole = embedding()
+    archive.save({"w": whole}, URL)
+    with archive.open(URL) as handle:
+        _, nbytes, size = segments(handle)
+        inner = whole_rows(size)
+    straddling = next(n for n in range(ROWS) if n not in inner[: n + 1])
+    near, far = inner[0], inner[-1]
+    last = nbytes - (far * COLUMNS * 4 // size) * size
+    cases: list[tuple[Any, int, int]] = [
+        (near, 1, size),
+        (straddling, 1, 2 * size),
+        ([near, inner[len(inner) // 2], far], 3, 2 * size + min(size, last)),
+        (np.s_[far : far - 9000 : -8999], 2, size + min(size, last)),
+        (np.s_[:, :8], 8, nbytes),
+        (np.s_[:, [5]], 8, nbytes),
+        (np.s_[::2], 8, nbytes),
+    ]
+    for index, requests, most in cases:
+        with archive.open(URL) as handle:
+            store.clear()
+            found = handle["w"][index]
+            assert np.array_equal(found, whole[index])
+            assert store.counted() <= requests, index
+            assert store.nbytes() <= most, index
+
+
+def test_64_rows_one_by_one(store: FolderStore) -> None:
+    whole = embedding()
+    archive.save({"w": whole}, URL)
+    with archive.open(URL) as handle:
+        _, nbytes, size = segments(handle)
+        for rows in (range(64), range(9000, 9000 + 64 * 3, 3)):
+            store.clear()
+            for row in rows:
+                assert np.array_equal(handle["w"][row], whole[row])
+            first, last = rows[0] * COLUMNS * 4 // size, ((rows[-1] + 1) * COLUMNS * 4 - 1) // size
+            assert store.nbytes() <= (last - first + 1) * size
+            assert store.counted() <= last - first + 1
+    far = np.random.default_rng(1).permutation(ROWS)[:64]
+    with archive.open(URL) as handle:  # as many segments as it keeps, in any order
+        far = far[far * COLUMNS * 4 // size < min(15, nbytes // size)] if size > MiB else far
+        store.clear()
+        for row in far.tolist():
+            assert np.array_equal(handle["w"][row], whole[row])
+        bytes_of = np.add.outer(far * COLUMNS * 4, [0, COLUMNS * 4 - 1])
+        assert store.nbytes() <= len(np.unique(bytes_of // size)) * size
+
+
+@pytest.mark.slow
+def test_what_slices_move_over_s3(server: S3Server, tmp_path: Path) -> None:
+    """The ranges that a real server was asked for: whole segments, and none twice."""
+    whole = embedding()
+    archive.save({"w": whole}, tmp_path / "w.h5")
+    with archive.open(tmp_path / "w.h5") as handle:
+        offset, nbytes, size = segments(handle)
+    key = f"{uuid.uuid4().hex}/w.h5"
+    server.client.upload_file(str(tmp_path / "w.h5"), BUCKET, key)
+    inner = whole_rows(size)
+    with (
+        Proxy(server.endpoint) as proxy,
+        archive.open(f"s3://{BUCKET}/{key}", storage_options=server.options(proxy.endpoint)) as handle,
+    ):
+
+        def asked(index: Any) -> list[int]:
+            """Return the segments that were asked for, after comparing what came."""
+            proxy.reset()
+            assert np.array_equal(handle["w"][index], whole[index])
+            found: list[int] = []
+            for request in proxy.seen:
+                low, high = map(int, request.range.removeprefix("bytes=").split("-"))
+                assert (low - offset) % size == 0
+                assert (high + 1 - offset) % size == 0 or high + 1 - offset == nbytes
+                found += range((low - offset) // size, -(-(high + 1 - offset) // size))
+            return found
+
+        near, far = asked(inner[0]), asked([inner[1000], inner[9000], inner[-1]])
+        assert len(near) == 1
+        assert len(far) <= 3
+        singles = [asked(row) for row in range(5000, 5064)]
+        moved = [number for numbers in singles for number in numbers]
+        assert len(moved) == len(set(moved))
+        column = asked(np.s_[:, :8])
+        assert len(column) == len(set(column))
+        assert set(range(-(-nbytes // size))) - set(column) <= {*moved, *near, *far}
+        assert len(proxy.seen) <= 8

@@ -14,6 +14,7 @@ import numpy as np
 
 from archive import tuning
 from archive.dtypes import NDArray
+from archive.engine.read.segmentcache import SegmentCache
 from archive.errors import ClosedError, DigestError, HostileFileError, ValueRangeError
 from archive.format.digests import digest
 from archive.format.elements import NUMPY_MAX_RANK
@@ -75,6 +76,11 @@ class Reader:
         """One byte a segment: setting a byte to 1 twice is harmless, so threads need no lock."""
         return bytearray(len(self.index.digests))
 
+    @cached_property
+    def recent(self) -> SegmentCache:
+        """Segments of a remote archive of which selections took a part."""
+        return SegmentCache()
+
     @property
     def remote(self) -> bool:
         """Whether each read is a request: a round trip, whose bytes may be changed on the way."""
@@ -91,7 +97,7 @@ class Reader:
 
     def stored_range(self, row: int, start: int, stop: int) -> NDArray:
         """Return stored bytes ``start`` to ``stop`` of a row, checking no more than their segments."""
-        self._require_open()
+        self.require_open()
         offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
         if stop <= start:
             return np.empty(0, np.uint8)
@@ -119,9 +125,24 @@ class Reader:
         # a small slice must not keep its whole segment alive
         return part if self.source.mapped or 2 * len(part) >= len(data) else part.copy()
 
+    def mapped_row(self, row: int) -> NDArray:
+        """Return the bytes of a row of a mapped file, of which the caller verified what it needs.
+
+        In mode ``"c"`` they are writable, and nobody else sees them.
+        """
+        self.require_open()
+        read = self.source.private if self.writable else self.source.read
+        return read(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
+
+    def is_checked(self, row: int) -> bool:
+        """Whether no byte of a mapped row has to be verified any more."""
+        count = -(-int(self.index.stored_nbytes[row]) // segment_bytes_of(self.index, row))
+        checked = memoryview(self._checked)[self._segment(row, 0) : self._segment(row, count)]
+        return self.verify == "off" or 0 not in checked
+
     def private(self, row: int) -> NDArray:
         """Return the stored bytes of a row as writable memory that nobody else sees."""
-        self._require_open()
+        self.require_open()
         offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
         if not self.source.mapped or self.verify != "off":
             data = self.stored(row)
@@ -184,13 +205,14 @@ class Reader:
 
     def share(self) -> Reader:
         """Return a reader of the same open file, to be closed on its own."""
-        self._require_open()
+        self.require_open()
         return replace(self, source=self.source.share())
 
     def close(self) -> None:
         """Let go of file and map; views that were handed out stay valid."""
         self.closed = True
         self.source.close()
+        vars(self).pop("recent", None)
 
     def trust(self) -> None:
         """Take every segment as checked."""
@@ -218,7 +240,13 @@ class Reader:
         for _ in run_parallel(run, plan_requests(pieces), network=self.network):
             pass
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raise unless the reader is open.
+
+        Raises
+        ------
+        ClosedError
+        """
         if self.closed:
             raise ClosedError(
                 "the archive was closed before these bytes were read",

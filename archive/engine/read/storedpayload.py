@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archive import tuning
 from archive.descriptions import parse_description
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
-from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
+from archive.engine.read.selection import Selection, parse_selection
+from archive.engine.read.slices import check_selection, read_selection
+from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 from archive.format.digests import array_digest
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, opaque_view, unpack_text
 from archive.npy import npy_header
@@ -137,28 +140,62 @@ class StoredPayload:
         return self._view(self.shape, self._reader.private(self._row))
 
     def getitem(self, index: Any) -> Any:
-        """Return ``elements[index]``; an integer or slice of the first axis reads only its segments."""
+        """Return ``elements[index]`` as numpy does; only the segments that the index touches are read."""
         try:
             return self._select(index)
         except SystemError as error:  # what numpy makes of a code point beyond Unicode
             raise self._reader.invalid(self._row, f"an element that is not text: {error}") from error
 
     def _select(self, index: Any) -> Any:
-        kind, shape, reader = self.type, self.shape, self._reader
+        kind, reader, row = self.type, self._reader, self._row
         if kind.mode == MODE_DATA:
             return self._opaque().getitem(index)
-        rows = _first_axis(index, shape)
-        if rows is None or kind.mode == MODE_TEXT or reader.writable:
+        selection = None if self._read_as_whole() else self._parse(index)
+        if selection is None:
             return self.numpy(copy=False)[index]
-        start, stop = rows
-        rest = index if isinstance(index, tuple) else (index,)
-        row_bytes = int(reader.index.stored_nbytes[self._row]) // shape[0]
-        part = reader.stored_range(self._row, start * row_bytes, stop * row_bytes)
-        block = self._view((stop - start, *shape[1:]), part)
-        block.flags.writeable = False
-        first = rest[0]
-        local_index = (slice(None, None, first.step) if isinstance(first, slice) else 0, *rest[1:])
-        return block[local_index]
+        if self._mapped and kind.mode == MODE_ELEMENTS:
+            check_selection(reader, row, selection)
+            elements = self._view(self.shape, reader.mapped_row(row))
+            elements.flags.writeable = reader.writable
+            return elements[index]
+        found = self._decode(read_selection(reader, row, selection))
+        if not (selection.copies or reader.writable):
+            found.flags.writeable = False
+        return selection.arrange(found)
+
+    @property
+    def _mapped(self) -> bool:
+        """Whether every byte can be viewed without fetching it."""
+        source = self._reader.source
+        return source.mapped and not source.pinned
+
+    def _read_as_whole(self) -> bool:
+        """Whether choosing what to read gains nothing, or numpy cannot hold the array."""
+        reader, nbytes = self._reader, int(self._reader.index.stored_nbytes[self._row])
+        if not nbytes or len(self.shape) > NUMPY_MAX_RANK or self._row in reader.held:
+            return True
+        if not self._mapped or nbytes <= tuning.SELECT_BYTES:
+            return self._mapped
+        return self.type.mode == MODE_ELEMENTS and reader.is_checked(self._row)
+
+    def _parse(self, index: Any) -> Selection | None:
+        """Return what an index takes; None where that is a field, or every element."""
+        kind = self.type
+        selection = parse_selection(index, self.shape, parse_description(kind.description), kind.itemsize)
+        every = int(self._reader.index.stored_nbytes[self._row])
+        whole = selection is None or (selection.nbytes >= every and not selection.copies)
+        return None if whole else selection
+
+    def _decode(self, stored: NDArray) -> NDArray:
+        """Return the elements of opaque ones."""
+        kind = self.type
+        dtype = parse_description(kind.description)
+        if kind.mode != MODE_TEXT:
+            return stored.view(dtype)
+        try:
+            return unpack_text(stored.view(f"S{kind.itemsize}"), dtype)
+        except ValueError as error:
+            raise self._reader.invalid(self._row, error) from error
 
     @property
     def _fortran(self) -> bool:
@@ -226,17 +263,3 @@ def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
     # numpy widens elements of no bytes when it turns them around: 4 bytes each of "<U0"
     body = opaque_view(elements).tobytes("F" if fortran else "C") if elements.nbytes else b""
     return header + body
-
-
-def _first_axis(index: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return the range of the first axis that an index touches, None where it may be all of it."""
-    first = index[0] if isinstance(index, tuple) and index else index
-    if not shape or not shape[0]:
-        return None
-    if isinstance(first, (int, np.integer)) and not isinstance(first, (bool, np.bool_)):
-        position = int(first) + (shape[0] if first < 0 else 0)
-        return (position, position + 1) if 0 <= position < shape[0] else None
-    if isinstance(first, slice):
-        start, stop, step = first.indices(shape[0])
-        return (start, max(start, stop)) if step > 0 else None
-    return None
