@@ -309,13 +309,11 @@ def test_what_slices_move_over_s3(server: S3Server, tmp_path: Path) -> None:
                 found += range((low - offset) // size, -(-(high + 1 - offset) // size))
             return found
 
-        near, far = asked(inner[0]), asked([inner[1000], inner[9000], inner[-1]])
-        assert len(near) == 1
-        assert len(far) <= 3
+        assert len(asked(inner[0])) == 1
+        assert len(asked([inner[1000], inner[9000], inner[-1]])) <= 3
         singles = [asked(row) for row in range(5000, 5064)]
         moved = [number for numbers in singles for number in numbers]
         assert len(moved) == len(set(moved))
         column = asked(np.s_[:, :8])
         assert len(column) == len(set(column))
-        assert set(range(-(-nbytes // size))) - set(column) <= {*moved, *near, *far}
         assert len(proxy.seen) <= 8

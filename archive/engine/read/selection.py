@@ -19,6 +19,7 @@ from archive.dtypes import NDArray
 
 __all__ = ["Selection", "parse_selection"]
 
+_BYTE = np.dtype(np.uint8)
 RUN_BYTES = 1 << 20
 """Bytes that are copied as one element, at most: numpy's elements end at 2 GiB."""
 
@@ -88,29 +89,33 @@ class Selection:
         """Whether the result is a range of bytes in its order."""
         return not self._runs(self.nbytes)[0]
 
-    def touched(self, nbytes: int, segment_bytes: int) -> NDArray:
-        """Return which segments of an array of ``nbytes`` hold a byte of the result.
+    def stretches(self, segment_bytes: int) -> list[tuple[int, int]]:
+        """Return first and end of each stretch of segments that hold bytes of the result.
 
         Axes whose offsets leave no segment out between them make one block of bytes. The places of this block
         are enumerated along the other axes: there are few, as they lie a segment apart or an index array
         lists them.
         """
-        count = -(-nbytes // segment_bytes)
         if not self.nbytes:
-            return np.zeros(count, bool)
+            return []
         low, length = self.origin, self.itemsize
-        starts = np.zeros(1, np.int64)
+        apart: list[Axis] = []
         for gap, axis in sorted(((axis.gap, axis) for axis in self.axes), key=operator.itemgetter(0)):
             if gap - length < segment_bytes:
                 first, last = axis.ends
                 low, length = low + first, length + last - first
             else:
-                starts = np.add.outer(starts, axis.at(np.arange(axis.count))).reshape(-1)
-        starts += low
-        begun = np.bincount(starts // segment_bytes, minlength=count + 1)
-        ended = np.bincount((starts + length - 1) // segment_bytes + 1, minlength=count + 1)
-        touched: NDArray = np.cumsum(begun - ended)[:count] > 0
-        return touched
+                apart.append(axis)
+        if not apart:  # nearly every index: without numpy this takes 2 us instead of 60
+            return [(low // segment_bytes, (low + length - 1) // segment_bytes + 1)]
+        starts = np.full(1, low)
+        for axis in apart:
+            starts = np.add.outer(starts, axis.at(np.arange(axis.count))).reshape(-1)
+        begun, ended = starts // segment_bytes, (starts + length - 1) // segment_bytes + 1
+        count = int(ended.max())
+        change = np.bincount(begun, minlength=count + 1) - np.bincount(ended, minlength=count + 1)
+        edges = np.flatnonzero(np.diff(np.cumsum(change) > 0, prepend=False)).tolist()
+        return list(zip(edges[::2], edges[1::2], strict=True))
 
     def gather(self, data: NDArray, shift: int | NDArray, segment_bytes: int) -> NDArray:
         """Return the elements of the result as opaque bytes, of the shape in memory.
@@ -193,12 +198,12 @@ def parse_selection(
     Examples
     --------
     >>> found = parse_selection((slice(None, None, 2), 1), (5, 4), np.dtype("f4"), 4)
-    >>> found.shape, found.bounds, found.touched(80, 16).tolist()
-    ((3,), (4, 72), [True, False, True, False, True])
+    >>> found.shape, found.bounds, found.stretches(16)
+    ((3,), (4, 72), [(0, 1), (2, 3), (4, 5)])
     """
-    one = np.zeros((), dtype if dtype.names is not None else np.uint8)
-    found = np.broadcast_to(one, shape)[index]
-    if found.dtype != one.dtype:
+    one = dtype if dtype.names is not None else _BYTE
+    found = np.ndarray(shape, one, bytes(one.itemsize), strides=(0,) * len(shape))[index]
+    if found.dtype != one:
         return None
     entries = _entries(index, len(shape))
     if entries is None:
@@ -207,7 +212,7 @@ def parse_selection(
 
 
 class Advanced(NamedTuple):
-    """An integer or array of integers, for one axis of the array or, made of True or False, for none."""
+    """An index array for one axis of the array; True and False become one for no axis."""
 
     values: NDArray
     consumes: bool
@@ -227,16 +232,18 @@ def _entries(index: Any, rank: int) -> list[Any] | None:
         if advanced is None:
             return None
         entries += advanced
-    used = sum(isinstance(entry, slice) or (type(entry) is Advanced and entry.consumes) for entry in entries)
+    used = sum(
+        entry.consumes if type(entry) is Advanced else isinstance(entry, (int, slice)) for entry in entries
+    )
     at = next((number for number, entry in enumerate(entries) if entry is Ellipsis), len(entries))
     entries[at + 1 : at + 1] = [slice(None)] * (rank - used)
     return entries
 
 
-def _advanced(item: Any) -> list[Advanced] | None:
+def _advanced(item: Any) -> list[int | Advanced] | None:
     if not isinstance(item, (np.ndarray, np.bool_, bool)):
         try:
-            return [Advanced(np.array(operator.index(item)), True)]
+            return [operator.index(item)]
         except TypeError:
             pass  # no integer: a list, or what numpy makes an array of
     values = np.asarray(item)
@@ -246,7 +253,9 @@ def _advanced(item: Any) -> list[Advanced] | None:
         if not values.ndim:
             return [Advanced(np.zeros(int(values), np.int64), False)]
         return [Advanced(part, True) for part in values.nonzero()]
-    return [Advanced(values.astype(np.int64), True)] if values.dtype.kind in "iu" else None
+    if values.dtype.kind not in "iu":
+        return None
+    return [Advanced(values.astype(np.int64), True) if values.ndim else int(values)]
 
 
 def _resolve(entries: list[Any], shape: tuple[int, ...], itemsize: int, scalar: bool) -> Selection:
@@ -255,22 +264,26 @@ def _resolve(entries: list[Any], shape: tuple[int, ...], itemsize: int, scalar: 
     Index arrays, and integers beside them, are broadcast into one list of places. The result has their axes
     where the first of them stands, or in front where other entries lie between them.
     """
-    copies = any(type(entry) is Advanced and entry.values.ndim for entry in entries)
+    copies = any(type(entry) is Advanced for entry in entries)
     steps = [math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape))]
     places = iter(zip(shape, steps, strict=True))
     axes: list[Axis] = []
     parts: list[NDArray] = []
     origin, at, apart = 0, 0, False
     for entry in entries:
-        if type(entry) is Advanced:
-            values = entry.values
-            if entry.consumes:
+        if isinstance(entry, int) and not copies:
+            length, step = next(places)
+            origin += (entry + length if entry < 0 else entry) * step
+            continue
+        if isinstance(entry, (int, Advanced)):
+            values, consumes = (np.asarray(entry), True) if isinstance(entry, int) else entry
+            if consumes:
                 length, step = next(places)
                 values = np.where(values < 0, values + length, values) * step
             at = 0 if apart else at if parts else len(axes)
             parts.append(values)
             continue
-        apart = apart or (copies and bool(parts))
+        apart = bool(parts)
         if entry is None:
             axes.append(Axis(1, itemsize))
         elif entry is not Ellipsis:
@@ -278,11 +291,13 @@ def _resolve(entries: list[Any], shape: tuple[int, ...], itemsize: int, scalar: 
             taken = range(length)[entry]
             axes.append(Axis(len(taken), taken.step * step))
             origin += taken.start * step if taken else 0
-    offsets = np.asarray(functools.reduce(np.add, parts, np.int64(0)))
     lengths = tuple(axis.count for axis in axes)
+    if not copies:
+        return Selection(origin, itemsize, tuple(axes), lengths, (0, 0), copies, scalar)
+    offsets = functools.reduce(np.add, parts)
     if offsets.size == 1:
         origin += offsets.item()
-    elif copies:
+    else:
         axes.insert(0, Axis(offsets.size, 0, offsets.reshape(-1)))
     return Selection(
         origin, itemsize, tuple(axes), offsets.shape + lengths, (offsets.ndim, at), copies, scalar

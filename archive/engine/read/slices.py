@@ -6,7 +6,7 @@ the segments, and puts the result together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -31,8 +31,8 @@ def check_selection(reader: Reader, row: int, selection: Selection) -> None:
     if reader.verify == "off":
         return
     size, nbytes = segment_bytes_of(reader.index, row), int(reader.index.stored_nbytes[row])
-    for first, last in _stretches(np.flatnonzero(selection.touched(nbytes, size))):
-        reader.stored_range(row, first * size, min(last * size, nbytes))
+    for first, end in selection.stretches(size):
+        reader.stored_range(row, first * size, min(end * size, nbytes))
 
 
 def read_selection(reader: Reader, row: int, selection: Selection) -> NDArray:
@@ -47,38 +47,29 @@ def read_selection(reader: Reader, row: int, selection: Selection) -> NDArray:
     """
     reader.require_open()
     size, nbytes = segment_bytes_of(reader.index, row), int(reader.index.stored_nbytes[row])
-    touched = selection.touched(nbytes, size)
-    if np.count_nonzero(touched) >= tuning.WHOLE_SHARE * len(touched):
-        touched[:] = True
-    numbers = np.flatnonzero(touched)
-    if not len(numbers):
+    stretches = selection.stretches(size)
+    if not stretches:
         return selection.gather(np.empty(0, np.uint8), 0, size)
-    stretches = list(_stretches(numbers))
+    count = -(-nbytes // size)
+    if sum(end - first for first, end in stretches) >= tuning.WHOLE_SHARE * count:
+        stretches = [(0, count)]
     shift: int | NDArray
-    if len(stretches) > 1:
-        data = _segments(reader, row, numbers, _kept(selection, numbers, size))
-        shift = np.zeros(len(touched), np.int64)
-        shift[numbers] = (np.arange(len(numbers)) - numbers) * size
-    elif reader.verify == "off" or not reader.remote:
-        first, last = stretches[0]
+    if len(stretches) == 1 and (reader.verify == "off" or not reader.remote):
+        first, end = stretches[0]
         exact = reader.verify == "off"
-        low, high = selection.bounds if exact else (first * size, min(last * size, nbytes))
+        low, high = selection.bounds if exact else (first * size, min(end * size, nbytes))
         data, shift = reader.stored_range(row, low, high), -low
     else:
+        numbers = np.concatenate([np.arange(first, end) for first, end in stretches])
         data = _segments(reader, row, numbers, _kept(selection, numbers, size))
         shift = -stretches[0][0] * size
+        if len(stretches) > 1:
+            shift = np.zeros(count, np.int64)
+            shift[numbers] = (np.arange(len(numbers)) - numbers) * size
     found = selection.gather(data, shift, size)
     wasteful = not reader.source.mapped and 2 * found.nbytes < data.nbytes
     private = selection.copies or reader.writable
     return found.copy() if (private or wasteful) and np.may_share_memory(found, data) else found
-
-
-def _stretches(numbers: NDArray) -> Iterator[tuple[int, int]]:
-    """Yield first and end of the numbers that follow one another."""
-    if len(numbers):
-        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-        firsts, lasts = numbers[np.append(0, breaks)], numbers[np.append(breaks - 1, len(numbers) - 1)]
-        yield from zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)
 
 
 def _kept(selection: Selection, numbers: NDArray, size: int) -> set[int]:

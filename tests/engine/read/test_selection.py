@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 
 from archive import tuning
 from archive.dtypes import NDArray
-from archive.engine.read.selection import parse_selection
+from archive.engine.read.selection import Selection, parse_selection
 
 TYPES = ["u1", ">i2", "f4", "V3", "U2", [("a", "u1"), ("b", "<f4", 2)], "c16"]
 
@@ -68,22 +69,28 @@ def cases(draw: st.DrawFn) -> tuple[NDArray, Any, int]:
     return array, draw(indexes(shape)), draw(st.sampled_from([1, 7, 16, 50, 1000]))
 
 
+def touched(found: Selection, size: int) -> NDArray:
+    """Return the numbers of the segments that are touched; the stretches do not touch one another."""
+    stretches = found.stretches(size)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(stretches))
+    return np.concatenate([np.arange(0), *(np.arange(first, end) for first, end in stretches)])
+
+
 def read(array: NDArray, index: Any, size: int) -> Any:
     """Take ``array[index]`` from the segments that it touches, and no others."""
     whole = array.reshape(-1).view("u1")
     found = parse_selection(index, array.shape, array.dtype, array.itemsize)
     assert found is not None
-    touched = found.touched(len(whole), size)
+    numbers = touched(found, size)
     at = np.arange(array.size).reshape(array.shape)[index].reshape(-1) * array.itemsize
     places = np.add.outer(at, np.arange(array.itemsize))
-    assert np.flatnonzero(touched).tolist() == np.unique(places // size).tolist()
+    assert numbers.tolist() == np.unique(places // size).tolist()
     if len(at):
         assert found.bounds == (at.min(), at.max() + array.itemsize)
         together = bool((np.diff(places.reshape(-1)) == 1).all())
         assert found.contiguous == together or (together and found.copies)
-    numbers = np.flatnonzero(touched)
     data = b"".join(whole[number * size : (number + 1) * size].tobytes() for number in numbers)
-    shift: Any = np.zeros(len(touched), np.int64)
+    shift: Any = np.zeros(-(-len(whole) // size), np.int64)
     shift[numbers] = (np.arange(len(numbers)) - numbers) * size
     if len(numbers) and (np.diff(numbers) == 1).all():
         shift = int(shift[numbers[0]])
@@ -178,7 +185,7 @@ def test_nothing_is_enumerated_of_dense_steps() -> None:
     """10 ** 17 elements: what would list their places would not return."""
     found = parse_selection(np.s_[5::2, ::-1], (10**9, 10**9), np.dtype("u1"), 1)
     assert found is not None
-    assert found.touched(10**18, 10**15).tolist() == [True] * 1000
+    assert found.stretches(10**15) == [(0, 1000)]
     one = parse_selection(np.s_[:: 5 * 10**8, 3], (10**9, 10**9), np.dtype("u1"), 1)
     assert one is not None
-    assert np.flatnonzero(one.touched(10**18, 10**15)).tolist() == [0, 500]
+    assert one.stretches(10**15) == [(0, 1), (500, 501)]
