@@ -115,9 +115,9 @@ def test_as_numpy_many_times(case: tuple[NDArray, Any, int]) -> None:
 def compare(array: NDArray, index: Any, size: int) -> None:
     try:
         wanted = array[index]
-    except IndexError as error:
+    except (IndexError, DeprecationWarning) as error:  # numpy 1 warns where the result is empty
         refused = str(error)
-        with pytest.raises(IndexError, match=re.escape(refused)):
+        with pytest.raises(type(error), match=re.escape(refused)):
             parse_selection(index, array.shape, array.dtype, array.itemsize)
         return
     found = read(array, index, size)
