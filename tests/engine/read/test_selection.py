@@ -129,6 +129,9 @@ class Index:
     def __index__(self) -> int:
         return 3
 
+    def __repr__(self) -> str:  # workers have to collect the same name
+        return "Index()"
+
 
 @pytest.mark.parametrize(
     "index",
