@@ -33,10 +33,13 @@ from archive.hdf5.datatypes import BFLOAT16, MAX_ELEMENT_NBYTES, UINT8, encode_d
 
 __all__ = [
     "NUMPY_STYPE",
+    "ShownType",
     "StorageSpec",
     "data_spec",
     "elements_spec",
     "plain_spec",
+    "row_spec",
+    "shown_type",
     "stored_spec",
     "stored_value_spec",
     "text_spec",
@@ -68,6 +71,27 @@ class StorageSpec:
     def segments(self) -> int:
         """Number of digests."""
         return -(-self.nbytes // segment_bytes(self.nbytes))
+
+
+@dataclass(frozen=True, slots=True)
+class ShownType:
+    """What HDF5 tools see of a stored element."""
+
+    itemsize: int
+    """Stored bytes."""
+    datatype: bytes | None
+    """HDF5 datatype message; None where HDF5 cannot show the elements: then the dataset is plain bytes."""
+    axes: Shape = ()
+    """Axes after those of the array."""
+
+    def place(self, shape: Shape, nbytes: int) -> tuple[bytes, Shape]:
+        """Return HDF5 datatype and dataspace of an array."""
+        if self.datatype is None or len(shape) + len(self.axes) > HDF5_MAX_RANK:
+            return UINT8, (nbytes,)
+        return self.datatype, (*shape, *self.axes)
+
+
+_HIDDEN = ShownType(0, None)
 
 
 def elements_spec(
@@ -106,7 +130,7 @@ def plain_spec(
     if dtype.hasobject:
         raise TypeError(f"dtype {dtype} holds Python objects, which are never stored")
     nbytes = _checked_nbytes(shape, dtype.itemsize)
-    datatype, dims = _display(dtype, shape, nbytes)
+    datatype, dims = _shown(dtype).place(shape, nbytes)
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     description = describe_dtype(dtype)
@@ -122,8 +146,7 @@ def text_spec(
 ) -> StorageSpec:
     """Return the storage spec of a ``U`` array stored as UTF-8 of ``width`` bytes an element."""
     nbytes = _checked_nbytes(shape, width)
-    shown = len(shape) <= HDF5_MAX_RANK and width <= MAX_ELEMENT_NBYTES
-    datatype, dims = (utf8_fixed(width), shape) if shown else (UINT8, (nbytes,))
+    datatype, dims = _shown_text(width).place(shape, nbytes)
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     kind = ArrayType(name, NUMPY_STYPE, describe_dtype(dtype), MODE_TEXT, width, header)
@@ -139,14 +162,7 @@ def data_spec(name: str, stype: str, shape: Shape, nbytes: int) -> StorageSpec:
     """
     _checked_nbytes(shape, 1)
     _require_utf8(name, stype)
-    datatype: bytes = UINT8
-    dims: Shape = (nbytes,)
-    try:
-        dtype = parse_dtype(name)
-    except UnsupportedDtypeError:
-        dtype = None
-    if dtype is not None and dtype.itemsize and math.prod(shape) * dtype.itemsize == nbytes:
-        datatype, dims = _display(dtype, shape, nbytes)
+    datatype, dims = _of_size(_shown_name(name), shape, nbytes).place(shape, nbytes)
     return StorageSpec(ArrayType(name, stype, "", MODE_DATA, 1), shape, 0, nbytes, datatype, dims)
 
 
@@ -154,7 +170,7 @@ def stored_value_spec(type_name: str, elements: NDArray) -> StorageSpec:
     """Return the storage spec of a metric or config that is too large for an HDF5 attribute."""
     datatype, dims = encode_datatype(elements.dtype), elements.shape
     # a longer text is shown as bytes, and so is a text with NUL
-    if type_name == "str" and 0 < elements.size <= MAX_ELEMENT_NBYTES and not (elements == 0).any():
+    if type_name == "str" and 0 < elements.size <= MAX_ELEMENT_NBYTES and elements.all():
         datatype, dims = utf8_fixed(elements.size), ()
     kind = ArrayType(type_name, "", describe_dtype(elements.dtype), MODE_DATA, 1)
     return StorageSpec(kind, elements.shape, 0, elements.nbytes, datatype, dims)
@@ -178,6 +194,25 @@ def stored_spec(kind: ArrayType, shape: Shape, flags: int, nbytes: int) -> Stora
     return elements_spec(dtype, shape, fortran, name=kind.dtype, header=kind.npy_header)
 
 
+def shown_type(kind: ArrayType) -> ShownType:
+    """Return what HDF5 tools see of the elements of a row of the type table."""
+    if kind.mode == MODE_DATA:
+        return _shown_name(kind.dtype)
+    if kind.mode == MODE_TEXT:
+        return _shown_text(kind.itemsize)
+    return _shown(parse_description(kind.description))
+
+
+def row_spec(kind: ArrayType, shown: ShownType, shape: Shape, flags: int, nbytes: int) -> StorageSpec:
+    """Return the storage spec of a row of an index; many shapes of one type cost no more than one.
+
+    ``shown`` is the `shown_type` of ``kind``.
+    """
+    if kind.mode == MODE_DATA:
+        shown = _of_size(shown, shape, nbytes)
+    return StorageSpec(kind, shape, flags, nbytes, *shown.place(shape, nbytes))
+
+
 def _checked_nbytes(shape: Shape, itemsize: int) -> int:
     if len(shape) > MAX_RANK:
         raise ValueError(f"{len(shape)} axes, the format allows {MAX_RANK}")
@@ -186,23 +221,38 @@ def _checked_nbytes(shape: Shape, itemsize: int) -> int:
     return math.prod(shape) * itemsize
 
 
-def _display(dtype: DType, shape: Shape, nbytes: int) -> tuple[bytes, Shape]:
-    """Return HDF5 datatype and dataspace under which tools show the right values."""
-    plain: tuple[bytes, Shape] = UINT8, (nbytes,)
-    if len(shape) > HDF5_MAX_RANK or not dtype.itemsize:
-        return plain
+def _of_size(shown: ShownType, shape: Shape, nbytes: int) -> ShownType:
+    """Return what tools see of data: its elements where the data are as long as these are, else bytes."""
+    return shown if shown.itemsize and math.prod(shape) * shown.itemsize == nbytes else _HIDDEN
+
+
+def _shown_name(name: str) -> ShownType:
+    """Return what tools see of elements of a type by its name."""
+    try:
+        return _shown(parse_dtype(name))
+    except UnsupportedDtypeError:
+        return _HIDDEN
+
+
+def _shown_text(width: int) -> ShownType:
+    return ShownType(width, utf8_fixed(width) if width <= MAX_ELEMENT_NBYTES else None)
+
+
+def _shown(dtype: DType) -> ShownType:
+    """Return HDF5 datatype and further axes under which tools show the right values."""
+    size = dtype.itemsize
+    if not size:
+        return _HIDDEN
     if is_ml_dtype(dtype):
         # as float types, plain tools show 14 wrong codes for e4m3fn; only bfloat16 is safe
-        return (BFLOAT16, shape) if dtype.name == "bfloat16" else (UINT8, shape)
+        return ShownType(size, BFLOAT16 if dtype.name == "bfloat16" else UINT8)
     if dtype.kind in "mM":
-        return encode_datatype(np.dtype(f"{dtype.byteorder}i8")), shape
+        return ShownType(size, encode_datatype(np.dtype(f"{dtype.byteorder}i8")))
     if dtype.kind == "U":
-        if len(shape) == HDF5_MAX_RANK:
-            return plain
-        return encode_datatype(np.dtype(f"{dtype.byteorder}u4")), (*shape, dtype.itemsize // 4)
+        return ShownType(size, encode_datatype(np.dtype(f"{dtype.byteorder}u4")), (size // 4,))
     try:
         datatype = encode_datatype(dtype)
     except TypeError:
-        return plain
+        return _HIDDEN
     # a compound of thousands of members is larger than the header message that would hold it
-    return (datatype, shape) if len(datatype) <= MAX_ATTRIBUTE_BYTES else plain
+    return ShownType(size, datatype if len(datatype) <= MAX_ATTRIBUTE_BYTES else None)

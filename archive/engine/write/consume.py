@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archive.engine.storagespec import StorageSpec, stored_spec
-from archive.engine.write.attributes import EncodedValue, encode_context, encode_record
+from archive.engine.attributes import EncodedValue, encode_context, encode_record
 from archive.engine.write.plan import Preamble
 from archive.engine.write.schema import Rows
 from archive.errors import DamagedError

@@ -31,7 +31,7 @@ def save(records: Any, path: Path, *, stored_above: int = 60000) -> None:
     """Save with nothing of this release in the bytes; values above so many bytes become datasets."""
     with (
         mock.patch("archive.engine.write.plan.__version__", "vectors"),
-        mock.patch("archive.engine.write.attributes.MAX_ATTRIBUTE_BYTES", stored_above),
+        mock.patch("archive.engine.attributes.MAX_ATTRIBUTE_BYTES", stored_above),
     ):
         if not isinstance(records, list):
             archive.save(records, path, created=CREATED, durable=False)

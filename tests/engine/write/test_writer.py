@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.engine.write.attributes import encode_record
+from archive.engine.attributes import encode_record
 from archive.engine.write.inputs import gather
 from archive.engine.write.plan import Plan, Preamble, make_plan
 from archive.engine.write.writer import ArrayStream, write_plan

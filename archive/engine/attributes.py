@@ -32,7 +32,7 @@ from archive.format.values import INT64_MAX, Value, encode_value, validate_value
 from archive.hdf5.datasets import Attribute
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
 
-__all__ = ["EncodedContext", "EncodedValue", "encode_context", "encode_record"]
+__all__ = ["EncodedContext", "EncodedValue", "encode_context", "encode_inline", "encode_record"]
 
 
 INT64, UINT64, FLOAT64, BOOL = (np.dtype(name) for name in ("<i8", "<u8", "<f8", "?"))
@@ -110,6 +110,21 @@ def encode_record(name: RecordName, values: Mapping[str, Any]) -> list[EncodedVa
                 key=f"{name.name}/{key}",
                 remedy="store it in a ConfigRecord",
             )
+    return encoded
+
+
+def encode_inline(name: RecordName, values: Mapping[str, Value]) -> list[EncodedValue]:
+    """Encode values of an archive that are attributes there, whatever their size; without their JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No attribute holds one of them.
+    """
+    encoded = []
+    for key, value in values.items():
+        type_name, link = _type_name(name, key, value), link_name(name.name, key).decode()
+        encoded.append(EncodedValue(key, type_name, None, _attribute(link, value, type_name), None, value))
     return encoded
 
 

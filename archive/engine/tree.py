@@ -21,7 +21,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec
-from archive.engine.write.attributes import EncodedContext, EncodedValue
+from archive.engine.attributes import EncodedContext, EncodedValue
 from archive.errors import ValueRangeError
 from archive.format.constants import (
     FLAG_FORTRAN,
@@ -46,7 +46,7 @@ from archive.hdf5.encoder import (
 )
 from archive.hdf5.fractalheap import require_room
 
-__all__ = ["KEPT_BYTES", "encode_arrays", "encode_tree"]
+__all__ = ["KEPT_BYTES", "encode_arrays", "encode_groups", "encode_tree"]
 
 _INT64 = np.dtype("<i8")
 KEPT_BYTES = 64 << 20
@@ -137,7 +137,7 @@ def encode_tree(
     """
     created = document["created"]
     if values or context is not None or len(created) != len(_STAND_IN) or datasets.nbytes > KEPT_BYTES:
-        return _encode_tree(records, values, document, context, datasets, links, index_bytes)
+        return encode_groups(records, values, document, context, datasets, links, index_bytes)
     number, at, metadata = _tree_of_arrays(
         records, document["writer"], document["container"], datasets, links, index_bytes
     )
@@ -157,7 +157,7 @@ def _tree_of_arrays(
 ) -> tuple[int, int, Metadata]:
     """Return a region with a stand-in for the time of creation: which part has it, where, and the region."""
     document = {"writer": writer, "container": container, "created": _STAND_IN}
-    metadata = _encode_tree(records, {}, document, None, datasets, links, index_bytes)
+    metadata = encode_groups(records, {}, document, None, datasets, links, index_bytes)
     token = _STAND_IN.encode()
     places = [
         (number, bytes(part).find(token))
@@ -168,7 +168,7 @@ def _tree_of_arrays(
     return number, at, metadata
 
 
-def _encode_tree(
+def encode_groups(
     records: Sequence[RecordName],
     values: Mapping[int, list[EncodedValue]],
     document: Mapping[str, Any],
@@ -176,7 +176,10 @@ def _encode_tree(
     datasets: EncodedDatasets,
     links: Sequence[int | None],
     index_bytes: int,
+    *,
+    minor: int = VERSION_MINOR,
 ) -> Metadata:
+    """Return superblock and metadata region, as `encode_tree` does, without keeping any of it."""
     groups: list[list[tuple[bytes, Group]]] = [[] for _ in KINDS]
     for number, (record, found) in enumerate(zip(records, links, strict=True)):
         attributes = _attributes(values.get(number, ()))
@@ -184,7 +187,7 @@ def _encode_tree(
     root = Group(
         attributes=(
             _text("format", FORMAT_NAME),
-            _text("version", f"{VERSION_MAJOR}.{VERSION_MINOR}"),
+            _text("version", f"{VERSION_MAJOR}.{minor}"),
             _text("writer", document["writer"]),
             _text("created", document["created"]),
             _text("container", document["container"]),
