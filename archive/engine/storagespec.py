@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from archive.descriptions import describe_dtype, parse_description
-from archive.dtypes import NDArray, dtype_name, is_ml_dtype, parse_dtype
+from archive.dtypes import ML_DTYPES, NDArray, dtype_name, is_ml_dtype, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.format.constants import (
     FLAG_FORTRAN,
@@ -200,6 +200,8 @@ def shown_type(kind: ArrayType) -> ShownType:
         return _shown_name(kind.dtype)
     if kind.mode == MODE_TEXT:
         return _shown_text(kind.itemsize)
+    if kind.description in ML_DTYPES:
+        return _shown_learned(kind.description)
     return _shown(parse_description(kind.description))
 
 
@@ -228,10 +230,18 @@ def _of_size(shown: ShownType, shape: Shape, nbytes: int) -> ShownType:
 
 def _shown_name(name: str) -> ShownType:
     """Return what tools see of elements of a type by its name."""
+    if name in ML_DTYPES:
+        return _shown_learned(name)
     try:
         return _shown(parse_dtype(name))
     except UnsupportedDtypeError:
         return _HIDDEN
+
+
+def _shown_learned(name: str) -> ShownType:
+    """Return what tools see of a machine-learning type, whether ml_dtypes has it or not."""
+    # as float types, plain tools show 14 wrong codes for e4m3fn; only bfloat16 is safe
+    return ShownType(2, BFLOAT16) if name == "bfloat16" else ShownType(1, UINT8)
 
 
 def _shown_text(width: int) -> ShownType:
@@ -244,8 +254,7 @@ def _shown(dtype: DType) -> ShownType:
     if not size:
         return _HIDDEN
     if is_ml_dtype(dtype):
-        # as float types, plain tools show 14 wrong codes for e4m3fn; only bfloat16 is safe
-        return ShownType(size, BFLOAT16 if dtype.name == "bfloat16" else UINT8)
+        return _shown_learned(dtype.name)
     if dtype.kind in "mM":
         return ShownType(size, encode_datatype(np.dtype(f"{dtype.byteorder}i8")))
     if dtype.kind == "U":

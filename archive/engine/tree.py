@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.storagespec import StorageSpec
 from archive.engine.attributes import EncodedContext, EncodedValue
+from archive.engine.storagespec import StorageSpec
 from archive.errors import ValueRangeError
 from archive.format.constants import (
     FLAG_FORTRAN,
@@ -242,11 +242,12 @@ def _true_keys(
 
     A tied dataset has several names and no ``key``; its link names are decoded instead.
     """
-    escaped = [key.encode() != name for key, name in zip(keys, names, strict=True)]
-    if not any(escaped):
+    encoded = list(map(str.encode, keys))
+    if encoded == names:
         return None
+    escaped = [key != name for key, name in zip(encoded, names, strict=True)]
     links = np.bincount(dataset_of, minlength=len(owners))
     return [
-        keys[row].encode() if escaped[row] and links[dataset] == 1 else None
+        encoded[row] if escaped[row] and links[dataset] == 1 else None
         for dataset, row in enumerate(owners.tolist())
     ]

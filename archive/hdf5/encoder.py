@@ -43,6 +43,7 @@ __all__ = [
     "Metadata",
     "encode_all_datasets",
     "encode_metadata",
+    "encode_superblock",
 ]
 
 SUPERBLOCK_NBYTES = 48
@@ -242,7 +243,7 @@ def encode_metadata(
     region_end = -(-group.end // ALIGNMENT) * ALIGNMENT
     parts[index_part] = _index_header(region_end if index_bytes else UNDEFINED, index_bytes)
     parts += (*group.parts, bytes(region_end - group.end))
-    superblock = _superblock(group.header, region_end + index_bytes)
+    superblock = encode_superblock(group.header, region_end + index_bytes)
     return Metadata(superblock, _coalesced(parts), region_end - encoded.start)
 
 
@@ -308,7 +309,7 @@ def _index_header(address: int, nbytes: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _superblock(root: int, end_of_file: int) -> bytes:
+def encode_superblock(root: int, end_of_file: int) -> bytes:
     """Return the superblock (section II.A, version 2): version 3 would lock a file killed under r+."""
     block = struct.pack("<8s4B4Q", b"\x89HDF\r\n\x1a\n", 2, 8, 8, 0, 0, UNDEFINED, end_of_file, root)
     return block + struct.pack("<I", lookup3(block))

@@ -16,7 +16,22 @@ import numpy.typing as npt
 from archive.hdf5.checksum import lookup3, lookup3_spans
 from archive.hdf5.messages import UNDEFINED
 
-__all__ = ["HEADER_NBYTES", "ID_NBYTES", "MAX_NAME_NBYTES", "LinkHeap", "encode_link_heap", "require_room"]
+__all__ = [
+    "BLOCK_HEAD_NBYTES",
+    "CHECKSUM_AT",
+    "HEADER_NBYTES",
+    "ID_NBYTES",
+    "LINK_NBYTES",
+    "MAX_BLOCK_NBYTES",
+    "MAX_NAME_NBYTES",
+    "LinkHeap",
+    "block_head",
+    "block_nbytes_for",
+    "encode_link_heap",
+    "heap_header",
+    "heap_ids",
+    "require_room",
+]
 
 HEADER_NBYTES = 146
 ID_NBYTES = 7
@@ -28,17 +43,17 @@ MAX_NAME_NBYTES = 32 << 10
 _MAX_OBJECT_NBYTES = MAX_NAME_NBYTES + 256
 """Limit of a managed object: with libhdf5's 4,096 one longer key made its whole group unreadable."""
 
-_BLOCK_HEAD_NBYTES = 5 + 8 + 4 + 4
-_CHECKSUM_AT = 17
+BLOCK_HEAD_NBYTES = 5 + 8 + 4 + 4
+CHECKSUM_AT = 17
 _MIN_BLOCK_NBYTES = 512
 _MAX_DIRECT_NBYTES = 64 << 10
 """Smallest limit of a direct block, raised for larger blocks."""
-_MAX_BLOCK_NBYTES = 1 << 30
+MAX_BLOCK_NBYTES = 1 << 30
 """A heap of 32-bit offsets starts with rows of four blocks."""
 
 _LINK_HEAD = struct.Struct("<BBQBH")
 """Version 1, flags (2-byte length, creation order, character set), order, UTF-8, name length."""
-_LINK_NBYTES = _LINK_HEAD.size + 8
+LINK_NBYTES = _LINK_HEAD.size + 8
 _SPAN_SLACK = 16
 """Bytes after the last name that `lookup3_spans` may look at."""
 
@@ -78,34 +93,52 @@ def encode_link_heap(names: Sequence[bytes], targets: npt.NDArray[np.uint64], ad
         if not 1 <= extreme <= MAX_NAME_NBYTES:
             raise ValueError(f"a link name of {extreme} bytes; 1 to {MAX_NAME_NBYTES} are held")
     require_room(n, int(lengths.sum()))
-    sizes = lengths + _LINK_NBYTES
-    ends = np.cumsum(sizes) + _BLOCK_HEAD_NBYTES
+    sizes = lengths + LINK_NBYTES
+    ends = np.cumsum(sizes) + BLOCK_HEAD_NBYTES
     starts = ends - sizes
     used = int(ends[-1])
-    block_nbytes = max(_MIN_BLOCK_NBYTES, 1 << (used - 1).bit_length())
+    block_nbytes = block_nbytes_for(used)
 
     head = _LINK_HEAD.pack(1, 0x15, 0, 1, 0)
     block = bytearray(block_nbytes + _SPAN_SLACK)
-    struct.pack_into("<4sBQI", block, 0, b"FHDB", 0, address, 0)
+    block[:BLOCK_HEAD_NBYTES] = block_head(address)
     # one join places every name and the 21 bytes between two names; three scatters fill those bytes in
-    block[_BLOCK_HEAD_NBYTES : used - 8] = head + (bytes(8) + head).join(names)
+    block[BLOCK_HEAD_NBYTES : used - 8] = head + (bytes(8) + head).join(names)
     _fields(block, "<u8")[starts + 2] = np.arange(n, dtype=np.uint64)
     _fields(block, "<u2")[starts + 11] = lengths
     _fields(block, "<u8")[ends - 8] = targets
     hashes = lookup3_spans(np.frombuffer(block, np.uint8), starts + _LINK_HEAD.size, lengths)
     body = memoryview(block)[:block_nbytes]
-    struct.pack_into("<I", block, _CHECKSUM_AT, lookup3(body))
+    struct.pack_into("<I", block, CHECKSUM_AT, lookup3(body))
 
+    ids = heap_ids(starts, sizes)
+    header = heap_header(address, address + HEADER_NBYTES, block_nbytes, used, n)
+    return LinkHeap((header, body), ids, hashes)
+
+
+def heap_ids(starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Return the heap IDs of objects by their places in the direct block, shape (n, 7)."""
+    n = len(starts)
     ids = np.zeros((n, ID_NBYTES), np.uint8)
     ids[:, 1:5] = starts.astype("<u4").view(np.uint8).reshape(n, 4)
     ids[:, 5:] = sizes.astype("<u2").view(np.uint8).reshape(n, 2)
-    return LinkHeap((_header(address, block_nbytes, used, n), body), ids, hashes)
+    return ids
+
+
+def block_nbytes_for(used: int) -> int:
+    """Return the length of a direct block that holds so many bytes, its own head included."""
+    return max(_MIN_BLOCK_NBYTES, 1 << (used - 1).bit_length())
+
+
+def block_head(address: int, checksum: int = 0) -> bytes:
+    """Return the bytes that the direct block of the heap at ``address`` begins with."""
+    return struct.pack("<4sBQII", b"FHDB", 0, address, 0, checksum)
 
 
 def require_room(count: int, name_bytes: int) -> None:
     """Raise ValueError where the links of a group take more bytes than its heap holds."""
-    if _BLOCK_HEAD_NBYTES + count * _LINK_NBYTES + name_bytes > _MAX_BLOCK_NBYTES:
-        raise ValueError(f"the names of {count} links take more than {_MAX_BLOCK_NBYTES} bytes")
+    if BLOCK_HEAD_NBYTES + count * LINK_NBYTES + name_bytes > MAX_BLOCK_NBYTES:
+        raise ValueError(f"the names of {count} links take more than {MAX_BLOCK_NBYTES} bytes")
 
 
 def _fields(block: bytearray, dtype: str) -> npt.NDArray[Any]:
@@ -115,7 +148,8 @@ def _fields(block: bytearray, dtype: str) -> npt.NDArray[Any]:
     return fields
 
 
-def _header(address: int, block_nbytes: int, used: int, count: int) -> bytes:
+def heap_header(address: int, root: int, block_nbytes: int, used: int, count: int) -> bytes:
+    """Return the header of a heap of ``count`` links whose one direct block lies at ``root``."""
     block = struct.pack(
         "<4sBHHBIQQQQQQQQQQQQHQQHHQH",
         b"FRHP",
@@ -141,7 +175,7 @@ def _header(address: int, block_nbytes: int, used: int, count: int) -> bytes:
         max(block_nbytes, _MAX_DIRECT_NBYTES),
         32,  # bits of a heap offset
         1,  # rows an indirect root starts with
-        address + HEADER_NBYTES,
-        0,  # the root is a direct block
+        root,
+        0,  # rows of the root: it is a direct block
     )
     return block + struct.pack("<I", lookup3(block))

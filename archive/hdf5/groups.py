@@ -18,7 +18,7 @@ from archive.hdf5.btree import LINK_NAMES, LINK_ORDER, encode_btree
 from archive.hdf5.fractalheap import HEADER_NBYTES, encode_link_heap
 from archive.hdf5.messages import Message
 
-__all__ = ["COMPACT_LINKS", "EncodedGroup", "LinkStorage", "encode_group", "encode_links"]
+__all__ = ["COMPACT_LINKS", "EncodedGroup", "LinkStorage", "encode_group", "encode_links", "name_order"]
 
 COMPACT_LINKS = 8
 """Limit of libhdf5 for links in a header."""
@@ -58,7 +58,7 @@ def encode_links(address: int, names: Sequence[bytes], targets: npt.NDArray[np.u
     by_name = address + HEADER_NBYTES + len(heap.parts[1])
     hashes = heap.hashes.astype("<u4").view(np.uint8).reshape(n, 4)
     order = np.arange(n, dtype="<u8").view(np.uint8).reshape(n, 8)
-    sorted_rows = _name_order(heap.hashes, names)
+    sorted_rows = name_order(heap.hashes, names)
     name_tree = encode_btree(LINK_NAMES, np.hstack((hashes, heap.ids))[sorted_rows], by_name)
     by_order = by_name + sum(map(len, name_tree))
     order_tree = encode_btree(LINK_ORDER, np.hstack((order, heap.ids)), by_order)
@@ -124,7 +124,7 @@ def _encode_header(
     )
 
 
-def _name_order(hashes: npt.NDArray[np.uint32], names: Sequence[bytes]) -> npt.NDArray[np.intp]:
+def name_order(hashes: npt.NDArray[np.uint32], names: Sequence[bytes]) -> npt.NDArray[np.intp]:
     """Return the rows sorted by hash, and by name where hashes are equal (as strcmp compares)."""
     order = np.argsort(hashes, kind="stable")
     ranked = hashes[order]

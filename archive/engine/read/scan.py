@@ -14,6 +14,7 @@ from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.content import content_failures
 from archive.engine.read.reader import Reader
+from archive.engine.read.treecheck import tree_failures
 from archive.engine.report import Failure, VerifyReport
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
 from archive.format.digests import digest, name_hash
@@ -107,6 +108,8 @@ def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyRepor
         failures.append(Failure("", "name table", 0, footer.index_at, "a key is not where its hash says"))
     damaged = {(failure.record, failure.key) for failure in failures}
     failures += content_failures(reader, footer.values_at, damaged)
+    if not any(failure.key in ("HDF5 metadata", "document") and not failure.record for failure in failures):
+        failures += tree_failures(reader, footer, damaged)
     failures.sort(key=lambda failure: failure.offset)
     return VerifyReport(
         ok=not failures,

@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from archive.engine.storagespec import StorageSpec, stored_spec
 from archive.engine.attributes import EncodedValue, encode_context, encode_record
+from archive.engine.storagespec import StorageSpec, stored_spec
 from archive.engine.write.plan import Preamble
 from archive.engine.write.schema import Rows
 from archive.errors import DamagedError

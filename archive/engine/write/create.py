@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from archive.dtypes import NDArray, parse_dtype
+from archive.engine.attributes import encode_record
 from archive.engine.report import SaveReport
 from archive.engine.storagespec import StorageSpec, elements_spec
-from archive.engine.attributes import encode_record
 from archive.engine.write.inputs import plain_array, source_of, unstorable
 from archive.engine.write.plan import Preamble, timestamp
 from archive.engine.write.saving import report_of

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archive.engine.storagespec import StorageSpec, stored_value_spec
 from archive.engine.attributes import EncodedContext, EncodedValue
+from archive.engine.storagespec import StorageSpec, stored_value_spec
+from archive.engine.tree import encode_tree
 from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
-from archive.engine.tree import encode_tree
 from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS
 from archive.format.document import RAISE, TooLargeError, encode_json

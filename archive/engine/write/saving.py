@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from archive.engine.attributes import EncodedValue, encode_context, encode_record
 from archive.engine.progress import Report
 from archive.engine.report import SaveReport
-from archive.engine.attributes import EncodedValue, encode_context, encode_record
 from archive.engine.write.consume import Consumption
 from archive.engine.write.inputs import Inputs, RecordInput, source_of
 from archive.engine.write.plan import Plan, Preamble, make_plan, require_readable

@@ -16,8 +16,8 @@ import numpy as np
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec
-from archive.engine.write.inputs import Source
 from archive.engine.tree import KEPT_BYTES, encode_arrays
+from archive.engine.write.inputs import Source
 from archive.errors import ValueRangeError
 from archive.format.constants import DATA_AT, MAX_ARRAYS, MAX_RECORDS, MIN_SEGMENT_BYTES, NO_ALIAS
 from archive.format.elements import ArrayType

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archive.engine.read.open import read_source
 from archive.engine.attributes import EncodedValue
+from archive.engine.read.open import read_source
 from archive.engine.write.consume import JournalEntry, read_entries
 from archive.engine.write.plan import Preamble
 from archive.engine.write.stream import ArchiveStream

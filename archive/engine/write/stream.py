@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from archive.dtypes import NDArray
+from archive.engine.attributes import EncodedValue
 from archive.engine.progress import Report
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
-from archive.engine.attributes import EncodedValue
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, Preamble, place
