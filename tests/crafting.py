@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from archive.hdf5.checksum import lookup3
 __all__ = ["CREATED", "Crafted", "sample_records", "write_sample"]
 
 CREATED = "2026-01-02T03:04:05Z"
-FILE_BYTES, INDEX_BYTES, VALUES_AT, VALUES_BYTES = slice(24, 32), slice(64, 72), slice(72, 80), slice(80, 88)
+FILE_BYTES, PLACES, INDEX_BYTES = slice(24, 32), slice(40, 64), slice(64, 72)
+VALUES_AT, VALUES_BYTES = slice(72, 80), slice(80, 88)
 SUPERBLOCK, META_DIGEST, INDEX_DIGEST, VALUES_DIGEST, FOOTER_DIGEST = (
     slice(88, 136),
     slice(136, 152),
@@ -64,7 +66,8 @@ class Crafted:
     index_tail : bytes
         Written behind the last section.
     footer : bytearray
-        Sizes, superblock and digests in it follow the rest, unless they were changed.
+        Sizes, superblock and digests in it follow the rest, unless they were changed. So does the length of
+        ``/index`` in the HDF5 metadata.
 
     Examples
     --------
@@ -181,6 +184,10 @@ class Crafted:
             data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
             if footer[SUPERBLOCK] == self._last[SUPERBLOCK]:
                 footer[SUPERBLOCK] = data[:48]
+        if footer[PLACES] == self._last[PLACES]:
+            _resize_index(data, bytes(footer[PLACES]), len(index) + len(document) + FOOTER_BYTES)
+            if footer[META_DIGEST] == self._last[META_DIGEST]:
+                footer[META_DIGEST] = digest(bytes(data[int.from_bytes(footer[40:48], "little") :]))
         footer[INDEX_DIGEST] = digest(index)
         footer[VALUES_DIGEST] = digest(document)
         footer[FOOTER_DIGEST] = digest(bytes(footer[:232]))
@@ -197,6 +204,19 @@ class Crafted:
         own = (self.sections["nbytes"] > 0) & (self.sections["alias_of"] == NO_ALIAS)
         own &= self.sections["offset"] >= DATA_AT
         return [self.keys[row] for row in np.flatnonzero(own).tolist()]
+
+
+def _resize_index(data: bytearray, places: bytes, nbytes: int) -> None:
+    """Write another length of ``/index`` into the metadata that end the data."""
+    meta_at, meta_bytes, index_at = struct.unpack("<3Q", places)
+    at = data.find(struct.pack("<BBQ", 3, 1, index_at), meta_at)
+    if at < 0 or meta_at + meta_bytes != index_at:
+        return
+    begin = data.rindex(b"OHDR", meta_at, at)
+    end = begin + 10 + int.from_bytes(data[begin + 6 : begin + 10], "little")
+    axis = data.index(b"\2\1\0\1" + data[at + 10 : at + 18], begin) + 4
+    data[axis : axis + 8] = data[at + 10 : at + 18] = nbytes.to_bytes(8, "little")
+    data[end : end + 4] = lookup3(bytes(data[begin:end])).to_bytes(4, "little")
 
 
 def sample_records() -> archive.RecordSet:

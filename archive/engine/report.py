@@ -34,11 +34,12 @@ class Failure:
     record: str
     """Name of the record, or ``""`` for bytes that belong to no array."""
     key: str
-    """Key of the array, or the name of a region: ``index``."""
+    """Key of the array, or the name of a region: ``index``. Of an object of the HDF5 tree that is neither
+    array nor value its path: ``/metrics/fit``."""
     segment: int
     """Number of the segment in its array, from 0."""
     offset: int
-    """File offset of the first byte of the segment."""
+    """File offset of the first byte of the segment, or of what is invalid."""
     problem: str
     """What is wrong."""
     bytes_match: bool = False
@@ -80,7 +81,8 @@ class VerifyReport:
     unverifiable: int
     """Arrays without a digest (foreign files)."""
     failures: tuple[Failure, ...]
-    """All places that do not match; of a document with invalid values the first."""
+    """All places that do not match; of a document with invalid values the first, of the HDF5 tree the first
+    1,000."""
 
     def __bool__(self) -> bool:
         return self.ok

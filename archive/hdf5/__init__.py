@@ -1,4 +1,4 @@
-"""HDF5 structures to bytes: an encoder in numpy, without libhdf5.
+"""HDF5 structures to bytes and back: an encoder in numpy and a bounded parser of what it writes, no libhdf5.
 
 Floors, each importing only from those below it::
 
@@ -7,6 +7,9 @@ Floors, each importing only from those below it::
     globalheap       strings                                     fractalheap, btree  dense links
     messages         header messages and headers
     datatypes        element types                               checksum  lookup3
+
+    objectheaders    datasets and groups as they are read, over the encoder's modules, with which they compare
+    denselinks       their links                                 region    bytes, each taken once; strings
 
 Nothing here opens a file. Structures and section numbers: HDF Group, "HDF5 File Format Specification"
 version 3.0; where it is ambiguous, files that h5py wrote decided.

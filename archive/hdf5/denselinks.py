@@ -26,7 +26,7 @@ from archive.hdf5.btree import (
 from archive.hdf5.checksum import lookup3_spans
 from archive.hdf5.fractalheap import BLOCK_HEAD_NBYTES, CHECKSUM_AT, LINK_NBYTES
 from archive.hdf5.groups import name_order
-from archive.hdf5.region import Region, StructureError, require_sum
+from archive.hdf5.region import Region, StructureError
 
 __all__ = ["Named", "StoredLink", "read_dense_links", "read_link"]
 
@@ -103,7 +103,7 @@ def _read_heap(region: Region, count: int, address: int) -> tuple[memoryview, in
     head, stored = fractalheap.block_head(address), block[CHECKSUM_AT : CHECKSUM_AT + 4]
     if block[:CHECKSUM_AT] != head[:CHECKSUM_AT]:
         raise StructureError("not the block of a fractal heap", root)
-    require_sum(head + block[len(head) :], stored, root, "the block of a fractal heap")
+    region.require_sum(head + block[len(head) :], stored, root, "the block of a fractal heap")
     return block, root
 
 
@@ -166,7 +166,7 @@ def _read_tree(
         end = FRAME_NBYTES - 4 + size
         if end + 4 > nbytes or node[:6] != struct.pack("<4sBB", signature, 0, kind):
             raise StructureError(f"not a node of {_TREES[kind]}", at)
-        require_sum(node[:end], node[end : end + 4], at, f"a node of {_TREES[kind]}")
+        region.require_sum(node[:end], node[end : end + 4], at, f"a node of {_TREES[kind]}")
         return node[6:end]
 
     if not deep:

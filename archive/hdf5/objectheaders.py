@@ -270,7 +270,8 @@ def _read_links(region: Region, stored: StoredObject, info: _Stored, compact: li
             (read_link(message.body, message.offset) for message in compact if not message.flags),
             key=lambda link: link[1],
         )
-        if [number for _, number, _ in found] != list(range(count)) or len(compact) > COMPACT_LINKS:
+        numbers = [number for _, number, _ in found]
+        if count != len(compact) or count > COMPACT_LINKS or numbers != list(range(count)):
             raise StructureError("links whose creation order is not from 0 on", info.offset)
     for name, _, link in found:
         if name in stored.links:

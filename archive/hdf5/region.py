@@ -37,12 +37,20 @@ class StructureError(ValueError):
 
 
 class Region:
-    """Bytes from file offset ``start`` on."""
+    """Bytes from file offset ``start`` on; checksums of what our encoder made just now are ``trusted``."""
 
-    __slots__ = ("_collections", "_data", "_taken", "_wasted", "start")
+    __slots__ = (
+        "_collections",
+        "_data",
+        "_taken",
+        "_wasted",
+        "start",
+        "trusted",
+    )
 
-    def __init__(self, data: bytes | memoryview, start: int) -> None:
+    def __init__(self, data: bytes | memoryview, start: int, *, trusted: bool = False) -> None:
         self.start = start
+        self.trusted = trusted
         self._data = memoryview(data)
         self._taken = bytearray(len(data))
         self._wasted = 0
@@ -79,7 +87,7 @@ class Region:
         """Return bytes that no other structure has, without the lookup3 of them that ends them."""
         data, at = self.take(offset, nbytes, what), offset - self.start
         try:
-            require_sum(data[:-4], data[-4:], offset, what)
+            self.require_sum(data[:-4], data[-4:], offset, what)
         except StructureError:
             # a wrong offset must not keep bytes from the structure that has them, nor be tried without end
             self._wasted += nbytes
@@ -107,6 +115,11 @@ class Region:
             raise StructureError("a string that is not in the global heap, or another attribute's", offset)
         return bytes(self.peek(at, nbytes, "a string"))
 
+    def require_sum(self, data: bytes | memoryview, stored: memoryview, offset: int, what: str) -> None:
+        """Raise unless the lookup3 of some bytes is the stored one."""
+        if not self.trusted and lookup3(data) != int.from_bytes(stored, "little"):
+            raise StructureError(f"{what} that does not match its checksum", offset)
+
     def _read_collection(self, address: int) -> dict[int, tuple[int, int]]:
         """Return offset and length of the objects of a global heap collection, by index."""
         what = "a global heap collection"
@@ -126,9 +139,3 @@ class Region:
                 found[number] = address + at + _OBJECT_HEAD.size, nbytes
             at = end
         return found
-
-
-def require_sum(data: bytes | memoryview, stored: memoryview, offset: int, what: str) -> None:
-    """Raise unless the lookup3 of some bytes is the stored one."""
-    if lookup3(data) != int.from_bytes(stored, "little"):
-        raise StructureError(f"{what} that does not match its checksum", offset)

@@ -25,7 +25,7 @@ def verify(
     """Compare every byte of an archive with its digest, and check what the bytes mean.
 
     Documents, values and texts are checked by the rules of the format, which a writer may break with every
-    digest right ([VERIFY-3]). Whether the HDF5 tree says the same as the index is not checked.
+    digest right ([VERIFY-3]). The HDF5 tree, which other tools read, is compared with the index ([VERIFY-4]).
 
     With ``cache`` (and ``cache_bytes``), as for `open`, cached bytes are verified, and fetched again where
     they do not match.

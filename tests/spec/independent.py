@@ -27,6 +27,8 @@ class IndependentReader:
         Its `SpecReader` and `SpecError`.
     """
 
+    compares_tree = False
+
     def __init__(self, reader: Any = SpecReader, error: type[Exception] = SpecError) -> None:
         self._reader, self._error = reader, error
 

@@ -11,8 +11,9 @@ import numpy as np
 from archive.descriptions import parse_description
 from archive.dtypes import NDArray
 from archive.engine.attributes import EncodedContext, EncodedValue, encode_context, encode_inline
-from archive.engine.read.containers import build_context, document_text, record_values
+from archive.engine.read.containers import build_context
 from archive.engine.read.reader import Reader
+from archive.engine.read.recordvalues import record_values
 from archive.engine.storagespec import StorageSpec, row_spec, shown_type, stored_value_spec
 from archive.engine.tree import encode_arrays, encode_groups
 from archive.format.constants import KIND_ARRAYS, MAX_ATTRIBUTE_BYTES, NO_ALIAS
@@ -78,7 +79,7 @@ def encode_expected(reader: Reader, footer: Footer, damaged: Names) -> ExpectedT
     metadata = encode_groups(
         index.records,
         dict(_values(reader)),
-        {name: document_text(reader, name) for name in ("writer", "created", "container")},
+        {name: reader.values.text_of(name) for name in ("writer", "created", "container")},
         _context(reader),
         datasets,
         links,
@@ -156,16 +157,17 @@ def _require_room(reader: Reader, footer: Footer, specs: list[StorageSpec], spec
 
 def _values(reader: Reader) -> Iterator[tuple[int, list[EncodedValue]]]:
     """Yield the values that are attributes, by record number."""
-    for member in ("values", "attributes"):
-        for number, values in record_values(reader, member, datasets="skip").items():
-            yield number, encode_inline(reader.index.records[number], values)
+    numbers = {record: number for number, record in enumerate(reader.index.records)}
+    listed = record_values(reader, "values", datasets="skip") | record_values(reader, "attributes")
+    for record, values in listed.items():
+        yield numbers[record], encode_inline(record, values)
 
 
 def _context(reader: Reader) -> EncodedContext | None:
     """Return the fields of a Context; None where none was saved."""
-    if document_text(reader, "container") != "context":
+    if reader.values.text_of("container") != "context":
         return None
     context = build_context(reader, RecordSet())
     fields = ("run_id", "node_id", "series_id", "node_config", "run_config")
-    state = reader.index.document["context"]["state"]
+    state = reader.values.document["context"]["state"]
     return encode_context({"state": state} | {field: getattr(context, field) for field in fields})

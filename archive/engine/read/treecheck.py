@@ -59,7 +59,7 @@ def tree_failures(reader: Reader, footer: Footer, damaged: Names) -> list[Failur
     except (VersionError, DamagedError):
         raise
     except HostileFileError as error:
-        return [Failure("", "document", 0, footer.index_at, error.problem, bytes_match=True)]
+        return [Failure("", "document", 0, footer.values_at, error.problem, bytes_match=True)]
     except ValueError as error:
         problem = f"cannot hold what the index says: {error}"
         return [Failure("", "HDF5 metadata", 0, footer.meta_at, problem, bytes_match=True)]
@@ -67,7 +67,7 @@ def tree_failures(reader: Reader, footer: Footer, damaged: Names) -> list[Failur
     if _is_equal(expected, footer):
         return failures
     walk = _Walk(
-        Region(expected.metadata.region, footer.meta_at),
+        Region(expected.metadata.region, footer.meta_at, trusted=True),
         Region(_read_region(reader, footer), footer.meta_at),
         index_at=footer.index_at,
         later=footer.minor > VERSION_MINOR,

@@ -8,21 +8,21 @@ chance and no clock is read, so the same bytes come out each time.
 from __future__ import annotations
 
 import json
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import archive
-from archive.hdf5.checksum import lookup3
 from spec.v1.vectors.accepted import VALID, Change
 from spec.v1.vectors.changing import base
-from spec.v1.vectors.damaged import RAWS, fixed
+from spec.v1.vectors.damaged import RAWS
 from spec.v1.vectors.inputs import NOT_FOR_WRITERS, input_of
 from spec.v1.vectors.library import LibraryReader
 from spec.v1.vectors.refused import CRAFTED
+from spec.v1.vectors.trees import TREES
 from tests.crafting import Crafted
+from tests.trees import Tree, with_tree_of_index
 
 CREATED = "2026-01-01T00:00:00Z"
 
@@ -43,24 +43,12 @@ def save(records: Any, path: Path, *, stored_above: int = 60000) -> None:
 
 
 def write_crafted(source: Path, change: Change, path: Path) -> None:
-    """Put an archive together again, its document as writers spell it and ``/index`` of its length."""
+    """Put an archive together again, its document as writers spell it."""
     crafted = Crafted(source)
-    before = bytes(crafted.footer)
     change(crafted)
     if crafted.json is None:
         crafted.json = json.dumps(crafted.document, ensure_ascii=False, separators=(",", ":")).encode()
-    data = bytearray(crafted.assemble())
-    if crafted.footer[40:64] == before[40:64]:
-        meta_at, meta_bytes, index_at = struct.unpack("<3Q", before[40:64])
-        at = data.index(struct.pack("<BBQ", 3, 1, index_at), meta_at)
-        begin = data.rindex(b"OHDR", meta_at, at)
-        end = begin + 10 + int.from_bytes(data[begin + 6 : begin + 10], "little")
-        length = (len(data) - index_at).to_bytes(8, "little")
-        axis = data.index(b"\2\1\0\1" + data[at + 10 : at + 18], begin) + 4
-        data[axis : axis + 8] = data[at + 10 : at + 18] = length
-        data[end : end + 4] = lookup3(bytes(data[begin:end])).to_bytes(4, "little")
-        data = bytearray(fixed(data, 136, bytes(data[meta_at : meta_at + meta_bytes])))
-    path.write_bytes(data)
+    path.write_bytes(crafted.assemble())
 
 
 def write_json(path: Path, said: dict[str, Any]) -> None:
@@ -82,6 +70,7 @@ def generate(folder: Path) -> None:
             source.replace(path)
         else:
             write_crafted(source, change, path)
+            path.write_bytes(with_tree_of_index(path.read_bytes(), source))
         said = {"title": title, "proves": proves.split(), "outcome": "valid"}
         write_json(path, {**said, **LibraryReader().open(path).describe(), "notes": notes})
         if change is None and name not in NOT_FOR_WRITERS:
@@ -91,7 +80,10 @@ def generate(folder: Path) -> None:
         write_crafted(source, change, invalid / f"{name}.h5")
     for name, _, _, flip, *_ in RAWS:
         (invalid / f"{name}.h5").write_bytes(flip(bytearray(source.read_bytes())))
-    for name, title, proves, _, error, when, place in (*CRAFTED, *RAWS):
+    tree = Tree(source.read_bytes())
+    for name, _, _, alter, *_ in TREES:
+        (invalid / f"{name}.h5").write_bytes(alter(tree))
+    for name, title, proves, _, error, when, place in (*CRAFTED, *RAWS, *TREES):
         path = invalid / f"{name}.h5"
         said = {"title": title, "proves": proves.split(), "outcome": "invalid", "error": error}
         write_json(path, {**said, "when": when, "place": place})

@@ -28,6 +28,8 @@ VERIFIED = {
 class LibraryReader:
     """See `archive.testing.vectors.VectorReader`."""
 
+    compares_tree = True
+
     def open(self, path: Path) -> LibraryVector:
         """Open an archive and parse its index."""
         handle = archive.open(path)
