@@ -18,6 +18,7 @@ from archive.format.footer import Footer, parse_footer
 from archive.hdf5 import messages
 from archive.hdf5.checksum import lookup3
 from archive.hdf5.datasets import Attribute, attribute_message
+from archive.hdf5.denselinks import StoredLink
 from archive.hdf5.encoder import encode_superblock
 from archive.hdf5.globalheap import GlobalHeap
 from archive.hdf5.groups import COMPACT_LINKS, encode_links
@@ -25,7 +26,15 @@ from archive.hdf5.messages import Message
 from archive.hdf5.objectheaders import StoredObject, read_object
 from archive.hdf5.region import Region
 
-__all__ = ["Tree", "footer_of", "reordered", "with_region", "with_superblock", "with_tree_of_index"]
+__all__ = [
+    "Tree",
+    "extended",
+    "footer_of",
+    "reordered",
+    "with_region",
+    "with_superblock",
+    "with_tree_of_index",
+]
 
 ROOT = slice(36, 44)
 Path_ = tuple[bytes, ...]
@@ -247,13 +256,29 @@ class _Places:
     index: int
 
 
+def extended(data: bytes, minor: int) -> bytes:
+    """Return an archive of a minor version whose root has an attribute and a group more."""
+    data = data[:-FOOTER_BYTES] + replace(footer_of(data), minor=minor).pack()
+    tree = Tree(data)
+    root = tree.objects[()][1]
+    version = root.attributes[b"version"]
+    root.attributes[b"version"] = version._replace(value=(f"1.{minor}".encode(),))
+    root.attributes[b"later"] = version._replace(value=(b"more",))
+    root.links[b"added"] = StoredLink(-1, 0)
+    tree.objects[b"added",] = -1, StoredObject(group=True)
+    return _rebuilt(tree)
+
+
 def reordered(data: bytes) -> bytes:
     """Return an archive of the same meaning as another writer might make it.
 
     Groups stand first, the root before its children; then heaps and trees of links; then datasets, the last
     first; then the global heap, a collection for each object. Messages stand in another order.
     """
-    tree = Tree(data)
+    return _rebuilt(Tree(data))
+
+
+def _rebuilt(tree: Tree) -> bytes:
     objects = dict(tree.objects.values())
     order = [a for a in objects if objects[a].group] + [a for a in reversed(objects) if not objects[a].group]
     index = tree.objects[b"index",][0]
@@ -283,7 +308,7 @@ def reordered(data: bytes) -> bytes:
         region = b"".join(parts)
         region += bytes(-len(region) % 64)
         places.index = tree.footer.meta_at + len(region)
-    return with_region(data, region, places.headers[tree.objects[()][0]])
+    return with_region(tree.data, region, places.headers[tree.objects[()][0]])
 
 
 def _encode(stored: StoredObject, places: _Places, heap: GlobalHeap, address: int) -> tuple[bytes, bytes]:

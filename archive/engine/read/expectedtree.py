@@ -57,10 +57,11 @@ def encode_expected(reader: Reader, footer: Footer, damaged: Names) -> ExpectedT
         The document breaks a rule of the format, or a later version of the format wrote it.
     DigestError
         The bytes of a value changed since they were compared.
-    ValueError
+    TypeError, ValueError
         HDF5 cannot hold what the index says, or not in the metadata of this archive.
     """
     index = reader.index
+    values, context = dict(_values(reader)), _context(reader)
     rows = np.arange(index.arrays)
     specs, spec_of, unread = _specs(reader, damaged)
     targets = np.where(index.alias_of == NO_ALIAS, rows, index.alias_of).astype(np.intp)
@@ -78,9 +79,9 @@ def encode_expected(reader: Reader, footer: Footer, damaged: Names) -> ExpectedT
     )
     metadata = encode_groups(
         index.records,
-        dict(_values(reader)),
+        values,
         {name: reader.values.text_of(name) for name in ("writer", "created", "container")},
-        _context(reader),
+        context,
         datasets,
         links,
         footer.file_bytes - footer.index_at,

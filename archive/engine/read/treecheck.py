@@ -60,7 +60,7 @@ def tree_failures(reader: Reader, footer: Footer, damaged: Names) -> list[Failur
         raise
     except HostileFileError as error:
         return [Failure("", "document", 0, footer.values_at, error.problem, bytes_match=True)]
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         problem = f"cannot hold what the index says: {error}"
         return [Failure("", "HDF5 metadata", 0, footer.meta_at, problem, bytes_match=True)]
     failures = _superblock_failures(footer)

@@ -15,6 +15,7 @@ from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.elements import NUMPY_MAX_RANK
 from archive.types import Mode
 from tests.crafting import Crafted
+from tests.trees import with_tree_of_index
 
 AXES = (1,) * 40 + (2, 2)
 """More than the 32 of numpy 1."""
@@ -34,7 +35,8 @@ def write_axes(path: Path) -> Path:
     for key in ("numbers", "text", "turned"):
         crafted.reshape("model", key, AXES)
     crafted.reshape("model", "empty", (*AXES[:-1], 0))
-    return crafted.write(path)
+    path.write_bytes(with_tree_of_index(crafted.assemble(), path))
+    return path
 
 
 @pytest.mark.parametrize("mode", ["r", "c"])

@@ -21,7 +21,7 @@ from archive.format.constants import DATA_AT
 from spec.v1.vectors.accepted import F4, OWN, RAW, WEIGHTS, counted, npy, record
 from spec.v1.vectors.generate import save
 from tests.crafting import Crafted
-from tests.trees import Tree, footer_of, reordered, with_superblock
+from tests.trees import Tree, extended, footer_of, reordered, with_superblock
 
 VALID = Path(__file__).parents[3] / "spec/v1/vectors/valid"
 SLACK = {
@@ -279,6 +279,16 @@ def test_bytes_as_we_write_them_are_not_parsed(path: Path, tmp_path: Path) -> No
     assert failures_of(reordered(path.read_bytes()), tmp_path / "a.h5") == []
 
 
+@pytest.mark.must("VERSION-3")
+def test_a_later_minor_version_may_add_attributes_and_groups(tree: Tree, tmp_path: Path) -> None:
+    assert failures_of(extended(tree.data, 1), tmp_path / "a.h5") == []
+    problems = {(at.key, at.problem) for at in failures_of(extended(tree.data, 0), tmp_path / "a.h5")}
+    assert problems == {
+        ("/", "the index has no such attribute: 'later'"),
+        ("/added", "the index has no such object"),
+    }
+
+
 def test_a_damaged_text_is_reported_once(tmp_path: Path) -> None:
     """Its type in the tree depends on its bytes, and these are not known."""
     config = archive.ConfigRecord({"story": "x" * 200})
@@ -334,6 +344,26 @@ def test_what_hdf5_cannot_hold_is_reported(tmp_path: Path) -> None:
     [failure] = failures_of(crafted.assemble(), tmp_path / "a.h5")
     assert failure.problem.startswith("cannot hold what the index says")
     assert failure.bytes_match
+
+
+def test_a_value_of_no_elements_that_hdf5_has_is_reported(tmp_path: Path) -> None:
+    """Its description is looked at when it is decoded, which a damaged value before it prevented."""
+    metrics = archive.MetricRecord({"a": [0.5] * 20, "b": [0.5] * 20})
+    save(archive.RecordSet({}, {"m": metrics}), tmp_path / "a.h5", stored_above=100)
+    crafted = Crafted(tmp_path / "a.h5")
+    sections, first, row = crafted.sections, crafted.row("m", "a"), crafted.row("m", "b")
+    sections["types"] = np.append(sections["types"], sections["types"][:1])
+    sections["type"][row] = 1
+    crafted.describe("m", "b", "<U3")
+    sections["nbytes"][row] = sections["offset"][row] = 0
+    crafted.reshape("m", "b", (0,))
+    sections["digests"] = sections["digests"][:1]
+    start, end = int(sections["offset"][first]), int.from_bytes(crafted.footer[40:48], "little")
+    crafted.data[start + 160 : end] = bytes(end - start - 160)
+    crafted.data[start] ^= 1
+    failures = failures_of(crafted.assemble(), tmp_path / "a.h5")
+    assert [failure.name for failure in failures if not failure.bytes_match] == ["m/a"]
+    assert [failure for failure in failures if failure.bytes_match]
 
 
 def test_a_damaged_tree_is_damage_and_nothing_else(sample: Tree, tmp_path: Path) -> None:
