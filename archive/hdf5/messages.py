@@ -38,14 +38,10 @@ MAX_MESSAGE_NBYTES = 0xFFFF
 MAX_RANK = 32
 """H5S_MAX_RANK."""
 
-COMPACT_ATTRIBUTES = 8
-"""Limit of libhdf5 for attributes in a header; with more of them the header states its own limit."""
-
 _CONSTANT, _DO_NOT_SHARE = 0x01, 0x04
-_CHUNK_SIZE_4, _TRACKED_INDEXED, _PHASE_CHANGE = 0x02, 0x0C, 0x10
+_CHUNK_SIZE_4, _TRACKED_INDEXED = 0x02, 0x0C
 _UTF8 = 1
 _CONTIGUOUS = 1
-_MAX_COMPACT, _MIN_DENSE = 0xFFFF, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +170,7 @@ def header_without_checksum(messages: Sequence[Message], *, attributes: int | No
             parts.append(struct.pack("<H", order if message.kind == 0x0C else 0))
             order += message.kind == 0x0C
         parts.append(message.body)
-    flags = _CHUNK_SIZE_4
-    phase = b""
-    if tracked:
-        flags |= _TRACKED_INDEXED
-        if order > COMPACT_ATTRIBUTES:
-            # otherwise the first edit would move all attributes into a heap and two trees
-            flags |= _PHASE_CHANGE
-            phase = struct.pack("<HH", _MAX_COMPACT, _MIN_DENSE)
-    size = sum(map(len, parts))
-    parts[0] = struct.pack("<4sBB", b"OHDR", 2, flags) + phase + struct.pack("<I", size)
+    # However many attributes there are, no limit of them is stated: pyfive and jsfive refuse that field.
+    flags = _CHUNK_SIZE_4 | (_TRACKED_INDEXED if tracked else 0)
+    parts[0] = struct.pack("<4sBBI", b"OHDR", 2, flags, sum(map(len, parts)))
     return b"".join(parts)

@@ -25,8 +25,8 @@ __all__ = ["Fact", "StoredAttribute", "StoredObject", "read_object"]
 
 _PREFIX = struct.Struct("<4sBBI")
 _SUM_NBYTES = 4
-_DATASET, _GROUP, _LARGE_GROUP = 0x02, 0x0E, 0x1E
-"""Flags of the prefix; that of a group of more than 8 attributes has 4 bytes more."""
+_DATASET, _GROUP = 0x02, 0x0E
+"""Flags of the prefix."""
 _SHAPE, _LINK_INFO, _TYPE, _FILL, _LINK, _LAYOUT, _GROUP_INFO, _ATTRIBUTE, _ATTRIBUTE_INFO, _LINKS = (
     0x01, 0x02, 0x03, 0x05, 0x06, 0x08, 0x0A, 0x0C, 0x15, 0x16,
 )  # fmt: skip
@@ -127,14 +127,9 @@ def _read_messages(region: Region, address: int) -> tuple[bool, list[_Stored]]:
     what = "an object header"
     signature, version, flags, size = _PREFIX.unpack(region.peek(address, _PREFIX.size, what))
     begin = _PREFIX.size
-    if flags == _LARGE_GROUP:
-        begin += 4
-        size = int.from_bytes(region.peek(address + 10, 4, what), "little")
-    if (signature, version) != (b"OHDR", 2) or flags not in (_DATASET, _GROUP, _LARGE_GROUP):
+    if (signature, version) != (b"OHDR", 2) or flags not in (_DATASET, _GROUP):
         raise StructureError(f"not {what}", address)
     block = region.take_summed(address, begin + size + _SUM_NBYTES, what)
-    if begin > _PREFIX.size and bytes(block[6:10]) != b"\xff\xff\0\0":
-        raise StructureError("limits of attributes that no archive has", address)
     group = flags != _DATASET
     head = struct.Struct("<BHBH" if group else "<BHB")
     found, at = [], begin

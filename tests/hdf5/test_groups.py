@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyfive
 import pytest
 
 from archive.hdf5.checksum import lookup3_rows
@@ -37,7 +38,19 @@ def test_values_in_order(tmp_path: Path, n: int, tool: Callable[..., str]) -> No
         assert len(file["values"].attrs) == n
 
 
-@pytest.mark.parametrize("n", [1, 8, 9, 300])
+@pytest.mark.parametrize("n", [8, 9, 20, 4096])
+def test_pyfive_reads_values(tmp_path: Path, n: int) -> None:
+    """Pyfive knows no object header that states how many attributes may be in it."""
+    with pyfive.File(write_values(tmp_path / "a.h5", values_of(n))) as file:
+        attrs = dict(file["values"].attrs)
+    assert len(attrs) == n
+    for i in range(n):
+        assert attrs[f"v{i}" if i % 2 else f"v{i}\u00e9"] in (
+            (f"text {i}", f"text {i}".encode()) if i % 2 else (i,)
+        )
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 20, 300])
 def test_values_can_be_edited(tmp_path: Path, n: int, tool: Callable[..., str]) -> None:
     path = write_values(tmp_path / "a.h5", values_of(n))
     with h5py.File(path, "r+") as file:

@@ -74,9 +74,8 @@ def headers(path: Path) -> Iterator[tuple[h5py.Group | h5py.Dataset, list[tuple[
             at = h5py.h5o.get_info(item.id).addr
             flags = data[at + 5]
             assert data[at : at + 5] == b"OHDR\2"
-            assert flags in ((0x02,) if isinstance(item, h5py.Dataset) else (0x0E, 0x1E)), "no times"
-            begin = at + (10 if flags == 0x1E else 6)
-            place, end = begin + 4, begin + 4 + int.from_bytes(data[begin : begin + 4], "little")
+            assert flags == (0x02 if isinstance(item, h5py.Dataset) else 0x0E), "no times, no phase change"
+            place, end = at + 10, at + 10 + int.from_bytes(data[at + 6 : at + 10], "little")
             assert lookup3(data[at:end]) == int.from_bytes(data[end : end + 4], "little")
             messages = []
             while place < end:
