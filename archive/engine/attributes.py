@@ -3,9 +3,9 @@
 Each value is validated and encoded once, before a byte is written.
 
 Every value is also in the index (as JSON, or as a reference to its dataset); the attributes are what
-other HDF5 tools show: numbers, bools, str and lists of them in their own types, bytes as opaque without
-a tag (h5py reads no tagged ones), ``[]`` and ``b""`` as null dataspaces, and what HDF5 has no type for
-(str with NUL, lists of bytes) as uint8 that hold the JSON of the index ([VALUE-9]).
+other HDF5 tools show: numbers, bools, str and lists of them in their own types, bytes as uint8, ``[]`` and
+``b""`` as null dataspaces, and what HDF5 has no type for (str with NUL, lists of bytes) as uint8 that hold
+the JSON of the index ([VALUE-9]). No bytes are taken for that JSON: those that begin as it does are JSON too.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from archive.format.constants import (
 from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
 from archive.format.names import link_name
-from archive.format.values import INT64_MAX, Value, encode_value, validate_value
+from archive.format.values import INT64_MAX, JSON_BEGIN, Value, encode_value, validate_value
 from archive.hdf5.datasets import Attribute
-from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype, opaque
+from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype
 
 __all__ = ["EncodedContext", "EncodedValue", "encode_context", "encode_inline", "encode_record"]
 
@@ -184,10 +184,8 @@ def _attribute(name: str, value: Any, type_name: str) -> Attribute:
         return Attribute(name, encode_datatype(numbers.dtype), numbers.shape, numbers.tobytes())
     if type_name == "list":
         return Attribute(name, encode_datatype(FLOAT64), None, b"")
-    if type_name == "bytes":
-        if not value:
-            return Attribute(name, opaque(1), None, b"")
-        return Attribute(name, opaque(len(value)), (), value)
+    if type_name == "bytes" and not value.startswith(JSON_BEGIN):
+        return Attribute(name, UINT8, (len(value),) if value else None, value)
     texts = [value] if type_name == "str" else value
     if type_name in ("str", "strs") and not any("\0" in text for text in texts):
         dims = () if type_name == "str" else (len(texts),)

@@ -21,6 +21,7 @@ from archive.dtypes import NDArray
 from archive.format.document import TooLargeError, parse_json
 
 __all__ = [
+    "JSON_BEGIN",
     "STORED_AS",
     "STORED_ITEMSIZE",
     "VALUE_TYPES",
@@ -34,6 +35,8 @@ __all__ = [
 Value = int | float | str | bytes | bool | list[int] | list[float] | list[str] | list[bytes] | list[bool]
 
 INT64_MIN, INT64_MAX, UINT64_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
+JSON_BEGIN = b'["'
+"""How the JSON of a value begins. A u8 attribute that begins otherwise holds bytes ([VALUE-9])."""
 EXACT_IN_DOUBLE = (1 << 53) - 1
 """Largest integer that every JSON reader keeps exactly; larger ones are written as decimal text."""
 _INTEGER = re.compile(r"-?[1-9][0-9]{15,19}")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import netCDF4
 import numpy as np
+import pyfive
 import pytest
 
 import archive
@@ -22,7 +24,7 @@ CREATED = "2026-01-01T00:00:00Z"
 WEIGHTS = np.arange(12, dtype="<f4").reshape(3, 4)
 VALUES: dict[str, Any] = {
     "n": 1, "x": 0.1, "text": "naïve", "texts": ["a", "é"], "nul": "a\0b", "nuls": ["a\0", "b"],
-    "blob": b"\0\xff",
+    "blob": b"\0\xff", "nothing": b"", "json": b'["str","a"]', "bracket": b"[",
     "blobs": [b"", b"\0"], "large": [0.5] * 8000, "mixed": [1, True], "z": "last",
 }  # fmt: skip
 MESSAGES = {0x01: 0, 0x02: 0, 0x03: 1, 0x05: 1, 0x06: 0, 0x08: 0, 0x0A: 1, 0x0C: 0, 0x15: 4, 0x16: 0}
@@ -307,11 +309,22 @@ def test_values_that_hdf5_has_no_type_for(saved: Path) -> None:
         attrs = file["configs/run"].attrs
         for key, said in (
             ("nul", '["str","a\\u0000b"]'), ("nuls", '["strs",["a\\u0000","b"]]'),
-            ("blobs", '["bytess",["","AA=="]]'),
+            ("blobs", '["bytess",["","AA=="]]'), ("json", '["bytes","WyJzdHIiLCJhIl0="]'),
         ):  # fmt: skip
             assert (attrs[key].dtype, attrs[key].tobytes().decode()) == (np.dtype("u1"), said)
-        kind = h5py.h5a.open(file["configs/run"].id, b"blob").get_type()
-        assert (kind.get_class(), kind.get_tag()) == (h5py.h5t.OPAQUE, b"")
+        for key in ("blob", "bracket"):
+            assert attrs[key].dtype == np.dtype("u1")
+            assert attrs[key].tobytes() == VALUES[key]
+        assert (attrs["nothing"], attrs["nothing"].dtype) == (h5py.Empty("u1"), np.dtype("u1"))
+
+
+def test_other_readers_take_bytes(saved: Path) -> None:
+    with pyfive.File(saved) as file, netCDF4.Dataset(saved) as tree:
+        attrs, variables = dict(file["configs/run"].attrs), tree["configs/run"].__dict__
+    assert set(VALUES) - {"large"} == set(attrs)
+    for key in ("blob", "bracket"):
+        assert attrs[key].tobytes() == VALUES[key]
+        assert np.asarray(variables[key], "u1").tobytes() == VALUES[key]
 
 
 @pytest.mark.must("VALUE-3", "VALUE-4", "VALUE-5", "INDEX-18")

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from h5py import h5, h5a, h5p, h5s, h5t
 
-from archive.dtypes import NDArray
-from archive.format.values import decode_value, encode_value, validate_value
+from archive.format.values import JSON_BEGIN, decode_value, encode_value, validate_value
 from archive.hdf5.foreign.elementtypes import is_flat
 from archive.hdf5.foreign.guards import (
     MAX_ATTRIBUTE_BYTES,
@@ -25,6 +24,8 @@ __all__ = ["AttributeReader", "order_of"]
 _OF_DATASETS = frozenset((b"stype", b"dtype", b"shape", b"key", b"order", b"encoding", b"npy_header"))
 _NONE = object()
 """In place of an attribute that no value can be."""
+_EMPTY: dict[int, Any] = {h5t.FLOAT: [], h5t.INTEGER: b""}
+"""Values without elements in an archive, by class of their type."""
 
 
 class AttributeReader:
@@ -32,7 +33,7 @@ class AttributeReader:
 
     def __init__(self, budget: Budget, limits: Limits) -> None:
         self.ours = False
-        """An archive's writer made the file: JSON spells values that HDF5 has no type for ([VALUE-9])."""
+        """An archive's writer made the file: u8 attributes hold bytes, or the JSON of a value ([VALUE-9])."""
         self._budget = budget
         self._limits = limits
 
@@ -42,7 +43,7 @@ class AttributeReader:
         skipped = 0
         order = group.get_create_plist().get_attr_creation_order()
         for name in self._names(group, MAX_GROUP_ATTRIBUTES, order, path):
-            value = self._value(group, name, path, json_values=self.ours)
+            value = self._value(group, name, path, ours=self.ours)
             try:
                 key = name.decode()
                 values.append([key, encode_value(value, validate_value(value, metric=False))])
@@ -70,7 +71,7 @@ class AttributeReader:
         )
         return names
 
-    def _value(self, owner: Any, name: bytes, path: str, *, json_values: bool = False) -> Any:
+    def _value(self, owner: Any, name: bytes, path: str, *, ours: bool = False) -> Any:
         """Return the value of an attribute, or an object that is not a value."""
         attribute = h5a.open(owner, name)
         kind, space = attribute.get_type(), attribute.get_space()
@@ -83,7 +84,7 @@ class AttributeReader:
         if kind.get_class() == h5t.OPAQUE:
             return _opaque(attribute, kind, empty, shape)
         if empty:
-            return [] if json_values and kind.get_class() == h5t.FLOAT else _NONE
+            return _EMPTY.get(kind.get_class(), _NONE) if ours else _NONE
         elements = np.empty(shape, kind.dtype)
         if elements.size:
             # strings may share their bytes: nothing says how long they are before they are read
@@ -91,8 +92,8 @@ class AttributeReader:
                 4 * MAX_ATTRIBUTE_BYTES,
                 lambda: attribute.read(elements, mtype=h5t.py_create(elements.dtype)),
             )
-        if json_values and shape and elements.dtype == np.uint8:
-            return _json_value(elements)
+        if ours and shape and elements.dtype == np.uint8:
+            return _bytes_value(elements.tobytes())
         if kind.get_class() != h5t.STRING:
             return elements.tolist() if elements.dtype.kind in "biuf" else _NONE
         texts = elements.tolist() if shape else [elements.tolist()]
@@ -126,9 +127,11 @@ def _texts(kind: Any, texts: list[bytes], shape: tuple[int, ...]) -> Any:
     return found if shape else found[0]
 
 
-def _json_value(elements: NDArray) -> Any:
-    """Return the value that bytes of JSON spell, or the numbers that the bytes are."""
+def _bytes_value(data: bytes) -> Any:
+    """Return the value that JSON spells, or the bytes."""
+    if not data.startswith(JSON_BEGIN):
+        return data
     try:
-        return decode_value(json.loads(elements.tobytes()))
+        return decode_value(json.loads(data))
     except (ValueError, RecursionError):
-        return elements.tolist()
+        return data  # no archive's writer made it

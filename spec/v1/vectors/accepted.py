@@ -70,7 +70,7 @@ VALUES: dict[str, Any] = {
     "bool": True, "int": -3, "exact": 2**53 - 1, "inexact": 2**53, "unsigned": 2**64 - 1, "least": -(2**63),
     "float": 0.1, "minus zero": -0.0, "huge": 1e308, "tiny": 5e-324, "whole": 3.0, "inf": math.inf,
     "-inf": -math.inf, "nan": math.nan, "str": "naïve \U0001f600", "nul": "a\0b", "": "empty key",
-    "a/b%.": "escaped", "no text": "", "bytes": b"\0\xff", "no bytes": b"", "bools": [True, False],
+    "a/b%.": "escaped", "no text": "", "bytes": b"\0\xff", "like JSON": b'["str","a"]', "no bytes": b"", "bools": [True, False],
     "ints": [1, -1], "unsigneds": [1, 2**63], "mixed": [1, True], "floats": [0.5, math.inf],
     "strs": ["a", "", "é"], "nuls": ["a\0", "b"], "bytess": [b"", b"\0"], "list": [],
 }  # fmt: skip
