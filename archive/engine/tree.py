@@ -34,7 +34,7 @@ from archive.format.constants import (
 )
 from archive.format.index import RecordName
 from archive.format.names import escape_names, link_name
-from archive.hdf5.datasets import Attribute, DatasetClass, Datasets
+from archive.hdf5.datasets import KEY, Attribute, DatasetClass, Datasets
 from archive.hdf5.datatypes import UINT8, UTF8_VLEN, encode_datatype
 from archive.hdf5.encoder import (
     DatasetLinks,
@@ -82,13 +82,11 @@ def encode_arrays(
     dataset_of = np.zeros(len(keys), np.intp)
     dataset_of[owners] = np.arange(len(owners))
     dataset_of = dataset_of[target_of]
-    datasets = Datasets(
-        classes=[_dataset_class(spec) for spec in specs],
-        class_of=spec_of[owners],
-        address=offset[owners],
-        nbytes=nbytes[owners],
-        keys=_true_keys(keys, names, owners, dataset_of),
-    )
+    true_keys = _true_keys(keys, names, owners, dataset_of)
+    classes, class_of = [_dataset_class(spec) for spec in specs], spec_of[owners]
+    if true_keys is not None:
+        _classify_nul_keys(classes, class_of, true_keys)
+    datasets = Datasets(classes, class_of, offset[owners], nbytes[owners], true_keys)
     rows_by_record = np.argsort(record_of, kind="stable")
     counts = np.bincount(record_of, minlength=len(records)).tolist()
     links: list[DatasetLinks] = []
@@ -232,7 +230,20 @@ def _attributes(values: Sequence[EncodedValue]) -> tuple[Attribute, ...]:
 
 
 def _text(name: str, value: str) -> Attribute:
-    return Attribute(name, UTF8_VLEN, (), (value.encode(),))
+    """Return a string; as u8 where the string holds a NUL, at which C programs would cut it ([HDF5-8])."""
+    raw = value.encode()
+    if b"\0" in raw and len(raw) <= MAX_ATTRIBUTE_BYTES:
+        return Attribute(name, UINT8, (len(raw),), raw)
+    return Attribute(name, UTF8_VLEN, (), (raw,))
+
+
+def _classify_nul_keys(classes: list[DatasetClass], class_of: NDArray, keys: list[bytes | None]) -> None:
+    """Give each dataset whose key holds a NUL a class of its own, with the key among its attributes."""
+    for number, key in enumerate(keys):
+        if key is not None and b"\0" in key:
+            plain = classes[class_of[number]]
+            classes.append(replace(plain, attributes=(*plain.attributes, _text(KEY, key.decode()))))
+            class_of[number], keys[number] = len(classes) - 1, None
 
 
 def _true_keys(

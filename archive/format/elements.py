@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 
 from archive.descriptions import parse_description
 from archive.dtypes import NDArray
-from archive.format.constants import MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
+from archive.format.constants import MAX_FILE_BYTES, MAX_TEXT_EXPANSION, MODE_DATA, MODE_ELEMENTS, MODE_TEXT
 
 __all__ = [
     "NUMPY_MAX_RANK",
     "ArrayType",
     "column_major",
+    "empty_text_width",
     "pack_text",
     "text_width",
     "unpack_text",
@@ -69,7 +71,9 @@ def text_width(array: NDArray) -> int | None:
     NUL inside a text and lone surrogates do not survive as fixed-width UTF-8, so such arrays are stored as
     code points. So are arrays much wider than their text: a small file could claim all memory.
     """
-    if array.size == 0 or array.dtype.itemsize == 0:
+    if array.size == 0:
+        return empty_text_width(array.dtype, array.shape)
+    if array.dtype.itemsize == 0:
         return None
     points = np.ascontiguousarray(array).view(f"{array.dtype.byteorder}u4").reshape(array.size, -1)
     if bool(((points >= 0xD800) & (points < 0xE000)).any()) or bool((points > 0x10FFFF).any()):
@@ -82,6 +86,13 @@ def text_width(array: NDArray) -> int | None:
         sizes += points >= limit
     width = max(1, int(sizes.sum(axis=1).max()))
     return width if array.dtype.itemsize <= width * MAX_TEXT_EXPANSION else None
+
+
+def empty_text_width(dtype: DType, shape: tuple[int, ...]) -> int | None:
+    """Return what `text_width` does for an array without elements: a byte a character ([DTYPE-5])."""
+    width = dtype.itemsize // 4
+    most = width * MAX_TEXT_EXPANSION * math.prod(max(axis, 1) for axis in shape)
+    return width if 0 < most <= MAX_FILE_BYTES else None
 
 
 def pack_text(array: NDArray, width: int) -> NDArray:

@@ -23,7 +23,7 @@ from archive.hdf5.datatypes import UTF8_VLEN
 from archive.hdf5.globalheap import REFERENCE_NBYTES, Column, GlobalHeap
 from archive.hdf5.messages import UNDEFINED, Message
 
-__all__ = ["Attribute", "DatasetClass", "Datasets", "attribute_message", "encode_datasets"]
+__all__ = ["KEY", "Attribute", "DatasetClass", "Datasets", "attribute_message", "encode_datasets"]
 
 KEY = "key"
 """Attribute with the true name of a dataset whose link name is escaped."""
@@ -71,7 +71,7 @@ class Datasets:
     nbytes: npt.NDArray[np.uint64]
     """Number of bytes, shape (n,)."""
     keys: Sequence[bytes | None] | None = None
-    """UTF-8 value of an extra attribute ``key`` for each dataset; None without that attribute."""
+    """UTF-8 value of an extra string attribute ``key`` for each dataset; None without that attribute."""
 
 
 @dataclass(frozen=True, slots=True)

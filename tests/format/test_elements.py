@@ -30,13 +30,22 @@ def test_text_there_and_back(texts: list[str], order: str) -> None:
     [
         np.array(["a\0b"]),
         np.array(["\ud800"]),
-        np.array([], "U3"),
+        np.ndarray((0,), "U0"),
+        np.empty((0, 1 << 53), "U8"),
         np.array([0x110000, 65], "<u4").view("<U1"),
         np.array(["a"], "U10000"),
     ],
 )
 def test_text_that_utf_8_of_fixed_width_does_not_hold(array: np.ndarray) -> None:
     assert text_width(array) is None
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 1 << 50)])
+def test_empty_text_is_as_wide_as_its_characters(shape: tuple[int, ...]) -> None:
+    array = np.empty(shape, ">U8")
+    assert text_width(array) == 8
+    again = unpack_text(pack_text(array, 8), array.dtype)
+    assert (again.dtype, again.shape) == (array.dtype, shape)
 
 
 def test_text_that_is_hostile() -> None:

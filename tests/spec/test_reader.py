@@ -117,7 +117,7 @@ def test_text(tmp_path: Path, order: str) -> None:
         "much wider than its text": np.array(["a"], f"{order}U5000"),
     }
     reader = assert_arrays(tmp_path / "a.h5", arrays)
-    assert [row.kind.mode for row in reader.rows] == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert [row.kind.mode for row in reader.rows] == [1, 1, 1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.must("DTYPE-7", "DTYPE-9")

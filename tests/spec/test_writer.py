@@ -195,20 +195,29 @@ def test_index_is_in_the_order_of_the_text(reader: SpecReader) -> None:
 
 @pytest.mark.must("DTYPE-5")
 def test_text_that_is_stored_as_text(tmp_path: Path) -> None:
+    empty = {"none": np.zeros(0, "<U3"), "no rows": np.zeros((2, 0, 3), ">U5")}
     fits = {"a": ["a", "é中"], "b": ["", ""], "c": ["\U0001f600"], "at 256": ["a".ljust(2, "b")]}
-    arrays = {key: np.array(texts, "<U3") for key, texts in fits.items()} | {
-        "widest": np.array(["a"], "<U64")
-    }
+    arrays = {key: np.array(texts, "<U3") for key, texts in fits.items()} | empty
+    arrays |= {"widest": np.array(["a"], "<U64"), "no item": np.zeros((1 << 50, 0), "<U8")}
     not_text = {
-        "nul": np.array(["a\0b"]), "surrogate": np.array(["\ud800"]), "none": np.zeros(0, "<U3"),
+        "nul": np.array(["a\0b"]), "surrogate": np.array(["\ud800"]), "nothing": np.ndarray((0,), "<U0"),
         "too wide": np.array(["a"], "<U65"),
-        "beyond": np.array([0x110000], "<u4").view("<U1"),
+        "beyond": np.array([0x110000], "<u4").view("<U1"), "too many": np.zeros((1 << 52, 0), "<U8"),
     }  # fmt: skip
     reader = save(tmp_path / "a.h5", arrays | not_text)
     modes = {row.key.decode(): row.kind.mode for row in reader.rows}
     assert modes == dict.fromkeys(arrays, 1) | dict.fromkeys(not_text, 0)
     sizes = {row.key.decode(): row.kind.itemsize for row in reader.rows}
-    assert [sizes[key] for key in arrays] == [5, 1, 4, 2, 1]
+    assert [sizes[key] for key in arrays] == [5, 1, 4, 2, 3, 5, 1, 8]
+    with h5py.File(tmp_path / "a.h5") as file:
+        shown = {key: file["arrays/model"][key] for key in empty}
+        kinds = [h5py.check_string_dtype(dataset.dtype) for dataset in shown.values()]
+        assert kinds == [("utf-8", 3), ("utf-8", 5)]
+        assert [shown[key].shape for key in empty] == [(0,), (2, 0, 3)]
+        assert file["arrays/model/nothing"].shape == (0,)
+    with archive.open(tmp_path / "a.h5") as handle:
+        for key, array in arrays.items():
+            assert handle[key].data == archive.Array(array).data
 
 
 @pytest.mark.must("DTYPE-8")
@@ -284,9 +293,26 @@ def test_link_names(tmp_path: Path) -> None:
         assert list(file["configs/configs"].attrs) == list(escaped.values())
         for name, link in escaped.items():
             key = file["arrays/model"][link].attrs.get("key", link)
-            assert key == name or "\0" in name
+            assert (key if "\0" not in name else key.tobytes().decode()) == name
     read_back = archive.open(tmp_path / "a.h5")
     assert [key for _, key in read_back] == list(escaped)
+
+
+@pytest.mark.must("HDF5-8")
+def test_strings_with_nul(tmp_path: Path) -> None:
+    tied = archive.Array(WEIGHTS)
+    odd = archive.Array("d\0", (1,), "\0s", b"x")
+    long = archive.Array("d" * 60_000 + "\0", (1,), "s", b"x")
+    save(tmp_path / "a.h5", {"k\0": odd, "long": long, "t\0": tied, "u\0": tied, "a/b": WEIGHTS})
+    with h5py.File(tmp_path / "a.h5") as file:
+        group = file["arrays/model"]
+        attrs = group["k%00"].attrs
+        for name, text in (("stype", b"\0s"), ("dtype", b"d\0"), ("key", b"k\0")):
+            assert (attrs[name].dtype, attrs[name].tobytes()) == (np.dtype("u1"), text)
+        assert attrs["encoding"] == "data"
+        assert group["long"].attrs["dtype"] == "d" * 60_000, "too long for an attribute of fixed type"
+        assert "key" not in group["t%00"].attrs
+        assert group["a%2Fb"].attrs["key"] == "a/b"
 
 
 @pytest.mark.must("NAME-4")

@@ -13,7 +13,7 @@ from archive.dtypes import ML_DTYPES, parse_dtype
 from archive.engine.storagespec import NUMPY_STYPE, StorageSpec, data_spec, elements_spec, text_spec
 from archive.errors import HostileFileError
 from archive.format.constants import MAX_FILE_BYTES, MAX_RANK, MODE_DATA
-from archive.format.elements import ArrayType
+from archive.format.elements import ArrayType, empty_text_width
 from archive.format.values import STORED_AS
 
 __all__ = ["Stored", "array_spec", "parse_stored", "value_type"]
@@ -147,12 +147,21 @@ def _spec_by_attributes(stored: Stored, read: Any) -> StorageSpec:
     dtype = parse_dtype(name)
     if dtype.subdtype is not None:
         raise ValueError(f"the element type {name[:80]!r} is an array type")
-    if dtype.kind == "U" and stored.nbytes:
-        items = math.prod(shape)
-        width = stored.nbytes // items if items else 0
-        if stored.mode == "text" or _is_text(stored, dtype, width, read):
+    if dtype.kind == "U":
+        width = _text_width(stored, dtype, shape, read)
+        if width is not None:
             return text_spec(dtype, shape, fortran, width, name=name, header=header)
     return elements_spec(dtype, shape, fortran, name=name, header=header)
+
+
+def _text_width(stored: Stored, dtype: np.dtype[Any], shape: tuple[int, ...], read: Any) -> int | None:
+    """Return the bytes of an element of text; None where code points are stored."""
+    items = math.prod(shape)
+    if not items:
+        return empty_text_width(dtype, shape)
+    width = stored.nbytes // items
+    is_text = width and (stored.mode == "text" or _is_text(stored, dtype, width, read))
+    return width if is_text else None
 
 
 def _is_text(stored: Stored, dtype: np.dtype[Any], width: int, read: Any) -> bool:

@@ -22,6 +22,7 @@ from archive.hdf5.foreign.sandbox import Limits
 __all__ = ["AttributeReader", "order_of"]
 
 _OF_DATASETS = frozenset((b"stype", b"dtype", b"shape", b"key", b"order", b"encoding", b"npy_header"))
+_TEXTS = frozenset((b"stype", b"dtype", b"key"))
 _NONE = object()
 """In place of an attribute that no value can be."""
 _EMPTY: dict[int, Any] = {h5t.FLOAT: [], h5t.INTEGER: b""}
@@ -57,6 +58,8 @@ class AttributeReader:
         for name in self._names(dataset, MAX_DATASET_ATTRIBUTES, 0, path):
             if name in _OF_DATASETS:
                 value = self._value(dataset, name, path)
+                if self.ours and name in _TEXTS:
+                    value = _text_with_nul(value)
                 if isinstance(value, str) or (isinstance(value, list) and all(type(v) is int for v in value)):
                     attributes[name.decode()] = value
         return attributes
@@ -125,6 +128,14 @@ def _texts(kind: Any, texts: list[bytes], shape: tuple[int, ...]) -> Any:
         except UnicodeDecodeError:
             return _NONE
     return found if shape else found[0]
+
+
+def _text_with_nul(value: Any) -> Any:
+    """Return the text of a u8 attribute, which a text with NUL is ([HDF5-8]); any other value as it is."""
+    try:
+        return bytes(value).decode() if isinstance(value, list) else value
+    except (TypeError, ValueError):
+        return _NONE
 
 
 def _bytes_value(data: bytes) -> Any:

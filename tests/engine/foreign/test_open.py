@@ -62,6 +62,8 @@ def every_array() -> dict[str, Any]:
         "U with nul": np.array(["a\0b", "c"]),
         "U surrogate": np.array(["\ud800x", "c"]),
         "U empty": np.empty((0, 2), "U3"),
+        "U empty big": np.empty((2, 0), ">U3"),
+        "U of width 0": np.ndarray((0, 3), "U0"),
         "U of nothing": np.array(["", ""], "U5"),
         "datetime": np.array(["2026-01-01", "NaT"], "M8[s]"),
         "timedelta": np.array([1, -1], ">m8[ms]"),
@@ -83,9 +85,13 @@ def every_array() -> dict[str, Any]:
         "opaque exact": archive.Array("float32", (2, 2), "raw", np.arange(4, dtype="f4").tobytes()),
         "opaque, no dtype": archive.Array("something", (2,), "numpy.ndarray", b"\x93NUMPY nonsense"),
         "opaque empty": archive.Array("", (), "raw", b""),
+        "texts with nul": archive.Array("a\0dtype", (3,), "my\0stype", b"abc"),
+        "a\0key": np.arange(7),
+        "\0": np.arange(8),
         "odd header": archive.Array("float64", (2,), "numpy.ndarray", odd_npy(np.arange(2.0))),
     }
     if NUMPY_MAX_RANK > 32:
+        arrays["rank 33 empty"] = np.empty((1,) * 32 + (0,), "U3")
         arrays["rank 33"] = random_bytes("f4", (1,) * 33 + (3,))
         arrays["rank 33 points"] = np.array(["a\0b", "c"]).reshape((1,) * 33 + (2,))
     return arrays
