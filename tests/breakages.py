@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.errors import ArchiveError, HostileFileError, TruncatedError, VersionError
+from archive.errors import ArchiveError, HostileFileError, NotAnArchiveError, VersionError
 from archive.format.constants import ALIGN, DATA_AT, FOOTER_BYTES, MODE_ELEMENTS, MODE_TEXT, NO_ALIAS
 from tests.crafting import Crafted
 
@@ -511,9 +511,9 @@ def _plural(choose: Choose, name: str, *wrong: Any) -> list[Any]:
 # ---- footer ----
 
 
-@_breaks("FOOTER-2", "belongs to a file of", TruncatedError)
+@_breaks("FOOTER-9", "an HDF5 tool rewrote", NotAnArchiveError)
 def file_bytes(crafted: Crafted, choose: Choose) -> None:
-    """Have another length than the file has."""
+    """Have another length than the file and its superblock have."""
     _change_footer(crafted, choose, 24)
 
 

@@ -9,7 +9,6 @@ Specification, section III.A.2 (link name hash) and every "Checksum" field.
 from __future__ import annotations
 
 import importlib
-import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["lookup3", "lookup3_prefix", "lookup3_rows", "lookup3_spans"]
+from archive.format.lookup3 import INIT, MASK, State, final, hash_block, mix_blocks, seed
 
-State = tuple[int, int, int]
-"""The three 32-bit words of a hash under way."""
+__all__ = ["lookup3", "lookup3_prefix", "lookup3_rows", "lookup3_spans"]
 
 Words = npt.NDArray[np.uint32]
 
@@ -35,8 +33,6 @@ took 1.5 times as long in one piece."""
 _FEW_SPANS = 24
 """Below this many spans pure Python is quicker: numpy takes 36 us a block, whatever the number of rows."""
 
-_MASK = 0xFFFFFFFF
-_INIT = 0xDEADBEEF
 _JENKINS = "numcodecs.jenkins"
 
 
@@ -48,14 +44,10 @@ def lookup3(data: bytes | bytearray | memoryview) -> int:
     >>> hex(lookup3(b"")), hex(lookup3(b"Four score and seven years ago"))
     ('0xdeadbeef', '0x17770551')
     """
-    nbytes = len(data)
-    if nbytes == 0:
-        return _INIT
-    if nbytes >= _LOAD_NBYTES or _JENKINS in sys.modules:
+    if data and (len(data) >= _LOAD_NBYTES or _JENKINS in sys.modules):
         # numcodecs declares a signed result in some builds: mask it.
-        return int(importlib.import_module(_JENKINS).jenkins_lookup3(data)) & _MASK
-    front = (nbytes - 1) // 12 * 12
-    return _final(_mix_blocks(data[:front], _seed(nbytes)), bytes(data[front:]))
+        return int(importlib.import_module(_JENKINS).jenkins_lookup3(data)) & MASK
+    return hash_block(data)
 
 
 def lookup3_prefix(front: bytes, nbytes: int) -> State:
@@ -65,7 +57,7 @@ def lookup3_prefix(front: bytes, nbytes: int) -> State:
     """
     if len(front) % 12 or len(front) >= nbytes:
         raise ValueError("a shared front is a multiple of 12 bytes and shorter than the block")
-    return _mix_blocks(front, _seed(nbytes))
+    return mix_blocks(front, seed(nbytes))
 
 
 def lookup3_rows(rows: npt.NDArray[np.uint8]) -> Words:
@@ -119,7 +111,7 @@ def lookup3_spans(
         if order is not None:
             rows = order[rows]
         if states is None:
-            fresh = (lengths[rows] + _INIT).astype(np.uint32)
+            fresh = (lengths[rows] + INIT).astype(np.uint32)
             state = np.array([fresh, fresh, fresh])
         else:
             state = states[:, rows].copy()
@@ -173,18 +165,12 @@ def _hash_chunk(
         x ^= y
         x -= (y << shift) | (y >> (32 - shift))
     # An empty block is not mixed at all.
-    sums: Words = np.where(lengths > 0, c, np.uint32(_INIT))
+    sums: Words = np.where(lengths > 0, c, np.uint32(INIT))
     return sums
 
 
 _TAIL_MASKS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF], np.uint32)
 """The bytes of a word that belong to the block, by how many are left of it."""
-
-
-def _seed(nbytes: int) -> State:
-    """Return the state before the first byte of a block of `nbytes` bytes."""
-    seed = (_INIT + nbytes) & _MASK
-    return seed, seed, seed
 
 
 def _hash_span(span: bytes, state: Sequence[int] | None) -> int:
@@ -193,47 +179,4 @@ def _hash_span(span: bytes, state: Sequence[int] | None) -> int:
         return lookup3(span)
     front = (len(span) - 1) // 12 * 12
     a, b, c = state
-    return _final(_mix_blocks(span[:front], (a, b, c)), span[front:])
-
-
-def _mix_blocks(data: bytes | bytearray | memoryview, state: State) -> State:
-    """Mix a multiple of 12 bytes into the state."""
-    m = _MASK
-    a, b, c = state
-    for x, y, z in struct.iter_unpack("<III", data):
-        # A lane is cut back to 32 bits only where a rotation needs it exact.
-        c = (c + z) & m
-        b += y
-        a = (a + x - c) & m ^ ((c << 4) & m | c >> 28)
-        c += b
-        b = (b - a) & m ^ ((a << 6) & m | a >> 26)
-        a += c
-        c = (c - b) & m ^ ((b << 8) & m | b >> 24)
-        b += a
-        a = (a - c) & m ^ ((c << 16) & m | c >> 16)
-        c += b
-        b = (b - a) & m ^ ((a << 19) & m | a >> 13)
-        a = (a + c) & m
-        c = (c - b) & m ^ ((b << 4) & m | b >> 28)
-        b = (b + a) & m
-    return a, b, c
-
-
-def _final(state: State, tail: bytes) -> int:
-    """Mix in the last 1 to 12 bytes."""
-    m = _MASK
-    a, b, c = state
-    x: int
-    y: int
-    z: int
-    x, y, z = struct.unpack("<III", tail.ljust(12, b"\0"))
-    a = (a + x) & m
-    b = (b + y) & m
-    c = (c + z) & m
-    c = ((c ^ b) - ((b << 14) & m | b >> 18)) & m
-    a = ((a ^ c) - ((c << 11) & m | c >> 21)) & m
-    b = ((b ^ a) - ((a << 25) & m | a >> 7)) & m
-    c = ((c ^ b) - ((b << 16) & m | b >> 16)) & m
-    a = ((a ^ c) - ((c << 4) & m | c >> 28)) & m
-    b = ((b ^ a) - ((a << 14) & m | a >> 18)) & m
-    return ((c ^ b) - ((b << 24) & m | b >> 8)) & m
+    return final(mix_blocks(span[:front], (a, b, c)), span[front:])

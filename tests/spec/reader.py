@@ -166,6 +166,39 @@ def decode(name, payload):
     return found
 
 
+def lookup3(data):
+    """Return the checksum of HDF5 metadata (2): hashlittle of 1 byte or more."""
+    *words, a, b, c = struct.unpack(f"<{-(-len(data) // 12) * 3}I", data + bytes(-len(data) % 12))
+    state = [(0xDEADBEEF + len(data)) % (1 << 32)] * 3
+
+    def step(x, y, z, shift):
+        """Let x lose z, cross x with z rotated, let z gain y."""
+        turned = state[z] << shift | state[z] >> 32 - shift
+        state[x] = ((state[x] - state[z]) ^ turned) % (1 << 32)
+        state[z] = (state[z] + state[y]) % (1 << 32)
+
+    for at in range(0, len(words), 3):
+        state = [(word + more) % (1 << 32) for word, more in zip(state, words[at : at + 3], strict=True)]
+        for turn, shift in enumerate((4, 6, 8, 16, 19, 4)):
+            step(turn % 3, (turn + 1) % 3, (turn + 2) % 3, shift)
+    state = [(word + more) % (1 << 32) for word, more in zip(state, (a, b, c), strict=True)]
+    for x, y, shift in ((2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)):
+        state[x] = ((state[x] ^ state[y]) - (state[y] << shift | state[y] >> 32 - shift)) % (1 << 32)
+    return state[2]
+
+
+def ends_at(head):
+    """Return where a superblock that an HDF5 tool wrote ends the file, None of other bytes (6)."""
+    sizes, base, end = {0: (13, 24, 40), 2: (9, 12, 28), 3: (9, 12, 28)}.get(head[8], (0, 0, 0))
+    try:
+        require("[FOOTER-9]", head[:8] == HDF5[:8], head[sizes : sizes + 2] == b"\x08\x08")
+        require("[FOOTER-9]", not any(head[base : base + 8]))
+        require("[FOOTER-9]", not head[8] or lookup3(head[:44]) == int.from_bytes(head[44:], "little"))
+    except SpecError:
+        return None
+    return int.from_bytes(head[end : end + 8], "little")
+
+
 class SpecReader:
     def __init__(self, file):
         self.file, size, last = file, len(file), bytes(file[-256:])
@@ -177,6 +210,8 @@ class SpecReader:
         meta_at, meta, at, index, values_at, values, superblock, *digests = rest[:10]
         self.unknown, self.digest, self.index_at = "Version" if minor else "Hostile", digest(last), at
         require("[VERSION-2]", major == 1, kind="Version")
+        rewritten = ends_at(bytes(file[:48])) == size
+        require("[FOOTER-9]", total == size or not rewritten, kind="NotAnArchive")
         require("[FOOTER-2]", total == size, kind="Truncated")
         require("[DIGEST-1]", algorithm == 1, kind="Version")
         unused = any(b"".join(part[16:] for part in digests))
@@ -186,6 +221,7 @@ class SpecReader:
         require("[FOOTER-5]", superblock[:11] == HDF5, stated == size, meta_at <= root < at)
         require("[FOOTER-4]", meta_at >= 4096, meta_at % 64 == meta % 64 == 0, meta_at + meta == at)
         require("[FOOTER-4]", at + index == values_at, values_at + values + 256 == size)
+        require("[FOOTER-9]", superblock == file[:48] or not rewritten, kind="NotAnArchive")
         require("[FOOTER-5]", superblock == file[:48], kind="Damaged")
         parts = file[meta_at:at], file[at:values_at], file[values_at : size - 256]
         for part, wanted in zip(parts, digests, strict=False):

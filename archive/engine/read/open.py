@@ -21,6 +21,7 @@ from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
 from archive.format.index import Index, read_index
 from archive.format.origin import Origin
+from archive.format.superblock import stated_end
 from archive.format.validation import validate_index
 from archive.format.valuesection import ValueSection
 from archive.storage.local.source import open_source
@@ -205,7 +206,7 @@ def _read_footer(source: Source, end: _End) -> Footer:
         raise NotAnArchiveError(
             f"{source.nbytes} bytes are too few for an archive",
             path=source.path,
-            remedy="check the path; an HDF5 file of another program opens with foreign=True",
+            remedy=f"check the path; of an HDF5 file: {REINDEX}",
         )
     # one version of an object needs no comparison, which would be a request of its own
     head = b"" if source.pinned else end.superblock()
@@ -217,7 +218,11 @@ def _read_footer(source: Source, end: _End) -> Footer:
         if source.path.endswith(".partial"):
             error.remedy = "`fedarchive recover` completes what a failed or killed save left"
         raise
+    except TruncatedError:
+        _refuse_rewritten(source, head or end.superblock())
+        raise
     if not source.pinned and footer.superblock != head:
+        _refuse_rewritten(source, head)
         raise DamagedError(
             "the superblock is not that of the footer",
             path=source.path,
@@ -236,6 +241,16 @@ def _refuse_truncated(source: Source, head: bytes) -> None:
             path=source.path,
             offset=source.nbytes,
             remedy="fetch it again, or take an earlier round",
+        )
+
+
+def _refuse_rewritten(source: Source, head: bytes) -> None:
+    """Raise where the superblock of an HDF5 tool ends the file where the file does end ([FOOTER-9])."""
+    if stated_end(head) == source.nbytes:
+        raise NotAnArchiveError(
+            "an HDF5 tool rewrote the archive, and carried its old index along",
+            path=source.path,
+            remedy=REINDEX,
         )
 
 

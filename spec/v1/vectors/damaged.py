@@ -74,6 +74,27 @@ def longer_superblock(data: bytearray) -> bytes:
     return fixed(data, 168, bytes(data[field(data, 56) :][: field(data, 64)]))
 
 
+def rewritten(
+    version: int, *, cut: int = 64, stated: int = 0, flip: int = 0, size: int = 8, base: int = 0
+) -> Bytes:
+    """Put a superblock of an HDF5 tool before an archive that is shorter by ``cut`` bytes inside."""
+
+    def change(data: bytearray) -> bytes:
+        rest = data[4096 + cut :]
+        end = 4096 + len(rest) + stated
+        if version:
+            head = b"\x89HDF\r\n\x1a\n" + bytes([version, 8, size, 0])
+            head += struct.pack("<QqQQ", base, -1, end, 4096)
+            head += (lookup3(head) ^ flip).to_bytes(4, "little")
+        else:
+            head = b"\x89HDF\r\n\x1a\n" + struct.pack(
+                "<8B2HIQqQ", 0, 0, 0, 0, 0, 8, size, 0, 4, 16, 0, base, -1, end
+            )
+        return head + bytes(4096 - 48) + bytes(rest)
+
+    return change
+
+
 def unmarked(data: bytearray) -> bytes:
     data[len(data) - 256] ^= 1
     data[-1] ^= 1
@@ -102,6 +123,33 @@ RAWS: list[Raw] = [
      None),
     ("superblock-end", "The superblock ends the file elsewhere", "FOOTER-5 LAYOUT-6", longer_superblock, "Hostile",
      "open", None),
+    ("superblock-root-flipped", "The superblock states another root group", "FOOTER-9", flipped(lambda _: 36),
+     "Damaged", "open", None),
+    *(
+        (f"rewritten-{version}", f"An HDF5 tool rewrote the archive, superblock of version {version}", "FOOTER-9",
+         rewritten(version), "NotAnArchive", "open", None)
+        for version in (0, 2, 3)
+    ),
+    *(
+        (f"rewritten-{version}-at-length", f"The same, and the file has its old length: version {version}", "FOOTER-9",
+         rewritten(version, cut=0), "NotAnArchive", "open", None)
+        for version in (0, 3)
+    ),
+    *(
+        (f"not-rewritten-{name}", f"No superblock of the length of the file: {title}", "FOOTER-9 FOOTER-2",
+         change, "Truncated", "open", None)
+        for name, title, change in (
+            ("signature", "another signature", lambda data: b"\x88" + rewritten(0)(data)[1:]),
+            ("0-end", "version 0, another end", rewritten(0, stated=-64)),
+            ("0-size", "version 0, lengths of 4 bytes", rewritten(0, size=4)),
+            ("0-base", "version 0, a base address", rewritten(0, base=512)),
+            ("1", "version 1", rewritten(1)),
+            ("2-end", "version 2, another end", rewritten(2, stated=-64)),
+            ("2-size", "version 2, lengths of 4 bytes", rewritten(2, size=4)),
+            ("2-base", "version 2, a base address", rewritten(2, base=512)),
+            ("3-sum", "version 3, another checksum", rewritten(3, flip=1)),
+        )
+    ),
     ("index-flipped", "A byte of the index", "FOOTER-6", flipped(lambda data: field(data, 56) + 100), "Damaged",
      "open", None),
     ("values-flipped", "A byte of the values section", "FOOTER-8", flipped(lambda data: field(data, 72) + 20), "Damaged",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import h5py
 import ml_dtypes
 import numpy as np
@@ -18,6 +22,7 @@ import pytest
 import archive
 from archive.engine.foreign.dataset import array_spec, parse_stored
 from archive.errors import (
+    ArchiveError,
     ClosedError,
     DamagedError,
     DigestError,
@@ -239,6 +244,68 @@ def test_our_own_archive_after_h5repack(
         require_equal(handle.records, records)
     archive.reindex(repacked, tmp_path / "again.h5")
     require_equal(archive.load(tmp_path / "again.h5"), records)
+
+
+def copy_by_h5py(path: Path, to: Path) -> None:
+    with h5py.File(path) as old, h5py.File(to, "w") as new:
+        for name in old:
+            old.copy(name, new)
+        for name, value in old.attrs.items():
+            new.attrs[name] = value
+
+
+def rewriters() -> list[Any]:
+    """Return h5repack, others by path in FEDARCHIVE_H5REPACK, and h5py."""
+    named = os.environ.get("FEDARCHIVE_H5REPACK", "").split(os.pathsep)
+    found = [shutil.which("h5repack"), *named]
+    tools = [partial(run_h5repack, tool) for tool in found if tool]
+    return [pytest.param(copy_by_h5py, id="h5py"), *(pytest.param(tool, id=tool.args[0]) for tool in tools)]
+
+
+def run_h5repack(tool: str, path: Path, to: Path) -> None:
+    subprocess.run([tool, path, to], check=True, capture_output=True)
+
+
+def small_archive(path: Path, number: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Save a few small arrays, whose sizes and names differ with the number."""
+    random = np.random.default_rng(number)
+    lengths = random.integers(0, 2000, random.integers(0, 5)).tolist()
+    arrays = {f"{'layer' * (number % 3)}{at}": random_bytes("f4", (size,)) for at, size in enumerate(lengths)}
+    archive.save(arrays, path, configs={"n": number, "text": "x" * (number % 50)}, durable=False)
+    return arrays
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rewrite", rewriters())
+def test_small_archives_that_a_tool_rewrote(tmp_path: Path, rewrite: Callable[[Path, Path], None]) -> None:
+    """By chance the footer of many ends the file again, which is not truncated for that."""
+    at_the_end, errors = 0, dict[str, int]()
+    for number in range(200):
+        path, rewritten = tmp_path / f"{number}.h5", tmp_path / f"{number}-again.h5"
+        arrays = small_archive(path, number)
+        rewrite(path, rewritten)
+        at_the_end += rewritten.read_bytes().endswith(path.read_bytes()[-256:])
+        with pytest.raises(ArchiveError) as caught:
+            archive.open(rewritten)
+        kind = type(caught.value).__name__
+        errors[kind] = errors.get(kind, 0) + 1
+        assert "foreign=True" in str(caught.value)
+        assert "reindex" in str(caught.value)
+        with archive.open(rewritten, foreign=True) as handle:
+            assert handle.records.configs_records["configs"]["n"] == number
+            assert {key for _, key in handle} == arrays.keys()
+            for key, array in arrays.items():
+                assert handle[key].data == archive.Array(array).data
+    assert errors == {"NotAnArchiveError": 200}, at_the_end
+
+
+def test_an_archive_that_a_tool_rewrote_and_its_footer_ends(tmp_path: Path) -> None:
+    vector = Path(__file__).parents[3] / "spec/v1/vectors/invalid/rewritten-0.h5"
+    with fsspec.open("memory://rewritten.h5", "wb") as file:
+        file.write(vector.read_bytes())
+    for url in (str(vector), "memory://rewritten.h5"):
+        with pytest.raises(NotAnArchiveError, match=r"an HDF5 tool rewrote.*foreign=True.*reindex"):
+            archive.open(url)
 
 
 def test_an_array_that_h5py_edited_in_place(tmp_path: Path) -> None:

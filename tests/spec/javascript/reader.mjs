@@ -163,6 +163,40 @@ const READ_SCALAR = {
   },
 };
 
+// ---- superblocks of HDF5 tools
+
+/** The checksum of HDF5 metadata: Jenkins' hashlittle, of 1 byte or more. */
+function lookup3(data) {
+  const padded = Buffer.alloc(Math.ceil(data.length / 12) * 12);
+  data.copy(padded);
+  let [a, b, c] = [0, 0, 0].map(() => (0xdeadbeef + data.length) | 0);
+  const turn = (word, shift) => (word << shift) | (word >>> (32 - shift));
+  for (let at = 0; at < padded.length; at += 12) {
+    [a, b, c] = [a, b, c].map((word, i) => (word + padded.readInt32LE(at + 4 * i)) | 0);
+    if (at + 12 === padded.length) break;
+    for (const shift of [4, 6, 8, 16, 19, 4]) {
+      a = ((a - c) | 0) ^ turn(c, shift);
+      c = (c + b) | 0;
+      [a, b, c] = [b, c, a];
+    }
+  }
+  for (const shift of [14, 11, 25, 16, 4, 14, 24]) {
+    c = ((c ^ b) - turn(b, shift)) | 0;
+    [a, b, c] = [b, c, a];
+  }
+  return b >>> 0; // c of the last step, turned
+}
+
+/** Where a superblock that an HDF5 tool wrote ends the file; null of other bytes [FOOTER-9]. */
+function endOfSuperblock(head) {
+  const version = head[8];
+  if (!head.subarray(0, 8).equals(SUPERBLOCK_BEGIN.subarray(0, 8)) || ![0, 2, 3].includes(version)) return null;
+  const [sizes, base, end] = version === 0 ? [13, 24, 40] : [9, 12, 28];
+  if (head[sizes] !== 8 || head[sizes + 1] !== 8 || head.readBigUInt64LE(base) !== 0n) return null;
+  if (version !== 0 && lookup3(head.subarray(0, 44)) !== head.readUInt32LE(44)) return null;
+  return head.readBigUInt64LE(end);
+}
+
 // ---- the archive
 
 export class Archive {
@@ -221,7 +255,11 @@ export class Archive {
     const [fileBytes, metaAt, metaBytes, indexAt, indexBytes, valuesAt, valuesBytes] = [
       24, 40, 48, 56, 64, 72, 80,
     ].map((at) => footer.readBigUInt64LE(at));
-    if (fileBytes !== BigInt(length)) throw new Truncated("the file has another length", place); // [FOOTER-2]
+    const rewritten = () => endOfSuperblock(bytes.subarray(0, SUPERBLOCK_BYTES)) === BigInt(length); // [FOOTER-9]
+    if (fileBytes !== BigInt(length)) {
+      if (rewritten()) throw new NotAnArchive("an HDF5 tool rewrote it");
+      throw new Truncated("the file has another length", place); // [FOOTER-2]
+    }
 
     if (footer.readUInt32LE(32) !== DIGEST_ALGORITHM) throw new Version("another digest", place); // [DIGEST-1]
     // [FOOTER-3]
@@ -242,6 +280,7 @@ export class Archive {
     const [endOfFile, root] = [superblock.readBigUInt64LE(28), superblock.readBigUInt64LE(36)];
     must(endOfFile === fileBytes && root >= metaAt && root < indexAt, "the superblock", place);
     if (!superblock.equals(bytes.subarray(0, SUPERBLOCK_BYTES))) {
+      if (rewritten()) throw new NotAnArchive("an HDF5 tool rewrote it");
       throw new Damaged("the superblock is damaged", { offset: 0 }); // [FOOTER-5]
     }
     this.#metaAt = Number(metaAt);
