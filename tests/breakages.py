@@ -520,21 +520,23 @@ def file_bytes(crafted: Crafted, choose: Choose) -> None:
 @_breaks("FOOTER-3", "footer's fields contradict|flag or reserved field")
 def footer_constants(crafted: Crafted, choose: Choose) -> None:
     """Have a constant, flag or reserved byte that has another value."""
-    at, size, right = _one(choose, (16, 4, 256), (20, 4, 0), (32, 8, DATA_AT), (152 + choose(0, 79), 1, 0))
+    at, size, right = _one(
+        choose, (16, 4, 256), (20, 4, 0), (36, 4, 0), (152 + 32 * choose(0, 2) + choose(0, 15), 1, 0)
+    )
     crafted.footer[at : at + size] = _other(choose, right, (1 << 8 * size) - 1).to_bytes(size, "little")
 
 
 @_breaks("FOOTER-4", "footer's fields contradict")
 def footer_places(crafted: Crafted, choose: Choose) -> None:
-    """Have metadata or index elsewhere."""
-    _change_footer(crafted, choose, 40 + 8 * choose(0, 3))
+    """Have metadata, index or values elsewhere."""
+    _change_footer(crafted, choose, 40 + 8 * choose(0, 5))
 
 
 @_breaks("FOOTER-5", "footer's fields contradict")
 def superblock(crafted: Crafted, choose: Choose) -> None:
     """Have a copy of a superblock that is none."""
     at = choose(0, 8)
-    crafted.footer[72 + at] ^= choose(1, 255)
+    crafted.footer[88 + at] ^= choose(1, 255)
 
 
 @_breaks("VERSION-2", "format version", VersionError)

@@ -178,12 +178,13 @@ class Crafted:
             footer[VALUES_AT] = (len(data) + len(index)).to_bytes(8, "little")
         if footer[VALUES_BYTES] == self._last[VALUES_BYTES]:
             footer[VALUES_BYTES] = len(document).to_bytes(8, "little")
+        total = len(data) + len(index) + len(document) + FOOTER_BYTES
+        data[28:36] = total.to_bytes(8, "little")
+        data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
         if footer[FILE_BYTES] == self._last[FILE_BYTES]:
-            total = len(data) + len(index) + len(document) + FOOTER_BYTES
-            footer[FILE_BYTES] = data[28:36] = total.to_bytes(8, "little")
-            data[44:48] = lookup3(bytes(data[:44])).to_bytes(4, "little")
-            if footer[SUPERBLOCK] == self._last[SUPERBLOCK]:
-                footer[SUPERBLOCK] = data[:48]
+            footer[FILE_BYTES] = data[28:36]
+        if footer[SUPERBLOCK] == self._last[SUPERBLOCK]:
+            footer[SUPERBLOCK] = data[:48]
         if footer[PLACES] == self._last[PLACES]:
             _resize_index(data, bytes(footer[PLACES]), len(index) + len(document) + FOOTER_BYTES)
             if footer[META_DIGEST] == self._last[META_DIGEST]:

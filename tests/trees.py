@@ -62,6 +62,7 @@ def with_region(data: bytes, region: bytes, root: int | None = None) -> bytes:
         file_bytes=length,
         meta_bytes=len(region),
         index_at=end,
+        values_at=end + footer.index_bytes,
         superblock=superblock,
         meta_digest=digest(region),
     )

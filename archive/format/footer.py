@@ -53,6 +53,8 @@ class Footer:
     """Offset of the index: right after the metadata."""
     index_bytes: int
     """Length of the index."""
+    values_at: int
+    """Offset of the values section: right after the index."""
     values_bytes: int
     """Length of the values section, which the footer follows."""
     superblock: bytes
@@ -65,11 +67,6 @@ class Footer:
     """xxh3-128 of the values section."""
     minor: int = VERSION_MINOR
     """Minor version of the format."""
-
-    @property
-    def values_at(self) -> int:
-        """Offset of the values section: right after the index."""
-        return self.index_at + self.index_bytes
 
     def pack(self) -> bytes:
         """Return the 256 bytes of this footer, its own digest included."""
@@ -168,6 +165,7 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
         meta_bytes,
         index_at,
         index_bytes,
+        values_at,
         values_bytes,
         superblock,
         meta_digest,
@@ -175,7 +173,7 @@ def parse_footer(last: bytes, file_bytes: int, path: str | None = None) -> Foote
         values_digest,
         minor,
     )
-    if size != FOOTER_BYTES or values_at != footer.values_at or not _agrees(footer):
+    if size != FOOTER_BYTES or not _agrees(footer):
         raise HostileFileError("the footer's fields contradict each other", path=path, offset=start)
     return footer
 
@@ -188,6 +186,7 @@ def _agrees(footer: Footer) -> bool:
         and footer.meta_at % ALIGN == footer.meta_bytes % ALIGN == 0
         and footer.meta_at + footer.meta_bytes == footer.index_at
         and footer.index_bytes >= INDEX_HEADER_BYTES
+        and footer.index_at + footer.index_bytes == footer.values_at
         and footer.values_at + footer.values_bytes + FOOTER_BYTES == footer.file_bytes
         and parse_superblock_eof(footer.superblock) == footer.file_bytes
         and footer.meta_at <= int.from_bytes(footer.superblock[36:44], "little") < footer.index_at

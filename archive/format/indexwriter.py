@@ -1,8 +1,12 @@
-"""The bytes of an index: what depends on arrays is built once, digests are added later."""
+"""The bytes of an index and of a values section.
+
+Of an index what depends on arrays is built once, digests are added later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +20,34 @@ from archive.format.constants import (
     VERSION_MAJOR,
 )
 from archive.format.digests import name_hash
+from archive.format.document import SMALL_BYTES, require_decodable
 from archive.format.elements import ArrayType
 from archive.format.index import HEADER, RECORD_ROW, TYPE_ROW, RecordName, place_sections
 
-__all__ = ["ArrayColumns", "IndexTemplate", "IndexWriter"]
+__all__ = ["ArrayColumns", "IndexTemplate", "IndexWriter", "encode_section"]
+
+
+_ALIGN_BYTES = 8
+"""Spaces fill the section up to a multiple, so that the footer is aligned; JSON allows them."""
+
+
+def encode_section(document: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the section.
+
+    Parameters
+    ----------
+    document : mapping
+        Container, creation time, writer, values, attributes and Context.
+
+    Raises
+    ------
+    TooLargeError
+        No reader would take the document.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if len(text) > SMALL_BYTES:
+        require_decodable(text)
+    return text + b" " * (-len(text) % _ALIGN_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ def segment_bytes(nbytes: int) -> int:
 
 def segment_shifts(nbytes: Offsets) -> Offsets:
     """Return, for each array, the exponent of the power of two that `segment_bytes` is."""
+    if not len(nbytes) or int(np.maximum.reduce(nbytes)) <= MAX_SEGMENTS * MIN_SEGMENT_BYTES:
+        return np.broadcast_to(np.uint64(_LEAST_SHIFT), nbytes.shape)  # a search for 20,000 takes 0.2 ms
     return np.asarray(np.searchsorted(_LIMITS, nbytes) + _LEAST_SHIFT, np.uint64)
 
 

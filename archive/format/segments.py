@@ -10,7 +10,7 @@ from archive.dtypes import NDArray
 from archive.format.constants import DIGEST_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.index import Index
-from archive.format.layout import segment_bytes, segment_counts, segment_shifts
+from archive.format.layout import segment_counts
 
 __all__ = [
     "Segment",
@@ -30,13 +30,13 @@ SegmentPiece = tuple[int, int, Segment]
 
 def segment_bytes_of(index: Index, row: int) -> int:
     """Return the length of the segments of a row; the last may be shorter."""
-    return segment_bytes(int(index.stored_nbytes[row]))
+    return 1 << int(index.segment_shift[row])
 
 
 def row_segments(index: Index, row: int, start: int = 0, stop: int | None = None) -> Iterator[SegmentPiece]:
     """Yield the segments of a row, or of a range of the row that begins and ends with segments."""
     offset, nbytes, first = int(index.offset[row]), int(index.stored_nbytes[row]), int(index.segment_at[row])
-    size = segment_bytes(nbytes)
+    size = 1 << int(index.segment_shift[row])
     end = nbytes if stop is None else stop
     for low in range(start, end, size):
         yield offset + low, min(size, end - low), first + low // size
@@ -52,7 +52,7 @@ def segments_of_rows(index: Index, rows: NDArray) -> list[SegmentPiece]:
     ends = np.cumsum(counts)
     row = np.repeat(np.arange(len(rows)), counts)
     number = np.arange(len(row)) - (ends - counts)[row]
-    size = np.int64(1) << segment_shifts(nbytes).astype(np.int64)[row]
+    size = np.int64(1) << index.segment_shift[rows].astype(np.int64)[row]
     offset = index.offset[rows].astype(np.int64)[row] + number * size
     length = np.minimum(nbytes.astype(np.int64)[row] - number * size, size)
     first = index.segment_at[rows].astype(np.int64)[row]

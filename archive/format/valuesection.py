@@ -6,53 +6,25 @@ many archives needs neither their indexes nor their metadata.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from archive.dtypes import NDArray
-from archive.format.document import SMALL_BYTES, TooLargeError, parse_json, require_decodable
+from archive.format.document import TooLargeError, parse_json
 from archive.format.origin import Origin
 
-__all__ = ["ValueSection", "encode_section"]
-
-ALIGN_BYTES = 8
-"""Spaces fill the section up to a multiple, so that the footer is aligned; JSON allows them."""
+__all__ = ["ValueSection"]
 
 
-def encode_section(document: Mapping[str, Any]) -> bytes:
-    """Return the bytes of the section.
-
-    Parameters
-    ----------
-    document : mapping
-        Container, creation time, writer, values, attributes and Context.
-
-    Raises
-    ------
-    TooLargeError
-        No reader would take the document.
-    """
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    if len(text) > SMALL_BYTES:
-        require_decodable(text)
-    return text + b" " * (-len(text) % ALIGN_BYTES)
-
-
+@dataclass(frozen=True)
 class ValueSection:
-    """A values section whose digest holds; the JSON is parsed when a member is asked for.
+    """A values section whose digest holds; the JSON is parsed when a member is asked for."""
 
-    Parameters
-    ----------
-    text : ndarray of uint8
-    origin : Origin
-        Named in errors.
-    """
-
-    def __init__(self, text: NDArray, origin: Origin) -> None:
-        self.text = text
-        self.origin = origin
+    text: NDArray
+    """Its bytes, uint8."""
+    origin: Origin
+    """Named in errors."""
 
     @cached_property
     def document(self) -> dict[str, Any]:

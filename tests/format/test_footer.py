@@ -24,6 +24,7 @@ GOOD = Footer(
     meta_bytes=640,
     index_at=4736,
     index_bytes=96,
+    values_at=4736 + 96,
     values_bytes=64,
     superblock=SUPERBLOCK,
     meta_digest=b"m" * 16,

@@ -34,10 +34,18 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         yield f"json-{number}", b"\2" + variant + json_of(sample)
     for number, document in enumerate(
         (
-            {"values": [[1, [["x", ["floats", ["nan", "inf", "7ff0000000000001", 1.5]]]]]]},
-            {"values": [[2, [["x", ["strs", ["a", "\u4e2d"]]], ["y", ["bytess", ["AA=="]]]]]]},
-            {"values": [[2, [["x", ["ints", ["18446744073709551615", 1, True]]], ["y", ["list", []]]]]]},
-            {"attributes": [[0, [["packer", ["str", "named"]], ["version", ["int", 1]]]]]},
+            {"values": [["metrics", "m", [["x", ["floats", ["nan", "inf", "7ff0000000000001", 1.5]]]]]]},
+            {"values": [["configs", "c", [["x", ["strs", ["a", "\u4e2d"]]], ["y", ["bytess", ["AA=="]]]]]]},
+            {
+                "values": [
+                    [
+                        "configs",
+                        "c",
+                        [["x", ["ints", ["18446744073709551615", 1, True]]], ["y", ["list", []]]],
+                    ]
+                ]
+            },
+            {"attributes": [["a", [["packer", ["str", "named"]], ["version", ["int", 1]]]]]},
         )
     ):
         head = {"container": "recorddict", "created": "2026-01-02T03:04:05Z", "writer": "x"}

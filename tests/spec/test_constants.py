@@ -91,7 +91,7 @@ def test_footer_layout() -> None:
 
 def test_footer_fields_are_where_the_table_says() -> None:
     places = {name: slice(at, at + size) for at, size, name in fields("## 6.")}
-    made = Footer(11, 12, 13, 14, 15, 16, b"s" * 48, b"m" * 16, b"i" * 16, b"v" * 16)
+    made = Footer(11, 12, 13, 14, 15, 16, 17, b"s" * 48, b"m" * 16, b"i" * 16, b"v" * 16)
     packed = made.pack()
     for name in Footer.__slots__:
         value = getattr(made, name)
@@ -111,7 +111,7 @@ def test_footer_fields_are_where_the_table_says() -> None:
         ("minor", constants.VERSION_MINOR.to_bytes(4, "little")),
         ("footer_bytes", constants.FOOTER_BYTES.to_bytes(4, "little")),
         ("digest_algorithm", constants.DIGEST_ALGORITHM.to_bytes(4, "little")),
-        ("values_at", (14 + 15).to_bytes(8, "little")),
+        ("flags", bytes(4)),
     ):
         assert packed[places[name]] == value, name
 

@@ -27,11 +27,11 @@ from archive.format.constants import (
 from archive.format.document import TooLargeError
 from archive.format.elements import ArrayType
 from archive.format.index import Index, RecordName, read_index
-from archive.format.indexwriter import ArrayColumns, IndexTemplate
+from archive.format.indexwriter import ArrayColumns, IndexTemplate, encode_section
 from archive.format.layout import segment_counts
 from archive.format.names import escape_name, unescape_name
 from archive.format.origin import Origin
-from archive.format.valuesection import ValueSection, encode_section
+from archive.format.valuesection import ValueSection
 
 __all__ = ["Listing", "build_index", "parse_listing"]
 

@@ -102,7 +102,7 @@ def read_source(
         _read_values(source, end, footer),
         verify,
         writable,
-        identity=digest(footer.pack()),
+        identity=digest(end.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES)),
         footer=footer,
         access=access,
         location=location,
@@ -137,6 +137,8 @@ def _only_values(location: Location) -> ValueSection:
 
 def _read_values(source: Source, end: _End, footer: Footer) -> ValueSection:
     data = end.checked(footer.values_at, footer.values_bytes, footer.values_digest, "the values section")
+    if len(data) <= tuning.INDEX_BYTES:
+        data = data.copy()  # a view would hold the map of the file, and with it a cache file
     return ValueSection(data, Origin(source.path, footer.values_at, footer.minor))
 
 
@@ -157,15 +159,17 @@ def _open_source(source: Source, location: Location, access: str, verify: str, w
 
 
 class _End:
-    """The end of a file, read once; compares regions of the file with their digests."""
+    """Beginning and end of a file, each read once; compares regions of the file with their digests."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        # remote sources keep the end of the object themselves
+        # remote sources keep the end of the object themselves, and the beginning would be one more request
         self._bytes = np.empty(0 if source.pinned else min(tuning.END_BYTES, source.nbytes), np.uint8)
+        self._head = np.empty(min(len(self._bytes), SUPERBLOCK_BYTES), np.uint8)
         self._at = source.nbytes - len(self._bytes)
         if len(self._bytes):
             source.read_into(self._at, self._bytes)
+            source.read_into(0, self._head)  # a map would be asked for its first page
 
     def read(self, offset: int, nbytes: int) -> NDArray:
         """Return bytes of the file."""
@@ -173,12 +177,10 @@ class _End:
         return self._bytes[at : at + nbytes] if at >= 0 else self._source.read(offset, nbytes)
 
     def superblock(self) -> bytes:
-        """Return the first bytes of the file, without asking for the first page of a map."""
-        head = np.empty(min(self._source.nbytes, SUPERBLOCK_BYTES), np.uint8)
-        if not self._at:
-            return self.read(0, len(head)).tobytes()
-        self._source.read_into(0, head)
-        return head.tobytes()
+        """Return the first bytes of the file."""
+        if self._source.pinned:
+            return self._source.read(0, min(self._source.nbytes, SUPERBLOCK_BYTES)).tobytes()
+        return self._head.tobytes()
 
     def checked(self, offset: int, nbytes: int, wanted: bytes, what: str) -> NDArray:
         """Return a region, compared with its digest."""

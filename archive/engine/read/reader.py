@@ -20,7 +20,6 @@ from archive.format.digests import digest
 from archive.format.elements import NUMPY_MAX_RANK
 from archive.format.footer import REINDEX, Footer
 from archive.format.index import Index
-from archive.format.layout import segment_bytes
 from archive.format.segments import (
     Segment,
     failed_pieces,
@@ -104,7 +103,7 @@ class Reader:
         held = self.held.get(row)
         if held is not None:
             return held[start:stop]
-        size = segment_bytes(nbytes)
+        size = 1 << int(self.index.segment_shift[row])
         if self.verify == "off" and not self.remote:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
@@ -276,7 +275,7 @@ class Reader:
             The segment cannot be read again, or does not match then either.
         """
         nbytes = int(self.index.stored_nbytes[row])
-        size = segment_bytes(nbytes)
+        size = 1 << int(self.index.segment_shift[row])
         low = number * size
         length = min(size, nbytes - low)
         wanted = self.index.segment_digests(row)[number].tobytes()

@@ -19,8 +19,7 @@ from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS
 from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
-from archive.format.indexwriter import IndexWriter
-from archive.format.valuesection import encode_section
+from archive.format.indexwriter import IndexWriter, encode_section
 from archive.hdf5.encoder import Metadata
 from archive.version import __version__
 
@@ -219,11 +218,10 @@ def place(
         section = encode_section(document)
     except TooLargeError as error:
         raise _too_large(error, records, values) from error
-    tail_bytes = schema.index.nbytes + len(section) + FOOTER_BYTES
+    index = schema.index.write()
+    tail_bytes = len(index.buffer) + len(section) + FOOTER_BYTES
     metadata = encode_tree(
         tuple(records), values, document, preamble.context, schema.datasets, schema.links, tail_bytes
     )
     index_at = schema.data_end + metadata.nbytes
-    return Plan(
-        rows, records, schema, schema.index.write(), section, metadata, index_at, index_at + tail_bytes
-    )
+    return Plan(rows, records, schema, index, section, metadata, index_at, index_at + tail_bytes)

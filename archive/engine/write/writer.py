@@ -100,7 +100,8 @@ class ArrayStream:
             self.flush(offset)
             self.put_parts(_stretches(row, offset, buffer))
         else:
-            self.digests += _digests(self._hold([buffer], nbytes, offset), segment_bytes(nbytes))
+            copy, size = self._hold([buffer], nbytes, offset), segment_bytes(nbytes)
+            self.digests += [digest(copy[start : start + size]) for start in range(0, nbytes, size)]
             self._rows.append(row)
 
     def put_pieces(self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int) -> None:
@@ -240,6 +241,7 @@ def write_tail(plan: Plan, stream: ArrayStream) -> Footer:
         meta_bytes=plan.metadata.nbytes,
         index_at=plan.index_at,
         index_bytes=len(index),
+        values_at=plan.index_at + len(index),
         values_bytes=len(plan.values),
         superblock=plan.metadata.superblock,
         meta_digest=meta.digest(),
@@ -327,11 +329,6 @@ def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
             group = []
     if group:
         yield group
-
-
-def _digests(data: memoryview, size: int) -> list[bytes]:
-    """Return the digests of the segments of an array."""
-    return [digest(data[start : start + size]) for start in range(0, len(data), size)]
 
 
 def _write_copies(

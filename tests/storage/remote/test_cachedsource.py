@@ -163,10 +163,10 @@ def test_a_slice_fetches_its_segment_alone(store: FolderStore, cache: Path) -> N
     with archive.open(URL, cache=cache) as handle:
         handle["w"][9 << 20 : (9 << 20) + 5]
         assert store.counted("get_range") == 1
-        assert store.nbytes("get_range") <= (4 << 20) + BLOCK_BYTES
+        assert store.nbytes("get_range") <= (64 << 10) + BLOCK_BYTES
     (entry,) = list_cache(str(cache))
-    assert 4 << 20 <= entry.cached_bytes < 6 << 20
-    assert kept(cache).stat().st_blocks * 512 < 8 << 20  # sparse
+    assert 64 << 10 <= entry.cached_bytes < 256 << 10
+    assert kept(cache).stat().st_blocks * 512 < 1 << 20  # sparse
 
 
 def test_load_verify_and_drain(store: FolderStore, cache: Path) -> None:
@@ -194,7 +194,7 @@ def test_load_verify_and_drain(store: FolderStore, cache: Path) -> None:
         store.clear()
         action()
         assert store.nbytes() <= 1.01 * size
-        assert store.counted() <= size / (8 << 20) + 3
+        assert store.counted() <= size / (8 << 20) + 4
         store.clear()
         action()
         # verify also compares padding that no array needed

@@ -71,17 +71,17 @@ def test_what_is_open_stays(store: FolderStore, cache: Path) -> None:
     with archive.open("folder://a.h5", cache=cache) as handle:
         view = handle["v"].numpy()
         for name in ("b", "c"):
-            read(name, cache, 3 * MIB)
+            read(name, cache, 2 * MIB)
         assert kept(cache) == ["a"]
         store.clear()
         assert (handle["v"].numpy() == 0).all()
         assert store.asked == []
-    read("c", cache, 3 * MIB)
+    read("c", cache, 2 * MIB)
     assert kept(cache) == ["a"]  # which is mapped still
     assert (view == 0).all()
     del view, handle
     gc.collect()
-    read("c", cache, 3 * MIB)
+    read("c", cache, 2 * MIB)
     assert kept(cache) == ["c"]
 
 

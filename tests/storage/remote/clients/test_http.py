@@ -139,7 +139,7 @@ def test_open_is_one_request(web: WebServer, tmp_path: object) -> None:
     web.requests.clear()
     with archive.open(f"{web.endpoint}/plain/m.h5") as handle:
         assert handle["w"].numpy().tolist() == [1.0]
-    assert web.requests == [("GET", "m.h5", "bytes=-524288")]
+    assert web.requests == [("GET", "m.h5", "bytes=-65536")]
 
 
 @pytest.mark.parametrize("habits", ["noranges", "noranges+nolength"])
