@@ -78,7 +78,7 @@ def test_prune_keeps_what_was_used_last(fedarchive: Run, cache: Path) -> None:
     done = fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "1G")
     assert "removed 0 versions" in done.stdout
     assert sorted(path.name for path in cache.iterdir()) == names
-    told = json.loads(fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "1.1M", "--json").stdout)
+    told = json.loads(fedarchive("cache", "prune", "--dir", cache, "--max-bytes", "1.15M", "--json").stdout)
     assert [entry["url"] for entry in told["removed"]] == ["folder://a\x1b[2J.h5"]
     (left,) = json.loads(fedarchive("cache", "ls", "--dir", cache, "--json").stdout)["entries"]
     assert left["url"] == "folder://b.h5"

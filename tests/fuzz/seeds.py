@@ -32,23 +32,18 @@ def seeds() -> Iterator[tuple[str, bytes]]:
         yield f"file-{number}", b"\0" + variant + sample[DATA_AT:]
         yield f"index-{number}", b"\1" + variant + index_of(sample)
         yield f"json-{number}", b"\2" + variant + json_of(sample)
-    for number, document in enumerate(
-        (
-            {"values": [["metrics", "m", [["x", ["floats", ["nan", "inf", "7ff0000000000001", 1.5]]]]]]},
-            {"values": [["configs", "c", [["x", ["strs", ["a", "\u4e2d"]]], ["y", ["bytess", ["AA=="]]]]]]},
-            {
-                "values": [
-                    [
-                        "configs",
-                        "c",
-                        [["x", ["ints", ["18446744073709551615", 1, True]]], ["y", ["list", []]]],
-                    ]
-                ]
-            },
-            {"attributes": [["a", [["packer", ["str", "named"]], ["version", ["int", 1]]]]]},
-        )
-    ):
-        head = {"container": "recorddict", "created": "2026-01-02T03:04:05Z", "writer": "x"}
+    special = ["x", ["floats", ["nan", "inf", "7ff0000000000001", 1.5]]]
+    numbers = ["x", ["ints", ["18446744073709551615", 1, True]]]
+    texts = ["x", ["strs", ["a", "\u4e2d"]]]
+    attributes = [["packer", ["str", "named"]], ["version", ["int", 1]]]
+    documents: list[dict[str, object]] = [
+        {"values": [["metrics", "m", [special]]]},
+        {"values": [["configs", "c", [texts, ["y", ["bytess", ["AA=="]]]]]]},
+        {"values": [["configs", "c", [numbers, ["y", ["list", []]]]]]},
+        {"attributes": [["a", attributes]]},
+    ]
+    head: dict[str, object] = {"container": "recorddict", "created": "2026-01-02T03:04:05Z", "writer": "x"}
+    for number, document in enumerate(documents):
         yield f"json-values-{number}", b"\2\1" + json.dumps(head | document).encode()
     types = [np.dtype(spelled) for spelled in DTYPES]
     types += [np.dtype(ml_dtypes.bfloat16), np.dtype(ml_dtypes.int4)]
