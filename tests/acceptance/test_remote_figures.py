@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -199,15 +200,34 @@ def test_failures_leave_nothing_behind(
                 path.unlink()
 
 
+def small(count: int) -> dict[str, NDArray]:
+    return {f"block.{n}.weight": np.full((4, 8), n, "f4") for n in range(count)}
+
+
+@pytest.mark.parametrize(("count", "requests"), [(20, 1), (289, 1), (20_000, 2)])
+def test_what_opening_moves(store: FolderStore, count: int, requests: int) -> None:
+    archive.save(small(count), URL, metrics={"loss": 0.5})
+    with archive.open(store.file(PATH)) as handle:
+        footer = handle._reader.footer
+        assert footer is not None
+    store.clear()
+    with archive.open(URL) as handle:
+        assert len(list(handle)) == count
+        assert handle.records["metrics"]["loss"] == 0.5
+    assert store.counted() == requests
+    assert store.nbytes() <= tuning.TAIL_BYTES + (footer.index_bytes if requests > 1 else 0)
+
+
 @pytest.mark.slow
-def test_listing_figures(store: FolderStore) -> None:
-    for count, most in ((300, 1), (20_000, 2)):
-        archive.save({f"block.{n}.weight": np.full((4, 8), n, "f4") for n in range(count)}, URL)
-        store.clear()
-        with archive.open(URL) as handle:
-            assert len(list(handle)) == count
-        assert store.counted() == most
-        assert most > 1 or store.nbytes() <= tuning.TAIL_BYTES
+def test_what_a_table_of_500_archives_moves(store: FolderStore) -> None:
+    archive.save(small(289), URL, metrics={"loss": 0.5, "accuracy": 0.25}, configs={"lr": 0.1})
+    urls = [f"folder://m/{number:03}.h5" for number in range(500)]
+    for url in urls:
+        shutil.copy(store.file(PATH), store.file(url.removeprefix("folder://")))
+    store.clear()
+    assert archive.table(urls)["loss"].tolist() == [0.5] * 500
+    assert store.counted() == 500
+    assert store.nbytes() <= 500 * 20_000
 
 
 ROWS, COLUMNS = 23_776, 736
