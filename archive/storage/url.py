@@ -140,6 +140,10 @@ def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) ->
 
 def _parse(url: URL, storage_options: Mapping[str, Any] | None) -> tuple[str, bool]:
     """Return the local path or the URL that is meant, and whether it is a URL."""
+    if not isinstance(url, (str, bytes, os.PathLike)):
+        raise TypeError(
+            f"a path or URL is wanted here, not {type(url).__name__}: save(records, path), load(path)"
+        )
     path = os.fspath(url)
     if not isinstance(path, str):
         raise TypeError(f"a URL is a str or a path of str, not {type(path).__name__}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import archive
 from archive.errors import MissingError, UnsupportedURLError
 from archive.storage.folder import locate_folder
 from archive.storage.url import local_path, parse_cache, parse_url
@@ -118,3 +119,8 @@ def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.M
 def test_options_are_a_mapping(url: str, options: object) -> None:
     with pytest.raises(TypeError, match=r"storage_options must be a mapping, not (str|list)"):
         parse_url(url, options)  # type: ignore[arg-type]
+
+
+def test_records_where_the_path_belongs() -> None:
+    with pytest.raises(TypeError, match=r"a path or URL is wanted here, not dict: save\(records, path\)"):
+        archive.save("model.h5", {"w": [1.0]})  # type: ignore[arg-type]
