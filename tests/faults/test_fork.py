@@ -6,12 +6,15 @@ so by a typed error where it uses what it inherited.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import child_environment
 from tests.faults.forks import ALL, FEW, INERT, Play, judge, parent
 
 BLOCK = INERT | {"return": None}
@@ -157,3 +160,42 @@ def test_every_phase(
         assert kind in ("", "SystemExit", "Boom", "ClosedError") or "Boom" in text, answer
     if most > 10:
         figures(f"{place} {writer} {options}: {len(answers)} forks")
+
+
+FORK_AT = """
+import os, sys
+import numpy as np
+import archive
+
+keep_input = sys.argv[1] == "True"
+parent, forked = os.getpid(), []
+
+def fork(frame, event, argument):
+    if event == "call" and frame.f_code.co_name == "map_private" and not forked:
+        forked.append(True)
+        sys.setprofile(None)
+        os.fork()
+
+sys.setprofile(fork)
+told = "nothing"
+try:
+    archive.save(iter([("w", np.arange(9))]), "memory://folder/m.h5", keep_input=keep_input)
+except BaseException as error:
+    told = type(error).__name__
+if os.getpid() != parent:
+    os._exit(0 if told == "ClosedError" else 1)
+_, status = os.wait()
+assert forked and os.waitstatus_to_exitcode(status) == 0, (forked, status)
+assert told == "nothing" and archive.verify("memory://folder/m.h5").ok, told
+"""
+
+
+@pytest.mark.needs("os.fork")
+@pytest.mark.parametrize("keep_input", [True, False])
+def test_as_the_collected_file_is_sent(tmp_path: Path, keep_input: bool) -> None:
+    """Between the check of the process and the call: 1 of 1,500 forks ended in a bare OSError."""
+    command = [sys.executable, "-c", FORK_AT, str(keep_input)]
+    done = subprocess.run(
+        command, check=False, env=child_environment(), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

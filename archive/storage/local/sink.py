@@ -13,10 +13,12 @@ import os
 from typing import Any
 
 from archive import system
+from archive.dtypes import NDArray
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.exclusive import place_new
 from archive.storage.local.slots import SLOTS, remove_stale
+from archive.storage.local.source import map_private
 from archive.storage.local.volumes import (
     close_unlocked,
     find_target,
@@ -168,6 +170,14 @@ class AtomicFile:
         if self.owner.pid != os.getpid():
             self.owner.require_here()
         return self._file[0] if self._file else -1
+
+    def map_written(self) -> NDArray:
+        """Return what was written, uint8, to be read only."""
+        fd = self.fileno()
+        try:
+            return map_private(fd, 0, os.lseek(fd, 0, os.SEEK_END), self.path, read_only=True)
+        except OSError as error:
+            raise self._failure("what was written cannot be read", error) from error
 
     def sync(self) -> None:
         """Make the bytes survive a power cut, where that was asked for."""

@@ -12,11 +12,11 @@ import tempfile
 from typing import Any
 
 from archive import tuning
+from archive.dtypes import NDArray
 from archive.errors import StorageError
 from archive.owner import Owner
 from archive.storage.local.partial import PartialFile
 from archive.storage.local.sink import AtomicFile
-from archive.storage.local.source import map_private
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.remote.upload import RemoteSink, require_creatable
 from archive.storage.url import local_path
@@ -108,7 +108,7 @@ class SpooledSink:
 
     def publish(self) -> None:
         """Send the file, and make the object appear."""
-        send_file(self._file.fileno(), self._store, self._object, overwrite=self._overwrite)
+        send_file(self._file.map_written(), self._store, self._object, overwrite=self._overwrite)
         self._file.discard()
 
     def discard(self) -> None:
@@ -140,14 +140,13 @@ class SpooledPartialFile(PartialFile):
 
     def publish(self) -> None:
         """Send the file, make the object appear, and remove the file; after an error it is complete."""
-        send_file(self.fileno(), self._store, self._object, overwrite=self._replace)
+        send_file(self.map_written(), self._store, self._object, overwrite=self._replace)
         self.discard()
 
 
-def send_file(descriptor: int, store: ObjectStore, path: str, *, overwrite: bool) -> None:
-    """Send a local file as an object, which appears when all of it is there."""
-    nbytes = os.lseek(descriptor, 0, os.SEEK_END)
-    mapped = map_private(descriptor, 0, nbytes, path, read_only=True)
+def send_file(mapped: NDArray, store: ObjectStore, path: str, *, overwrite: bool) -> None:
+    """Send a file that is mapped as an object, which appears when all of it is there."""
+    nbytes = len(mapped)
     if not store.multipart:
         store.put(path, mapped, exclusive=not overwrite)
         return
