@@ -37,6 +37,8 @@ MAX_MESSAGE_NBYTES = 0xFFFF
 
 MAX_RANK = 32
 """H5S_MAX_RANK."""
+MAX_ATTRIBUTES = 0xFFFF
+"""Attributes of a group are counted in 16 bits."""
 
 _CONSTANT, _DO_NOT_SHARE = 0x01, 0x04
 _CHUNK_SIZE_4, _TRACKED_INDEXED = 0x02, 0x0C
@@ -110,7 +112,7 @@ def attribute_info(count: int | None = None) -> Message:
     """State that all attributes are in the header (section IV.A.2.v), `count` in creation order."""
     if count is None:
         return Message(0x15, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED), _DO_NOT_SHARE)
-    if count > 0xFFFF:
+    if count > MAX_ATTRIBUTES:
         raise ValueError(f"an object numbers up to 65,535 attributes, not {count}")
     return Message(0x15, struct.pack("<BBHQQQ", 0, 3, count, UNDEFINED, UNDEFINED, UNDEFINED), _DO_NOT_SHARE)
 

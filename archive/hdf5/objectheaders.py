@@ -18,7 +18,7 @@ from archive.hdf5.datatypes import UTF8_VLEN
 from archive.hdf5.denselinks import StoredLink, read_dense_links, read_link
 from archive.hdf5.globalheap import REFERENCE_NBYTES
 from archive.hdf5.groups import COMPACT_LINKS
-from archive.hdf5.messages import UNDEFINED, Message
+from archive.hdf5.messages import MAX_ATTRIBUTES, UNDEFINED, Message
 from archive.hdf5.region import Region, StructureError
 
 __all__ = ["Fact", "StoredAttribute", "StoredObject", "read_object"]
@@ -168,6 +168,8 @@ def _single(
 
 def _ordered(attributes: list[_Stored]) -> list[_Stored]:
     """Return the attributes of a group in creation order."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise StructureError("more attributes than a header counts", attributes[0].offset)
     attributes = sorted(attributes, key=lambda message: message.order)
     for number, message in enumerate(attributes):
         if message.order != number:

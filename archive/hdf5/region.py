@@ -1,8 +1,8 @@
 """The metadata region of a file as it is read: every byte belongs to one structure at most.
 
 Offsets come from the file and may be anything. Each is compared with the region before bytes are read there,
-and bytes are taken once: so all structures together cost no more than two passes over the region, and no
-offset leads in a circle. HDF5 File Format Specification, section III.E (global heap).
+and bytes are taken once; what fails has a limit as well. So all structures together cost no more than a few
+passes over the region, and no offset leads in a circle. HDF5 File Format Specification, section III.E (global heap).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Region:
     __slots__ = (
         "_collections",
         "_data",
+        "_looked_at",
         "_taken",
         "_wasted",
         "start",
@@ -53,6 +54,7 @@ class Region:
         self.trusted = trusted
         self._data = memoryview(data)
         self._taken = bytearray(len(data))
+        self._looked_at = 0
         self._wasted = 0
         self._collections: dict[int, dict[int, tuple[int, int]]] = {}
 
@@ -78,7 +80,10 @@ class Region:
             They are not in the region, or were taken before.
         """
         data, at = self.peek(offset, nbytes, what), offset - self.start
-        if self._taken.find(1, at, at + nbytes) >= 0:
+        # what was looked at in vain has a limit too: many structures could end in the same bytes
+        first = self._taken.find(1, at, at + nbytes) if self._looked_at <= len(self._data) else at
+        if first >= 0:
+            self._looked_at += first - at
             raise StructureError(f"{what} over bytes of another structure", offset)
         self._taken[at : at + nbytes] = b"\1" * nbytes
         return data

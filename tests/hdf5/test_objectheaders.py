@@ -65,6 +65,13 @@ def test_a_group() -> None:
     assert [(name, link.address) for name, link in stored.links.items()] == [(b"a", 5000), (b"b", 6000)]
 
 
+def test_a_group_of_more_attributes_than_it_can_count() -> None:
+    many = [messages.attribute("a", UINT8, (), b"1")] * (messages.MAX_ATTRIBUTES + 1)
+    parts = [messages.link_info(0), messages.group_info(), messages.attribute_info(1), *many]
+    with pytest.raises(StructureError, match="more attributes than a header counts"):
+        read(messages.header(parts, attributes=len(many)))
+
+
 def test_strings_come_from_the_heap() -> None:
     heap = GlobalHeap(START)
     made = attribute_message(Attribute("t", UTF8_VLEN, (2,), (b"one", b"")), heap)

@@ -72,3 +72,13 @@ def test_a_collection_that_is_none(at: int, byte: int) -> None:
     for reference in references[1:] * 2:
         with pytest.raises(StructureError):
             region.text(reference, 7)
+
+
+def test_bytes_looked_at_in_vain_have_a_limit() -> None:
+    region = Region(bytes(64), START)
+    region.take(START + 60, 4, "a block")
+    for offset in range(3):
+        with pytest.raises(StructureError, match="another structure"):
+            region.take(START + offset, 64 - offset, "a block")
+    with pytest.raises(StructureError, match="another structure"):
+        region.take(START, 4, "a block")
