@@ -304,7 +304,7 @@ def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
         return known.index.with_digests(np.frombuffer(content, np.uint8), origin)
     index = _validate(np.frombuffer(content, np.uint8), data_end, origin)
     if len(_kept) >= tuning.INDEXES:
-        _kept.pop(next(iter(_kept), key), None)
+        _kept.pop(next(iter(list(_kept)), key), None)  # a list, as other threads change it meanwhile
     at, dtype, count = index.places["digests"]
     _kept[key] = _Kept(index, content[:at], content[at + count * dtype.itemsize :])
     return index

@@ -28,9 +28,13 @@ def first_bytes(url: str, purpose: Purpose) -> int:
 
 def note_needed(url: str, purpose: Purpose, nbytes: int) -> None:
     """Take note of how many bytes of its end an object needed."""
-    while len(_needed) >= tuning.TAIL_FOLDERS:
-        _needed.pop(next(iter(_needed)), None)  # another thread may have been quicker
-    _needed[_folder(url), purpose] = nbytes
+    place = _folder(url), purpose
+    excess = len(_needed) + 1 - tuning.TAIL_FOLDERS
+    if excess > 0 and place not in _needed:
+        # a list, as other threads change the dictionary meanwhile
+        for oldest in list(_needed)[:excess]:
+            _needed.pop(oldest, None)
+    _needed[place] = nbytes
 
 
 def _folder(url: str) -> str:
