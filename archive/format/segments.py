@@ -36,7 +36,7 @@ def segment_bytes_of(index: Index, row: int) -> int:
 def row_segments(index: Index, row: int, start: int = 0, stop: int | None = None) -> Iterator[SegmentPiece]:
     """Yield the segments of a row, or of a range of the row that begins and ends with segments."""
     offset, nbytes, first = int(index.offset[row]), int(index.stored_nbytes[row]), int(index.segment_at[row])
-    size = 1 << int(index.segment_shift[row])
+    size = segment_bytes_of(index, row)
     end = nbytes if stop is None else stop
     for low in range(start, end, size):
         yield offset + low, min(size, end - low), first + low // size

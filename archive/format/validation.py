@@ -23,13 +23,13 @@ from archive.format.constants import (
     MAX_RANK,
     MAX_RECORDS,
     MAX_TEXT_EXPANSION,
-    MIN_SEGMENT_BYTES,
     MODE_DATA,
     MODE_TEXT,
     NO_ALIAS,
 )
 from archive.format.elements import stored_dtype
 from archive.format.index import Index
+from archive.format.layout import segment_counts
 
 __all__ = ["validate_index"]
 
@@ -214,11 +214,7 @@ def _validate_places(index: Index, data_end: int) -> None:
         or ends[-1] > data_end
     ):
         raise index.origin.invalid("arrays overlap, leave the data, or are not aligned")
-    if largest <= MIN_SEGMENT_BYTES:
-        counts = (nbytes > 0).astype(np.uint64)  # a division of 20,000 takes 60 us
-    else:
-        shift = index.segment_shift
-        counts = (nbytes + ((np.uint64(1) << shift) - np.uint64(1))) >> shift
+    counts = segment_counts(nbytes)
     aliases = np.flatnonzero(shared)
     counts[aliases] = 0
     last = np.add.accumulate(counts)

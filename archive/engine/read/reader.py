@@ -103,7 +103,7 @@ class Reader:
         held = self.held.get(row)
         if held is not None:
             return held[start:stop]
-        size = 1 << int(self.index.segment_shift[row])
+        size = segment_bytes_of(self.index, row)
         if self.verify == "off" and not self.remote:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
@@ -275,7 +275,7 @@ class Reader:
             The segment cannot be read again, or does not match then either.
         """
         nbytes = int(self.index.stored_nbytes[row])
-        size = 1 << int(self.index.segment_shift[row])
+        size = segment_bytes_of(self.index, row)
         low = number * size
         length = min(size, nbytes - low)
         wanted = self.index.segment_digests(row)[number].tobytes()
