@@ -16,6 +16,9 @@ from archive.format.origin import Origin
 
 __all__ = ["ValueSection"]
 
+_TEXTS = ("container", "created", "writer")
+"""Members that every document has ([INDEX-18])."""
+
 
 @dataclass(frozen=True)
 class ValueSection:
@@ -33,7 +36,7 @@ class ValueSection:
         Raises
         ------
         HostileFileError
-            The section is not one JSON object, or takes too much memory.
+            The section is not one JSON object with its three texts, or takes too much memory.
         """
         try:
             document = parse_json(self.text)
@@ -43,11 +46,12 @@ class ValueSection:
             raise self.origin.invalid("the values section holds invalid JSON") from error
         if not isinstance(document, dict):
             raise self.origin.invalid("the JSON of the values section is not an object")
+        for name in _TEXTS:
+            if not isinstance(document.get(name), str):
+                raise self.origin.invalid(f"the values section has no {name}")
         return document
 
     def text_of(self, name: str) -> str:
-        """Return a member that is a text."""
-        value = self.document.get(name)
-        if not isinstance(value, str):
-            raise self.origin.invalid(f"the values section has no {name}")
-        return value
+        """Return container, created or writer."""
+        text: str = self.document[name]
+        return text

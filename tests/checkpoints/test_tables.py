@@ -13,7 +13,7 @@ import pytest
 import archive
 from archive.checkpoints.columns import make_column, make_columns
 from archive.errors import DamagedError, HostileFileError, MissingError, NotAnArchiveError, StorageError
-from tests.crafting import Crafted
+from tests.crafting import Crafted, write_sample
 
 
 def save(path: Path, metrics: Any = None, configs: Any = None) -> None:
@@ -84,6 +84,15 @@ def test_a_table_of_clients(tmp_path: Path) -> None:
     assert found["tags"].tolist() == [["x", "y"]] * 3
     with pytest.raises(KeyError, match="no column 'accuracy'; there are 'path', 'loss'"):
         _ = found["accuracy"]
+
+
+@pytest.mark.parametrize("member", ["container", "created", "writer"])
+def test_a_document_without_one_of_its_texts(tmp_path: Path, member: str) -> None:
+    crafted = Crafted(write_sample(tmp_path / "a.h5"))
+    del crafted.document[member]
+    path = crafted.write(tmp_path / "b.h5")
+    with pytest.raises(HostileFileError, match=f"values section has no {member}"):
+        archive.table(path)
 
 
 def test_pandas_takes_it(tmp_path: Path) -> None:

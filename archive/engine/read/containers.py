@@ -56,7 +56,6 @@ def build_records(
     """
     index = reader.index
     container = _container_of(reader)
-    reader.values.text_of("created")
     values = record_values(reader, "values", datasets=datasets) | record_values(reader, "attributes")
     array_kind = ParametersRecord if container == "recordset" else ArrayRecord
     made: list[tuple[RecordName, Any]] = []

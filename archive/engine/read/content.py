@@ -48,7 +48,6 @@ def content_failures(reader: Reader, values_at: int, damaged: Collection[tuple[s
         records = build_records(reader, lambda rows: [_NO_ARRAY] * len(rows), datasets="check")
         if reader.values.text_of("container") == "context":
             build_context(reader, records)
-        reader.values.text_of("writer")
     except HostileFileError as error:
         at = values_at if error.offset is None else error.offset
         where = f", of {error.key!r}" if error.key is not None else ""
