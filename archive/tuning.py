@@ -52,12 +52,12 @@ GATHER_BYTES = 4 << 20
 SCAN_BYTES = 4 << 20
 """What one thread reads of a file at a time for `verify` and `copy`, and then gives back to the system."""
 SCAN_REGION_BYTES = 32 << 20
-"""Up to this size metadata and index are compared as a whole there, so that they can be fetched again."""
+"""Up to this size metadata, index and values are compared as a whole there: they can be fetched again."""
 MEAN_BYTES = 4 << 20
 """Bytes of each input that `mean` adds up at a time."""
 
 JSON_BYTES = 40 << 20
-"""Memory that the objects of one JSON text may take: some 50,000 metrics of an index, or 14 MB of ASCII.
+"""Memory that the objects of one JSON text may take: some 50,000 metrics, or 14 MB of ASCII.
 Texts of 60 MB were read in up to 16 s as 3 GB; within this limit none takes more than 0.5 s, or 64 MB."""
 JSON_VARIABLE = "FEDARCHIVE_JSON_BYTES"
 """Variable of the environment that names another limit."""

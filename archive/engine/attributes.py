@@ -2,10 +2,10 @@
 
 Each value is validated and encoded once, before a byte is written.
 
-Every value is also in the index (as JSON, or as a reference to its dataset); the attributes are what
+Every value is also in the values section (as JSON, or as a reference to its dataset); the attributes are what
 other HDF5 tools show: numbers, bools, str and lists of them in their own types, bytes as uint8, ``[]`` and
 ``b""`` as null dataspaces, and what HDF5 has no type for (str with NUL, lists of bytes) as uint8 that hold
-the JSON of the index ([VALUE-9]). No bytes are taken for that JSON: those that begin as it does are JSON too.
+their JSON ([VALUE-9]). No bytes are taken for that JSON: those that begin as it does are JSON too.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class EncodedValue:
     type_name: str
     """As `archive.format.values.validate_value` names it."""
     inline: list[Any] | None
-    """Its ``[type, payload]`` in the index; None where it is a dataset."""
+    """Its ``[type, payload]`` in the values section; None where it is a dataset."""
     attribute: Attribute | None
     """Its HDF5 attribute; None where it is a dataset."""
     stored: NDArray | None
@@ -72,7 +72,7 @@ class EncodedContext:
     """``run_id``, ``node_id``, ``series_id``."""
 
     def document(self) -> dict[str, Any]:
-        """Return its JSON in the index."""
+        """Return its JSON in the values section."""
         configs = {
             field: [[value.key, value.inline] for value in values] for field, values in self.configs.items()
         }
@@ -210,5 +210,5 @@ def _elements(value: Any, type_name: str) -> NDArray:
 
 
 def _json(value: Any, type_name: str) -> bytes:
-    """Return the JSON of the index, for what HDF5 has no type for."""
+    """Return the JSON of the values section, for what HDF5 has no type for."""
     return encode_json(encode_value(value, type_name), text_counts=False)

@@ -1,4 +1,4 @@
-"""The JSON of the index and of values; extensions that `json` accepts are refused.
+"""The JSON of the values section and of single values; extensions that `json` accepts are refused.
 
 A JSON text of 60 MB can become 3 GB of objects. Hence a text is measured before it is parsed, and a writer
 refuses what a reader would.

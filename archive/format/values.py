@@ -1,4 +1,4 @@
-"""Metrics and configs: which values are legal, and their typed JSON in the index.
+"""Metrics and configs: which values are legal, and their typed JSON in the values section.
 
 A value is written as ``[type, payload]`` because JSON alone cannot tell 1 from 1.0 in every
 language, nor hold bytes, NaN, or integers above 2**53 ([VALUE-1] to [VALUE-8]). Nothing here knows

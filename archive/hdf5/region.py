@@ -2,7 +2,8 @@
 
 Offsets come from the file and may be anything. Each is compared with the region before bytes are read there,
 and bytes are taken once; what fails has a limit as well. So all structures together cost no more than a few
-passes over the region, and no offset leads in a circle. HDF5 File Format Specification, section III.E (global heap).
+passes over the region, and no offset leads in a circle. HDF5 File Format Specification, section III.E (global
+heap).
 """
 
 from __future__ import annotations

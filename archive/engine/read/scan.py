@@ -54,9 +54,9 @@ class Stretch:
 def read_whole(reader: Reader) -> Iterator[Stretch]:
     """Yield every byte of an archive, in order.
 
-    Bytes that do not match are fetched once more from a server. Metadata or index of more than 32 MiB come in
-    pieces, and their failure is reported with the last piece. Nothing is yielded of a foreign file: it has no
-    digests.
+    Bytes that do not match are fetched once more from a server. Metadata, index or values of more than 32 MiB
+    come in pieces, and their failure is reported with the last piece. Nothing is yielded of a foreign file:
+    it has no digests.
     """
     footer = reader.footer
     if footer is None:

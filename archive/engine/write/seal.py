@@ -1,9 +1,9 @@
 """Partial files of failed saves, completed in place: archives of the arrays that had arrived.
 
 In place, and not as a copy that is renamed: a save that consumes its input is for a model that is there once,
-and the usual failure is a full disk, which has no room for two. Completing appends metadata, index and footer
-after the arrays and writes the first 4,096 bytes, which hold no array; no byte of an array is written to. A
-partial file of 1 GiB takes 44 to 73 ms, a synced copy of it 2.2 to 4.3 s.
+and the usual failure is a full disk, which has no room for two. Completing appends metadata, index, values
+and footer after the arrays and writes the first 4,096 bytes, which hold no array; no byte of an array is written
+to. A partial file of 1 GiB takes 44 to 73 ms, a synced copy of it 2.2 to 4.3 s.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def seal_partial(path: str) -> None:
 
 
 def complete(sink: PartialFile) -> None:
-    """Write metadata, index and footer of what the journal lists, then remove the journal.
+    """Write metadata, index, values and footer of what the journal lists, then remove the journal.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def _complete(sink: PartialFile, arrived: Arrived) -> None:
 
 
 def _is_whole(source: Source) -> bool:
-    """Tell whether footer, metadata and index hold: then the file is complete, whatever a journal says."""
+    """Return whether footer, metadata, index and values hold: then the file is complete."""
     try:
         read_source(source)
     except (NotAnArchiveError, TruncatedError, DamagedError):

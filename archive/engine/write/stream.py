@@ -41,7 +41,7 @@ class ArchiveStream:
     ----------
     sink : Sink
     preamble : Preamble
-        What the index says of the archive as a whole.
+        What the archive says of itself as a whole.
     progress : callable, optional
         Called with (bytes written, the same).
     """
@@ -119,7 +119,7 @@ class ArchiveStream:
         return number
 
     def finish(self, values: Mapping[RecordName, list[EncodedValue]]) -> tuple[Plan, Footer]:
-        """Write metrics, configs, attributes of array records, metadata, index and footer."""
+        """Write metrics, configs, attributes of array records, metadata, index, values and footer."""
         arrays = len(self.rows.keys)
         encoded = {}
         for name in sorted(values, key=lambda name: name.kind != KIND_ARRAYS):
