@@ -11,7 +11,7 @@ from archive.cli.text import print_json, printable, save_facts, size
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-Copy an archive byte for byte. Every array, the padding between, metadata, index and footer are compared
+Copy an archive byte for byte. Every array, the padding between, metadata, index, values and footer are compared
 with their digests on the way. The copy appears complete, or not at all where a byte does not match or the
 command fails or is interrupted.
 

@@ -77,7 +77,7 @@ class VerifyReport:
     arrays: int
     """Arrays in the archive."""
     checked_bytes: int
-    """Bytes that were read and compared: arrays, padding, metadata, index and footer."""
+    """Bytes that were read and compared: arrays, padding, metadata, index, values and footer."""
     unverifiable: int
     """Arrays without a digest (foreign files)."""
     failures: tuple[Failure, ...]

@@ -26,7 +26,6 @@ DType = np.dtype[Any]
 
 _FIXED, _FLOAT, _STRING, _OPAQUE, _COMPOUND, _ENUM, _VLEN, _ARRAY = 0, 1, 3, 5, 6, 8, 9, 10
 _BIG_ENDIAN = 0x01
-_MAX_TAG_NBYTES = 248  # Its length, padded to a multiple of 8, is an 8-bit field.
 MAX_ELEMENT_NBYTES = 0xFFFFFFFF
 """The size of an element is a 32-bit field."""
 
@@ -83,19 +82,14 @@ def utf8_fixed(width: int) -> bytes:
     return _header(1, _STRING, 0x01 | 0x01 << 4, width)
 
 
-def opaque(size: int, tag: bytes = b"") -> bytes:
+def opaque(size: int) -> bytes:
     """Describe elements of ``size`` bytes, at least 1, that HDF5 does not interpret.
 
-    ``tag`` is ASCII text for h5dump, up to 248 bytes. h5py reads only values with an empty tag: libhdf5
-    does not convert between opaque types of different tags.
+    The tag is empty: libhdf5 converts no opaque type to one of another tag, so h5py reads no others.
     """
     if size < 1:
         raise TypeError("HDF5 has no opaque type of size 0")
-    if len(tag) > _MAX_TAG_NBYTES or b"\0" in tag:
-        raise TypeError("an opaque tag is at most 248 bytes without NUL")
-    # The tag is padded to a multiple of 8; its length with the padding is what the header holds.
-    padded = tag.ljust(-(-len(tag) // 8) * 8, b"\0")
-    return _header(1, _OPAQUE, len(padded), size) + padded
+    return _header(1, _OPAQUE, 0, size)
 
 
 def encode_datatype(dtype: DType) -> bytes:
