@@ -11,9 +11,9 @@ from archive.cli.text import print_json, printable, save_facts, size
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-Copy an archive byte for byte. Every array, the padding between, metadata, index, values and footer are compared
-with their digests on the way. The copy appears complete, or not at all where a byte does not match or the
-command fails or is interrupted.
+Copy an archive byte for byte. Every array, the padding between, metadata, index, values and footer are
+compared with their digests on the way. The copy appears complete, or not at all where a byte does not match
+or the command fails or is interrupted.
 
 -o is for both URLs, --out-option for DST alone. A store without uploads in parts is sent a local file,
 written first under $TMPDIR, or in the folder that --spool names.
