@@ -22,6 +22,7 @@ from archive.format.document import TooLargeError, parse_json
 
 __all__ = [
     "JSON_BEGIN",
+    "METRIC_TYPES",
     "STORED_AS",
     "STORED_ITEMSIZE",
     "VALUE_TYPES",
@@ -60,7 +61,8 @@ STORED_AS: dict[str, tuple[str, ...]] = dict.fromkeys(VALUE_TYPES, ("|u1",)) | {
 }
 """Element types of each type's datasets ([VALUE-15])."""
 STORED_ITEMSIZE = {"|u1": 1, "|b1": 1, "<i8": 8, "<u8": 8, "<f8": 8}
-_METRIC_TYPES = frozenset({"int", "float", "ints", "floats", "list"})
+METRIC_TYPES = frozenset({"int", "float", "ints", "floats", "list"})
+"""Names of those that a MetricRecord holds ([VALUE-11])."""
 
 
 def validate_value(value: object, *, metric: bool) -> str:
@@ -92,7 +94,7 @@ def validate_value(value: object, *, metric: bool) -> str:
     else:
         type_name = _scalar_type(value)
         items = [value]
-    if not type_name or (metric and type_name not in _METRIC_TYPES):
+    if not type_name or (metric and type_name not in METRIC_TYPES):
         allowed = "a metric is an int, a float" if metric else "a value is a bool, int, float, str, bytes"
         found = type_name or type(value).__name__
         convert = "; convert it with .item()" if hasattr(value, "item") else ""

@@ -226,6 +226,12 @@ HOSTILE: dict[str, tuple[list[Any], str]] = {
     "a number for a record": ([["metrics", 1, [LOSS, HISTORY]]], "no record of their kind"),
     "a metric of text": ([[*FIT, [["loss", ["str", "low"]], HISTORY]]], "a metric is an int"),
     "integers of no one type": ([[*FIT, [["loss", ["ints", [-1, str(1 << 63)]]], HISTORY]]], "64-bit"),
+    "an object that is no row": ([[*FIT, [["loss", ["float", {}]], HISTORY]]], "refers to no dataset"),
+    "a row and more": ([[*FIT, [LOSS, ["history", ["floats", {"row": 1, "x": 2}]]]]], "refers to no dataset"),
+    "a metric of long text": (
+        [[*FIT, [LOSS, ["history", ["str", {"row": 1}]]]]],
+        "a metric is no str",
+    ),
     "values of arrays": ([["arrays", "model", [LOSS]], [*FIT, [HISTORY]]], "no record of their kind"),
 }
 OF_THE_INDEX: dict[str, tuple[list[Any], str]] = {

@@ -394,6 +394,7 @@ class SpecReader:
         require("[VALUE-11]", kind != 1 or name in ("int", "float", "ints", "floats", "list"))
         if not isinstance(payload, dict):
             return decode(name, payload)
+        require("[INDEX-20]", payload.keys() == {"row"})
         row = self.rows[payload["row"]]
         require("[INDEX-20]", (row.record, row.key) == (record, key.encode()), kind > 0)
         self.referred.append(payload["row"])

@@ -13,7 +13,7 @@ from archive.dtypes import NDArray
 from archive.engine.attributes import EncodedContext, EncodedValue, encode_context, encode_inline
 from archive.engine.read.containers import build_context
 from archive.engine.read.reader import Reader
-from archive.engine.read.recordvalues import record_values
+from archive.engine.read.recordvalues import record_values, stored_types
 from archive.engine.storagespec import StorageSpec, row_spec, shown_type, stored_value_spec
 from archive.engine.tree import encode_arrays, encode_groups
 from archive.format.constants import KIND_ARRAYS, MAX_ATTRIBUTE_BYTES, NO_ALIAS
@@ -103,12 +103,13 @@ def _specs(reader: Reader, damaged: Names) -> tuple[list[StorageSpec], NDArray, 
     specs: list[Any] = [None] * len(known)
     unread: set[tuple[str, str]] = set()
     shown, number_shown = None, -1
+    type_names = stored_types(reader.values)
     # by type: however many there are, each is parsed once
     for form, number in sorted(known.items()):
         kind_number, flags, nbytes, row, axes = form
         kind, shape = index.types[kind_number], tuple(np.frombuffer(axes, "<u8").tolist())
         if row >= 0:
-            specs[number] = _value_spec(reader, row, damaged, unread)
+            specs[number] = _value_spec(reader, row, type_names[row], damaged, unread)
             continue
         if shown is None or number_shown != kind_number:
             shown, number_shown = shown_type(kind), kind_number
@@ -122,19 +123,21 @@ def _axes(index: Index) -> list[bytes]:
     return [dims[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _value_spec(reader: Reader, row: int, damaged: Names, unread: set[tuple[str, str]]) -> StorageSpec:
+def _value_spec(
+    reader: Reader, row: int, type_name: str, damaged: Names, unread: set[tuple[str, str]]
+) -> StorageSpec:
     """Return the storage spec of a value that is a dataset; only of a text its bytes are looked at."""
     index = reader.index
     kind = index.types[int(index.type[row])]
     dtype = parse_description(kind.description)
     elements: NDArray = np.broadcast_to(np.zeros((), dtype), index.shape(row))
-    if kind.dtype == "str":
+    if type_name == "str":
         name = index.records[int(index.record[row])].name, index.key(row)
         if name in damaged:
             unread.add(name)
         else:
             elements = reader.stored(row)
-    return replace(stored_value_spec(kind.dtype, elements), type=kind)
+    return replace(stored_value_spec(type_name, elements), type=kind)
 
 
 def _require_room(reader: Reader, footer: Footer, specs: list[StorageSpec], spec_of: NDArray) -> None:

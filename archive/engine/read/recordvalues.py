@@ -16,6 +16,7 @@ from archive.format.constants import KIND_ARRAYS, KIND_METRICS, KINDS, MODE_DATA
 from archive.format.document import TooLargeError
 from archive.format.index import RecordName
 from archive.format.values import (
+    METRIC_TYPES,
     STORED_ITEMSIZE,
     VALUE_TYPES,
     Value,
@@ -25,7 +26,15 @@ from archive.format.values import (
 )
 from archive.format.valuesection import ValueSection
 
-__all__ = ["Datasets", "Values", "decode_entries", "decode_inline", "inline_values", "record_values"]
+__all__ = [
+    "Datasets",
+    "Values",
+    "decode_entries",
+    "decode_inline",
+    "inline_values",
+    "record_values",
+    "stored_types",
+]
 
 Datasets = Literal["read", "check", "skip"]
 """What becomes of a value that is a dataset: it is returned, decoded and dropped, or not read."""
@@ -111,7 +120,7 @@ def _decode(section: ValueSection, member: str, stored: Stored) -> Values:
         metrics = record.kind == KIND_METRICS
         for key, encoded in decode_entries(section, record.name, entries):
             if member == "values" and _is_stored(encoded):
-                _require_known_type(section, f"{record.name}/{key}", encoded)
+                _require_stored(section, f"{record.name}/{key}", encoded, metrics)
                 for value in stored(record, key, encoded):
                     values[key] = value
             else:
@@ -146,6 +155,22 @@ def _is_stored(encoded: Any) -> bool:
     return isinstance(encoded, list) and len(encoded) == 2 and isinstance(encoded[1], dict)
 
 
+def _require_stored(section: ValueSection, place: str, encoded: list[Any], metrics: bool) -> None:
+    """Raise unless a value may be a dataset of its record: what is known without the index."""
+    _require_known_type(section, place, encoded)
+    row = encoded[1].get("row")
+    if type(row) is not int or row < 0 or len(encoded[1]) != 1:
+        raise section.origin.invalid("a value that refers to no dataset of its record", key=place)
+    if metrics and encoded[0] not in METRIC_TYPES:
+        raise section.origin.invalid(f"an invalid value: a metric is no {encoded[0]}", key=place)
+
+
+def stored_types(section: ValueSection) -> dict[int, str]:
+    """Return the type name of each value that is a dataset, by its row; the section was checked before."""
+    listed = (entry for *_, entries in section.document.get("values", []) for entry in entries)
+    return {encoded[1]["row"]: encoded[0] for _, encoded in listed if _is_stored(encoded)}
+
+
 def decode_inline(section: ValueSection, place: str, encoded: Any, metrics: bool) -> Value:
     """Return a value that the section spells; ``place`` is its record and key."""
     _require_known_type(section, place, encoded)
@@ -159,8 +184,8 @@ def _row_of(reader: Reader, record: int, key: str, encoded: list[Any]) -> int:
     """Return the row of the dataset that a value refers to."""
     index, origin = reader.index, reader.values.origin
     place = f"{index.records[record].name}/{key}"
-    row = encoded[1].get("row")
-    if type(row) is not int or not 0 <= row < index.arrays or int(index.record[row]) != record:
+    row: int = encoded[1]["row"]
+    if row >= index.arrays or int(index.record[row]) != record:
         raise origin.invalid("a value that refers to no dataset of its record", key=place)
     kind, shape, nbytes = index.types[int(index.type[row])], index.shape(row), int(index.stored_nbytes[row])
     itemsize = STORED_ITEMSIZE.get(kind.description, 0)

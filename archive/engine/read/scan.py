@@ -33,6 +33,7 @@ from archive.workers import run_parallel
 __all__ = ["Stretch", "read_whole", "verify_reader"]
 
 Region = Literal["superblock", "padding", "HDF5 metadata", "index", "values", "footer"]
+_DAMAGED = "does not match its digest"
 Content = Segment | Region
 """Content of a piece: a segment, or bytes that belong to no array."""
 
@@ -86,7 +87,7 @@ def read_whole(reader: Reader) -> Iterator[Stretch]:
                 hashers[content].update(data[at : at + nbytes].data)
                 wanted, length, begin = digests[content]
                 if offset + nbytes == begin + length and hashers[content].digest() != wanted:
-                    failures.append(Failure("", str(content), 0, begin, "does not match its digest"))
+                    failures.append(Failure("", str(content), 0, begin, _DAMAGED))
         yield Stretch(request.start, data, stored, failures)
 
 
@@ -106,9 +107,12 @@ def verify_reader(reader: Reader, progress: Report | None = None) -> VerifyRepor
             progress(done, total)
     if not _names_hold(index):
         failures.append(Failure("", "name table", 0, footer.index_at, "a key is not where its hash says"))
-    damaged = {(failure.record, failure.key) for failure in failures}
+    arrays = [at for at in failures if at.offset < footer.meta_at and at.problem == _DAMAGED]
+    damaged = {(at.record, at.key) for at in arrays}
     failures += content_failures(reader, footer.values_at, damaged)
-    if not any(failure.key in ("HDF5 metadata", "document") and not failure.record for failure in failures):
+    # what the tree should say is not known where its bytes or the document are wrong
+    after = [at for at in failures if at.offset >= footer.meta_at]
+    if not any(at.bytes_match or at.offset == footer.meta_at for at in after):
         failures += tree_failures(reader, footer, damaged)
     failures.sort(key=lambda failure: failure.offset)
     return VerifyReport(
@@ -163,7 +167,7 @@ def _validate(reader: Reader, footer: Footer, request: Request[Content], data: N
         row, number = locate_segment(index, segment)
         name = index.records[int(index.record[row])].name
         offset = int(index.offset[row]) + number * segment_bytes_of(index, row)
-        failures.append(Failure(name, index.key(row), number, offset, "does not match its digest"))
+        failures.append(Failure(name, index.key(row), number, offset, _DAMAGED))
     for offset, nbytes, content in request.pieces:
         if isinstance(content, int):
             continue
@@ -174,7 +178,7 @@ def _validate(reader: Reader, footer: Footer, request: Request[Content], data: N
                 failures.append(Failure("", content, 0, offset + int(np.argmax(part != 0)), "is not zero"))
         elif content in digests and nbytes == digests[content][1]:
             if digest(part) != digests[content][0]:
-                failures.append(Failure("", str(content), 0, offset, "does not match its digest"))
+                failures.append(Failure("", str(content), 0, offset, _DAMAGED))
         elif content == "superblock" and part.tobytes() != footer.superblock:
             failures.append(Failure("", content, 0, 0, "is not that of the footer"))
         elif content == "footer" and part.tobytes() != footer.pack():

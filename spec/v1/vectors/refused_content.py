@@ -78,6 +78,7 @@ CONTENT: list[Crafting] = [
         ("row-of-another-record", "A value that is another record's row", "INDEX-20",
          history(["floats", {"row": 0}])),
         ("row-out-of-range", "A value that is row 2^70", "INDEX-20 FILE-2", history(["floats", {"row": 1 << 70}])),
+        ("row-and-more", "A value that is a row and something else", "INDEX-20", history(["floats", {"row": 9, "x": 1}])),
         ("row-of-another-key", "A value that is the row of another key", "INDEX-20",
          lambda crafted: crafted.document["values"][0][2][1].__setitem__(0, "historY")),
         ("row-unnamed", "A row of a metrics record that no value names", "INDEX-20",

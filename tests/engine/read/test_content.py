@@ -15,6 +15,7 @@ from archive.errors import DigestError, HostileFileError, VersionError
 from archive.format.constants import DATA_AT
 from tests.crafting import Crafted, write_sample
 from tests.descriptors import open_files
+from tests.trees import footer_of, with_region, with_tree_of_index
 
 INVALID = Path(__file__).parents[3] / "spec/v1/vectors/invalid"
 
@@ -31,6 +32,12 @@ def test_no_invalid_vector_is_called_ok(path: Path) -> None:
     said = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if said["error"] == "Hostile" and said["when"] != "verify":
         assert [failure for failure in report.failures if failure.bytes_match]
+
+
+def footer_region(data: bytes) -> bytes:
+    """Return the HDF5 metadata of an archive."""
+    footer = footer_of(data)
+    return data[footer.meta_at : footer.index_at]
 
 
 @pytest.fixture
@@ -128,3 +135,35 @@ def test_a_context_is_checked(tmp_path: Path) -> None:
     del crafted.document["context"]["node_id"]
     [failure] = archive.verify(crafted.write(tmp_path / "bad.h5")).failures
     assert "node_id" in failure.problem
+
+
+def test_an_array_called_as_a_region_hides_nothing(tmp_path: Path) -> None:
+    """A record without a name and a key that verify uses itself: the tree is compared all the same."""
+    path = tmp_path / "a.h5"
+    keys = ("document", "HDF5 metadata", "index", "text")
+    archive.save(
+        archive.RecordSet({"": archive.ArrayRecord({key: archive.Array(np.ones(9)) for key in keys})}), path
+    )
+    data = path.read_bytes()
+    with archive.open(path) as handle:
+        offsets = [handle["", key].payload.where[1] for key in keys[:3]]  # type: ignore[attr-defined]
+    changed = bytearray(with_region(data, footer_region(data).replace(b"numpy.ndarray", b"numpy.ndarraz", 1)))
+    for offset in offsets:
+        changed[offset] ^= 1
+    path.write_bytes(changed)
+    failures = archive.verify(path).failures
+    assert [(at.record, at.key) for at in failures[:3]] == [("", key) for key in keys[:3]]
+    assert "stype" in failures[3].problem
+
+
+def test_a_text_that_another_writer_calls_otherwise(tmp_path: Path) -> None:
+    """[VALUE-13]: the document has the type of a value, and no reader checks that of its row."""
+    path = tmp_path / "a.h5"
+    archive.save({}, path, configs={"long": "x" * 70_000})
+    crafted = Crafted(path)
+    row = crafted.sections["types"][0]
+    row["dtype_at"], row["dtype_bytes"] = crafted.add_text(b"text")
+    path.write_bytes(with_tree_of_index(crafted.assemble(), tmp_path / "scratch.h5"))
+    assert archive.verify(path).ok
+    with archive.open(path) as handle:
+        assert handle.records["configs"]["long"] == "x" * 70_000

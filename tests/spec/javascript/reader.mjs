@@ -559,7 +559,7 @@ export class Archive {
       must(Array.isArray(value) && value.length === 2 && typeof value[0] === "string", "no value", where); // [VALUE-1]
       if (!(value[1] instanceof Map)) return [key, value, null];
       const row = value[1].get("row");
-      must(mayBeRows && row instanceof JsonNumber && row.isInteger, "no row", where); // [INDEX-19]
+      must(mayBeRows && value[1].size === 1 && row instanceof JsonNumber && row.isInteger, "no row", where); // [INDEX-19]
       return [key, value, Number(row.text)];
     });
   }
