@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 from archive import system, tuning
 from archive.owner import Owner
 
-__all__ = ["Background", "Job", "Pool", "map_archives", "run_parallel"]
+__all__ = ["Background", "Job", "Pool", "drop_oldest", "map_archives", "run_parallel"]
 
 _LOOK_SECONDS = 1.0
 """How often a waiting thread looks whether a job has ended, beside being woken."""
@@ -231,6 +231,15 @@ def run_parallel(
 def map_archives(function: Callable[[T], R], items: Iterable[T], *, remote: bool) -> list[R]:
     """Return ``function`` of each archive, in order; of remote ones several at once: each is a round trip."""
     return list(run_parallel(function, items, network=tuning.ARCHIVES) if remote else map(function, items))
+
+
+def drop_oldest(kept: dict[Any, Any], most: int) -> None:
+    """Make room for one more entry where there may be ``most``, while other threads do the same.
+
+    ``next(iter(kept))`` fails where another thread changes the dict between the two calls.
+    """
+    for key in list(kept)[: max(0, len(kept) - most + 1)]:
+        kept.pop(key, None)
 
 
 class Background:

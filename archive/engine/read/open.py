@@ -28,6 +28,7 @@ from archive.storage.local.source import open_source
 from archive.storage.location import locate_source
 from archive.storage.protocols import Source
 from archive.storage.url import Location
+from archive.workers import drop_oldest
 
 __all__ = ["forget_indexes", "open_reader", "read_source", "read_values", "validated_index"]
 
@@ -304,7 +305,7 @@ def validated_index(data: NDArray, data_end: int, origin: Origin) -> Index:
         return known.index.with_digests(np.frombuffer(content, np.uint8), origin)
     index = _validate(np.frombuffer(content, np.uint8), data_end, origin)
     if len(_kept) >= tuning.INDEXES:
-        _kept.pop(next(iter(list(_kept)), key), None)  # a list, as other threads change it meanwhile
+        drop_oldest(_kept, tuning.INDEXES)
     at, dtype, count = index.places["digests"]
     _kept[key] = _Kept(index, content[:at], content[at + count * dtype.itemsize :])
     return index

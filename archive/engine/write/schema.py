@@ -25,6 +25,7 @@ from archive.format.index import RecordName
 from archive.format.indexwriter import ArrayColumns, IndexTemplate
 from archive.format.layout import place_arrays, segment_counts
 from archive.hdf5.encoder import EncodedDatasets
+from archive.workers import drop_oldest
 
 __all__ = ["Rows", "Run", "Schema", "forget_schemas", "schema_of"]
 
@@ -170,8 +171,7 @@ def schema_of(rows: Rows, records: Sequence[RecordName]) -> Schema:
     if schema is None:
         schema = _make(rows, list(records))
         if schema.index.nbytes + schema.datasets.nbytes <= KEPT_BYTES:
-            while len(_kept) >= KEPT:
-                _kept.pop(next(iter(_kept)), None)  # another thread may have been quicker
+            drop_oldest(_kept, KEPT)
             _kept[key] = schema
     return schema
 

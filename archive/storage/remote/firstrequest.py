@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from archive import tuning
+from archive.workers import drop_oldest
 
 __all__ = ["Purpose", "first_bytes", "note_needed"]
 
@@ -29,11 +30,8 @@ def first_bytes(url: str, purpose: Purpose) -> int:
 def note_needed(url: str, purpose: Purpose, nbytes: int) -> None:
     """Take note of how many bytes of its end an object needed."""
     place = _folder(url), purpose
-    excess = len(_needed) + 1 - tuning.TAIL_FOLDERS
-    if excess > 0 and place not in _needed:
-        # a list, as other threads change the dictionary meanwhile
-        for oldest in list(_needed)[:excess]:
-            _needed.pop(oldest, None)
+    if place not in _needed:
+        drop_oldest(_needed, tuning.TAIL_FOLDERS)
     _needed[place] = nbytes
 
 

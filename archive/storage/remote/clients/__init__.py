@@ -19,6 +19,7 @@ from archive.errors import ArchiveError, StorageError, UnsupportedURLError
 from archive.storage.remote.clients.failures import cause_of, setup_problem
 from archive.storage.remote.objectstore import ObjectStore
 from archive.storage.url import Location
+from archive.workers import drop_oldest
 
 __all__ = ["open_store"]
 
@@ -74,8 +75,7 @@ def _client(scheme: str, location: Location) -> Any:
     made, store = _kept.get(identity, (0.0, None))
     if store is None or time.monotonic() - made > KEEP_SECONDS or store.denied:
         store = _kind(scheme)(location)
-        while len(_kept) >= KEEP:
-            _kept.pop(next(iter(_kept), ""), None)
+        drop_oldest(_kept, KEEP)
         _kept[identity] = time.monotonic(), store
     return store
 
