@@ -29,7 +29,7 @@ from archive.format.constants import (
 )
 from archive.format.digests import name_hash
 from archive.format.elements import ArrayType
-from archive.format.layout import segment_shifts
+from archive.format.layout import segment_counts, segment_shifts
 from archive.format.origin import Origin
 
 __all__ = [
@@ -171,6 +171,8 @@ class Index:
         self.pool: NDArray = section("pool")
         self.segment_shift: NDArray = segment_shifts(self.stored_nbytes)
         """Not stored: segments of a row have ``1 << segment_shift[row]`` bytes."""
+        self.segment_count: NDArray = segment_counts(self.stored_nbytes)
+        """Not stored: how many segments the bytes of each row have."""
 
     def with_digests(self, buffer: NDArray, origin: Origin) -> Index:
         """Return the index in a buffer that differs only in digests."""
@@ -262,8 +264,7 @@ class Index:
     def segment_digests(self, row: int) -> NDArray:
         """Return the digests of a row, shape (segments,), 16 bytes each."""
         start = int(self.segment_at[row])
-        count = -(-int(self.stored_nbytes[row]) >> int(self.segment_shift[row]))
-        return self.digests[start : start + count]
+        return self.digests[start : start + int(self.segment_count[row])]
 
     def _bytes(self, at: int, size: int) -> bytes:
         return self.pool[at : at + size].tobytes()

@@ -10,7 +10,6 @@ from archive.dtypes import NDArray
 from archive.format.constants import DIGEST_BYTES, NO_ALIAS
 from archive.format.digests import digest
 from archive.format.index import Index
-from archive.format.layout import segment_counts
 
 __all__ = [
     "Segment",
@@ -48,7 +47,7 @@ def segments_of_rows(index: Index, rows: NDArray) -> list[SegmentPiece]:
     A few numpy operations for all rows: 20,000 take 3 ms, and 16 ms one by one.
     """
     nbytes = index.stored_nbytes[rows]
-    counts = segment_counts(nbytes).astype(np.int64)
+    counts = index.segment_count[rows].astype(np.int64)
     ends = np.cumsum(counts)
     row = np.repeat(np.arange(len(rows)), counts)
     number = np.arange(len(row)) - (ends - counts)[row]

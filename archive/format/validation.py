@@ -29,7 +29,6 @@ from archive.format.constants import (
 )
 from archive.format.elements import stored_dtype
 from archive.format.index import Index
-from archive.format.layout import segment_counts
 
 __all__ = ["validate_index"]
 
@@ -214,7 +213,7 @@ def _validate_places(index: Index, data_end: int) -> None:
         or ends[-1] > data_end
     ):
         raise index.origin.invalid("arrays overlap, leave the data, or are not aligned")
-    counts = segment_counts(nbytes)
+    counts = index.segment_count.copy()
     aliases = np.flatnonzero(shared)
     counts[aliases] = 0
     last = np.add.accumulate(counts)

@@ -103,7 +103,7 @@ class Reader:
         held = self.held.get(row)
         if held is not None:
             return held[start:stop]
-        size = segment_bytes_of(self.index, row)
+        size = 1 << int(self.index.segment_shift[row])
         if self.verify == "off" and not self.remote:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
@@ -135,7 +135,7 @@ class Reader:
 
     def is_checked(self, row: int) -> bool:
         """Whether no byte of a mapped row has to be verified any more."""
-        count = -(-int(self.index.stored_nbytes[row]) // segment_bytes_of(self.index, row))
+        count = int(self.index.segment_count[row])
         checked = memoryview(self._checked)[self._segment(row, 0) : self._segment(row, count)]
         return self.verify == "off" or 0 not in checked
 
