@@ -30,7 +30,7 @@ class Breakage:
     """One rule, and how it is broken."""
 
     rule: str
-    """Id of the sentence in ``spec/v1/format.md``."""
+    """Id of the rule in the documents of ``spec/v1``."""
     problem: str
     """Regular expression that the message of the error matches."""
     change: Callable[[Crafted, Choose], None]

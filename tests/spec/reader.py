@@ -1,4 +1,4 @@
-"""A reader of archives written from ``spec/v1/format.md`` alone: no numpy, nothing of `archive`.
+"""A reader of archives written from the text of ``spec/v1`` alone: no numpy, nothing of `archive`.
 
 Ids in brackets are the text's; `SpecError.args[0]` is the name of the error in its section 3.
 """

@@ -1,4 +1,4 @@
-"""The tables and ids of ``spec/v1/format.md`` against the layouts, constants and comments of the code."""
+"""The tables and ids of the documents of ``spec/v1`` against layouts, constants and comments of the code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import archive
 from archive.dtypes import ML_DTYPES
 from archive.format import constants, footer, index
 from archive.format.footer import Footer
+from tests.spec.documents import DEFINED, TEXT
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "spec/v1/format.md").read_text(encoding="utf-8")
 ID = re.compile(r"\[([A-Z][A-Z0-9]*-\d+)\]")
 AREAS = {
     "DIGEST", "DTYPE", "FILE", "FOOTER", "HDF5", "INDEX", "LAYOUT", "NAME", "OPEN", "READ", "TIE", "VALUE",
@@ -45,10 +45,6 @@ def expanded(match: re.Match[str]) -> str:
 def fields_of(dtype: np.dtype) -> list[tuple[int, int, str]]:
     assert dtype.fields is not None
     return [(at, kind.itemsize, name) for name, (kind, at, *_) in dtype.fields.items()]
-
-
-def defined() -> list[str]:
-    return re.findall(r"^- \*\*\[([A-Z0-9-]+)\]\*\* ", TEXT, re.MULTILINE)
 
 
 def sources() -> list[Path]:
@@ -156,20 +152,19 @@ def test_names_of_machine_learning_types() -> None:
 
 
 def test_ids_are_unique_and_every_must_has_one() -> None:
-    ids = defined()
-    assert len(ids) == len(set(ids))
-    assert {name.rsplit("-", 1)[0] for name in ids} == AREAS
+    assert len(DEFINED) == len(set(DEFINED))
+    assert {name.rsplit("-", 1)[0] for name in DEFINED} == AREAS
     for line in TEXT.splitlines():
         if re.search(r"\bMUST\b", line) and "RFC 2119" not in line and "sentence with a MUST" not in line:
             assert line.startswith("- **["), line
-    for name in ids:
+    for name in DEFINED:
         line = TEXT[TEXT.index(f"**[{name}]**") :].partition("\n")[0]
         assert re.search(r"\bMUST\b", line), name
 
 
 def test_ids_are_numbered_without_gaps() -> None:
     numbers: dict[str, list[int]] = {}
-    for name in defined():
+    for name in DEFINED:
         area, number = name.rsplit("-", 1)
         numbers.setdefault(area, []).append(int(number))
     for area, found in numbers.items():
@@ -177,7 +172,7 @@ def test_ids_are_numbered_without_gaps() -> None:
 
 
 def test_ids_that_are_mentioned_exist() -> None:
-    known = set(defined())
+    known = set(DEFINED)
     assert {name for name in ID.findall(TEXT) if name != "INDEX-7"} <= known
     for path in sources():
         found = ID.findall(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Every MUST of ``spec/v1/format.md`` has its proof, and every proof its MUST.
+"""Every MUST of the documents of ``spec/v1`` has its proof, and every proof its MUST.
 
 A proof is a vector of ``spec/v1/vectors`` (``proves``) or a test marked with ``pytest.mark.must``.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
+from tests.spec.documents import DEFINED
+
 ROOT = Path(__file__).parents[2]
-DEFINED = re.findall(r"^- \*\*\[([A-Z0-9-]+)\]\*\*", (ROOT / "spec/v1/format.md").read_text(), re.MULTILINE)
 VECTORS = {
     path: json.loads(path.read_text()) for path in sorted((ROOT / "spec/v1/vectors").glob("*valid/*.json"))
 }

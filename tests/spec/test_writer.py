@@ -1,4 +1,4 @@
-"""What ``spec/v1/format.md`` asks of writers: files of ours, looked at byte by byte and through libhdf5."""
+"""What ``spec/v1`` asks of writers: files of ours, looked at byte by byte and through libhdf5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// A reader of fedarchive files, written from spec/v1/format.md alone. It needs node and nothing else.
+// A reader of fedarchive files, written from the text of spec/v1 alone. It needs node and nothing else.
 // A check names the sentence of the specification that asks for it: [INDEX-7].
 //
 //     const archive = Archive.open("round-80.h5");
