@@ -13,14 +13,16 @@ import pytest
 import archive
 from archive.dtypes import ML_DTYPES
 from archive.format import constants, footer, index
+from archive.format.digests import digest, name_hash
 from archive.format.footer import Footer
+from archive.format.lookup3 import hash_block
 from tests.spec.documents import DEFINED, TEXT
 
 ROOT = Path(__file__).parents[2]
 ID = re.compile(r"\[([A-Z][A-Z0-9]*-\d+)\]")
 AREAS = {
-    "DIGEST", "DTYPE", "FILE", "FOOTER", "HDF5", "INDEX", "LAYOUT", "NAME", "OPEN", "READ", "TIE", "VALUE",
-    "VERIFY", "VERSION",
+    "DIGEST", "DTYPE", "FILE", "FOOTER", "HDF5", "INDEX", "LAYOUT", "NAME", "OPEN", "READ", "REMOTE", "TIE",
+    "VALUE", "VERIFY", "VERSION",
 }  # fmt: skip
 ELEMENTS = {"u64": "<u8", "u32": "<u4", "u8": "u1", "16 bytes": "V16"}
 
@@ -137,6 +139,15 @@ def test_containers_and_kinds() -> None:
     assert tuple(listed) == constants.KINDS
 
 
+def test_check_values_of_hashes() -> None:
+    rows = list(table("of | xxh3-128"))
+    for (_, wide, narrow), data in zip(rows, (b"", bytes(i % 256 for i in range(300))), strict=True):
+        assert digest(data).hex() == wide
+        assert f"{name_hash(data):016x}" == narrow
+    assert f"{hash_block(b''):08x}" in TEXT
+    assert f"{hash_block(b'Four score and seven years ago'):08x}" in TEXT
+
+
 def test_superblock_table_is_whole() -> None:
     at = 0
     for offset, size, _ in table("offset | size | value", "### 5.2"):
@@ -169,6 +180,24 @@ def test_ids_are_numbered_without_gaps() -> None:
         numbers.setdefault(area, []).append(int(number))
     for area, found in numbers.items():
         assert sorted(found) == list(range(1, len(found) + 1)), area
+
+
+def test_each_rule_is_checked_in_one_row() -> None:
+    checked = [
+        f"{area}-{number}"
+        for _, rules in table("checked | rules", "### 13.1")
+        for area, first, last in re.findall(r"\[([A-Z0-9]+)-(\d+)\](?: to \[\1-(\d+)\])?", rules)
+        for number in range(int(first), int(last or first) + 1)
+    ]
+    assert sorted(checked) == sorted(DEFINED)
+
+
+def test_sections_that_are_mentioned_exist() -> None:
+    headings = re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\.? ", TEXT, re.MULTILINE)
+    for path in [*sources(), *(ROOT / "spec").rglob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        mentioned = re.findall(r"\bsections? (\d+(?:\.\d+)?)", text)
+        assert set(mentioned) <= {*headings}, path
 
 
 def test_ids_that_are_mentioned_exist() -> None:

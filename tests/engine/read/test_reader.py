@@ -444,6 +444,7 @@ class TestDamage:
         assert not saved.file("models/copy.h5").exists()
         assert saved.uploads() == []
 
+    @pytest.mark.must("REMOTE-1")
     @pytest.mark.parametrize("ask", SAMPLED_WAYS)
     def test_replaced_at_every_request(self, saved: FolderStore, ask: Callable[[], None]) -> None:
         ask()

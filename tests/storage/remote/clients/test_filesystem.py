@@ -115,6 +115,7 @@ def odd() -> Iterator[type[Odd]]:
     Odd.error, Odd.short, Odd.lie = None, 0, ""
 
 
+@pytest.mark.must("REMOTE-2")
 def test_short_ranges_are_found_out(odd: type[Odd]) -> None:
     store, path = locate_store(parse_url("odd://folder/object"))
     store.put(path, DATA)

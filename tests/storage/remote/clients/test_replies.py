@@ -30,6 +30,7 @@ def test_the_range_that_was_asked_for(answer: Reply) -> None:
     assert (body.nbytes, body.skip, body.keep, body.version) == (10, 0, 10, VERSION)
 
 
+@pytest.mark.must("REMOTE-2")
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
