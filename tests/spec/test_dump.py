@@ -34,15 +34,14 @@ def test_the_values_section_is_the_one_that_the_page_shows() -> None:
 def test_every_byte_of_the_regions_is_printed_once(name: str) -> None:
     whole = (FOLDER / f"vectors/valid/{name}.h5").read_bytes()
     index_at = parse_footer(whole[-256:], len(whole)).index_at
-    shown = dict.fromkeys(("superblock", "index", "footer"), b"")
-    for line in annotate(whole).splitlines()[1:]:
-        region, at, spelled = re.match(r"(\w+) +(\d+)  ((?:[0-9a-f]{2} ?)+)", line).groups()
-        assert int(at) == {"superblock": 0, "index": index_at, "footer": len(whole) - 256}[region] + len(
-            shown[region]
-        )
-        shown[region] += bytes.fromhex(spelled)
-    assert shown == {
-        "superblock": whole[:48],
-        "index": whole[index_at : index_at + 96],
-        "footer": whole[-256:],
+    places = {
+        "superblock": slice(0, 48),
+        "index": slice(index_at, index_at + 96),
+        "footer": slice(-256, None),
     }
+    shown = dict.fromkeys(places, b"")
+    lines = re.findall(r"^(\w+) +(\d+)  ((?:[0-9a-f]{2} ?)+)", annotate(whole), re.MULTILINE)
+    for region, at, spelled in lines:
+        assert int(at) == range(len(whole))[places[region]][len(shown[region])]
+        shown[region] += bytes.fromhex(spelled)
+    assert shown == {region: whole[place] for region, place in places.items()}
