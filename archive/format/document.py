@@ -24,8 +24,8 @@ RAISE = f"raise {tuning.JSON_VARIABLE} (the environment) if you trust the file"
 
 SMALL_BYTES = 256 << 10
 """JSON up to this length is within the limit: it takes at most 64 bytes of memory for each of its own."""
-_MAX_DIGITS = 310
-"""The largest double has 309, and a sign."""
+_MAX_DIGITS = 309
+"""The largest double has as many."""
 _PIECE_BYTES = 256 << 10
 """Measured at a time, so that measuring takes 2 MB."""
 _QUOTE = ord('"')
@@ -166,11 +166,18 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class _NegativeZero(int):
+    """The number ``-0``: as an int 0, as a float -0.0 ([VALUE-4])."""
+
+    def __float__(self) -> float:
+        return -0.0
+
+
 def _integer(digits: str) -> int:
     """Return an integer that a double holds: the time for one grows with the square of its length."""
-    if len(digits) > _MAX_DIGITS:
+    if len(digits.lstrip("-")) > _MAX_DIGITS:
         raise ValueError(f"an integer of {len(digits):,} digits")
-    return int(digits)
+    return _NegativeZero() if digits == "-0" else int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -244,8 +244,9 @@ def _decode_bool(payload: Any) -> bool:
 
 
 def _decode_int(payload: Any) -> int:
-    if type(payload) is int and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE:
-        return payload
+    is_number = isinstance(payload, int) and not isinstance(payload, bool)
+    if is_number and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE:
+        return int(payload)
     if isinstance(payload, str) and _INTEGER.fullmatch(payload):
         number = int(payload)
         if INT64_MIN <= number < -EXACT_IN_DOUBLE or EXACT_IN_DOUBLE < number <= UINT64_MAX:

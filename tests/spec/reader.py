@@ -70,6 +70,16 @@ def rules(ids, kind="Hostile"):
         raise SpecError(kind, ids) from error
 
 
+class NegativeZero(int):
+    def __float__(self):
+        return -0.0
+
+
+def integer(text):
+    require("[INDEX-18]", len(text.lstrip("-")) <= 309)
+    return NegativeZero() if text == "-0" else int(text)
+
+
 def parse(text):
     """Return a JSON document (7.6)."""
 
@@ -82,7 +92,10 @@ def parse(text):
         return 0 if inner is None else 1 + max(map(depth, inner), default=0)
 
     found = json.loads(
-        text.decode(), object_pairs_hook=distinct, parse_constant=dict[str, float]().__getitem__
+        text.decode(),
+        object_pairs_hook=distinct,
+        parse_constant=dict[str, float]().__getitem__,
+        parse_int=integer,
     )
     require("[INDEX-18]", depth(found) <= 32, json.dumps(found, ensure_ascii=False).encode())
     return found
@@ -203,12 +216,13 @@ class SpecReader:
     def __init__(self, file):
         self.file, size, last = file, len(file), bytes(file[-256:])
         marks = ((last[:8] == MAGIC) + (last[-8:] == END)) * (size >= 4352)
-        cut = file[:11] == HDF5 and int.from_bytes(file[28:36], "little") > size
+        cut = size >= 48 and file[:11] == HDF5 and int.from_bytes(file[28:36], "little") > size
         require("[FOOTER-1]", marks, kind="Truncated" if cut else "NotAnArchive")
         require("[FOOTER-1]", marks == 2, digest(last[:232]) == last[232:248], kind="Damaged")
         _, major, minor, length, flags, total, algorithm, reserved, *rest = FOOTER.unpack(last)
         meta_at, meta, at, index, values_at, values, superblock, *digests = rest[:10]
-        self.unknown, self.digest, self.index_at = "Version" if minor else "Hostile", digest(last), at
+        self.unknown, self.digest = "Version" if minor else "Hostile", digest(last)
+        self.index_at, self.values_at = at, values_at
         require("[VERSION-2]", major == 1, kind="Version")
         rewritten = ends_at(bytes(file[:48])) == size
         require("[FOOTER-9]", total == size or not rewritten, kind="NotAnArchive")
@@ -425,5 +439,5 @@ class SpecReader:
             except SpecError as error:
                 if error.args[0] == "Version":
                     raise
-                failures += [(error, self.index_at)] * (error.args[0] == "Hostile")  # [VERIFY-3]
+                failures += [(error, self.values_at)] * (error.args[0] == "Hostile")  # [VERIFY-3]
         return failures

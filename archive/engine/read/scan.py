@@ -16,6 +16,7 @@ from archive.engine.read.content import content_failures
 from archive.engine.read.reader import Reader
 from archive.engine.read.treecheck import tree_failures
 from archive.engine.report import Failure, VerifyReport
+from archive.errors import HostileFileError
 from archive.format.constants import FOOTER_BYTES, NO_ALIAS, SUPERBLOCK_BYTES
 from archive.format.digests import digest, name_hash
 from archive.format.footer import Footer
@@ -187,7 +188,10 @@ def _validate(reader: Reader, footer: Footer, request: Request[Content], data: N
 
 
 def _names_hold(index: Index) -> bool:
-    """Return whether every key stands in the name table under its own hash."""
-    keys = index.keys(index.name_row.tolist())
+    """Return whether every key is text, and stands in the name table under its own hash."""
+    try:
+        keys = index.keys(index.name_row.tolist())
+    except HostileFileError:
+        return False
     hashes = np.fromiter((name_hash(key.encode()) for key in keys), np.uint64, len(keys))
     return bool((hashes == index.name_hash).all())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from collections.abc import Callable
@@ -205,9 +206,10 @@ def later_minor(crafted: Crafted) -> None:
 
 
 def plain_floats(crafted: Crafted) -> None:
-    crafted.document["values"] = [
-        ["metrics", "m", [["a", ["float", 3]], ["b", ["float", 1e2]], ["c", ["floats", [1, 0.5]]]]]
-    ]
+    floats = [["a", ["float", 3]], ["b", ["float", 1e2]], ["c", ["floats", [1, 0.5]]], ["d", ["float", -9]]]
+    crafted.document["values"] = [["metrics", "m", floats]]
+    text = json.dumps(crafted.document, ensure_ascii=False, separators=(",", ":"))
+    crafted.json = text.replace("-9", "-0").encode()
 
 
 def deep_type() -> np.dtype[Any]:

@@ -45,6 +45,8 @@ CONTENT: list[Crafting] = [
     case("json-nan", "NaN where only JSON may stand", "INDEX-18 VALUE-5",
          lambda crafted: setattr(crafted, "json", json.dumps(crafted.document).replace("0.5", "NaN").encode())),
     case("json-deep", "A document of 33 levels", "INDEX-18", document(later=nested(32))),
+    case("json-long-integer", "An integer of 310 digits in a member that nobody knows", "INDEX-18",
+         document(later=10**309)),
     case("json-surrogate", "A lone surrogate in a document", "INDEX-18",
          spelled('{"container":"recordset","created":"","writer":"\\ud800"}')),
     case("float-beyond", "A float of 1e400", "VALUE-4",

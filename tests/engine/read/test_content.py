@@ -167,3 +167,9 @@ def test_a_text_that_another_writer_calls_otherwise(tmp_path: Path) -> None:
     assert archive.verify(path).ok
     with archive.open(path) as handle:
         assert handle.records["configs"]["long"] == "x" * 70_000
+
+
+def test_a_key_that_is_no_text_is_reported(tmp_path: Path, crafted: Crafted) -> None:
+    crafted.sections["pool"][0] = 0xFF
+    report = archive.verify(crafted.write(tmp_path / "bad.h5"))
+    assert "name table" in [failure.key for failure in report.failures]

@@ -80,7 +80,9 @@ export function parseJson(text) {
     if (take("false")) return false;
     if (take("null")) return null;
     if (text[at] === '"') return string();
-    return new JsonNumber((match(NUMBER) ?? fail("no value"))[0]);
+    const number = new JsonNumber((match(NUMBER) ?? fail("no value"))[0]);
+    if (number.isInteger && number.text.replace("-", "").length > 309) fail("a long integer"); // [INDEX-18]
+    return number;
   };
 
   const result = value(1);
