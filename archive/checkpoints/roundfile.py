@@ -15,6 +15,7 @@ from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import record_values
 from archive.engine.report import VerifyReport
 from archive.errors import (
+    ArchiveError,
     DamagedError,
     HostileFileError,
     MissingError,
@@ -140,14 +141,17 @@ def open_file(
         As `archive.open` says.
     """
     handle = reading.open(location, mode=mode, verify=verify)
-    if digest is not None and handle._reader.identity.hex() != digest:
+    try:
+        if digest is not None and handle._reader.identity.hex() != digest:
+            raise DamagedError(
+                "its round was saved with another file",
+                path=location.display,
+                remedy="something replaced it afterwards: take a copy, or an earlier round",
+            )
+        records = handle.records
+    except ArchiveError:
         handle.close()
-        raise DamagedError(
-            "its round was saved with another file",
-            path=location.display,
-            remedy="something replaced it afterwards: take a copy, or an earlier round",
-        )
-    records = handle.records
+        raise
     space: Any = records.configs_records if isinstance(records, RecordSet) else records
     space.pop(CHECKPOINT, None)
     return handle

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from archive import reading
 from archive.checkpoints.columns import Row, read_row
 from archive.checkpoints.paths import parse_round, round_path, spell, unspell
 from archive.checkpoints.retention import Goal, best_round, metric_of
@@ -271,7 +272,8 @@ class RoundReader:
         path, digest = round_path(number), ""
         clients: dict[str, ClientFile] = {}
         try:
-            with open_file(self.at(path)) as handle:
+            # `open_file` asks for the values, which may be what is damaged
+            with reading.open(self.at(path)) as handle:
                 digest = handle._reader.identity.hex()
                 problem = describe(handle.verify())
                 if not problem:

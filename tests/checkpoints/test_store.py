@@ -25,6 +25,7 @@ from archive.errors import (
     UnsupportedDtypeError,
 )
 from archive.storage.url import parse_url
+from tests.crafting import Crafted
 
 ROOT = Path(__file__).parents[2]
 Store = archive.CheckpointStore
@@ -480,6 +481,27 @@ def test_a_round_whose_client_is_damaged_does_not_verify(tmp_path: Path) -> None
     fill(Store(tmp_path), 1, 2, clients=1)
     flip(tmp_path / "rounds/00000002/client-0.h5", np.full(5, 200).tobytes())
     assert Store(tmp_path, keep_last=1).prune() == []
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("way", ["malformed", "damaged"])
+def test_a_round_whose_values_cannot_be_read_does_not_verify(tmp_path: Path, way: str) -> None:
+    store = fill(Store(tmp_path, keep_last=1), 1)
+    path = tmp_path / "rounds/00000002.h5"
+    fill(store, 2, loss=0.5, losses=list(np.arange(9000.0)))
+    crafted = Crafted(path)
+    if way == "malformed":
+        crafted.document["values"] = 5
+        crafted.write(path)
+    else:  # a list of this length is a dataset
+        offset = int(crafted.sections["offset"][crafted.row("metrics", "losses")])
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.write_bytes(data)
+    report = store.verify(2)
+    assert (report.ok, report.files) == (False, 1)
+    with pytest.raises(ArchiveError):
+        store.open(2)
 
 
 def test_the_best_is_not_known_where_a_round_is_damaged(tmp_path: Path) -> None:
