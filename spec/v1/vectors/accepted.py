@@ -227,6 +227,26 @@ def deep_document(crafted: Crafted) -> None:
     crafted.document["later"] = inner
 
 
+def spaced(crafted: Crafted) -> None:
+    """Spell the document, and a value that is a row of JSON, with white space and escapes."""
+    nbytes = int(crafted.sections["nbytes"][crafted.row("c", "strs")])
+    text = json.dumps(["strs", ["é", "a\0"]], ensure_ascii=True, indent=1).encode()
+    crafted.write_elements("c", "strs", text.ljust(nbytes))
+    crafted.json = json.dumps(crafted.document, ensure_ascii=True, indent=1).encode()
+
+
+def without_values(crafted: Crafted) -> None:
+    del crafted.document["values"]
+
+
+def bool_of_two(crafted: Crafted) -> None:
+    crafted.write_elements("model", "bools", b"\0\1\2")
+
+
+def column_major_without_elements(crafted: Crafted) -> None:
+    crafted.sections["flags"][crafted.row("model", "none")] = 1
+
+
 VALID: list[tuple[str, str, str, Callable[[], Any], Change | None, str]] = [
     ("empty", "An archive without records", ("FILE-5 FOOTER-2 FOOTER-3 FOOTER-4 FOOTER-5 FOOTER-6 FOOTER-7 "
      "INDEX-1 INDEX-3 LAYOUT-4 LAYOUT-6"), archive.RecordSet, None, ""),
@@ -286,6 +306,15 @@ VALID: list[tuple[str, str, str, Callable[[], Any], Change | None, str]] = [
     ("whole-floats", "Floats that are spelled without a point", "VALUE-4",
      lambda: archive.RecordSet({}, {"m": archive.MetricRecord({"a": 3.0})}), plain_floats,
      ""),
+    ("white-space", "White space and escapes in the document and in a value that is a row of JSON", "INDEX-2 VALUE-15",
+     lambda: archive.RecordSet({}, {}, {"c": archive.ConfigRecord({"one": "é", "strs": ["é", "a\0"] * 40})}), spaced,
+     "Smaller than writers keep as attributes, so that the file is small."),
+    ("no-values", "A document without values", "INDEX-18", lambda: arrays(w=WEIGHTS), without_values, ""),
+    ("bool-of-two", "A bool that is neither 0 nor 1, handed out as it is", "DTYPE-1",
+     lambda: arrays(bools=np.zeros(3, bool)), bool_of_two, "What it means as an element is not said."),
+    ("column-major-without-elements", "Column-major order of axes 0, 2 and 3", "DTYPE-8",
+     lambda: arrays(none=np.zeros((0, 2, 3), "<f4")), column_major_without_elements,
+     "Writers do not set the flag there; the header says fortran_order."),
     ("later-minor", "A later minor version with members that version 1.0 does not know",
      "VERSION-1 VERSION-2 VERSION-3", lambda: archive.RecordDict(MIXED), later_minor, ""),
 ]  # fmt: skip

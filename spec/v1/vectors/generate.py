@@ -65,7 +65,7 @@ def generate(folder: Path) -> None:
     source = folder / "source.h5"
     for name, title, proves, records, change, notes in VALID:
         path = valid / f"{name}.h5"
-        save(records(), source, stored_above=100 if name == "stored-values" else 60000)
+        save(records(), source, stored_above=100 if name in ("stored-values", "white-space") else 60000)
         if change is None:
             source.replace(path)
         else:
