@@ -51,8 +51,8 @@ class Region:
     )
 
     def __init__(self, data: bytes | memoryview, start: int, *, trusted: bool = False) -> None:
-        self.start = start
-        self.trusted = trusted
+        self.start: int = start
+        self.trusted: bool = trusted
         self._data = memoryview(data)
         self._taken = bytearray(len(data))
         self._looked_at = 0

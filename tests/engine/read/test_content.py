@@ -80,6 +80,7 @@ def test_damage_is_reported_once(tmp_path: Path) -> None:
         archive.open(path, verify="open")
 
 
+@pytest.mark.needs("/proc/self/fd")
 def test_a_later_version_stays_one(tmp_path: Path, crafted: Crafted) -> None:
     crafted.footer[12:16] = (1).to_bytes(4, "little")
     crafted.document["container"] = "later"
