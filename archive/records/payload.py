@@ -155,14 +155,16 @@ class NdarrayPayload:
     (24, 152, 152)
     """
 
-    __slots__ = ("_given_header", "array")
+    __slots__ = ("array", "given_header")
 
     array: NDArray
     """The elements; callers must not write to them."""
+    given_header: bytes
+    """The header that they came with, empty for the canonical one."""
 
     def __init__(self, array: NDArray, given_header: bytes = b"") -> None:
         self.array = array
-        self._given_header = given_header
+        self.given_header = given_header
 
     @property
     def nbytes(self) -> int:
@@ -200,7 +202,7 @@ class NdarrayPayload:
         return self.array.flags.f_contiguous and not self.array.flags.c_contiguous
 
     def _header(self) -> bytes:
-        return self._given_header or npy_header(self.array.dtype, self.array.shape, self._fortran())
+        return self.given_header or npy_header(self.array.dtype, self.array.shape, self._fortran())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NdarrayPayload:
         """Return the payload itself: nothing can change it."""
@@ -209,7 +211,7 @@ class NdarrayPayload:
     def __reduce__(self) -> tuple[Any, ...]:
         # as serialised bytes: below protocol 5 numpy pickles big-endian elements as native ones
         canonical = NdarrayPayload(self.array).data()
-        return _rebuild, (type(self), self.array.dtype, canonical, self._given_header)
+        return _rebuild, (type(self), self.array.dtype, canonical, self.given_header)
 
 
 def _rebuild(

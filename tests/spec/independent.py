@@ -58,7 +58,10 @@ class IndependentVector:
     def describe(self) -> Mapping[str, Any]:
         reader, document = self.reader, self.reader.document
         values, attributes = reader.values(), reader.values("attributes")
-        listed = [*document.get("values", []), *(["arrays", *said] for said in document.get("attributes", []))]
+        listed = [
+            *document.get("values", []),
+            *(["arrays", *said] for said in document.get("attributes", [])),
+        ]
         named = {(KINDS.index(kind), name): dict(entries) for kind, name, entries in listed}
         records = []
         for number, (kind, name) in enumerate(reader.records):

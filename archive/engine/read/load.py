@@ -52,7 +52,7 @@ class OwnedPayload(NdarrayPayload):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OwnedPayload:
         """Copy the memory: it is writable, so copies must not share it."""
-        return OwnedPayload(private_copy(self.array), self._given_header)
+        return OwnedPayload(private_copy(self.array), self.given_header)
 
 
 def load_records(

@@ -307,7 +307,7 @@ def _array(array: Array, place: tuple[str, str]) -> tuple[StorageSpec, Source, o
     if isinstance(payload, NdarrayPayload) and array.stype == NUMPY_STYPE:
         elements = payload.array
         name = array.dtype if array.dtype != str(elements.dtype) else None
-        return (*_ndarray(elements, name, b"", place), id(elements))
+        return (*_ndarray(elements, name, payload.given_header, place), id(elements))
     # id() of the bytes, which the source keeps alive; that of an Array made on the way is used again
     data = payload.data()
     return (*_bytes(array.dtype, tuple(array.shape), array.stype, data, place), id(data))
