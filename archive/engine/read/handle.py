@@ -281,7 +281,7 @@ class Archive:
 
     def _suggest(self, name: str) -> str:
         """Return similar keys for the error text; only the first 100,000 keys are compared."""
-        keys = self._reader.index.keys(range(min(self._reader.index.arrays, 100_000)))
+        keys = self._reader.index.keys(np.flatnonzero(self._kinds == KIND_ARRAYS)[:100_000].tolist())
         if name in keys and not self._rows(name):
             raise self._reader.index.origin.invalid(f"the name table does not lead to {name!r}")
         import difflib  # after a mistake only
@@ -316,8 +316,15 @@ def _checked_at_open(reader: Reader, footer: Footer) -> str:
 
 def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[int]:
     """Return the rows of keys or (record, key) pairs."""
-    handle = Archive(reader)
-    return [handle._find(key) for key in keys]
+    handle, index, wanted = Archive(reader), reader.index, list(keys)
+    pairs: list[Any] = [(None, key) if isinstance(key, str) else key for key in wanted]
+    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], str) for pair in pairs):
+        return [handle._find(key) for key in wanted]  # which says what a key is
+    rows = index.find_many([key for _, key in pairs], KIND_ARRAYS)
+    return [
+        row if row >= 0 and record in (None, handle._record(row).name) else handle._find(key)
+        for row, (record, _), key in zip(rows, pairs, wanted, strict=True)
+    ]
 
 
 def _handle(*arguments: Any) -> Archive:

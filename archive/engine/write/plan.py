@@ -13,7 +13,7 @@ from typing import Any
 from archive.engine.attributes import EncodedContext, EncodedValue
 from archive.engine.storagespec import StorageSpec, stored_value_spec
 from archive.engine.tree import encode_tree
-from archive.engine.write.inputs import Inputs, RecordInput, ndarray_specs, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, plain_sources, source_of
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS
@@ -171,13 +171,13 @@ def timestamp(created: datetime.datetime | str | None) -> str:
 def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
     entries = list(record.arrays)
     keys, arrays = [key for key, _ in entries], [array for _, array in entries]
-    specs = ndarray_specs(arrays)
+    plain = plain_sources(arrays)
     # a call an array is most of what 20,000 of them cost: 22 ms, 9 this way
     if (
-        specs is not None
+        plain is not None
         and set(map(type, keys)) == {str}
         and len(set(keys)) == len(keys)
-        and rows.extend(number, keys, specs, arrays)
+        and rows.extend(number, keys, *plain)
     ):
         rows.given += map(id, arrays)
         return

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive.engine.read.handle import select_rows
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
 from archive.types import Access, Mode
 from tests.acceptance.samples import CREATED, NDArray
@@ -147,3 +148,35 @@ def test_conversions_that_consume(saved: Path) -> None:
         assert all((array == number).all() for number, array in enumerate(found))
         again = handle.records
     assert len(again["model"]) == 0  # the same object: an archive makes its records once
+
+
+def test_many_keys_at_once_are_found_as_one_by_one(tmp_path: Path) -> None:
+    names = [f"layer.{number}" for number in range(50)] + ["\u00e9", "", "a/b", "x\0y"]
+    one = archive.ArrayRecord({name: archive.Array(np.full(3, at)) for at, name in enumerate(names)})
+    two = archive.ArrayRecord({name: archive.Array(np.full(3, -at)) for at, name in enumerate(names[:5], 1)})
+    metrics = archive.MetricRecord({"long": [0.5] * 20_000})
+    archive.save(archive.RecordSet({"one": one, "two": two}, {"m": metrics}), tmp_path / "a.h5")
+    pairs: list[str | tuple[str, str]] = [("one", name) for name in names]
+    pairs += [("two", name) for name in names[:5]]
+    with archive.open(tmp_path / "a.h5") as handle:
+        some: list[list[Any]] = [pairs, pairs[::-1], names[5:], [*names[5:], ("two", names[0])]]
+        for wanted in some:
+            found = select_rows(handle._reader, wanted)
+            assert found == [handle._find(key) for key in wanted]
+        for bad in (
+            names,
+            ["missing"],
+            ["long"],
+            [("m", "long")],
+            [("one", "\ud800")],
+            [("three", names[9])],
+        ):
+            with pytest.raises(KeyError) as many:
+                select_rows(handle._reader, bad)
+            with pytest.raises(KeyError) as single:
+                _ = [handle._find(key) for key in bad]
+            assert str(many.value) == str(single.value)
+        wrongs: list[list[Any]] = [[5], [("one", 5)], [("one", "a", "b")]]
+        for wrong in wrongs:
+            with pytest.raises(TypeError):
+                select_rows(handle._reader, wrong)
