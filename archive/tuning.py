@@ -53,6 +53,8 @@ SCAN_BYTES = 4 << 20
 """What one thread reads of a file at a time for `verify` and `copy`, and then gives back to the system."""
 SCAN_REGION_BYTES = 32 << 20
 """Up to this size metadata, index and values are compared as a whole there: they can be fetched again."""
+RELEASE_BYTES = 1 << 20
+"""Bytes of small arrays that `Archive.drain` gives back to the system at once."""
 MEAN_BYTES = 4 << 20
 """Bytes of each input that `mean` adds up at a time."""
 

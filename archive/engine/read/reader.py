@@ -154,6 +154,16 @@ class Reader:
         self.held.pop(row, None)
         self.source.release(int(self.index.offset[row]), int(self.index.stored_nbytes[row]))
 
+    def release_rows(self, rows: list[int]) -> None:
+        """Give the memory of rows back that follow one another, and of what lies between them."""
+        for row in rows:
+            self.held.pop(row, None)
+        stored = [row for row in rows if self.index.stored_nbytes[row]]
+        if stored:
+            starts = self.index.offset[stored]
+            first, end = int(starts.min()), int((starts + self.index.stored_nbytes[stored]).max())
+            self.source.release(first, end - first)
+
     def fetch(self, request: Request[Segment]) -> NDArray:
         """Return the bytes of one request, its segments checked unless ``verify`` is off.
 
