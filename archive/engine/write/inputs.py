@@ -213,7 +213,7 @@ def plain_sources(arrays: list[Any]) -> tuple[list[StorageSpec], list[NDArray]] 
             if array.dtype.kind not in _PLAIN_KINDS:
                 return None
             try:
-                spec = known[key] = plain_spec(*key)
+                spec = known[key] = plain_spec(*key, None, b"")  # as `elements_spec` asks: one object
             except ValueError:
                 return None
         specs.append(spec)
