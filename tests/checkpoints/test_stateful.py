@@ -191,7 +191,8 @@ class Machine(RuleBasedStateMachine):
             return
         store.save(arrays(value), number, metrics=metrics)
         clients = dict(own) if own else {file.client: file for file in listed}
-        if not own and not self.place.exact_times:
+        # a round older than those that are kept is pruned as soon as it is saved
+        if not own and not self.place.exact_times and number in store.rounds():
             for client in clients:
                 with store.open(number, client=client) as found:
                     value_there = int(found["w"].numpy()[0])
