@@ -191,7 +191,7 @@ class Machine(RuleBasedStateMachine):
             return
         store.save(arrays(value), number, metrics=metrics)
         clients = dict(own) if own else {file.client: file for file in listed}
-        # a round older than those that are kept is pruned as soon as it is saved
+        # a round older than those that are kept is pruned as soon as it is saved; the model says whether
         if not own and not self.place.exact_times and number in store.rounds():
             for client in clients:
                 with store.open(number, client=client) as found:
