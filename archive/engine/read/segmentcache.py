@@ -48,12 +48,10 @@ class SegmentCache:
         for segment, data in segments:
             self._entries[segment] = next(self._times), data
         excess = self.nbytes - tuning.SEGMENT_CACHE_BYTES
+        if excess <= 0:
+            return
         for segment, (_, data) in sorted(self._entries.copy().items(), key=lambda item: item[1][0]):
             if excess <= 0:
                 break
             self._entries.pop(segment, None)
             excess -= len(data)
-
-    def clear(self) -> None:
-        """Drop all segments."""
-        self._entries.clear()

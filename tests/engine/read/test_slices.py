@@ -365,7 +365,7 @@ class TestKeptSegments:
             assert store.counted() == 1
             # more than half of what it holds is not kept at all
             monkeypatch.setattr(tuning, "SEGMENT_CACHE_BYTES", size)
-            reader.recent.clear()
+            reader.recent._entries.clear()
             _ = handle["wide"][firsts]
             assert reader.recent.nbytes == 0
 
