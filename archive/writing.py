@@ -53,7 +53,8 @@ def save(
         Name of the record where ``records`` is not a container of named records.
     metrics, configs : mapping, optional
         Values saved beside: of one record called ``"metrics"`` or ``"configs"``, or of several by name
-        (a mapping of mappings).
+        (a mapping of mappings). Numpy scalars, and ndarrays and tensors without axes, are the number they
+        hold.
     keep_input : bool, default True
         False takes every array out of its record, dict or list when it is written, so that memory falls
         as the file grows; iterators are written as they come. What a failed save consumed is in

@@ -91,6 +91,13 @@ def unescape_name(link: str) -> str:
     for name, escaped in _WHOLE.items():
         if link == escaped:
             return name
+    if (
+        not _ESCAPED.search(link)
+        and link not in _WHOLE
+        and len(link) < MAX_LINK_NAME_BYTES // 4
+        and link.isascii()
+    ):
+        return link  # most are so
     name = re.sub(r"%(25|2F|00)", lambda match: chr(int(match[1], 16)), link)
     if escape_name(name) != link.encode():
         raise ValueError(f"no archive writes the link name {link[:80]!r}")

@@ -98,6 +98,8 @@ def validate_value(value: object, *, metric: bool) -> str:
         allowed = "a metric is an int, a float" if metric else "a value is a bool, int, float, str, bytes"
         found = type_name or type(value).__name__
         convert = "; convert it with .item()" if hasattr(value, "item") else ""
+        if isinstance(value, dict):
+            convert = "; values are flat: give each mapping as a record of its own, or as json.dumps() of it"
         raise TypeError(f"{allowed} or a list of one of them, not {found}{convert}")
     if type_name in ("int", "ints"):
         _validate_integers(items)

@@ -12,9 +12,9 @@ import numpy as np
 from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.records.array import Array
-from archive.records.payload import release_of, require_plain_elements
+from archive.records.payload import memory_of, release_of, require_plain_elements
 from archive.records.stype import GC_THRESHOLD, SType
-from archive.records.tensors import has_torch_dtype, is_tensor, require_torch
+from archive.records.tensors import has_torch_dtype, is_tensor, require_torch, ties_in
 from archive.records.typeddict import TypedDict, require_str_key
 
 __all__ = ["ArrayRecord", "require_arrays"]
@@ -203,6 +203,7 @@ class ArrayRecord(TypedDict[str, Array]):
         Parameters
         ----------
         state_dict : dict of str to torch.Tensor
+            Tensors that are the same view of one memory, as tied weights are, share one copy.
         keep_input : bool, default True
             False pops every key after its conversion.
 
@@ -219,8 +220,13 @@ class ArrayRecord(TypedDict[str, Array]):
         require_torch()
         _require_tensors(state_dict)
         record = cls.from_checked({})
+        first = {key: keys[0] for keys in ties_in(state_dict) for key in keys[1:]}
         for key in list(state_dict):
-            record._data[key] = Array.from_torch_tensor(state_dict[key], key)
+            if key in first:
+                same = record._data[first[key]]
+                record._data[key] = Array.from_payload(same.dtype, same.shape, same.stype, same.payload)
+            else:
+                record._data[key] = Array.from_torch_tensor(state_dict[key], key)
             if not keep_input:
                 del state_dict[key]
         return record
@@ -253,6 +259,8 @@ class ArrayRecord(TypedDict[str, Array]):
     def to_torch_state_dict(self, *, keep_input: bool = True) -> OrderedDict[str, Any]:
         """Return writable tensors by name, as ``module.load_state_dict`` takes them.
 
+        Arrays that share their memory, as those of tied weights do, become one tensor under each name.
+
         Parameters
         ----------
         keep_input : bool, default True
@@ -272,14 +280,26 @@ class ArrayRecord(TypedDict[str, Array]):
         if not keep_input:
             _require_torch_dtypes(self._data)
         tensors: OrderedDict[str, Any] = OrderedDict()
+        first = self._ties()
         released = _Released()
         for key in list(self._data):
-            tensors[key] = self._data[key].torch()
+            tensors[key] = tensors[first[key]] if key in first else self._data[key].torch()
             if not keep_input:
                 released.add(self._data.pop(key))
         if not keep_input:
             gc.collect()
         return tensors
+
+    def _ties(self) -> dict[str, str]:
+        """Return the keys of arrays that share the memory of an earlier one, with its key."""
+        earlier: dict[object, str] = {}
+        ties = {}
+        for key, array in self._data.items():
+            same = memory_of(array.payload), array.dtype, tuple(array.shape)
+            first = earlier.setdefault(same, key)
+            if first != key:
+                ties[key] = first
+        return ties
 
     def count_bytes(self) -> int:
         """Return the length of every Array's ``data`` plus that of every key, reading no data."""

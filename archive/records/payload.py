@@ -19,6 +19,7 @@ __all__ = [
     "BytesPayload",
     "NdarrayPayload",
     "Payload",
+    "memory_of",
     "private_copy",
     "release_of",
     "require_plain_elements",
@@ -250,6 +251,19 @@ def require_plain_elements(ndarray: NDArray) -> None:
             f"an array of dtype {ndarray.dtype} holds Python objects, which are never pickled; "
             "convert it to a numeric or fixed-width type"
         )
+
+
+def memory_of(payload: Payload) -> object:
+    """Return what is equal for payloads over the same memory, or the same bytes of a file, while both live.
+
+    Examples
+    --------
+    >>> payload = NdarrayPayload(np.zeros(2))
+    >>> memory_of(payload) == memory_of(NdarrayPayload(payload.array))
+    True
+    """
+    identity = getattr(payload, "identity", None)
+    return id(getattr(payload, "array", payload)) if identity is None else identity
 
 
 def release_of(payload: Payload) -> Callable[[], object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,17 @@ from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records.payload import private_copy
 
-__all__ = ["has_torch_dtype", "is_tensor", "require_torch", "tensor_from_elements", "tensor_to_elements"]
+__all__ = [
+    "empty_tensor",
+    "has_torch_dtype",
+    "is_known",
+    "is_tensor",
+    "require_torch",
+    "tensor_from_elements",
+    "tensor_to_elements",
+    "ties_in",
+    "unsupported_tensor",
+]
 
 
 _INT_VIEWS = {
@@ -133,7 +144,7 @@ def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bo
     except ValueRangeError:
         raise
     except (TypeError, RuntimeError, ValueError) as error:
-        raise _unsupported(tensor, key) from error
+        raise unsupported_tensor(tensor, key) from error
     return elements, detached.device.type != "cpu"
 
 
@@ -152,7 +163,12 @@ def _require_storage(tensor: Any, key: str | None) -> None:
         )
 
 
-def _unsupported(tensor: Any, key: str | None) -> UnsupportedDtypeError:
+def is_known(name: str) -> bool:
+    """Return whether torch and archives share an element type of that name."""
+    return name in _SHARED or name in _INT_VIEWS
+
+
+def unsupported_tensor(tensor: Any, key: str | None = None) -> UnsupportedDtypeError:
     """Return the error for a tensor that has no elements for numpy, with what to save instead."""
     kind, name, layout = type(tensor).__name__, _dtype_text(tensor), str(tensor.layout).removeprefix("torch.")
     found = {
@@ -162,7 +178,7 @@ def _unsupported(tensor: Any, key: str | None) -> UnsupportedDtypeError:
         "quantised": tensor.is_quantized,
         "layout": layout != "strided",
         name: name in _REMEDIES,
-        "dtype": name not in _SHARED and name not in _INT_VIEWS,
+        "dtype": not is_known(name),
         "class": True,
     }
     return UnsupportedDtypeError(
@@ -176,7 +192,7 @@ def has_torch_dtype(dtype: np.dtype[Any]) -> bool:
     """Return whether the loaded torch has a type for these elements, in whatever byte order."""
     torch = require_torch()
     name = dtype.name
-    return (name in _SHARED or name in _INT_VIEWS) and hasattr(torch, name)
+    return is_known(name) and hasattr(torch, name)
 
 
 def tensor_from_elements(elements: NDArray) -> Any:
@@ -209,6 +225,41 @@ def tensor_from_elements(elements: NDArray) -> Any:
         carrier = torch.from_numpy(elements.view(_INT_VIEWS[name]))
         return carrier.view(getattr(torch, name))
     return torch.from_numpy(elements)
+
+
+def empty_tensor(shape: tuple[int, ...], dtype: str) -> Any:
+    """Return a tensor on the device ``meta``, which has no elements.
+
+    Raises
+    ------
+    RuntimeError
+        torch is not loaded.
+    TypeError
+        torch has no such element type.
+    """
+    torch = require_torch()
+    if not is_known(dtype) or not hasattr(torch, dtype):
+        raise TypeError(f"torch has no element type for dtype {dtype!r}")
+    return torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+
+
+def ties_in(tensors: Mapping[str, Any]) -> list[list[str]]:
+    """Return the keys of tensors that are the same view of one memory, as tied weights are, by group."""
+    torch = require_torch()
+    plain, strided = (torch.Tensor, torch.nn.Parameter), torch.strided
+    by_address: dict[int, list[str]] = {}
+    for key, tensor in tensors.items():
+        if type(tensor) in plain and tensor.layout is strided:
+            by_address.setdefault(tensor.data_ptr(), []).append(key)
+    by_address.pop(0, None)  # on meta, without elements, or freed
+    groups: dict[object, list[str]] = {}
+    for address, keys in by_address.items():
+        for key in keys if len(keys) > 1 else ():
+            tensor = tensors[key]
+            if not tensor.is_nested:
+                view = tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
+                groups.setdefault((address, tensor.device, view), []).append(key)
+    return [keys for keys in groups.values() if len(keys) > 1]
 
 
 def _dtype_text(tensor: Any) -> str:

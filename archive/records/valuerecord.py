@@ -7,7 +7,15 @@ from typing import Any, TypeAlias
 
 from archive.records.typeddict import TypedDict, require_str_key
 
-__all__ = ["ConfigRecord", "ConfigValue", "ConfigsRecord", "MetricRecord", "MetricValue", "MetricsRecord"]
+__all__ = [
+    "ConfigRecord",
+    "ConfigValue",
+    "ConfigsRecord",
+    "MetricRecord",
+    "MetricValue",
+    "MetricsRecord",
+    "plain_values",
+]
 
 MetricValue: TypeAlias = int | float | list[int] | list[float]
 ConfigValue: TypeAlias = (
@@ -99,6 +107,26 @@ class ConfigRecord(TypedDict[str, ConfigValue]):
 
 MetricsRecord = MetricRecord
 ConfigsRecord = ConfigRecord
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numpy scalars, and ndarrays and tensors without axes, as the numbers that they hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> plain_values({"loss": np.float32(0.5), "name": "fedavg"})
+    {'loss': 0.5, 'name': 'fedavg'}
+    """
+    return {key: _plain_value(value) for key, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if type(value) is list:
+        return [_plain_value(item) for item in value]
+    if callable(getattr(value, "item", None)) and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
 
 
 def _check_metric(value: object) -> None:

@@ -40,6 +40,7 @@ from archive.records import (
 )
 from archive.records.payload import NdarrayPayload
 from archive.records.tensors import is_tensor, tensor_to_elements
+from archive.records.valuerecord import plain_values
 
 __all__ = [
     "Inputs",
@@ -285,9 +286,9 @@ def _value_records(kind: int, extra: Mapping[str, Any] | None) -> list[RecordInp
         return []
     if not isinstance(extra, Mapping):
         raise TypeError(f"{KINDS[kind]} must be a mapping, not {type(extra).__name__}")
-    if extra and all(isinstance(value, Mapping) for value in extra.values()):
-        return [RecordInput(kind, record, values=values) for record, values in extra.items()]
-    return [RecordInput(kind, KINDS[kind], values=extra)]
+    several = bool(extra) and all(isinstance(value, Mapping) for value in extra.values())
+    named = extra if several else {KINDS[kind]: extra}
+    return [RecordInput(kind, record, values=plain_values(values)) for record, values in named.items()]
 
 
 def unstorable(error: Exception, place: tuple[str, str]) -> ArchiveError:

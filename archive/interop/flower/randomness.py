@@ -24,7 +24,7 @@ def random_state(arrays: Arrays) -> JSON:
 
     Examples
     --------
-    >>> arrays = {}
+    >>> arrays = Arrays()
     >>> state = random_state(arrays)
     >>> first = random.random(), np.random.random()
     >>> restore_random_state(state, arrays)
@@ -41,7 +41,7 @@ def random_state(arrays: Arrays) -> JSON:
         state["torch"] = torch.get_rng_state()
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             state["cuda"] = torch.cuda.get_rng_state_all()
-    return {name: encode(value, name, arrays) for name, value in state.items()}
+    return {name: encode(value, (name,), arrays) for name, value in state.items()}
 
 
 def restore_random_state(state: JSON, arrays: Mapping[str, Array]) -> None:

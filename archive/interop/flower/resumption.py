@@ -14,7 +14,7 @@ from archive.interop.flower.runstore import Rounds
 from archive.interop.flower.strategystate import OURS, SchemaError, capture, is_plain, restore, strategy_class
 from archive.interop.statearrays import JSON, Arrays, NotStateError, copy_of
 from archive.interop.statevalues import decode, encode
-from archive.records import ArrayRecord
+from archive.records import Array, ArrayRecord
 
 __all__ = ["MISSING", "Resumption", "resumption_of"]
 
@@ -61,7 +61,7 @@ class Resumption:
         self._started: JSON = None
         self._schema: JSON = None
         self._history: dict[str, dict[str, JSON]] = {}
-        self._history_arrays: Arrays = {}
+        self._history_arrays: dict[str, Array] = {}
         self._given: dict[str, JSON] = {}
         self._configs: dict[str, Any] = {}
         self._model: Any = None
@@ -163,9 +163,9 @@ class Resumption:
 
     def keep(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
         """Keep a result of a round."""
-        arrays: Arrays = {}
+        arrays = Arrays()
         try:
-            tree = encode(value, f"history/{kind}/{round}", arrays)
+            tree = encode(value, ("history", kind, str(round)), arrays)
         except NotStateError as error:
             self._warn(f"{kind} results of round {round} are not saved: {error}")
             return
@@ -191,7 +191,7 @@ class Resumption:
         for name in captured.left_out:
             self._warn(f"{name} of the strategy cannot be saved, and a resumed run starts without it")
         arrays = captured.arrays | self._history_arrays
-        random_arrays: Arrays = {}
+        random_arrays = Arrays()
         configs = {
             kind: {"given": self._given[kind], "last": _plain_items(config)}
             for kind, config in self._configs.items()
@@ -239,7 +239,7 @@ def resumption_of(strategy: Any) -> Resumption:
 
 def _plain_items(config: Any) -> dict[str, JSON]:
     """Return the values of a config that JSON holds; long bytes are left to the script."""
-    trees = {key: encode(value, "", {}) for key, value in config.items()}
+    trees = {key: encode(value, (), Arrays()) for key, value in config.items()}
     return {key: tree for key, tree in trees.items() if is_plain(tree)}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import ArchiveError
-from archive.interop.statearrays import JSON, Arrays, NotStateError, class_name, is_torch
+from archive.interop.statearrays import JSON, Arrays, NotStateError, Path, class_name, is_torch
 from archive.interop.statevalues import decode, encode, is_known_dict, rewind
 from archive.records import Array
 
@@ -60,8 +60,8 @@ def capture(thing: Any) -> Captured:
     >>> captured.tree["attributes"], captured.left_out
     ({'eta': 0.1, 'momentum': [1.5]}, [])
     """
-    captured = Captured(None, {})
-    captured.tree = _capture(thing, "", captured, set())
+    captured = Captured(None, Arrays())
+    captured.tree = _capture(thing, (), captured, set())
     return captured
 
 
@@ -112,31 +112,31 @@ def strategy_class(thing: object) -> str:
     return class_name(getattr(kind, OURS + "_base", kind))
 
 
-def _capture(thing: Any, path: str, captured: Captured, seen: set[int]) -> JSON:
+def _capture(thing: Any, path: Path, captured: Captured, seen: set[int]) -> JSON:
     seen.add(id(thing))
     attributes: dict[str, JSON] = {}
     objects: dict[str, JSON] = {}
     tree = {"class": strategy_class(thing), "attributes": attributes, "objects": objects}
     if _has_state_dict(thing):
         try:
-            tree["state_dict"] = _encode(thing.state_dict(), f"{path}state_dict", captured.arrays)
+            tree["state_dict"] = _encode(thing.state_dict(), (*path, "state_dict"), captured.arrays)
         except NotStateError:
-            captured.left_out.append(path.rstrip("/"))
+            captured.left_out.append("/".join(path))
         return tree
     for name, value in _attributes(thing):
-        where = f"{path}{name}"
+        where = (*path, name)
         try:
             attributes[name] = _encode(value, where, captured.arrays)
         except NotStateError:
             if _is_object(value):
                 if id(value) not in seen:
-                    objects[name] = _capture(value, f"{where}/", captured, seen)
+                    objects[name] = _capture(value, where, captured, seen)
             else:
-                captured.left_out.append(where)
+                captured.left_out.append("/".join(where))
     return tree
 
 
-def _encode(value: Any, path: str, arrays: Arrays) -> JSON:
+def _encode(value: Any, path: Path, arrays: Arrays) -> JSON:
     """Return a value as JSON; a value that cannot be saved adds no array."""
     before = len(arrays)
     try:

@@ -5,14 +5,14 @@ Importing this module adds their kinds to `archive.interop.statevalues`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from archive.dtypes import dtype_name
 from archive.engine.write.inputs import is_flower
 from archive.interop.flower.records import from_flower, to_flower
 from archive.interop.flower.releases import flower
-from archive.interop.statearrays import JSON, Arrays, Kind, place
+from archive.interop.statearrays import JSON, Arrays, Found, Kind, Path
 from archive.interop.statevalues import KINDS, decode_dict, encode_dict
 from archive.npy import split_npy
 from archive.records import Array, SType
@@ -44,31 +44,31 @@ def parameter_array(tensor: bytes, tensor_type: str) -> Array:
     return Array.from_payload("", (len(tensor),), tensor_type, payload)
 
 
-def _encode_array(value: Any, path: str, arrays: Arrays) -> dict[str, JSON]:
-    return {"at": place(from_flower(value), path, arrays)}
+def _encode_array(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
+    return {"at": arrays.place(path, from_flower(value))}
 
 
-def _decode_array(tree: JSON, arrays: Mapping[str, Array]) -> Any:
-    return to_flower(arrays[tree["at"]])
+def _decode_array(tree: JSON, found: Found) -> Any:
+    return to_flower(found[tree["at"]])
 
 
-def _decode_record(tree: JSON, arrays: Mapping[str, Array]) -> Any:
+def _decode_record(tree: JSON, found: Found) -> Any:
     made = getattr(flower(), tree["$"])()
-    for key, value in decode_dict(tree, arrays).items():
+    for key, value in decode_dict(tree, found).items():
         made[key] = value
     return made
 
 
-def _encode_parameters(value: Any, path: str, arrays: Arrays) -> dict[str, JSON]:
+def _encode_parameters(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
     places = [
-        place(parameter_array(tensor, value.tensor_type), f"{path}/{number}", arrays)
+        arrays.place((*path, str(number)), parameter_array(tensor, value.tensor_type))
         for number, tensor in enumerate(value.tensors)
     ]
     return {"tensor_type": value.tensor_type, "at": places}
 
 
-def _decode_parameters(tree: JSON, arrays: Mapping[str, Array]) -> Any:
-    tensors = [arrays[at].data for at in tree["at"]]
+def _decode_parameters(tree: JSON, found: Found) -> Any:
+    tensors = [found[at].data for at in tree["at"]]
     return flower().Parameters(tensors=tensors, tensor_type=tree["tensor_type"])
 
 

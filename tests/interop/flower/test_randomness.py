@@ -6,7 +6,7 @@ import random
 import numpy as np
 
 from archive.interop.flower.randomness import random_state, restore_random_state
-from archive.records import Array
+from archive.interop.statearrays import Arrays
 from tests.optional import torch
 
 
@@ -20,7 +20,7 @@ def draw() -> list[float]:
 
 def test_all_three_go_on() -> None:
     draw()  # a gauss drawn in pairs is half used up
-    arrays: dict[str, Array] = {}
+    arrays = Arrays()
     state = json.loads(json.dumps(random_state(arrays)))
     first = draw()
     random.seed(1)
