@@ -12,6 +12,7 @@ from archive.checkpoints.paths import CHECKPOINT, unspell
 from archive.checkpoints.patterns import match_urls
 from archive.checkpoints.roundreader import FileRow
 from archive.dtypes import NDArray
+from archive.format.constants import OWN_PREFIX
 from archive.storage.redaction import redact_url
 from archive.storage.url import URL, Cache, parse_url
 from archive.workers import map_archives
@@ -103,7 +104,9 @@ def history_of(files: Sequence[FileRow], *, clients: bool = False) -> Table:
 
 
 def _tabulate(columns: dict[str, NDArray], rows: Sequence[Row]) -> Table:
-    shown = [{name: value for name, value in row.items() if name[1] != CHECKPOINT} for row in rows]
+    shown = [
+        {name: value for name, value in row.items() if not name[1].startswith(OWN_PREFIX)} for row in rows
+    ]
     named, aliases = make_columns(shown, columns)
     return Table(columns | named, aliases)
 

@@ -53,6 +53,8 @@ MAX_FILE_BYTES = 1 << 62
 KIND_ARRAYS = 0
 KIND_METRICS = 1
 KIND_CONFIGS = 2
+OWN_PREFIX = "fedarchive."
+"""Names that begin so are the library's (section 18)."""
 KINDS = ("arrays", "metrics", "configs")
 
 MODE_ELEMENTS = 0

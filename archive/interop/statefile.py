@@ -14,6 +14,7 @@ from typing import Any
 from archive.engine.read.handle import Archive
 from archive.engine.read.load import load_records
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
+from archive.format.constants import OWN_PREFIX
 from archive.format.names import escape_name, unescape_name
 from archive.interop.statearrays import JSON, Arrays, NotStateError, Path
 from archive.interop.statetexts import from_text, to_text
@@ -25,7 +26,7 @@ __all__ = ["MODEL", "SavedState", "names_at", "places_in", "read_arrays", "to_re
 
 MODEL = "model"
 """Record of arrays that no key, or a single key, leads to."""
-_STATE, _PREFIX, _ROOT = "fedarchive.state", "fedarchive.", "value"
+_STATE, _ROOT = OWN_PREFIX + "state", "value"
 _VERSION = 1
 """Version of the tree; a reader refuses greater versions."""
 
@@ -40,7 +41,7 @@ class StateArrays(Arrays):
 
     def place(self, path: Path, array: Array) -> str:
         """Add an array, and return the path of its dataset below ``/arrays``."""
-        own = len(path) < 2 or path[0].startswith(_PREFIX)
+        own = len(path) < 2 or path[0].startswith(OWN_PREFIX)
         record, first = (MODEL, ".".join(path) if path else _ROOT) if own else (path[0], ".".join(path[1:]))
         arrays = self.records.setdefault(record, {})
         key, number = first, 1

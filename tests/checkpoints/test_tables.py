@@ -95,6 +95,12 @@ def test_a_document_without_one_of_its_texts(tmp_path: Path, member: str) -> Non
         archive.table(path)
 
 
+def test_what_the_library_keeps_for_itself_is_no_column(tmp_path: Path) -> None:
+    own = {"fedarchive.state": {"version": 1, "tree": "[]"}, "fedarchive.later": {"n": 1}, "run": {"lr": 0.1}}
+    archive.save({}, tmp_path / "a.h5", configs=own)
+    assert list(archive.table(tmp_path / "a.h5")) == ["path", "lr"]
+
+
 def test_pandas_takes_it(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     for client in range(3):
