@@ -132,6 +132,38 @@ class ArchiveWriter:
                 self._stream.add_pieces(record, key, spec, _pieces(array, kind, spec, f"{record}/{key}"))
             self._broken = False
 
+    def tie(self, record: str, key: str, to: tuple[str, str]) -> None:
+        """Give an array that was added another name: its bytes are stored once, and loaded as one memory.
+
+        `add` ties nothing by itself: the memory of an array that was added may have other content by now.
+
+        Parameters
+        ----------
+        record, key : str
+            The other name.
+        to : (str, str)
+            Record and key of the array.
+
+        Raises
+        ------
+        KeyError
+            No such array was added.
+        ValueError, ClosedError
+            As for `add`.
+
+        Examples
+        --------
+        >>> import archive, numpy as np
+        >>> with archive.create("/tmp/fedarchive-create.h5") as writer:
+        ...     writer.add("model", "embed.weight", np.zeros((50, 16), "f4"))
+        ...     writer.tie("model", "head.weight", ("model", "embed.weight"))
+        >>> writer.report.arrays, writer.report.array_bytes
+        (2, 3200)
+        """
+        with self._alone():
+            self._stream.require_new(record, key)
+            self._stream.tie(record, key, to)
+
     @property
     def report(self) -> SaveReport:
         """What was written, once it is published; ClosedError before."""

@@ -54,7 +54,7 @@ class ArchiveStream:
         self._sink = sink
         self._preamble = preamble
         self._numbers: dict[str, int] = {}
-        self._seen: set[tuple[int, str]] = set()
+        self._seen: dict[tuple[int, str], int] = {}  # row by record and key
         self._position = DATA_AT
         self._reserved = 0
         self._ahead = RESERVE_AHEAD
@@ -109,6 +109,18 @@ class ArchiveStream:
         offset = self._take_room(spec)
         self._arrays.put_pieces(row, offset, pieces, spec.nbytes)
 
+    def tie(self, record: str, key: str, to: tuple[str, str]) -> None:
+        """Give an array that was written another name; KeyError where there is none."""
+        number = self._numbers.get(to[0], -1)
+        target = self._seen.get((number, to[1]))
+        if target is None:
+            raise KeyError(f"no array {to!r} was added yet")
+        rows = self.rows
+        row = self._append(record, key, rows.specs[rows.spec[target]])
+        if rows.specs[rows.spec[target]].nbytes:
+            rows.alias[row] = target if rows.alias[target] == NO_ALIAS else rows.alias[target]
+        self._arrays.note(row)
+
     def add_record(self, name: str) -> int:
         """Return the number of an array record, new or known."""
         number = self._numbers.get(name)
@@ -161,8 +173,8 @@ class ArchiveStream:
 
     def _append(self, record: str, key: str, spec: StorageSpec, identity: object = None) -> int:
         number = self.add_record(record)
-        self._seen.add((number, key))
-        return self.rows.append(number, key, spec, None, identity)
+        row = self._seen[number, key] = self.rows.append(number, key, spec, None, identity)
+        return row
 
     def _take_room(self, spec: StorageSpec) -> int:
         offset, end = place_next(self._position, spec.nbytes)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import ml_dtypes
 import numpy as np
 import pytest
@@ -338,3 +339,38 @@ def test_pieces_that_add_an_array_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ClosedError), create(tmp_path / "model.h5") as writer:
         writer.add("model", "w", pieces(), shape=(1, 3), dtype="f8")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_more_for_an_array(tmp_path: Path) -> None:
+    with archive.create(tmp_path / "a.h5") as writer:
+        writer.add("a", "w", np.arange(30_000.0))
+        writer.add("a", "empty", np.zeros((0, 3)))
+        writer.tie("b", "v", ("a", "w"))
+        writer.tie("a", "u", ("b", "v"))
+        writer.tie("a", "none", ("a", "empty"))
+        writer.add("a", "last", np.ones(3))
+        for to in (("a", "x"), ("c", "w")):
+            with pytest.raises(KeyError, match="was added yet"):
+                writer.tie("a", "y", to)
+        with pytest.raises(ValueError, match="two arrays with the key"):
+            writer.tie("a", "last", ("a", "w"))
+    assert writer.report.array_bytes == 240_000 + 24
+    records = archive.load(tmp_path / "a.h5").array_records
+    memory = [records[record][key].numpy() for record, key in (("a", "w"), ("b", "v"), ("a", "u"))]
+    assert all(np.shares_memory(memory[0], other) for other in memory)
+    assert np.array_equal(memory[2], np.arange(30_000.0))
+    assert records["a"]["none"].shape == (0, 3)
+    assert records["a"]["last"].numpy().tolist() == [1, 1, 1]
+    with archive.open(tmp_path / "a.h5") as handle:
+        assert handle.verify().ok
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert np.array_equal(file["arrays/b/v"], np.arange(30_000.0))
+
+
+def test_a_tie_is_that_of_a_planned_save(tmp_path: Path) -> None:
+    given, created = np.arange(30_000.0), "2026-01-01T00:00:00Z"
+    archive.save({"w": given, "v": given}, tmp_path / "planned.h5", created=created)
+    with archive.create(tmp_path / "created.h5", created=created) as writer:
+        writer.add("model", "w", given)
+        writer.tie("model", "v", ("model", "w"))
+    assert (tmp_path / "planned.h5").read_bytes() == (tmp_path / "created.h5").read_bytes()
