@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from archive import reading, writing
 from archive.engine.read.handle import Archive
@@ -36,9 +36,15 @@ from archive.interop.statevalues import decode, without_collections
 from archive.records.tensors import is_tensor, require_torch, ties_in
 from archive.storage.url import URL, Cache, parse_url
 
-__all__ = ["LoadReport", "ModelMismatchError", "load_model", "load_state", "save_model", "save_state"]
+__all__ = [
+    "LoadReport",
+    "ModelMismatchError",
+    "load_model",
+    "load_state",
+    "save_model",
+    "save_state",
+]
 
-Key: TypeAlias = str | int | tuple[str | int, ...]
 _SHARDED = (
     "load_state() on one rank, and set_model_state_dict() of torch.distributed.checkpoint.state_dict with "
     "StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)"
@@ -105,7 +111,7 @@ def load_state(
     url: URL,
     *,
     map_location: Any = "cpu",
-    keys: Iterable[Key] | None = None,
+    keys: Iterable[str | int | tuple[str | int, ...]] | None = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
