@@ -26,6 +26,7 @@ __all__ = [
     "tensor_from_elements",
     "tensor_to_elements",
     "ties_in",
+    "torch_name",
     "unsupported_tensor",
 ]
 
@@ -260,6 +261,18 @@ def ties_in(tensors: Mapping[str, Any]) -> list[list[str]]:
                 view = tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
                 groups.setdefault((address, tensor.device, view), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
+
+
+def torch_name(dtype: object) -> str | None:
+    """Return the name of a ``torch.dtype``; None for anything else, and where torch is not loaded.
+
+    Examples
+    --------
+    >>> torch_name(np.dtype("f4")) is None
+    True
+    """
+    kind = getattr(sys.modules.get("torch"), "dtype", None)
+    return str(dtype).removeprefix("torch.") if kind is not None and isinstance(dtype, kind) else None
 
 
 def _dtype_text(tensor: Any) -> str:

@@ -24,6 +24,7 @@ from archive.format.constants import KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS
 from archive.format.elements import opaque_view
 from archive.format.index import RecordName
 from archive.records import ConfigRecord, MetricRecord
+from archive.records.tensors import is_tensor, tensor_to_elements, torch_name
 from archive.storage.location import locate_sink
 from archive.storage.remote.staging import Spool
 from archive.storage.url import Location
@@ -103,11 +104,11 @@ class ArchiveWriter:
         ----------
         record, key : str
             Where it goes. A key may occur once in a record.
-        array : ndarray, torch tensor, Array, or iterable of ndarrays
+        array : ndarray, torch tensor, Array, or iterable of ndarrays or tensors
             The array; or with ``shape`` and ``dtype``, pieces of it along axis 0.
         shape : tuple of int, optional
             Shape of the whole where ``array`` comes in pieces.
-        dtype : dtype or str, optional
+        dtype : dtype, torch.dtype or str, optional
             Element type of the whole; every piece must have it.
 
         Raises
@@ -244,7 +245,8 @@ def _declared(
     if any(axis < 0 for axis in axes):
         raise ValueError(f"{'/'.join(place)}: a shape has no negative axis: {axes}")
     try:
-        kind = parse_dtype(dtype) if isinstance(dtype, str) else np.dtype(dtype)
+        text = torch_name(dtype) or dtype
+        kind = parse_dtype(text) if isinstance(text, str) else np.dtype(text)
         spec = elements_spec(kind, axes, False)
     except (TypeError, ValueError) as error:
         raise unstorable(error, place) from error
@@ -261,7 +263,10 @@ def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], spec: StorageSpec, name
         raise ValueError(f"{name}: a 0-d array does not come in pieces")
     rows = 0
     for chunk in chunks:
-        piece = plain_array(chunk) if isinstance(chunk, np.ndarray) else np.asarray(chunk)
+        if is_tensor(chunk):
+            piece, _ = tensor_to_elements(chunk, name)
+        else:
+            piece = plain_array(chunk) if isinstance(chunk, np.ndarray) else np.asarray(chunk)
         if piece.dtype != dtype or piece.shape[1:] != spec.shape[1:] or not piece.ndim:
             raise ValueError(
                 f"{name}: a piece of dtype {piece.dtype} and shape {piece.shape} does not fit "

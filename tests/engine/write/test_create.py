@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ClosedError, ExistsError, MissingError
+from archive.errors import ClosedError, ExistsError, MissingError, UnsupportedDtypeError
 from tests.acceptance.samples import CREATED, NDArray
+from tests.optional import torch
 
 ONE = np.zeros(3)
 
@@ -50,6 +51,46 @@ def test_report_and_values(tmp_path: Path) -> None:
         assert list(found.parameters_records) == ["model", "other"]
         assert handle.info.created == CREATED
         assert handle.verify().ok
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float32", "bool"])
+def test_pieces_that_are_tensors(tmp_path: Path, name: str) -> None:
+    """They make the bytes of the whole tensor, whatever names the element type."""
+    t = torch()
+    dtype = getattr(t, name)
+    whole = t.arange(24).reshape(4, 6).to(dtype)
+    archive.save({"w": whole}, tmp_path / "whole.h5", created=CREATED, durable=False)
+    for number, said in enumerate((dtype, name, f"torch.{name}")):
+        path = tmp_path / f"{number}.h5"
+        turned = whole.T.contiguous().T
+        pieces = (whole[:1], whole[1:3].clone().requires_grad_(dtype.is_floating_point), turned[3:])
+        with create(path) as writer:
+            if number == 2:
+                with pytest.raises(TypeError, match="model/w"):
+                    writer.add("model", "w", iter(pieces), shape=(4, 6), dtype=said)
+                writer.add("model", "w", whole)
+            else:
+                writer.add("model", "w", iter(pieces), shape=(4, 6), dtype=said)
+        assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        with archive.open(path) as handle:
+            assert handle["w"].torch(np.s_[1:]).float().tolist() == whole[1:].float().tolist()
+
+
+def test_pieces_of_tensors_that_do_not_fit(tmp_path: Path) -> None:
+    t = torch()
+    half = t.zeros(2, 3, dtype=t.bfloat16)
+    cases: list[tuple[Any, Any, type[Exception], str]] = [
+        ([half], t.float16, ValueError, "model/w: a piece of dtype bfloat16"),
+        ([half, half.float()], t.bfloat16, ValueError, "a piece of dtype float32"),
+        ([half[0]], t.bfloat16, ValueError, "does not fit"),
+        ([half], t.complex32, UnsupportedDtypeError, "model/w"),
+        ([half.to_sparse()], t.bfloat16, UnsupportedDtypeError, "model/w.*to_dense"),
+        ([t.zeros(4, 3, dtype=t.bfloat16, device="meta")], "bfloat16", UnsupportedDtypeError, "model/w"),
+    ]
+    for pieces, dtype, error, text in cases:
+        with pytest.raises(error, match=text), create(tmp_path / "a.h5") as writer:
+            writer.add("model", "w", pieces, shape=(4, 3), dtype=dtype)
+    assert not (tmp_path / "a.h5").exists()
 
 
 def test_nothing_at_all(tmp_path: Path) -> None:
