@@ -112,7 +112,7 @@ def open(
 def load(
     url: URL,
     *,
-    keys: Iterable[str | tuple[str, str]] | None = None,
+    keys: str | Iterable[str | tuple[str, str]] | None = None,
     progress: Progress = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
@@ -123,8 +123,9 @@ def load(
     Parameters
     ----------
     url : str or path-like
-    keys : iterable of str or (record, key), optional
-        Only these arrays; metrics and configs always come along.
+    keys : str or iterable of str or (record, key), optional
+        Only these arrays, or those that a shell pattern matches (``"encoder.*"``, ``"model/*.bias"``), as for
+        `Archive.load`; metrics and configs always come along.
     cache, cache_bytes
         As for `open`.
     progress, storage_options
@@ -140,7 +141,7 @@ def load(
     DigestError
         Bytes do not match their digest; nothing is returned.
     KeyError
-        No array has one of ``keys``.
+        No array has one of ``keys``, or the pattern matches none.
 
     Examples
     --------
@@ -151,8 +152,6 @@ def load(
     (15.0, 0.5)
     """
     location = parse_url(url, storage_options, cache, cache_bytes)
-    if isinstance(keys, str):
-        raise TypeError("keys must be an iterable of keys, not one str")
     from archive.engine.read.load import load_records  # 2 ms that opening does without
 
     reader = open_reader(location, access="pread", verify="first")

@@ -161,15 +161,60 @@ class Archive:
 
         return verify_reader(self._reader, progress)
 
-    def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
+    def load(
+        self, keys: str | Iterable[str | tuple[str, str]] | None = None, *, progress: Report | None = None
+    ) -> Records:
+        """Read arrays into private writable memory, as `archive.load`; tied arrays share theirs.
+
+        Parameters
+        ----------
+        keys : str or iterable of str or (record, key), optional
+            These arrays alone, or those that a shell pattern matches (``*``, ``?``, ``[ab]``): one with a
+            slash is matched with ``record/key``, any other with the key. Metrics and configs come along.
+        progress : callable, optional
+            Called with (bytes read, bytes in all).
+
+        Raises
+        ------
+        KeyError
+            No array has one of the keys, or the pattern matches none.
+        DigestError, ClosedError
+
+        Examples
+        --------
+        >>> import archive, numpy as np
+        >>> _ = archive.save({"a.w": np.ones(2), "a.b": np.zeros(2), "c": [1]}, "/tmp/fedarchive-handle.h5")
+        >>> with archive.open("/tmp/fedarchive-handle.h5") as a:
+        ...     list(a.load("a.*")["model"]), a.load(["c"])["model"]["c"].numpy()
+        (['a.w', 'a.b'], array([1]))
+        """
+        from archive.engine.read.load import load_records  # 2 ms that opening does without
+
+        return load_records(self._reader, keys, progress)
+
+    def drain(
+        self, keys: str | Iterable[str | tuple[str, str]] | None = None
+    ) -> Iterator[tuple[tuple[str, str], Array]]:
         """Yield ``((record, key), Array)`` of every array; its pages go back to the system afterwards.
 
         Those of a large array go back at the next step, those of small ones when they are 1 MiB. The file
         keeps everything, and views that the caller keeps stay valid: their pages are read again when they are
         touched. The next arrays of a remote archive are fetched meanwhile.
+
+        Parameters
+        ----------
+        keys : str or iterable of str or (record, key), optional
+            These arrays alone, in this order, or those that a pattern matches, as for `load`.
+
+        Raises
+        ------
+        KeyError
+            No array has one of the keys, or the pattern matches none: when the first is asked for.
+        DigestError, ClosedError
         """
         index, reader = self._reader.index, self._reader
-        rows: Iterable[int] = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist()
+        every = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist() if keys is None else []
+        rows: Iterable[int] = every if keys is None else select_rows(reader, keys)
         if reader.network:
             from archive.engine.read.prefetch import prefetch_rows  # for remote archives alone
 
@@ -178,6 +223,9 @@ class Archive:
         nbytes = 0
         try:
             for row in rows:
+                if drained and row != drained[-1] + 1:  # pages of arrays between them stay
+                    reader.release_rows(drained)
+                    drained, nbytes = [], 0
                 drained.append(row)
                 nbytes += int(index.stored_nbytes[row])
                 name = self._record(row).name, index.key(row)
@@ -323,8 +371,12 @@ def _checked_at_open(reader: Reader, footer: Footer) -> str:
     return f"index and values, not the {footer.meta_bytes} bytes of HDF5 metadata,"
 
 
-def select_rows(reader: Reader, keys: Iterable[str | tuple[str, str]]) -> list[int]:
-    """Return the rows of keys or (record, key) pairs."""
+def select_rows(reader: Reader, keys: str | Iterable[str | tuple[str, str]]) -> list[int]:
+    """Return the rows of keys or (record, key) pairs, or of those that a pattern matches."""
+    if isinstance(keys, str):
+        from archive.engine.read.keypatterns import match_rows  # opening does without
+
+        return match_rows(reader, keys)
     handle, index, wanted = Archive(reader), reader.index, list(keys)
     pairs: list[Any] = [(None, key) if isinstance(key, str) else key for key in wanted]
     if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], str) for pair in pairs):

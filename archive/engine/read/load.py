@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
@@ -13,6 +12,7 @@ from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_records
+from archive.engine.read.fill import Fill, cut_fill, run_fills
 from archive.engine.read.handle import select_rows
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import elements_of
@@ -25,12 +25,9 @@ from archive.format.constants import (
     NO_ALIAS,
 )
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, stored_dtype
-from archive.format.layout import segment_bytes
-from archive.format.segments import Segment, failed_pieces, segments_of_rows
+from archive.format.segments import segments_of_rows
 from archive.records import Array
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, private_copy
-from archive.storage.remote.ranges import Piece, Request, plan_requests
-from archive.workers import run_parallel
 
 __all__ = ["OwnedPayload", "load_records"]
 
@@ -56,15 +53,16 @@ class OwnedPayload(NdarrayPayload):
 
 
 def load_records(
-    reader: Reader, keys: Iterable[str | tuple[str, str]] | None, progress: Report | None
+    reader: Reader, keys: str | Iterable[str | tuple[str, str]] | None, progress: Report | None
 ) -> Records:
-    """Read all arrays, or those of ``keys``, and return the container that was saved.
+    """Read all arrays, or those of keys or of a pattern, and return the container that was saved.
 
     Raises
     ------
     DigestError
         Bytes do not match; nothing is returned.
     """
+    reader.require_open()
     index = reader.index
     in_arrays = index.record_rows["kind"][index.record] == KIND_ARRAYS
     rows = None if keys is None else np.array(select_rows(reader, keys), np.intp)
@@ -80,18 +78,6 @@ def load_records(
     return build_records(reader, make, None if keys is None else set(wanted.tolist()))
 
 
-@dataclass(slots=True)
-class _Task:
-    """One read, and its segments."""
-
-    offset: int
-    """File offset."""
-    out: NDArray
-    """Memory to fill."""
-    segments: list[Piece[Segment]]
-    """File offset, length and number of each."""
-
-
 def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int, Place]:
     """Return the memory of the stored bytes of rows; tied rows have that of one of them."""
     index = reader.index
@@ -102,48 +88,24 @@ def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int,
     tasks = _tasks(reader, rows, memory)
     total = sum(task.out.nbytes for task in tasks)
     done = 0
-    for nbytes in _run(reader, tasks):
+    for nbytes in run_fills(reader, tasks):
         done += nbytes
         if progress is not None:
             progress(done, total)
     return memory
 
 
-def _run(reader: Reader, tasks: list[_Task]) -> Iterator[int]:
-    """Run reads in parallel, and yield the bytes that each read."""
-
-    def read(task: _Task) -> int:
-        reader.source.read_into(task.offset, task.out)
-        if reader.verify != "off":
-            for segment in failed_pieces(reader.index, task.out, task.offset, task.segments):
-                raise reader.digest_error(segment)
-        return task.out.nbytes
-
-    def fetch(request: Request[_Task]) -> int:
-        # verify in the receive buffer, then copy: unverified bytes never reach the caller
-        segments = [segment for _, _, task in request.pieces for segment in task.segments]
-        data = reader.fetch(Request(request.start, request.stop, segments))
-        for offset, nbytes, task in request.pieces:
-            task.out[:] = data[offset - request.start : offset - request.start + nbytes]
-        return sum(nbytes for _, nbytes, _ in request.pieces)
-
-    if not reader.remote:
-        return run_parallel(read, tasks)
-    requests = plan_requests((task.offset, len(task.out), task) for task in tasks)
-    return run_parallel(fetch, requests, network=reader.network)
-
-
-def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Task]:
+def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[Fill]:
     """Allocate memory for rows and decide who reads what into it, in file order."""
     index = reader.index
     # a request ends with the read that makes it 16 MiB long, so reads must be short
-    run_bytes = MAX_SEGMENT_BYTES if reader.remote else tuning.RUN_BYTES
+    run_bytes = MAX_SEGMENT_BYTES if reader.network else tuning.RUN_BYTES
     begins, nbytes = index.offset[rows].astype(np.int64), index.stored_nbytes[rows].astype(np.int64)
     ends = begins + nbytes
     large = nbytes >= tuning.OWN_BYTES
     apart = begins[1:] - ends[:-1] > tuning.GAP_BYTES
     breaks = np.flatnonzero(apart | large[1:] | large[:-1]) + 1
-    tasks: list[_Task] = []
+    tasks: list[Fill] = []
     first, n = 0, len(rows)
     while first < n:
         begin = int(begins[first])
@@ -156,13 +118,9 @@ def _tasks(reader: Reader, rows: NDArray, memory: dict[int, Place]) -> list[_Tas
         memory.update(zip(run.tolist(), places, strict=True))
         segments = segments_of_rows(index, run)
         if large[first]:
-            count = MAX_SEGMENT_BYTES // segment_bytes(len(out))
-            for at in range(0, len(segments), count):
-                part = segments[at : at + count]
-                low, high = part[0][0], part[-1][0] + part[-1][1]
-                tasks.append(_Task(low, out[low - begin : high - begin], part))
+            tasks += cut_fill(Fill(begin, out, segments))
         else:
-            tasks.append(_Task(begin, out, segments))
+            tasks.append(Fill(begin, out, segments))
         first = last
     return tasks
 

@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ from archive.engine.read.handle import select_rows
 from archive.records import Array, ArrayRecord, RecordDict, RecordSet
 from archive.types import Access, Mode
 from tests.acceptance.samples import CREATED, NDArray
+from tests.storage.folderstore import FolderStore, reach
 
+URL = "folder://m/a.h5"
 MB = 1 << 20
 COUNT, EACH = 6, 8 * MB
 
@@ -180,3 +183,109 @@ def test_many_keys_at_once_are_found_as_one_by_one(tmp_path: Path) -> None:
         for wrong in wrongs:
             with pytest.raises(TypeError):
                 select_rows(handle._reader, wrong)
+
+
+class TestSomeKeys:
+    """`Archive.load` and `Archive.drain` of keys and patterns."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
+        store = FolderStore(tmp_path / "store")
+        reach(store, monkeypatch)
+        small = {f"layer.{n}.{part}": np.full(999, n, "f4") for n in range(200) for part in ("w", "b")}
+        shared = np.arange(50_000, dtype=">i8").reshape(100, 500)
+        rest: dict[str, Any] = {
+            "in": shared,
+            "out": shared,
+            "turned": np.asfortranarray(shared),
+            "text": np.array([["a", "b\u00e9d"]]),
+            "scalar": np.array(3.0),
+            "empty": np.empty((3, 0)),
+            "half": np.arange(9).astype(ml_dtypes.bfloat16),
+        }
+        archive.save({**small, **rest}, URL, metrics={"loss": 0.5})
+        return store
+
+    @pytest.fixture
+    def handles(self, store: FolderStore, tmp_path: Path) -> dict[str, archive.Archive]:
+        path = store.file("m/a.h5")
+        return {
+            "map": archive.open(path),
+            "pread": archive.open(path, access="pread"),
+            "private": archive.open(path, mode="c"),
+            "remote": archive.open(URL),
+            "cache": archive.open(URL, cache=tmp_path / "cache"),
+        }
+
+    def test_load_is_that_of_the_module(
+        self, handles: dict[str, archive.Archive], store: FolderStore
+    ) -> None:
+        choices: list[Any] = [None, "layer.*.w", ["out", ("model", "text"), "turned"], [], "*"]
+        for keys in choices:
+            wanted = archive.load(store.file("m/a.h5"), keys=keys)
+            for way, handle in handles.items():
+                found = handle.load(keys)
+                assert found == wanted, way
+                assert type(found) is RecordSet
+                for array in found.array_records["model"].values():
+                    assert array.numpy().flags.writeable
+        for handle in handles.values():
+            handle.close()
+            with pytest.raises(archive.errors.ClosedError):
+                handle.load("text")
+
+    def test_ties_stay_ties(self, handles: dict[str, archive.Archive]) -> None:
+        for handle in handles.values():
+            found = handle.load(["out", "in"]).array_records["model"]
+            assert np.shares_memory(found["in"].numpy(), found["out"].numpy())
+            one, two = handle["in"].read(), handle["out"].read()
+            assert not np.shares_memory(one, two)
+            handle.close()
+
+    def test_many_arrays_are_few_requests(
+        self, handles: dict[str, archive.Archive], store: FolderStore
+    ) -> None:
+        for way in ("remote", "cache"):
+            store.clear()
+            seen: dict[int, int] = {}
+            handles[way].load("layer.*", progress=seen.__setitem__)
+            assert store.counted() <= 2
+            assert max(seen) == seen[max(seen)]
+            store.clear()
+            handles[way].load(["layer.3.w", "layer.150.b"])
+            assert store.counted() <= 2
+            assert store.nbytes() <= 2 * 4096 + (128 << 10) * (way == "cache")
+
+    def test_drain_keeps_the_order_of_the_keys(
+        self, handles: dict[str, archive.Archive], store: FolderStore
+    ) -> None:
+        wanted = archive.load(store.file("m/a.h5")).array_records["model"]
+        keys: list[Any] = ["turned", "layer.9.b", ("model", "in"), "empty", "layer.3.w", "out", "layer.3.w"]
+        for handle in handles.values():
+            found = []
+            for (record, key), array in handle.drain(keys):
+                assert record == "model"
+                assert np.array_equal(array.numpy(), wanted[key].numpy())
+                assert array.dtype == wanted[key].dtype
+                found.append(key)
+            assert found == ["turned", "layer.9.b", "in", "empty", "layer.3.w", "out", "layer.3.w"]
+            assert [key for (_, key), _ in handle.drain("layer.*.b")] == [f"layer.{n}.b" for n in range(200)]
+            assert list(handle.drain([])) == []
+            assert handle._reader.held == {}
+            with pytest.raises(KeyError, match="no array 'nothing'"):
+                list(handle.drain(["in", "nothing"]))
+        store.clear()
+        for _, array in handles["remote"].drain(f"layer.{n}.w" for n in range(200)):
+            array.numpy()
+        assert store.counted() <= 2
+
+    @pytest.mark.needs("/proc/self")
+    def test_pages_between_drained_arrays_stay(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.h5"
+        small = np.ones(999)
+        archive.save({"before": small, "kept": np.ones(EACH // 8), "after": small + 1}, path)
+        with archive.open(path) as handle:
+            assert (handle["kept"].numpy() == 1).all()
+            for _, array in handle.drain(["before", "after"]):
+                assert array.numpy()[0] in (1, 2)
+            assert resident(path) >= EACH
