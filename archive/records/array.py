@@ -16,9 +16,10 @@ from archive.records.payload import (
     private_copy,
     require_plain_elements,
 )
+from archive.records.privateelements import PrivateElements
 from archive.records.shape import Shape
 from archive.records.stype import SType
-from archive.records.tensors import is_tensor, require_torch, tensor_from_elements, tensor_to_elements
+from archive.records.tensors import is_tensor, require_torch, tensor_to_elements
 
 __all__ = ["Array", "array_from_numpy"]
 
@@ -29,7 +30,7 @@ _REPR_BYTES = 64
 """Longest data that repr shows."""
 
 
-class Array:
+class Array(PrivateElements):
     """One array as Flower keeps it: ``dtype``, ``shape``, ``stype`` and ``data``.
 
     Created in one of three ways, positionally or by keyword::
@@ -289,20 +290,6 @@ class Array:
         """
         self._require_elements()
         return self._payload.numpy(copy)
-
-    def torch(self) -> Any:
-        """Return the elements as a writable tensor that shares no memory with this Array.
-
-        Raises
-        ------
-        RuntimeError
-            torch is not loaded: import it first.
-        TypeError
-            ``stype`` is not ``"numpy.ndarray"``, or torch has no such element type.
-        """
-        require_torch()
-        self._require_elements()
-        return tensor_from_elements(self._payload.writable())
 
     def __getitem__(self, index: Any) -> Any:
         """Return ``elements[index]`` by numpy's rules.

@@ -19,8 +19,12 @@ __all__ = [
     "BytesPayload",
     "NdarrayPayload",
     "Payload",
+    "array_index",
+    "copy_elements",
+    "destination",
     "memory_of",
     "private_copy",
+    "read_elements",
     "release_of",
     "require_plain_elements",
 ]
@@ -238,10 +242,78 @@ def private_copy(array: NDArray) -> NDArray:
     """
     plain = np.asarray(array)
     order: Any = "F" if plain.flags.f_contiguous and not plain.flags.c_contiguous else "C"
-    if plain.dtype.names is not None and plain.dtype.itemsize:
-        raw = plain.view(np.dtype(f"V{plain.dtype.itemsize}"))
-        return np.array(raw, order=order).view(plain.dtype)
-    return np.array(plain, order=order)
+    copied = np.array(_whole_elements(plain), order=order)
+    return copied if plain.dtype.names is None else copied.view(plain.dtype)
+
+
+def array_index(index: Any) -> Any:
+    """Return an index that gives an array without axes where ``index`` gives a scalar, and else the same.
+
+    A scalar has lost the byte order and the width of its type.
+
+    Examples
+    --------
+    >>> np.array(["a", "bc"])[array_index(0)].dtype.str[1:]
+    'U2'
+    """
+    entries = index if isinstance(index, tuple) else (index,)
+    fields = isinstance(index, str) or (isinstance(index, list) and any(isinstance(i, str) for i in index))
+    return index if fields or any(entry is Ellipsis for entry in entries) else (*entries, ...)
+
+
+def destination(shape: tuple[int, ...], dtype: np.dtype[Any], out: NDArray | None) -> NDArray:
+    """Return memory for elements: that of the caller, or new memory in C order.
+
+    Raises
+    ------
+    TypeError
+        ``out`` is not an ndarray, or has another type.
+    ValueError
+        It has another shape, or is read-only.
+    """
+    if out is None:
+        made: NDArray = np.ndarray(shape, dtype)  # np.empty would make S1 of S0
+        return made
+    if getattr(out, "dtype", None) != dtype or not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray of dtype {dtype}, not {_kind_of(out)}")
+    if out.shape != shape or not out.flags.writeable:
+        state = f"of shape {out.shape}" if out.flags.writeable else "read-only"
+        raise ValueError(f"out must be writable and of shape {shape}, but is {state}")
+    return out
+
+
+def _kind_of(value: Any) -> str:
+    return f"of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+
+
+def copy_elements(elements: NDArray, out: NDArray | None) -> NDArray:
+    """Return elements in memory of the caller, or in new memory in C order, all bytes of each copied.
+
+    Elements that own their memory are nobody else's: they are returned as they are where there is no ``out``.
+    """
+    flags = elements.flags
+    if out is None and flags.owndata and flags.c_contiguous and flags.writeable:
+        return elements
+    target = destination(elements.shape, elements.dtype, out)
+    if elements.nbytes:
+        np.copyto(_whole_elements(target), _whole_elements(elements))
+    return target
+
+
+def read_elements(payload: Payload, index: Any, out: NDArray | None) -> NDArray:
+    """Return the elements of an index of `array_index` in private memory, or in ``out``.
+
+    A payload that can read into memory does (``read``); of others the elements are copied.
+    """
+    read: Callable[[Any, NDArray | None], NDArray] | None = getattr(payload, "read", None)
+    return copy_elements(payload.getitem(index), out) if read is None else read(index, out)
+
+
+def _whole_elements(array: NDArray) -> NDArray:
+    """Return structured elements as opaque ones: numpy copies them field by field, and not between them."""
+    plain = array if type(array) is np.ndarray else np.asarray(array)
+    named = plain.dtype.names is not None and plain.dtype.itemsize
+    return plain.view(np.dtype(f"V{plain.dtype.itemsize}")) if named else plain
 
 
 def require_plain_elements(ndarray: NDArray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from archive import tuning
 from archive.descriptions import parse_description
 from archive.dtypes import NDArray
+from archive.engine.read.fill import fill_range
 from archive.engine.read.reader import Reader
 from archive.engine.read.selection import Selection, parse_selection
 from archive.engine.read.slices import check_selection, read_selection
@@ -16,7 +17,7 @@ from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_ELEMENTS, MOD
 from archive.format.digests import array_digest
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, opaque_view, unpack_text
 from archive.npy import npy_header
-from archive.records.payload import BytesPayload
+from archive.records.payload import BytesPayload, copy_elements, destination
 
 if TYPE_CHECKING:
     from archive.engine.read.reference import Reference
@@ -145,6 +146,27 @@ class StoredPayload:
             return self._select(index)
         except SystemError as error:  # what numpy makes of a code point beyond Unicode
             raise self._reader.invalid(self._row, f"an element that is not text: {error}") from error
+
+    def read(self, index: Any, out: NDArray | None) -> NDArray:
+        """Return the elements of an index of `array_index` in private memory, or in ``out``.
+
+        Where they are one range of bytes, and long, these are read straight into it.
+        """
+        kind, reader, row = self.type, self._reader, self._row
+        if kind.mode == MODE_DATA or len(self.shape) > NUMPY_MAX_RANK:
+            return copy_elements(self.getitem(index), out)
+        dtype = parse_description(kind.description)
+        found = None if index is Ellipsis else parse_selection(index, self.shape, dtype, kind.itemsize)
+        if index is not Ellipsis and (found is None or found.copies):
+            return copy_elements(self.getitem(index), out)
+        target = destination(self.shape if found is None else found.shape, dtype, out)
+        least = tuning.SINGLE_REQUEST_BYTES if reader.network else tuning.SELECT_BYTES
+        straight = kind.mode == MODE_ELEMENTS and target.nbytes > least and row not in reader.held
+        if straight and target.flags.c_contiguous and (found is None or found.contiguous):
+            bounds = (0, target.nbytes) if found is None else found.bounds
+            fill_range(reader, row, *bounds, target.reshape(-1).view(np.uint8))
+            return target
+        return copy_elements(self.getitem(index), target)
 
     def _select(self, index: Any) -> Any:
         kind, reader, row = self.type, self._reader, self._row
