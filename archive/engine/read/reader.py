@@ -14,6 +14,7 @@ import numpy as np
 
 from archive import tuning
 from archive.dtypes import NDArray
+from archive.engine.read.readahead import ReadAhead
 from archive.engine.read.segmentcache import SegmentCache
 from archive.errors import ClosedError, DigestError, HostileFileError, ValueRangeError
 from archive.format.digests import digest
@@ -80,6 +81,11 @@ class Reader:
         """Segments of a remote archive of which selections took a part."""
         return SegmentCache()
 
+    @cached_property
+    def _ahead(self) -> ReadAhead:
+        """Rows of a remote archive that came along with others."""
+        return ReadAhead(self.index)
+
     @property
     def remote(self) -> bool:
         """Whether each read is a request: a round trip, whose bytes may be changed on the way."""
@@ -108,6 +114,9 @@ class Reader:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
         low, high = (start, stop) if self.verify == "off" else (first * size, min(last * size, nbytes))
+        ahead = self._read_ahead(row) if self.network and stop - start == nbytes else None
+        if ahead is not None:
+            return ahead
         if self.remote:
             data = self._fetch(row, low, high)
             part = data[start - low : stop - low]
@@ -222,6 +231,7 @@ class Reader:
         self.closed = True
         self.source.close()
         vars(self).pop("recent", None)
+        vars(self).pop("_ahead", None)
 
     def trust(self) -> None:
         """Take every segment as checked."""
@@ -242,6 +252,26 @@ class Reader:
 
         self._request(row, low, high, fill)
         return out
+
+    def _read_ahead(self, row: int) -> NDArray | None:
+        """Return the verified bytes of a whole row, and fetch the next, where rows are asked for in order.
+
+        None where they are not, where this row does not match its digest, and where a cache maps it: that has
+        fetched it then.
+        """
+        ahead, index = self._ahead, self.index
+        ahead.note(row)
+        rows = [] if ahead.covers(row) else ahead.plan(row)
+        if rows:
+            pieces = [piece for each in rows for piece in row_segments(index, each)]
+            start, stop = pieces[0][0], pieces[-1][0] + pieces[-1][1]
+            data = self.source.read(start, stop - start)
+            if self.source.mapped:
+                ahead.keep(rows, start, None)
+            else:
+                failed = failed_pieces(index, data, start, pieces) if self.verify != "off" else []
+                ahead.keep(rows, start, data, failed)
+        return ahead.take(row)
 
     def _request(self, row: int, low: int, high: int, run: Callable[[Request[Segment]], object]) -> None:
         """Run the requests for bytes of a row, several at once."""
