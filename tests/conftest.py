@@ -57,6 +57,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"about {name}, which is not here"))
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        examples = item.dtest.examples if isinstance(item, pytest.DoctestItem) else []
+        named = any("import torch" in example.source or ", torch" in example.source for example in examples)
+        if named and importlib.util.find_spec("torch") is None:
+            item.add_marker(pytest.mark.skip(reason="torch is not installed"))
         if isinstance(item, pytest.DoctestItem) and item.path.parent.name == "interop":
             library = item.path.stem
             if library in ("torch", "flower") and importlib.util.find_spec(library) is None:

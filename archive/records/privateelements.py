@@ -24,7 +24,6 @@ class PrivateElements:
     dtype: str
     stype: str
     _payload: Payload
-
     _require_elements: Callable[[], None]
 
     def read(self, index: Any = ..., out: NDArray | None = None) -> NDArray:

@@ -183,7 +183,8 @@ class Archive:
         Examples
         --------
         >>> import archive, numpy as np
-        >>> _ = archive.save({"a.w": np.ones(2), "a.b": np.zeros(2), "c": [1]}, "/tmp/fedarchive-handle.h5")
+        >>> arrays = {"a.w": np.ones(2), "a.b": np.zeros(2), "c": np.array([1])}
+        >>> _ = archive.save(arrays, "/tmp/fedarchive-handle.h5")
         >>> with archive.open("/tmp/fedarchive-handle.h5") as a:
         ...     list(a.load("a.*")["model"]), a.load(["c"])["model"]["c"].numpy()
         (['a.w', 'a.b'], array([1]))

@@ -2,7 +2,7 @@
 
 Reads that follow no order cost no byte more than without it. From the third row in order on, a request also
 brings the rows after it: at most as many bytes as the rows in order had so far, and at most
-`archive.tuning.PREFETCH_BYTES`.
+`archive.tuning.PREFETCH_BYTES`. A row that is longer comes alone: no more than twice as many bytes are held.
 
 No lock is held: an attribute changes by one assignment. Threads that read rows of their own find no order.
 """
@@ -86,10 +86,10 @@ class ReadAhead:
     def plan(self, row: int) -> list[int]:
         """Return a row, the last that was noted, and those to be fetched with it; or nothing."""
         run, index = self._run, self._index
-        if run.last != row or run.rows < _ROWS:
+        nbytes = int(index.stored_nbytes[row])
+        if run.last != row or run.rows < _ROWS or nbytes > tuning.PREFETCH_BYTES:
             return []
-        rows = [row]
-        end = int(index.offset[row]) + int(index.stored_nbytes[row])
+        rows, end = [row], int(index.offset[row]) + nbytes
         limit = end + min(run.nbytes, tuning.PREFETCH_BYTES)
         for after in range(row + 1, index.arrays):
             nbytes = int(index.stored_nbytes[after])

@@ -114,7 +114,7 @@ class Reader:
             return self.source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
         low, high = (start, stop) if self.verify == "off" else (first * size, min(last * size, nbytes))
-        ahead = self._read_ahead(row) if self.network and stop - start == nbytes else None
+        ahead = self._read_ahead(row) if self.source.pinned and stop - start == nbytes else None
         if ahead is not None:
             return ahead
         if self.remote:

@@ -149,6 +149,19 @@ def test_arrays_larger_than_the_window_come_alone(
         assert store.asked == [("get_range", PATH, EACH)] * 20
 
 
+def test_no_large_array_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes along with an array of 5 MiB would keep these."""
+    store = FolderStore(tmp_path)
+    reach(store, monkeypatch)
+    small = {f"s{number}": np.ones(1000) for number in range(10)}
+    archive.save({**model(), "large": np.ones(5 << 17), **small, "end": np.ones(10_000)}, URL)
+    with archive.open(URL) as handle:
+        for _, key in handle:
+            assert handle[key].numpy().size
+            window = reader_of(handle)._ahead._window
+            assert window is None or window.data is None or window.data.nbytes < 5 << 20
+
+
 def test_damage_is_an_error_of_its_own_array(store: FolderStore) -> None:
     with archive.open(store.file(PATH)) as local:
         payload = local["050"].payload
