@@ -134,6 +134,10 @@ assert_type(records.config_records["run"], archive.ConfigRecord)
 with archive.open("a.h5", mode="c", verify="open", access="pread") as saved:
     assert_type(saved["w"], archive.Array)
     assert_type(saved.info, Info)
+    assert_type(saved["w"].read(slice(2)), NDArray)
+    assert_type(saved.load("w.*").array_records["model"]["w"], archive.Array)
+    for (name, key), array in saved.drain([("model", "w"), "b"]):
+        assert_type((name, key, array), tuple[str, str, archive.Array])
 assert_type(Resumable(Strategy(), "run"), Strategy)
 losses: dict[str, float] = {"loss": 0.5}
 names: dict[str, list[str]] = {"layers": ["a"]}

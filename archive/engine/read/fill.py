@@ -40,10 +40,11 @@ def run_fills(reader: Reader, fills: list[Fill]) -> Iterator[int]:
 
     def read(fill: Fill) -> int:
         reader.source.read_into(fill.offset, fill.out)
-        if reader.verify != "off":
+        if not reader.are_verified(fill.segments):
             for segment in failed_pieces(reader.index, fill.out, fill.offset, fill.segments):
                 fill.out[:] = 0
                 raise reader.digest_error(segment)
+            reader.note_verified(fill.segments)
         return fill.out.nbytes
 
     def fetch(request: Request[Fill]) -> int:

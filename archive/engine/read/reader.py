@@ -6,7 +6,7 @@ Lazy arrays hold a reader; a reader knows rows, not records.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -23,6 +23,7 @@ from archive.format.footer import REINDEX, Footer
 from archive.format.index import Index
 from archive.format.segments import (
     Segment,
+    SegmentPiece,
     failed_pieces,
     locate_segment,
     row_segments,
@@ -147,6 +148,17 @@ class Reader:
         count = int(self.index.segment_count[row])
         checked = memoryview(self._checked)[self._segment(row, 0) : self._segment(row, count)]
         return self.verify == "off" or 0 not in checked
+
+    def are_verified(self, segments: Iterable[SegmentPiece]) -> bool:
+        """Return whether no segment of these has to be verified any more, however it is read."""
+        checked = self._checked if self.source.mapped else b""
+        return self.verify == "off" or (bool(checked) and all(checked[number] for *_, number in segments))
+
+    def note_verified(self, segments: Iterable[SegmentPiece]) -> None:
+        """Take note that segments match their digests: those of a mapped file are not verified again."""
+        if self.source.mapped:
+            for *_, number in segments:
+                self._checked[number] = 1
 
     def private(self, row: int) -> NDArray:
         """Return the stored bytes of a row as writable memory that nobody else sees."""

@@ -153,14 +153,15 @@ class StoredPayload:
         Where they are one range of bytes, and long, these are read straight into it.
         """
         kind, reader, row = self.type, self._reader, self._row
-        if kind.mode == MODE_DATA or len(self.shape) > NUMPY_MAX_RANK:
+        least = tuning.SINGLE_REQUEST_BYTES if reader.network else tuning.SELECT_BYTES
+        short = out is None and int(reader.index.stored_nbytes[row]) <= least
+        if short or kind.mode == MODE_DATA or len(self.shape) > NUMPY_MAX_RANK:
             return copy_elements(self.getitem(index), out)
         dtype = parse_description(kind.description)
         found = None if index is Ellipsis else parse_selection(index, self.shape, dtype, kind.itemsize)
         if index is not Ellipsis and (found is None or found.copies):
             return copy_elements(self.getitem(index), out)
         target = destination(self.shape if found is None else found.shape, dtype, out)
-        least = tuning.SINGLE_REQUEST_BYTES if reader.network else tuning.SELECT_BYTES
         straight = kind.mode == MODE_ELEMENTS and target.nbytes > least and row not in reader.held
         if straight and target.flags.c_contiguous and (found is None or found.contiguous):
             bounds = (0, target.nbytes) if found is None else found.bounds

@@ -190,6 +190,25 @@ def test_tensors_of_slices(ways: Ways, way: str) -> None:
         assert np.array_equal(t.from_dlpack(handle["scalar"]).numpy(), arrays()["scalar"])
 
 
+def test_what_was_verified_is_known(ways: Ways) -> None:
+    """Of a mapped file: a segment that was read into memory is not verified again as a view."""
+    with ways["map"]() as handle:
+        payload = handle["wide"].payload
+        assert isinstance(payload, StoredPayload)
+        reader, row = payload._reader, payload._row
+        first, size = int(reader.index.segment_at[row]), segment_bytes_of(reader.index, row)
+        handle["wide"].read(np.s_[: size // 600])
+        assert reader._checked[first : first + 10] == b"\x01" * 10
+        assert not any(reader._checked[first + 11 :])
+        handle.load("wide")
+        assert reader.is_checked(row)
+    with ways["pread"]() as handle:
+        handle.load("wide")
+        payload = handle["wide"].payload
+        assert isinstance(payload, StoredPayload)
+        assert not any(payload._reader._checked)
+
+
 def test_a_buffer_of_the_caller_is_the_only_one(tmp_path: Path) -> None:
     """A whole array, and all rows but one, come without a second buffer: the pieces of the ends are small."""
     import tracemalloc
