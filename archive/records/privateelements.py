@@ -17,7 +17,7 @@ _CPU = (1, 0)
 
 
 class PrivateElements:
-    """What of an Array returns private memory."""
+    """The methods of an Array that return private memory."""
 
     __slots__ = ()
 
@@ -157,7 +157,7 @@ class PrivateElements:
 
 
 def _fill_tensor(array: PrivateElements, index: Any, dtype: Any, device: Any, out: Any) -> Any:
-    """Fill a tensor with the elements of an index, without a copy where they lie in memory as its own do."""
+    """Fill a tensor with the elements of an index: straight where they have its type and order of bytes."""
     torch = require_torch()
     if not is_tensor(out) or out.is_meta:
         raise TypeError(f"out must be a tensor in memory, not {type(out)}{' on meta' * is_tensor(out)}")

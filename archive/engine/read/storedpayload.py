@@ -165,7 +165,7 @@ class StoredPayload:
         straight = kind.mode == MODE_ELEMENTS and target.nbytes > least and row not in reader.held
         if straight and target.flags.c_contiguous and (found is None or found.contiguous):
             bounds = (0, target.nbytes) if found is None else found.bounds
-            fill_range(reader, row, *bounds, target.reshape(-1).view(np.uint8))
+            fill_range(reader, row, *bounds, np.asarray(target).reshape(-1).view(np.uint8))
             return target
         return copy_elements(self.getitem(index), target)
 

@@ -190,6 +190,17 @@ def test_tensors_of_slices(ways: Ways, way: str) -> None:
         assert np.array_equal(t.from_dlpack(handle["scalar"]).numpy(), arrays()["scalar"])
 
 
+def test_out_may_be_a_subclass(ways: Ways, tmp_path: Path) -> None:
+    wanted = arrays()["wide"]
+    for out in (
+        np.zeros_like(wanted).view(np.matrix),
+        np.memmap(tmp_path / "m", "f4", "w+", shape=wanted.shape),
+    ):
+        with ways["map"]() as handle:
+            assert handle["wide"].read(out=out) is out
+        assert np.array_equal(np.asarray(out), wanted)
+
+
 def test_what_was_verified_is_known(ways: Ways) -> None:
     """Of a mapped file: a segment that was read into memory is not verified again as a view."""
     with ways["map"]() as handle:
