@@ -124,8 +124,8 @@ def load(
     ----------
     url : str or path-like
     keys : str or iterable of str or (record, key), optional
-        Only these arrays, or those that a shell pattern matches (``"encoder.*"``, ``"model/*.bias"``), as for
-        `Archive.load`; metrics and configs always come along.
+        Only these arrays; a str may be a shell pattern (``"encoder.*"``, ``"model/*.bias"``), as for
+        `Archive.load`. Metrics and configs always come along.
     cache, cache_bytes
         As for `open`.
     progress, storage_options
@@ -141,7 +141,7 @@ def load(
     DigestError
         Bytes do not match their digest; nothing is returned.
     KeyError
-        No array has one of ``keys``, or the pattern matches none.
+        No array has one of ``keys``, or matches one of the patterns.
 
     Examples
     --------

@@ -169,25 +169,25 @@ class Archive:
         Parameters
         ----------
         keys : str or iterable of str or (record, key), optional
-            These arrays alone, or those that a shell pattern matches (``*``, ``?``, ``[ab]``): one with a
-            slash is matched with ``record/key``, any other with the key. Metrics and configs come along.
+            These arrays alone. A str that is no key may be a shell pattern (``*``, ``?``, ``[ab]``): one with
+            a slash is matched with ``record/key``, any other with the key. Metrics and configs come along.
         progress : callable, optional
             Called with (bytes read, bytes in all).
 
         Raises
         ------
         KeyError
-            No array has one of the keys, or the pattern matches none.
+            No array has one of the keys, or matches one of the patterns.
         DigestError, ClosedError
 
         Examples
         --------
         >>> import archive, numpy as np
-        >>> arrays = {"a.w": np.ones(2), "a.b": np.zeros(2), "c": np.array([1])}
+        >>> arrays = {"a.w": np.ones(2), "a.b": np.zeros(2), "c": np.ones(3)}
         >>> _ = archive.save(arrays, "/tmp/fedarchive-handle.h5")
         >>> with archive.open("/tmp/fedarchive-handle.h5") as a:
-        ...     list(a.load("a.*")["model"]), a.load(["c"])["model"]["c"].numpy()
-        (['a.w', 'a.b'], array([1]))
+        ...     list(a.load("a.*")["model"]), list(a.load(["c", "*.b"])["model"])
+        (['a.w', 'a.b'], ['a.b', 'c'])
         """
         from archive.engine.read.load import load_records  # 2 ms that opening does without
 
@@ -205,17 +205,17 @@ class Archive:
         Parameters
         ----------
         keys : str or iterable of str or (record, key), optional
-            These arrays alone, in this order, or those that a pattern matches, as for `load`.
+            These arrays alone, each once, in this order; patterns as for `load`.
 
         Raises
         ------
         KeyError
-            No array has one of the keys, or the pattern matches none: when the first is asked for.
+            No array has one of the keys, or matches one of the patterns: when the first is asked for.
         DigestError, ClosedError
         """
         index, reader = self._reader.index, self._reader
         every = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist() if keys is None else []
-        rows: Iterable[int] = every if keys is None else select_rows(reader, keys)
+        rows: Iterable[int] = every if keys is None else dict.fromkeys(select_rows(reader, keys))
         if reader.network:
             from archive.engine.read.prefetch import prefetch_rows  # for remote archives alone
 
@@ -373,20 +373,23 @@ def _checked_at_open(reader: Reader, footer: Footer) -> str:
 
 
 def select_rows(reader: Reader, keys: str | Iterable[str | tuple[str, str]]) -> list[int]:
-    """Return the rows of keys or (record, key) pairs, or of those that a pattern matches."""
-    if isinstance(keys, str):
-        from archive.engine.read.keypatterns import match_rows  # opening does without
-
-        return match_rows(reader, keys)
-    handle, index, wanted = Archive(reader), reader.index, list(keys)
+    """Return the rows of keys, (record, key) pairs and patterns; a str alone is one of these."""
+    handle, index, wanted = Archive(reader), reader.index, [keys] if isinstance(keys, str) else list(keys)
     pairs: list[Any] = [(None, key) if isinstance(key, str) else key for key in wanted]
     if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], str) for pair in pairs):
         return [handle._find(key) for key in wanted]  # which says what a key is
+    found: list[int] = []
     rows = index.find_many([key for _, key in pairs], KIND_ARRAYS)
-    return [
-        row if row >= 0 and record in (None, handle._record(row).name) else handle._find(key)
-        for row, (record, _), key in zip(rows, pairs, wanted, strict=True)
-    ]
+    for row, (record, name), key in zip(rows, pairs, wanted, strict=True):
+        if row >= 0 and record in (None, handle._record(row).name):
+            found.append(row)
+        elif isinstance(key, str) and not handle._rows(name) and not {*"*?["}.isdisjoint(key):
+            from archive.engine.read.keypatterns import match_rows  # opening does without
+
+            found += match_rows(reader, key)
+        else:
+            found.append(handle._find(key))
+    return found
 
 
 def _handle(*arguments: Any) -> Archive:

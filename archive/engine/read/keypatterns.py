@@ -17,7 +17,7 @@ def match_rows(reader: Reader, pattern: str) -> list[int]:
     """Return the rows of the arrays that a pattern matches, in the order of the archive.
 
     ``*`` stands for any characters, ``?`` for one, ``[ab]`` for one of these. A pattern with a slash is
-    matched with ``record/key``, any other with the key alone. A name that exists is no pattern.
+    matched with ``record/key``, any other with the key alone. A name that exists stands for itself.
 
     Raises
     ------
@@ -25,9 +25,6 @@ def match_rows(reader: Reader, pattern: str) -> list[int]:
         No array matches.
     """
     index = reader.index
-    rows = index.find(pattern, KIND_ARRAYS)
-    if rows:
-        return sorted(rows)
     arrays = np.flatnonzero(index.record_rows["kind"][index.record] == KIND_ARRAYS).tolist()
     keys = index.keys(arrays)
     if "/" in pattern:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,21 +36,25 @@ def path(tmp_path: Path) -> Path:
         ("opt/m/*", [("opt/m", key) for key in TWO]),
         ("*/head", [("model", "head"), ("opt/m", "head")]),
         ("*/a/*", [("model", "a/b"), ("opt/m", "a/c")]),
-        ("head", [("model", "head"), ("opt/m", "head")]),
-        ("model/head", [("model", "head")]),
+        ("head*", [("model", "head"), ("opt/m", "head")]),
+        (
+            ["hea?", "*.b", ("opt/m", "a/c"), "x0"],
+            [("model", "enc.0.b"), ("model", "head"), ("model", "x0"), ("opt/m", "head"), ("opt/m", "a/c")],
+        ),
+        (["*/h*", "*/h*", "*d"], [("model", "head"), ("opt/m", "head")]),
         ("a/b", [("model", "a/b")]),
         ("x[0]", [("model", "x[0]")]),
         ("model/x[0]", [("model", "x[0]")]),
         ("x[01]", [("model", "x0")]),
         ("opt*", None),
         ("ENC.*", None),
-        ("long", None),
+        ("l*ng", None),
         ("fit/*", None),
-        ("", None),
-        ("\ud800", None),
+        ("[", None),
+        ("*\ud800", None),
     ],
 )
-def test_what_a_pattern_matches(path: Path, pattern: str, wanted: list[tuple[str, str]] | None) -> None:
+def test_what_patterns_match(path: Path, pattern: Any, wanted: list[tuple[str, str]] | None) -> None:
     with archive.open(path) as handle:
         if wanted is None:
             for use in (
@@ -66,3 +71,15 @@ def test_what_a_pattern_matches(path: Path, pattern: str, wanted: list[tuple[str
             named = [(name, key) for name, record in found.parameters_records.items() for key in record]
             assert named == wanted
             assert found["fit"]["long"] == [1] * 9000
+
+
+def test_a_key_stands_for_itself(path: Path) -> None:
+    """Also one that looks like a pattern; and one that several records have must be named with its record."""
+    with archive.open(path) as handle:
+        assert [name[1] for name, _ in handle.drain(["x[0]", "a/b"])] == ["x[0]", "a/b"]
+        for keys in ("head", ["*.w", "head"]):
+            with pytest.raises(KeyError, match="several records"):
+                handle.load(keys)
+        for keys in ("long", "haed", "", ["*", "haed"]):
+            with pytest.raises(KeyError, match="no array '"):
+                handle.load(keys)
