@@ -154,12 +154,14 @@ class TestTorch:
         assert array.torch(device="cpu").tolist() == [[0, 1, 2], [3, 4, 5]]
 
     def test_two_calls_share_nothing(self) -> None:
+        torch()
         array = Array(WIDE)
         for index in (..., 0, np.s_[:]):
             one, two = array.torch(index), array.torch(index)
             assert one.data_ptr() != two.data_ptr()
 
     def test_big_endian_and_text(self) -> None:
+        torch()
         assert Array(np.arange(3, dtype=">f4")).torch(np.s_[1:]).tolist() == [1, 2]
         with pytest.raises(TypeError, match="torch has no element type"):
             Array(TEXT).torch(0)

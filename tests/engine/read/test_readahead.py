@@ -66,7 +66,8 @@ USES: dict[str, Callable[[archive.Array], Any]] = {
 
 @pytest.mark.parametrize("use", USES)
 def test_iteration_makes_few_requests(store: FolderStore, use: str) -> None:
-    torch()
+    if use == "torch":
+        torch()
     with archive.open(URL) as handle:
         store.clear()
         for (_, key), number in zip(handle, range(COUNT), strict=False):
