@@ -1,8 +1,9 @@
 """Whole rows of a remote archive that are asked for in file order: the next ones come along.
 
-Reads that follow no order cost no byte more than without it. From the third row in order on, a request also
-brings the rows after it: at most as many bytes as the rows in order had so far, and at most
-`archive.tuning.PREFETCH_BYTES`. A row that is longer comes alone: no more than twice as many bytes are held.
+Reads that follow no order cost no byte more than without it. From the third row in order on (later, where
+such guesses were wrong), a request also brings the rows after it: at most as many bytes as the rows in order
+had so far, and at most `archive.tuning.PREFETCH_BYTES`. A row that is longer comes alone: no more than twice
+as many bytes are held.
 
 No lock is held: an attribute changes by one assignment. Threads that read rows of their own find no order.
 """
@@ -59,6 +60,7 @@ class ReadAhead:
         self._index = index
         self._run = _Run(index.arrays, 0, 0)
         self._window: _Window | None = None
+        self._needed = _ROWS  # rows in order after which a window is fetched
 
     def note(self, row: int) -> None:
         """Take note that all of a row is asked for."""
@@ -75,10 +77,12 @@ class ReadAhead:
     def take(self, row: int) -> NDArray | None:
         """Return a copy of the bytes of a row that came with another: a view would keep all of these."""
         window = self._window
-        if window is None or window.data is None or row not in window.rows:
+        if window is None or row not in window.rows:
             return None
         if row == window.last:
             self._window = None
+        if window.data is None:
+            return None
         at = int(self._index.offset[row]) - window.start
         copied: NDArray = window.data[at : at + int(self._index.stored_nbytes[row])].copy()
         return copied
@@ -87,7 +91,7 @@ class ReadAhead:
         """Return a row, the last that was noted, and those to be fetched with it; or nothing."""
         run, index = self._run, self._index
         nbytes = int(index.stored_nbytes[row])
-        if run.last != row or run.rows < _ROWS or nbytes > tuning.PREFETCH_BYTES:
+        if run.last != row or run.rows < self._needed or nbytes > tuning.PREFETCH_BYTES:
             return []
         rows, end = [row], int(index.offset[row]) + nbytes
         limit = end + min(run.nbytes, tuning.PREFETCH_BYTES)
@@ -116,6 +120,8 @@ class ReadAhead:
         failed : sequence of Segment
             Segments that do not match. Their rows are not held: they are an error when they are asked for.
         """
+        # a window that was not used to its end was a mistake: more rows in order are asked for next time
+        self._needed = _ROWS if self._window is None else 2 * self._needed
         bad = set(failed)
         good = [
             row for row in rows if bad.isdisjoint(number for *_, number in row_segments(self._index, row))

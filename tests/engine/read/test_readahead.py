@@ -119,6 +119,31 @@ def test_any_other_order_costs_what_it_did(store: FolderStore, order: str) -> No
         assert store.asked == [("get_range", PATH, EACH)] * len(asked)
 
 
+def test_wrong_guesses_end(store: FolderStore) -> None:
+    """Three arrays of each layer, as query, key and value: two guesses, and then none."""
+    asked = [number for layer in range(0, COUNT, 10) for number in range(layer, layer + 3)]
+    with archive.open(URL) as handle:
+        store.clear()
+        for number in asked:
+            assert handle[f"{number:03}"].numpy()[5] == number
+        assert store.counted() == len(asked)
+        assert store.nbytes() == (len(asked) + 2 * 3) * EACH
+        store.clear()
+        for key in model():
+            handle[key].numpy()
+        assert store.counted() < 20
+
+
+def test_a_look_elsewhere_does_not_end_the_order(store: FolderStore) -> None:
+    with archive.open(URL) as handle:
+        store.clear()
+        for number in range(COUNT - 1):
+            assert handle[f"{number:03}"].numpy()[5] == number
+            if number % 50 == 49:
+                assert handle["299"].numpy()[5] == 299
+        assert store.counted() < requests_in_order() + 5 * 6
+
+
 def test_memory_is_bounded_and_given_back(store: FolderStore) -> None:
     with archive.open(URL) as handle:
         reader, kept = reader_of(handle), []
@@ -185,7 +210,7 @@ def test_damage_is_an_error_of_its_own_array(store: FolderStore) -> None:
 def test_a_flaw_on_the_way_is_fetched_again(store: FolderStore) -> None:
     with archive.open(URL) as handle:
         store.clear()
-        store.flip = {number: 40_000 * number for number in range(3, 12)}
+        store.flip = {number: 40_000 * number for number in range(3, 40, 3)}
         for key, wanted in model().items():
             assert np.array_equal(handle[key].numpy(), wanted)
         assert store.counted() < 40
