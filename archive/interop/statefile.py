@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archive.engine.read.handle import Archive
-from archive.engine.read.load import load_records
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
 from archive.format.constants import OWN_PREFIX
 from archive.format.names import escape_name, unescape_name
@@ -203,7 +202,7 @@ def read_arrays(
     DigestError
     """
     try:
-        records = handle.records if lazy else load_records(handle._reader, names.values(), None)
+        records = handle.records if lazy else handle.load(names.values())
         arrays: Mapping[str, ArrayRecord] = (
             getattr(records, "array_records", None) or records.parameters_records
         )
