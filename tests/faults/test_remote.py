@@ -243,9 +243,8 @@ def test_writing(made: list[Bench], figures: Figures, server: S3Server, how: str
         elif isinstance(outcome.error, ExistsError):
             outcome.defect = "a conflict with ourselves"
         left = server.uploads(bench.key)
-        # moto says of every upload that it began in 2010: what we began unheard cannot be told from others'
-        # and where no answer ever comes, nobody hears of it
-        unheard = case.fault in ("lost", "short") and (server.name == "moto" or case.always)
+        # where no answer ever comes, nobody hears of it
+        unheard = case.fault in ("lost", "short") and case.always
         if left and not unheard:
             outcome.defect = f"{len(left)} uploads left behind"
         for pending in locate_store(parse_url(bench.url, server.options()))[0].list_multipart(

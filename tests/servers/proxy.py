@@ -244,6 +244,8 @@ class Proxy:
             if fault.forward:
                 back, start = await self._ask(outgoing, body, upstream)
                 await _drain(back, start, method)
+                _, other = upstream.pop()  # moto says close, and our client does not hear of that
+                other.transport.abort()
             lie, _, page = fault.reply.partition(b"\r\n\r\n")
             writer.write(lie + b"\r\n\r\n" + (b"" if method == "HEAD" else page))
             await writer.drain()

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tests.children import child_environment
+
 BUCKET = "fedarchive"
 REGION = "us-east-1"
 
@@ -118,8 +120,8 @@ def s3_server() -> Iterator[S3Server]:
         return
     port = free_port()
     server = S3Server("moto", f"http://127.0.0.1:{port}", "AKIDFEDARCHIVE", "not-a-secret-key")
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environment = {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1024"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.servers.datedmoto", str(port)]
+    environment = child_environment(S3_UPLOAD_PART_MIN_SIZE="1024")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(server.answers, "moto", 60)
