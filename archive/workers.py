@@ -27,7 +27,7 @@ from typing import Any, Generic, TypeVar
 from archive import system, tuning
 from archive.owner import Owner
 
-__all__ = ["Background", "Job", "Pool", "drop_oldest", "map_archives", "run_parallel"]
+__all__ = ["Background", "Job", "Pool", "drop_oldest", "map_archives", "run_apart", "run_parallel"]
 
 _LOOK_SECONDS = 1.0
 """How often a waiting thread looks whether a job has ended, beside being woken."""
@@ -231,6 +231,20 @@ def run_parallel(
 def map_archives(function: Callable[[T], R], items: Iterable[T], *, remote: bool) -> list[R]:
     """Return ``function`` of each archive, in order; of remote ones several at once: each is a round trip."""
     return list(run_parallel(function, items, network=tuning.ARCHIVES) if remote else map(function, items))
+
+
+def run_apart(call: Callable[[], object], name: str) -> None:
+    """Make a call in a thread of its own, which the interpreter waits for; at exit, make it here.
+
+    For what the collection of garbage sets off: any thread collects, in any line of it. To wait there for a
+    server could be to wait for ever: the thread may be the one that answers, or hold a lock. Where no thread
+    can be started, the call is not made.
+    """
+    if not threading.main_thread().is_alive():  # at exit no thread can be started, and nobody waits for us
+        call()
+        return
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=call, name=name, daemon=False).start()
 
 
 def drop_oldest(kept: dict[Any, Any], most: int) -> None:

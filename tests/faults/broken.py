@@ -187,16 +187,24 @@ class Bench:
 
 @contextmanager
 def benches(
-    server: S3Server, folder: str, count: int = WORKERS, web: WebServer | None = None
+    server: S3Server,
+    folder: str,
+    count: int = WORKERS,
+    web: WebServer | None = None,
+    *,
+    silence: float = 0.6,
 ) -> Iterator[list[Bench]]:
-    """Set up as many as work side by side, before the S3 server or a web server."""
+    """Set up as many as work side by side, before the S3 server or a web server.
+
+    ``silence`` is for how many seconds a server may say nothing.
+    """
     with ExitStack() as stack:
         made = []
         for number in range(count):
             proxy = stack.enter_context(Proxy(web.endpoint if web else server.endpoint))
-            options = server.options(proxy.endpoint, read_timeout=0.6)
+            options = server.options(proxy.endpoint, read_timeout=silence)
             if web:
-                options = {"client_kwargs": {"timeout": ClientTimeout(sock_connect=2, sock_read=0.6)}}
+                options = {"client_kwargs": {"timeout": ClientTimeout(sock_connect=2, sock_read=silence)}}
             made.append(Bench(server, proxy, f"{folder}/{number}.h5", options, web))
         yield made
 

@@ -7,6 +7,7 @@ or not. The whole product runs in `poe slow`, a sample in `poe check`.
 
 from __future__ import annotations
 
+import gc
 import re
 import traceback
 import uuid
@@ -29,6 +30,7 @@ from archive.storage.remote.clients.retry import POLICY, retried
 from archive.storage.remote.clients.s3 import S3Store
 from archive.storage.url import parse_url
 from archive.tools.collection import collect_garbage
+from tests.children import join_threads
 from tests.faults.broken import Bench, arrays_of, benches
 from tests.servers.lies import PAGES, has_document, operation_of, replies_to
 from tests.servers.proxy import Fault, Request
@@ -194,18 +196,21 @@ SCENARIOS = {
 
 @pytest.fixture
 def run(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """A bench with small parts and short waits."""
+    """A bench with small parts and short waits; a server that lies does so at once, however busy."""
     assert retried.__kwdefaults__ is not None
     monkeypatch.setitem(
-        retried.__kwdefaults__, "policy", replace(POLICY, patience=1.0, first_wait=0.001, reach=0.02)
+        retried.__kwdefaults__, "policy", replace(POLICY, patience=30.0, first_wait=0.001, reach=1.0)
     )
     monkeypatch.setattr(tuning, "PART_BYTES", 60 << 10)
     monkeypatch.setattr(upload, "MiB", 1)
     monkeypatch.setattr(S3Store, "min_part_bytes", 60 << 10)
     monkeypatch.setattr(proofs, "HASHED_BYTES", 20 << 10)
-    with benches(server, uuid.uuid4().hex, 1) as made:
+    gc.collect()
+    gc.freeze()  # what is collected between two cases is theirs alone
+    with benches(server, uuid.uuid4().hex, 1, silence=30.0) as made:
         (tmp_path / "spool").mkdir()
         yield Run(made[0], tmp_path / "spool")
+    gc.unfreeze()
 
 
 def archived(arrays: dict[str, Any], folder: Path) -> bytes:
@@ -216,6 +221,8 @@ def archived(arrays: dict[str, Any], folder: Path) -> bytes:
 
 def prepare(run: Run, name: str) -> None:
     """Put there what lies there before, and forget what is known of the server."""
+    gc.collect()  # an upload that could not be ended is tried again, and not within another case
+    join_threads("fedarchive-abort")
     old = SCENARIOS[name].old
     if name == "load":
         old = archived(SMALL, run.folder.parent)
@@ -349,6 +356,7 @@ def lost(run: Run, error: ArchiveError | None, arrays: dict[str, Any]) -> str:
 
 def left(run: Run, case: Case) -> str:
     """Return what is wrong with uploads that are still there, and end them."""
+    join_threads("fedarchive-abort")
     server = run.bench.server
     found = server.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     for pending in found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import threading
 import weakref
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -16,7 +15,7 @@ from archive.dtypes import NDArray
 from archive.errors import ArchiveError, ExistsError, MissingError, StorageError, UnsupportedURLError
 from archive.owner import Owner
 from archive.storage.remote.objectstore import ObjectStore, Upload
-from archive.workers import Job, Pool
+from archive.workers import Job, Pool, run_apart
 
 __all__ = ["RemoteSink", "part_size", "require_creatable"]
 
@@ -232,15 +231,9 @@ class RemoteSink:
 
 
 def _abandon(parts: _Parts) -> None:
-    """End an upload whose sink was collected as garbage, or that is there when the program ends.
-
-    Garbage is collected in any thread: in the one that does the requests, or one of ours that sends a part,
-    to wait for what is under way would be to wait for ever.
-    """
-    if threading.current_thread() is threading.main_thread():
-        parts.abort()
-    elif parts.begun:
-        threading.Thread(target=parts.abort, name="fedarchive-abort", daemon=True).start()
+    """End an upload whose sink was collected as garbage, or that is there when the program ends."""
+    if parts.begun:
+        run_apart(parts.abort, "fedarchive-abort")
 
 
 class _Parts:
@@ -258,8 +251,8 @@ class _Parts:
 
     @property
     def begun(self) -> bool:
-        """Whether a part was sent."""
-        return self._upload is not None
+        """Whether this process has sent a part."""
+        return self._upload is not None and self._owner.is_here
 
     def buffer(self, nbytes: int) -> NDArray:
         """Return memory for a part, that of one which was sent if it fits."""

@@ -18,6 +18,7 @@ from archive.storage.local.journal import Journal
 from archive.storage.remote.staging import SpooledPartialFile, SpooledSink, parse_spool
 from archive.storage.remote.upload import MAX_PARTS, RemoteSink, part_size
 from archive.tuning import PART_BYTES, PARTS
+from tests.children import join_threads
 from tests.storage.folderstore import FolderStore
 
 MiB = 1 << 20
@@ -151,6 +152,7 @@ def test_uploads_are_ended(store: FolderStore, way: str) -> None:
         sink.discard()
     del sink
     gc.collect()
+    join_threads("fedarchive-abort")
     assert store.uploads() == []
     assert not store.file("model.h5").exists()
     assert [thread for thread in threading.enumerate() if thread.name.startswith("fedarchive-upload")] == []
@@ -244,39 +246,26 @@ def test_the_spool_folder_must_be_there(store: FolderStore, tmp_path: Path) -> N
 
 def test_an_upload_collected_where_its_parts_are_sent(store: FolderStore) -> None:
     """Garbage is collected in any thread, also in one that a part under way waits for."""
-    arrived, go_on = threading.Event(), threading.Event()
+    arrived, collected, waited = threading.Event(), threading.Event(), list[bool]()
 
-    def fill() -> list[Any]:
+    def fill() -> None:
         sink = RemoteSink(store, "model.h5", overwrite=True)
         write(sink, content(2 * PART_BYTES), MiB)
         part = sink._parts._upload.put_part  # type: ignore[union-attr]
 
         def wait(number: int, data: Any) -> None:
             arrived.set()
-            assert go_on.wait(60)
+            waited.append(collected.wait(10))
             part(number, data)
 
         sink._parts._pool.submit(lambda: wait(2, content(10)))
-        return [sink]
+        assert arrived.wait(60)
 
-    held = fill()
-    assert arrived.wait(60)
-
-    def collect() -> None:
-        held.clear()
-        gc.collect()
-        go_on.set()
-
-    thread = threading.Thread(target=collect, daemon=True)
-    thread.start()
-    thread.join(10)
-    stuck = thread.is_alive()
-    go_on.set()
-    thread.join(60)
-    assert not stuck
-    for thread in threading.enumerate():
-        if thread.name == "fedarchive-abort":
-            thread.join()
+    fill()
+    gc.collect()
+    collected.set()
+    join_threads("fedarchive-abort")
+    assert waited == [True]
     assert store.uploads() == []
 
 

@@ -9,20 +9,12 @@ from typing import Any, TypeVar
 
 from archive.storage.remote.clients.retry import Fault, Kind
 
-__all__ = ["on_loop", "run_on"]
+__all__ = ["run_on"]
 
 T = TypeVar("T")
 
 GRACE = 5.0
 """Seconds that a cancelled request may take to let go of its connection."""
-
-
-def on_loop(loop: asyncio.AbstractEventLoop) -> bool:
-    """Tell whether this thread is the one that runs the loop, where waiting for it would never end."""
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False
 
 
 def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], seconds: float) -> T:
@@ -36,7 +28,7 @@ def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], second
     Fault
         TRANSIENT: it took longer than ``seconds``.
     """
-    if on_loop(loop):
+    if _on_loop(loop):
         work.close()
         raise RuntimeError("called from the thread that does the requests; it would wait for itself")
     ended = concurrent.futures.Future[None]()
@@ -55,3 +47,11 @@ def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], second
     finally:  # interrupted while it waited: what is under way ends before anybody goes on
         if not future.done() and future.cancel():
             concurrent.futures.wait([ended], GRACE)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether this thread is the one that runs the loop, where waiting for it would never end."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from typing import Any, Protocol
 from archive.errors import ArchiveError, StorageError
 from archive.owner import Owner
 from archive.storage.remote.clients.failures import exists_error, failure_of
-from archive.storage.remote.clients.loop import on_loop
 from archive.storage.remote.clients.proofs import bare_tag, tag_of_parts, unproven
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import S3Client
 from archive.storage.remote.objectstore import Buffer, PendingUpload
+from archive.workers import run_apart
 
 __all__ = ["S3Upload", "Written", "publish"]
 
@@ -150,11 +149,12 @@ class S3Upload:
         self._write = secrets.token_hex(16)
         self._tags: dict[int, str] = {}
         self._sizes: dict[int, int] = {}
+        self._lost: list[float] = []
         self._upload = self._create()
         self._ended = False
         # not the upload itself: what refers to it would keep it
         self._abandoned = weakref.finalize(
-            self, _abandon, store, PendingUpload(path, self._upload, 0.0), self._owner
+            self, _abandon, store, PendingUpload(path, self._upload, 0.0), self._lost, self._owner
         )
 
     def put_part(self, number: int, data: Buffer) -> None:
@@ -179,8 +179,7 @@ class S3Upload:
             exclusive=exclusive,
             nbytes=64 << 20,  # servers may copy parts together before they answer
         )
-        self._ended = True
-        self._abandoned.detach()
+        self._end()
 
     def send_complete(self, seconds: float, *, exclusive: bool) -> dict[str, Any]:
         """Send one request to complete, and return its answer.
@@ -200,12 +199,15 @@ class S3Upload:
         if self._ended or not self._owner.is_here:
             return
         self._store.abort(PendingUpload(self._path, self._upload, 0.0))
+        self._end()
+
+    def _end(self) -> None:
         self._ended = True
         self._abandoned.detach()
+        _sweep(self._store, self._path, self._lost)
 
     def _create(self) -> str:
         arguments = self._target | {"Metadata": self._store.metadata(self._write)}
-        lost: list[float] = []
 
         def once(seconds: float) -> str:
             sent = time.time()
@@ -213,56 +215,59 @@ class S3Upload:
                 answer = self._store.client.call("create_multipart_upload", seconds, **arguments)
             except Fault as fault:
                 if fault.kind in (Kind.TRANSIENT, Kind.UNPROVEN):
-                    lost.extend((sent, time.time()))
+                    self._lost.extend((sent, time.time()))
                 raise
             return str(answer["UploadId"])
 
-        created = ""
         try:
-            created = str(self._run(once))
-        finally:
-            if lost:
-                # tidying up is no reason to fail: what stays is found by `gc`
-                with contextlib.suppress(Fault, ArchiveError):
-                    self._sweep(created, lost[0], lost[-1])
-        return created
-
-    def _sweep(self, ours: str, begin: float, end: float) -> None:
-        """Abort uploads that we began without hearing of it.
-
-        Nothing in a listing says whose an upload is: it is ours if it is of this key, has no part, and was
-        begun while our own requests were under way.
-        """
-        page = retried(
-            lambda seconds: self._store.client.call(
-                "list_multipart_uploads", seconds, Bucket=self._target["Bucket"], Prefix=self._target["Key"]
-            ),
-            self._store.client.contact,
-        )
-        ahead = _server_time(page) - time.time()
-        for found in page.get("Uploads") or []:
-            started = found["Initiated"].timestamp() - ahead
-            if (
-                found["Key"] != self._target["Key"]
-                or found["UploadId"] == ours
-                or not begin - CLOCK <= started <= end + CLOCK
-            ):
-                continue
-            arguments = self._target | {"UploadId": found["UploadId"], "MaxParts": 1}
-            parts = retried(
-                lambda seconds, arguments=arguments: self._store.client.call(  # type: ignore[misc]
-                    "list_parts", seconds, **arguments
-                ),
-                self._store.client.contact,
-            )
-            if not parts.get("Parts"):
-                self._store.abort(PendingUpload(self._path, found["UploadId"], started))
+            return str(self._run(once))
+        except ArchiveError:
+            _sweep(self._store, self._path, self._lost)
+            raise
 
     def _run(self, attempt: Callable[[float], Any], nbytes: int = 0) -> Any:
         try:
             return retried(attempt, self._store.client.contact, nbytes=nbytes)
         except Fault as fault:
             raise failure_of(fault, self._store.url(self._path)) from fault
+
+
+def _sweep(store: _Store, path: str, lost: list[float]) -> None:
+    """Abort uploads that we began without hearing of it, after our own has ended.
+
+    Not before: a request may be carried out long after it was given up. Nothing in a listing says whose an
+    upload is: it is ours if it is of this key, has no part, and was begun while our own requests were under
+    way. Tidying up is no reason to fail: what stays is found by `gc`.
+
+    Parameters
+    ----------
+    lost : list of float
+        When each request that got no answer was sent, and when it was given up.
+    """
+    if not lost:
+        return
+    target, call = store.target(path), store.client.call
+    arguments = {"Bucket": target["Bucket"], "Prefix": target["Key"]}
+    with contextlib.suppress(Fault, ArchiveError):
+        page = retried(
+            lambda seconds: call("list_multipart_uploads", seconds, **arguments), store.client.contact
+        )
+        ahead = _server_time(page) - time.time()
+        for found in page.get("Uploads") or []:
+            started = found["Initiated"].timestamp() - ahead
+            if found["Key"] == target["Key"] and lost[0] - CLOCK <= started <= lost[-1] + CLOCK:
+                _abort_empty(store, PendingUpload(path, found["UploadId"], started))
+
+
+def _abort_empty(store: _Store, pending: PendingUpload) -> None:
+    """Abort an upload that has no part."""
+    arguments = store.target(pending.path) | {"UploadId": pending.upload, "MaxParts": 1}
+    with contextlib.suppress(Fault, ArchiveError):
+        parts = retried(
+            lambda seconds: store.client.call("list_parts", seconds, **arguments), store.client.contact
+        )
+        if not parts.get("Parts"):
+            store.abort(pending)
 
 
 def _server_time(answer: dict[str, Any]) -> float:
@@ -272,16 +277,14 @@ def _server_time(answer: dict[str, Any]) -> float:
         return time.time()
 
 
-def _abandon(store: _Store, pending: PendingUpload, owner: Owner) -> None:
+def _abandon(store: _Store, pending: PendingUpload, lost: list[float], owner: Owner) -> None:
     """Abort an upload that was collected as garbage; a fork's copy of it is not its owner."""
-    if not owner.is_here:
-        return
 
     def abort() -> None:
         with contextlib.suppress(ArchiveError, RuntimeError):
             store.abort(pending)
+        with contextlib.suppress(RuntimeError):
+            _sweep(store, pending.path, lost)
 
-    if on_loop(store.client.filesystem().loop):
-        threading.Thread(target=abort, name="fedarchive-abort", daemon=True).start()
-    else:
-        abort()
+    if owner.is_here:
+        run_apart(abort, "fedarchive-abort")

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +26,9 @@ from archive.storage.remote.clients.s3client import fault_of
 from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import parse_url
 from archive.tools.collection import collect_garbage
-from tests.servers.proxy import Proxy, Request
-from tests.servers.s3 import BUCKET, S3Server
+from tests.children import join_threads
+from tests.servers.proxy import Fault, Proxy, Request
+from tests.servers.s3 import BUCKET, S3Server, wait_for
 from tests.storage.suite import DATA, Root, StorageTests
 
 
@@ -244,14 +246,68 @@ def test_a_lost_answer_is_no_failure(root: Root, proxy: Proxy, exclusive: bool) 
 
 
 def test_an_upload_begun_unheard_is_swept_up(root: Root, proxy: Proxy, server: S3Server, folder: str) -> None:
-    if server.name == "moto":
-        pytest.skip("moto says of every upload that it began in 2010")
     store, path = locate_store(root.location("object"))
     proxy.reset(lambda request: "lost" if request.number == 0 else None)
     upload = store.create_multipart(path)
-    assert len(server.uploads(folder)) == 1
     upload.put_part(1, b"kept")
     upload.complete(exclusive=False)
+    assert server.uploads(folder) == []
+
+
+@pytest.mark.parametrize("end", ["complete", "abort", "forget"])
+def test_an_upload_begun_late_is_swept_up(proxy: Proxy, server: S3Server, folder: str, end: str) -> None:
+    """The server begins it long after its client asked again."""
+    options = server.options(proxy.endpoint, read_timeout=0.3)
+    store, path = locate_store(parse_url(f"s3://{BUCKET}/{folder}/object", options))
+    go_on = threading.Event()
+    late = Fault("", before=lambda: go_on.wait(60))
+    proxy.reset(lambda request: late if request.number == 0 else None)
+    upload = store.create_multipart(path)
+    upload.put_part(1, b"kept")
+    go_on.set()
+    wait_for(lambda: len(server.uploads(folder)) > 1, "the first upload", 60)
+    if end == "forget":
+        del upload
+        gc.collect()
+        join_threads("fedarchive-abort")
+    else:
+        upload.complete(exclusive=False) if end == "complete" else upload.abort()
+    assert server.uploads(folder) == []
+
+
+def test_an_upload_whose_parts_nobody_may_list_keeps_no_other(
+    root: Root, proxy: Proxy, server: S3Server, folder: str
+) -> None:
+    store, path = locate_store(root.location("object"))
+    refused: list[Request] = []
+
+    def plan(request: Request) -> str | None:
+        if request.number < 2:
+            return "lost"
+        if "max-parts" in request.target and not refused:
+            refused.append(request)
+            return "403 AccessDenied"
+        return None
+
+    proxy.reset(plan)
+    store.create_multipart(path).abort()
+    assert refused
+    assert len(server.uploads(folder)) == 1
+
+
+def test_who_collects_garbage_waits_for_no_server(proxy: Proxy, server: S3Server, folder: str) -> None:
+    """It may be any thread, also one that the server's answer depends on."""
+    options = server.options(proxy.endpoint)
+    store, path = locate_store(parse_url(f"s3://{BUCKET}/{folder}/object", options))
+    collected, waited = threading.Event(), list[bool]()
+    held = Fault("", before=lambda: waited.append(collected.wait(10)))
+    proxy.reset(lambda request: held if request.method == "DELETE" else None)
+    upload = store.create_multipart(path)
+    del upload
+    gc.collect()
+    collected.set()
+    join_threads("fedarchive-abort")
+    assert waited == [True]
     assert server.uploads(folder) == []
 
 
