@@ -151,10 +151,13 @@ class S3Store(RangedStore):
                     )
 
     def abort(self, pending: PendingUpload) -> None:
-        """End an upload that somebody began; nothing happens where it ended meanwhile."""
+        """End an upload that somebody began; nothing happens where it ended meanwhile.
+
+        Its parts are asked for afterwards: S3 keeps one that it was storing as the upload was aborted.
+        """
         arguments = self.target(pending.path) | {"UploadId": pending.upload}
         with contextlib.suppress(MissingError):
-            self._remove(pending.path, "abort_multipart_upload", "list_parts", arguments)
+            self._remove(pending.path, "abort_multipart_upload", "list_parts", arguments, remains="Parts")
 
     def metadata(self, write: str) -> dict[str, str]:
         """Return what is stored beside an object: the user's own, and the id of this write."""
@@ -177,23 +180,35 @@ class S3Store(RangedStore):
         except Fault as fault:
             raise failure_of(fault, self.url(path)) from fault
 
-    def _remove(self, path: str, method: str, ask: str, arguments: dict[str, Any]) -> None:
-        """Remove something by a request; where its answer proves nothing, ask whether it is gone."""
+    def _remove(
+        self, path: str, method: str, ask: str, arguments: dict[str, Any], *, remains: str = ""
+    ) -> None:
+        """Remove something by a request; where its answer proves nothing, ask whether it is gone.
+
+        ``remains`` is the field of the second answer that shows what a true answer to the first may leave;
+        if not given, a true answer is enough.
+        """
 
         def remove(seconds: float) -> None:
+            doubt: Fault | None = None
             try:
                 self.client.call(method, seconds, **arguments)
             except Fault as fault:
                 if fault.kind is not Kind.UNPROVEN:
                     raise
-                try:
-                    self.client.call(ask, seconds, **arguments)
-                except Fault as absent:
-                    if absent.kind is Kind.MISSING:
-                        return
-                    raise fault from absent
-                # the same server knows it still: the answer was not its own, and another may be
-                raise Fault(Kind.TRANSIENT, f"{fault.problem}; nothing was removed", status=200) from fault
+                doubt = fault
+            if not doubt and not remains:
+                return
+            try:
+                found = self.client.call(ask, seconds, **arguments)
+            except Fault as absent:
+                if not doubt or absent.kind is Kind.MISSING:
+                    return
+                raise doubt from absent
+            if doubt or found.get(remains):
+                # the same server knows it still: the answer was not its own, or came too early
+                problem = f"{doubt.problem}; nothing was removed" if doubt else f"{remains.lower()} were left"
+                raise Fault(Kind.TRANSIENT, problem, status=200) from doubt
 
         self._run(path, remove)
 

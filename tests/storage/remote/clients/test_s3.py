@@ -27,6 +27,7 @@ from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import parse_url
 from archive.tools.collection import collect_garbage
 from tests.children import join_threads
+from tests.servers.lies import PAGES
 from tests.servers.proxy import Fault, Proxy, Request
 from tests.servers.s3 import BUCKET, S3Server, wait_for
 from tests.storage.suite import DATA, Root, StorageTests
@@ -293,6 +294,27 @@ def test_an_upload_whose_parts_nobody_may_list_keeps_no_other(
     store.create_multipart(path).abort()
     assert refused
     assert len(server.uploads(folder)) == 1
+
+
+def test_an_upload_that_keeps_parts_is_aborted_again(
+    root: Root, proxy: Proxy, server: S3Server, folder: str
+) -> None:
+    """S3 keeps a part that it was storing as it answered that the upload was aborted."""
+    store, path = locate_store(root.location("object"))
+    upload = store.create_multipart(path)
+    upload.put_part(1, b"kept")
+    deletes: list[Request] = []
+
+    def plan(request: Request) -> Fault | None:
+        if request.method == "DELETE":
+            deletes.append(request)
+        first = request.method == "DELETE" and len(deletes) == 1
+        return Fault("lie", reply=PAGES["no content"]) if first else None
+
+    proxy.reset(plan)
+    upload.abort()
+    assert len(deletes) == 2
+    assert server.uploads(folder) == []
 
 
 def test_who_collects_garbage_waits_for_no_server(proxy: Proxy, server: S3Server, folder: str) -> None:
