@@ -185,11 +185,12 @@ def run_parallel(
     Parameters
     ----------
     function : callable
-        Must not call this function with the same ``network``: all threads could wait for one more.
+        Without ``network`` it must not call this function so: all threads could wait for one more.
     items : iterable
         Each is asked for when its call begins.
     network : int
-        Threads that wait for a server, in a pool of their own; 0: those that hash and read files.
+        Threads that wait for a server, for this call alone: where one server is away, who reads from
+        another would wait for threads. 0: those that hash and read files, shared by all.
     ahead : int
         Results begun and not yet taken, at most: this bounds the memory they hold. If not given, enough
         to keep all threads busy while one is slow.
@@ -209,7 +210,7 @@ def run_parallel(
         yield from map(function, waiting)
         return
     ahead = ahead or 4 * threads
-    pool = _shared_pool(network)
+    pool = Pool(network, "fedarchive-fetch") if network else _shared_pool()
     jobs: deque[Job[R]] = deque()
     try:
         for item in waiting:
@@ -226,6 +227,8 @@ def run_parallel(
             job.drop()
         for job in jobs:
             job.wait()
+        if network:
+            pool.close()
 
 
 def map_archives(function: Callable[[T], R], items: Iterable[T], *, remote: bool) -> list[R]:
@@ -326,19 +329,16 @@ def _wait_at_exit(background: Background) -> bool:
     return True
 
 
-_pools: dict[int, Pool] = {}
+_pools: dict[str, Pool] = {}
 
 
-def _shared_pool(network: int) -> Pool:
-    """Return the pool of the process with so many threads for a server, or for 0 the one that hashes.
+def _shared_pool() -> Pool:
+    """Return the pool of the process that hashes and reads files.
 
     It is made once: handles come and go by the thousand.
     """
-    pool = _pools.get(network)
-    if pool is None:
-        name = "fedarchive-fetch" if network else "fedarchive"
-        pool = _pools.setdefault(network, Pool(network or tuning.THREADS, name))
-    return pool
+    pool = _pools.get("fedarchive")
+    return pool or _pools.setdefault("fedarchive", Pool(tuning.THREADS, "fedarchive"))
 
 
 system.register_at_fork(after_in_child=_pools.clear)  # the child has none of the threads

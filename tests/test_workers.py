@@ -180,7 +180,7 @@ class TestErrors:
             list(run_parallel(work, range(100), network=2, ahead=4))
         before = len(ended)
         assert 1 <= before <= 3
-        assert list(run_parallel(abs, range(3), network=2)) == [0, 1, 2], "and the pool goes on"
+        assert list(run_parallel(abs, range(3), network=2)) == [0, 1, 2]
         assert len(ended) == before
 
     def test_of_a_job_it_is_raised_where_the_result_is_asked_for(self) -> None:
@@ -190,6 +190,25 @@ class TestErrors:
                 pool.submit(lambda: 1 // 0).result()
             assert pool.submit(lambda: 1).result() == 1
             pool.close()
+
+
+def test_a_server_that_is_away_keeps_nobody_from_another() -> None:
+    before = set(threading.enumerate())
+    go_on, begun = threading.Event(), threading.Barrier(3)
+    waited: list[bool] = []
+
+    def wait(_: int) -> None:
+        begun.wait(60)
+        waited.append(go_on.wait(10))
+
+    away = threading.Thread(target=lambda: list(run_parallel(wait, range(2), network=2)))
+    away.start()
+    begun.wait(60)
+    assert list(run_parallel(abs, range(9), network=2)) == list(range(9))
+    go_on.set()
+    away.join()
+    assert waited == [True, True]
+    assert set(threading.enumerate()) <= before
 
 
 def test_closing_a_pool_drops_what_has_not_begun_and_ends_the_threads() -> None:
