@@ -141,7 +141,10 @@ class Proxy:
         return sum(request.sent for request in self.seen)
 
     def reset(self, plan: Plan | None = None) -> None:
-        """Forget what was seen and follow another plan."""
+        """Forget what was seen and follow another plan; wait until a server that went away is back."""
+        self.plan = None
+        if self._returns is not None:
+            asyncio.run_coroutine_threadsafe(asyncio.wait([self._returns]), self._loop).result()
         self.plan = plan
         self.seen = []
 
@@ -166,11 +169,11 @@ class Proxy:
         """Refuse connections for a while, and break those there are."""
         if self._returns is None or self._returns.done():  # two requests may ask for it
             self._returns = asyncio.get_running_loop().create_task(self._come_back(seconds))
-        for task in self._tasks - {asyncio.current_task()}:
-            task.cancel()
 
     async def _come_back(self, seconds: float) -> None:
         await self._hang_up()
+        for task in self._tasks:  # also of a connection that came as we hung up: it would serve all the while
+            task.cancel()
         await asyncio.sleep(seconds)
         await self._listen()
 
