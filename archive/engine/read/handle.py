@@ -228,9 +228,9 @@ class Archive:
                     reader.release_rows(drained)
                     drained, nbytes = [], 0
                 drained.append(row)
-                nbytes += int(index.stored_nbytes[row])
+                nbytes += index.stored_nbytes.item(row)
                 name = self._record(row).name, index.key(row)
-                yield name, _lazy(reader, row, index.shape(row), int(index.type[row]))
+                yield name, _lazy(reader, row, index.shape(row), index.type.item(row))
                 reader.held.pop(row, None)
                 if nbytes >= tuning.RELEASE_BYTES:  # a system call for each of 20,000 would take 150 ms
                     reader.release_rows(drained)
@@ -269,7 +269,7 @@ class Archive:
 
     def __getitem__(self, key: str | tuple[str, str]) -> Array:
         reader, row = self._reader, self._find(key)
-        return _lazy(reader, row, reader.index.shape(row), int(reader.index.type[row]))
+        return _lazy(reader, row, reader.index.shape(row), reader.index.type.item(row))
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):
@@ -318,16 +318,16 @@ class Archive:
 
     def _record(self, row: int) -> RecordName:
         index = self._reader.index
-        return index.records[int(index.record[row])]
+        return index.records[index.record.item(row)]
 
     def _rows(self, key: str) -> list[int]:
         return self._reader.index.find(key, KIND_ARRAYS)
 
     def _find(self, key: str | tuple[str, str]) -> int:
         record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
-        if not all(isinstance(part, str) for part in (record or "", name)):
+        if not (isinstance(name, str) and (record is None or isinstance(record, str))):
             raise TypeError("an archive is indexed by key or by (record, key)")
-        rows = self._rows(name)
+        rows = self._reader.index.find(name, KIND_ARRAYS)
         if record is not None:
             rows = [row for row in rows if self._record(row).name == record]
         if len(rows) == 1:

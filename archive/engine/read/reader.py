@@ -99,20 +99,21 @@ class Reader:
 
     def stored(self, row: int) -> NDArray:
         """Return the stored bytes of a row, uint8, read-only; verified unless ``verify`` is off."""
-        return self.stored_range(row, 0, int(self.index.stored_nbytes[row]))
+        return self.stored_range(row, 0, self.index.stored_nbytes.item(row))
 
     def stored_range(self, row: int, start: int, stop: int) -> NDArray:
         """Return stored bytes ``start`` to ``stop`` of a row, checking no more than their segments."""
         self.require_open()
-        offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
+        index, source = self.index, self.source
+        offset, nbytes = index.offset.item(row), index.stored_nbytes.item(row)
         if stop <= start:
             return np.empty(0, np.uint8)
         held = self.held.get(row)
         if held is not None:
             return held[start:stop]
-        size = 1 << int(self.index.segment_shift[row])
+        size = 1 << index.segment_shift.item(row)
         if self.verify == "off" and not self.remote:
-            return self.source.read(offset + start, stop - start)
+            return source.read(offset + start, stop - start)
         first, last = start // size, -(-stop // size)
         low, high = (start, stop) if self.verify == "off" else (first * size, min(last * size, nbytes))
         ahead = self._read_ahead(row) if self.source.pinned and stop - start == nbytes else None
@@ -122,17 +123,16 @@ class Reader:
             data = self._fetch(row, low, high)
             part = data[start - low : stop - low]
             return part if 2 * len(part) >= len(data) else part.copy()
-        checked = memoryview(self._checked)[self._segment(row, first) : self._segment(row, last)]
-        checks = not self.source.mapped or 0 in checked
+        checks = not (source.mapped and self._are_checked(row, first, last))
         if checks and self.network and high - low > tuning.SINGLE_REQUEST_BYTES:
-            self._request(row, low, high, lambda request: self.source.read(request.start, request.nbytes))
-        data = self.source.read(offset + low, high - low)
+            self._request(row, low, high, lambda request: source.read(request.start, request.nbytes))
+        data = source.read(offset + low, high - low)
         # ask again: from now on a full cache hands out memory
-        if checks or not self.source.mapped:
+        if checks or not source.mapped:
             data = self._check(row, data, first, last)
         part = data[start - low : stop - low]
         # a small slice must not keep its whole segment alive
-        return part if self.source.mapped or 2 * len(part) >= len(data) else part.copy()
+        return part if source.mapped or 2 * len(part) >= len(data) else part.copy()
 
     def mapped_row(self, row: int) -> NDArray:
         """Return the bytes of a row of a mapped file, of which the caller verified what it needs.
@@ -145,9 +145,12 @@ class Reader:
 
     def is_checked(self, row: int) -> bool:
         """Whether no byte of a mapped row has to be verified any more."""
-        count = int(self.index.segment_count[row])
-        checked = memoryview(self._checked)[self._segment(row, 0) : self._segment(row, count)]
-        return self.verify == "off" or 0 not in checked
+        return self.verify == "off" or self._are_checked(row, 0, self.index.segment_count.item(row))
+
+    def _are_checked(self, row: int, first: int, last: int) -> bool:
+        """Return whether segments of a mapped row were verified."""
+        begin = self.index.segment_at.item(row)
+        return self._checked.find(0, begin + first, begin + last) < 0
 
     def are_verified(self, segments: Iterable[SegmentPiece]) -> bool:
         """Return whether no segment of these has to be verified any more, however it is read."""
@@ -163,7 +166,7 @@ class Reader:
     def private(self, row: int) -> NDArray:
         """Return the stored bytes of a row as writable memory that nobody else sees."""
         self.require_open()
-        offset, nbytes = int(self.index.offset[row]), int(self.index.stored_nbytes[row])
+        offset, nbytes = self.index.offset.item(row), self.index.stored_nbytes.item(row)
         if not self.source.mapped or self.verify != "off":
             data = self.stored(row)
             if not self.source.mapped:
@@ -177,12 +180,12 @@ class Reader:
 
     def release_rows(self, rows: list[int]) -> None:
         """Give the memory of rows back that follow one another, and of what lies between them."""
-        for row in rows:
-            self.held.pop(row, None)
-        stored = [row for row in rows if self.index.stored_nbytes[row]]
-        if stored:
-            starts = self.index.offset[stored]
-            first, end = int(starts.min()), int((starts + self.index.stored_nbytes[stored]).max())
+        if self.held:
+            for row in rows:
+                self.held.pop(row, None)
+        starts, nbytes = self.index.offset[rows], self.index.stored_nbytes[rows]
+        if nbytes.any():
+            first, end = int(starts[nbytes > 0].min()), int((starts + nbytes).max())
             self.source.release(first, end - first)
 
     def fetch(self, request: Request[Segment]) -> NDArray:
@@ -306,16 +309,17 @@ class Reader:
             )
 
     def _segment(self, row: int, number: int) -> int:
-        return int(self.index.segment_at[row]) + number
+        return self.index.segment_at.item(row) + number
 
     def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:
         """Return the bytes of segments, after reading those again that do not match."""
-        mapped = self.source.mapped
-        for number in self._failed(row, data, first, last):
-            data = self._heal(row, data, first, number)
-            mapped = mapped and not data.flags.owndata
+        mapped, begin = self.source.mapped, self._segment(row, first)
+        if last - first != 1 or digest(data) != self.index.digests.item(begin):
+            for number in self._failed(row, data, first, last):
+                data = self._heal(row, data, first, number)
+                mapped = mapped and not data.flags.owndata
         if mapped and self.source.mapped:
-            self._checked[self._segment(row, first) : self._segment(row, last)] = b"\x01" * (last - first)
+            self._checked[begin : begin + last - first] = b"\x01" * (last - first)
         return data
 
     def _heal(self, row: int, data: NDArray, first: int, number: int) -> NDArray:
@@ -342,9 +346,6 @@ class Reader:
 
     def _failed(self, row: int, data: NDArray, first: int, last: int) -> list[int]:
         """Return the numbers of the segments whose bytes do not match."""
-        if last - first == 1:
-            wanted = self.index.digests[self._segment(row, first)].tobytes()
-            return [] if digest(data) == wanted else [first]
         begin = first * segment_bytes_of(self.index, row)
         pieces = list(row_segments(self.index, row, begin, begin + len(data)))
         validate = partial(failed_pieces, self.index, data, int(self.index.offset[row]) + begin)

@@ -56,7 +56,7 @@ class StoredPayload:
     def type(self) -> ArrayType:
         """Row of the type table."""
         index = self._reader.index
-        return index.types[int(index.type[self._row])]
+        return index.types[index.type.item(self._row)]
 
     @property
     def nbytes(self) -> int:
@@ -77,14 +77,14 @@ class StoredPayload:
         """The storage spec under which another archive stores it again."""
         from archive.engine.storagespec import stored_spec  # HDF5's datatypes, only needed to save it again
 
-        index = self._reader.index
-        nbytes, flags = int(index.stored_nbytes[self._row]), int(index.flags[self._row])
-        return stored_spec(self.type, self.shape, flags, nbytes)
+        index, row = self._reader.index, self._row
+        kind, nbytes = index.types[index.type.item(row)], index.stored_nbytes.item(row)
+        return stored_spec(kind, self.shape, index.flags.item(row), nbytes)
 
     @property
     def identity(self) -> object:
         """Equal for rows that share their bytes; the reader in it is kept, or another could get its id."""
-        return self._reader, int(self._reader.index.segment_at[self._row]), self.nbytes
+        return self._reader, self._reader.index.segment_at.item(self._row), self.nbytes
 
     @property
     def digest(self) -> str:
@@ -121,13 +121,14 @@ class StoredPayload:
 
     def numpy(self, copy: bool) -> NDArray:
         """Return the elements: a read-only view of the map, or private memory (``copy``, mode ``"c"``)."""
-        if self.type.mode == MODE_DATA:
+        reader, kind = self._reader, self.type
+        if kind.mode == MODE_DATA:
             return self._opaque().numpy()
-        if copy or self._reader.writable:
+        if copy or reader.writable:
             elements = self.writable()
             # np.load of Array.data gives column-major arrays as such, and so does a copy
             return column_major(elements) if self._fortran else elements
-        elements = self._elements()
+        elements = self._view(self.shape, reader.stored(self._row), kind)
         elements.flags.writeable = False
         return elements
 
@@ -138,7 +139,7 @@ class StoredPayload:
             return self._opaque().writable()
         if kind.mode == MODE_TEXT:
             return self._elements()
-        return self._view(self.shape, self._reader.private(self._row))
+        return self._view(self.shape, self._reader.private(self._row), kind)
 
     def getitem(self, index: Any) -> Any:
         """Return ``elements[index]`` as numpy does; only the segments that the index touches are read."""
@@ -227,12 +228,12 @@ class StoredPayload:
     def _elements(self) -> NDArray:
         return self._view(self.shape, self.stored())
 
-    def _view(self, shape: tuple[int, ...], stored: NDArray) -> NDArray:
+    def _view(self, shape: tuple[int, ...], stored: NDArray, kind: ArrayType | None = None) -> NDArray:
         """Return the elements of stored bytes of this row."""
         if len(shape) > NUMPY_MAX_RANK:
             raise self._reader.too_many_axes(self._row)
         try:
-            return elements_of(self.type, shape, stored)
+            return elements_of(kind or self.type, shape, stored)
         except ValueError as error:
             raise self._reader.invalid(self._row, error) from error
 
@@ -273,7 +274,8 @@ def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDA
         # np.zeros would make S1 of S0, and allocate a byte for every element
         empty: NDArray = np.ndarray(shape, dtype)
         return empty
-    return stored.view(dtype).reshape(shape)
+    elements = stored.view(dtype)
+    return elements if elements.shape == shape else elements.reshape(shape)
 
 
 def npy_data(kind: ArrayType, elements: NDArray, fortran: bool) -> bytes:
