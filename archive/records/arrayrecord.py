@@ -12,17 +12,18 @@ import numpy as np
 from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.records.array import Array
+from archive.records.lazydict import LazyDict, ValueSource
 from archive.records.payload import memory_of, release_of, require_plain_elements
 from archive.records.stype import GC_THRESHOLD, SType
 from archive.records.tensors import has_torch_dtype, is_tensor, require_torch, ties_in
-from archive.records.typeddict import TypedDict, require_str_key
+from archive.records.typeddict import require_str_key
 
 __all__ = ["ArrayRecord", "require_arrays"]
 
 Self = TypeVar("Self", bound="ArrayRecord")
 
 
-class ArrayRecord(TypedDict[str, Array]):
+class ArrayRecord(LazyDict[Array]):
     """Arrays by name: the parameters of a model, in order.
 
     Follows Flower's newest ``ArrayRecord``. Takes one of three inputs, positionally (at most one) or by
@@ -119,7 +120,7 @@ class ArrayRecord(TypedDict[str, Array]):
             return False
         return super().__eq__(other)
 
-    __hash__: ClassVar[None] = None
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     @classmethod
     def from_checked(cls: type[Self], arrays: dict[str, Array]) -> Self:
@@ -136,6 +137,13 @@ class ArrayRecord(TypedDict[str, Array]):
         record._data = arrays
         record._check_key_fn = require_str_key
         record._check_value_fn = _require_array
+        return record
+
+    @classmethod
+    def from_source(cls: type[Self], source: ValueSource[Array]) -> Self:
+        """Return a record of Arrays that are made when they are asked for: for handles of archives."""
+        record = cls.from_checked({})
+        record._leave_to(source)
         return record
 
     @classmethod

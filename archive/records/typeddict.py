@@ -104,9 +104,9 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
 
     def copy(self: Self) -> Self:
         """Return a shallow copy: same type, same values, its own dictionary."""
+        data = dict(self._data)
         clone = self.__class__.__new__(self.__class__)
-        clone.__dict__.update(self.__dict__)
-        clone._data = dict(self._data)
+        clone.__dict__.update(self.__dict__, _data=data)
         return clone
 
     def __copy__(self: Self) -> Self:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from archive.engine.read.lazyarrays import LazyArrays
 from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import Datasets, decode_entries, decode_inline, record_values
 from archive.format.constants import (
@@ -38,14 +39,14 @@ Records = RecordSet | RecordDict
 
 def build_records(
     reader: Reader,
-    arrays: Callable[[list[int]], list[Array]],
+    arrays: Callable[[list[int]], list[Array]] | None,
     only: set[int] | None = None,
     *,
     datasets: Datasets = "read",
 ) -> Records:
     """Return the container that was saved, its arrays made by ``arrays`` from row numbers.
 
-    ``only`` leaves out all other rows.
+    None leaves them in the file: each is made when it is first asked for. ``only`` leaves out all other rows.
 
     Raises
     ------
@@ -62,14 +63,19 @@ def build_records(
     rows_by_record = np.argsort(index.record, kind="stable")
     ends = np.cumsum(index.record_rows["arrays"].astype(np.intp)).tolist()
     begin = 0
-    for record, end in zip(index.records, ends, strict=True):
+    for number, (record, end) in enumerate(zip(index.records, ends, strict=True)):
         found: Any = values.get(record, {})
-        if record.kind == KIND_ARRAYS:
-            rows = rows_by_record[begin:end].tolist()
-            made.append((record, _array_record(reader, record, rows, only, arrays, array_kind, found)))
-        else:
+        rows, begin = rows_by_record[begin:end], end
+        if record.kind != KIND_ARRAYS:
             made.append((record, MetricRecord(found) if record.kind == KIND_METRICS else ConfigRecord(found)))
-        begin = end
+            continue
+        if arrays is None:
+            of_arrays = array_kind.from_source(LazyArrays(reader, number, rows))
+        else:
+            of_arrays = array_kind.from_checked(_arrays_by_key(reader, record, rows.tolist(), only, arrays))
+        if found:
+            of_arrays.attributes.update(found)
+        made.append((record, of_arrays))
     if container == "recorddict":
         by_name = {record.name: value for record, value in made}
         if len(by_name) != len(made):
@@ -82,24 +88,19 @@ def build_records(
     return RecordSet(*kinds)
 
 
-def _array_record(
+def _arrays_by_key(
     reader: Reader,
     record: RecordName,
     rows: list[int],
     only: set[int] | None,
     arrays: Callable[[list[int]], list[Array]],
-    kind: type[ArrayRecord],
-    attributes: dict[str, Any],
-) -> ArrayRecord:
+) -> dict[str, Array]:
     if only is not None:
         rows = [row for row in rows if row in only]
     named = dict(zip(reader.index.keys(rows), arrays(rows), strict=True))
     if len(named) != len(rows):
         raise reader.index.origin.invalid("two arrays of one record share a key", key=record.name)
-    made = kind.from_checked(named)
-    if attributes:
-        made.attributes.update(attributes)
-    return made
+    return named
 
 
 def _container_of(reader: Reader) -> str:

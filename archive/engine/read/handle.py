@@ -14,10 +14,10 @@ from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records
+from archive.engine.read.lazyarrays import lazy_array
 from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import record_values
 from archive.engine.read.reference import Reference, reference_of
-from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
@@ -93,7 +93,7 @@ class Archive:
 
         Changing them changes memory only; an archive is immutable.
         """
-        return build_records(self._reader, self._arrays)
+        return build_records(self._reader, None)
 
     @cached_property
     def info(self) -> Info:
@@ -230,7 +230,7 @@ class Archive:
                 drained.append(row)
                 nbytes += index.stored_nbytes.item(row)
                 name = self._record(row).name, index.key(row)
-                yield name, _lazy(reader, row, index.shape(row), index.type.item(row))
+                yield name, lazy_array(reader, row, index.shape(row), index.type.item(row))
                 reader.held.pop(row, None)
                 if nbytes >= tuning.RELEASE_BYTES:  # a system call for each of 20,000 would take 150 ms
                     reader.release_rows(drained)
@@ -269,7 +269,7 @@ class Archive:
 
     def __getitem__(self, key: str | tuple[str, str]) -> Array:
         reader, row = self._reader, self._find(key)
-        return _lazy(reader, row, reader.index.shape(row), reader.index.type.item(row))
+        return lazy_array(reader, row, reader.index.shape(row), reader.index.type.item(row))
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, str):
@@ -318,13 +318,15 @@ class Archive:
 
     def _record(self, row: int) -> RecordName:
         index = self._reader.index
-        return index.records[index.record.item(row)]
+        number: int = index.record.item(row)
+        return index.records[number]
 
     def _rows(self, key: str) -> list[int]:
         return self._reader.index.find(key, KIND_ARRAYS)
 
     def _find(self, key: str | tuple[str, str]) -> int:
-        record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
+        given: Any = key
+        record, name = given if isinstance(given, tuple) and len(given) == 2 else (None, given)
         if not (isinstance(name, str) and (record is None or isinstance(record, str))):
             raise TypeError("an archive is indexed by key or by (record, key)")
         rows = self._reader.index.find(name, KIND_ARRAYS)
@@ -346,17 +348,6 @@ class Archive:
 
         close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
         return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-    def _arrays(self, rows: list[int]) -> list[Array]:
-        reader, index = self._reader, self._reader.index
-        shapes, types = index.shapes(), index.type.tolist()
-        return [_lazy(reader, row, shapes[row], types[row]) for row in rows]
-
-
-def _lazy(reader: Reader, row: int, shape: tuple[int, ...], type_row: int) -> Array:
-    """Return an array whose bytes are still in the file."""
-    kind = reader.index.types[type_row]
-    return Array.from_payload(kind.dtype, shape, kind.stype, StoredPayload(reader, row, shape))
 
 
 def _access(reader: Reader) -> Literal["mmap", "pread", "remote", "cache"]:

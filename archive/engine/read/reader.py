@@ -309,7 +309,8 @@ class Reader:
             )
 
     def _segment(self, row: int, number: int) -> int:
-        return self.index.segment_at.item(row) + number
+        begin: int = self.index.segment_at.item(row)
+        return begin + number
 
     def _check(self, row: int, data: NDArray, first: int, last: int) -> NDArray:
         """Return the bytes of segments, after reading those again that do not match."""

@@ -56,7 +56,8 @@ class StoredPayload:
     def type(self) -> ArrayType:
         """Row of the type table."""
         index = self._reader.index
-        return index.types[index.type.item(self._row)]
+        number: int = index.type.item(self._row)
+        return index.types[number]
 
     @property
     def nbytes(self) -> int:

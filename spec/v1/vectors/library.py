@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import archive
+from archive.engine.read.lazyarrays import lazy_arrays
 from archive.engine.read.recordvalues import record_values
 from archive.errors import ArchiveError
 from archive.format.constants import KINDS
@@ -96,7 +97,7 @@ class LibraryVector:
         return {**self.handle._reader.values.document["context"], **configs}
 
     def _array(self, row: int) -> dict[str, Any]:
-        (array,) = self.handle._arrays([row])
+        (array,) = lazy_arrays(self.handle._reader, [row])
         payload: Any = array.payload  # what is stored of it
         return {
             "key": self.handle._reader.index.key(row),
