@@ -81,12 +81,21 @@ def dtype_name(dtype: DType) -> str:
     TypeError
         Structured types nest by the hundreds.
     """
+    # numpy takes some us to spell a type; equal structured types can be spelled differently
+    is_plain = dtype.names is None and dtype.subdtype is None
+    return _plain_name(dtype) if is_plain else _spelled(dtype)
+
+
+def _spelled(dtype: DType) -> str:
     try:
         text = str(dtype)
     except RecursionError as error:
         raise TypeError("the members of a dtype nest too deep") from error
     # which characters numpy escapes depends on the Unicode of the Python; the same type has all escaped
     return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
+
+
+_plain_name = functools.lru_cache(maxsize=1024)(_spelled)
 
 
 def is_ml_dtype(dtype: DType) -> bool:

@@ -6,6 +6,7 @@ without torch must not pay seconds for the import. Tensors are typed ``Any`` for
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ __all__ = [
     "has_torch_dtype",
     "is_known",
     "is_tensor",
+    "plain_elements",
     "require_torch",
     "tensor_from_elements",
     "tensor_to_elements",
@@ -128,6 +130,9 @@ def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bo
         The tensor reaches beyond its storage, which was freed or made smaller.
     """
     torch = require_torch()
+    plain = plain_elements([tensor]) if _dtype_text(tensor) in _SHARED else None
+    if plain is not None:
+        return plain[0], False
     try:
         detached = tensor.detach()
         _require_storage(detached, key)
@@ -147,6 +152,25 @@ def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bo
     except (TypeError, RuntimeError, ValueError) as error:
         raise unsupported_tensor(tensor, key) from error
     return elements, detached.device.type != "cpu"
+
+
+def plain_elements(tensors: list[Any]) -> list[NDArray] | None:
+    """Return the elements of tensors over their memory; None unless all of them are plain.
+
+    Plain are contiguous tensors in memory of types that numpy has. `tensor_to_elements` takes any, and names
+    what is wrong with one.
+    """
+    torch = require_torch()
+    if not {torch.Tensor, torch.nn.Parameter}.issuperset(map(type, tensors)):
+        return None
+    try:
+        for tensor in tensors:  # before numpy: the storage cannot be resized afterwards
+            needed = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+            if not tensor.is_contiguous() or needed > tensor.untyped_storage().nbytes():
+                return None
+        return [tensor.detach().numpy() for tensor in tensors]
+    except (TypeError, RuntimeError, ValueError):  # of another device, layout or type, or lazily conjugated
+        return None
 
 
 def _require_storage(tensor: Any, key: str | None) -> None:
@@ -192,7 +216,7 @@ def unsupported_tensor(tensor: Any, key: str | None = None) -> UnsupportedDtypeE
 def has_torch_dtype(dtype: np.dtype[Any]) -> bool:
     """Return whether the loaded torch has a type for these elements, in whatever byte order."""
     torch = require_torch()
-    name = dtype.name
+    name = _name_of(dtype)
     return is_known(name) and hasattr(torch, name)
 
 
@@ -215,13 +239,13 @@ def tensor_from_elements(elements: NDArray) -> Any:
     if not has_torch_dtype(elements.dtype):
         raise TypeError(f"torch has no element type for dtype {str(elements.dtype)!r}; use numpy() instead")
     if not elements.size:  # numpy 2.3 has strides of 0 there, torch those of the other axes
-        return torch.empty(elements.shape, dtype=getattr(torch, elements.dtype.name))
+        return torch.empty(elements.shape, dtype=getattr(torch, _name_of(elements.dtype)))
     if not elements.dtype.isnative:
         elements = elements.astype(elements.dtype.newbyteorder("="))
-    if any(stride < 0 for stride in elements.strides):
+    if min(elements.strides, default=0) < 0:
         # torch counts strides forwards only
         elements = private_copy(elements)
-    name = elements.dtype.name
+    name = _name_of(elements.dtype)
     if name in _INT_VIEWS:
         carrier = torch.from_numpy(elements.view(_INT_VIEWS[name]))
         return carrier.view(getattr(torch, name))
@@ -273,6 +297,12 @@ def torch_name(dtype: object) -> str | None:
     """
     kind = getattr(sys.modules.get("torch"), "dtype", None)
     return str(dtype).removeprefix("torch.") if kind is not None and isinstance(dtype, kind) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """Return ``dtype.name``, which numpy takes some us for."""
+    return str(dtype.name)
 
 
 def _dtype_text(tensor: Any) -> str:

@@ -21,7 +21,6 @@ from archive.engine.storagespec import (
     StorageSpec,
     data_spec,
     elements_spec,
-    plain_spec,
     text_spec,
 )
 from archive.errors import ArchiveError, UnsupportedDtypeError, ValueRangeError
@@ -48,7 +47,6 @@ __all__ = [
     "gather",
     "is_flower",
     "plain_array",
-    "plain_sources",
     "source_of",
     "unstorable",
 ]
@@ -57,7 +55,6 @@ _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
 Source = NDArray | StoredPayload
 """Where the bytes of an array come from when they are written: memory, or another archive."""
 
-_PLAIN_KINDS = frozenset("biufcmM")
 _METRICS = ("MetricRecord", "MetricsRecord")
 _CONFIGS = ("ConfigRecord", "ConfigsRecord")
 
@@ -192,45 +189,6 @@ def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, 
     raise TypeError(
         f"{'/'.join(place)}: an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}"
     )
-
-
-def plain_sources(arrays: list[Any]) -> tuple[list[StorageSpec], list[NDArray]] | None:
-    """Return storage specs and elements of arrays that are all plain ndarrays, or all Arrays of such.
-
-    None where any array is something else, or has a type whose storage spec depends on more than type, shape
-    and order: `source_of` takes those one by one, and names record and key of what cannot be stored.
-    """
-    kinds = set(map(type, arrays))
-    sources = arrays if kinds == {np.ndarray} else _elements(arrays) if kinds == {Array} else None
-    if sources is None:
-        return None
-    known: dict[object, StorageSpec] = {}
-    specs = []
-    for array in sources:
-        flags = array.flags
-        key = array.dtype, array.shape, flags.f_contiguous and not flags.c_contiguous
-        spec = known.get(key)
-        if spec is None:
-            if array.dtype.kind not in _PLAIN_KINDS:
-                return None
-            try:
-                spec = known[key] = plain_spec(*key, None, b"")  # as `elements_spec` asks: one object
-            except ValueError:
-                return None
-        specs.append(spec)
-    return specs, sources
-
-
-def _elements(arrays: list[Array]) -> list[NDArray] | None:
-    """Return the elements of Arrays in memory; None where one has serialised bytes or a header of its own."""
-    payloads = [array.payload for array in arrays]
-    if not all(isinstance(payload, NdarrayPayload) and not payload.given_header for payload in payloads):
-        return None
-    sources: list[NDArray] = [payload.array for payload in payloads]  # type: ignore[attr-defined]
-    names = {dtype: str(dtype) for dtype in {source.dtype for source in sources}}
-    given = zip(arrays, sources, strict=True)
-    named = all(array.stype == NUMPY_STYPE and array.dtype == names[source.dtype] for array, source in given)
-    return sources if named and all(type(source) is np.ndarray for source in sources) else None
 
 
 def _record(name: str, record: Any) -> RecordInput:

@@ -13,7 +13,8 @@ from typing import Any
 from archive.engine.attributes import EncodedContext, EncodedValue
 from archive.engine.storagespec import StorageSpec, stored_value_spec
 from archive.engine.tree import encode_tree
-from archive.engine.write.inputs import Inputs, RecordInput, plain_sources, source_of
+from archive.engine.write.inputs import Inputs, RecordInput, source_of
+from archive.engine.write.plainsources import plain_sources
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS

@@ -57,7 +57,14 @@ class Rows:
     identities: dict[object, int] = field(default_factory=dict)
     """First row of each memory in each storage spec."""
 
-    def extend(self, record: int, keys: list[str], specs: list[StorageSpec], sources: list[Any]) -> bool:
+    def extend(
+        self,
+        record: int,
+        keys: list[str],
+        specs: list[StorageSpec],
+        sources: list[Any],
+        identities: list[object],
+    ) -> bool:
         """Add the ndarrays of one record at once; False, and nothing added, where some are tied."""
         first, n = len(self.keys), len(keys)
         for number, spec in {id(spec): spec for spec in specs}.items():
@@ -65,7 +72,7 @@ class Rows:
                 self.spec_ids[number] = len(self.specs)
                 self.specs.append(spec)
         numbers = [self.spec_ids[id(spec)] for spec in specs]
-        known = dict(zip(zip(map(id, sources), numbers, strict=True), range(first, first + n), strict=True))
+        known = dict(zip(zip(identities, numbers, strict=True), range(first, first + n), strict=True))
         if len(known) < n or not self.identities.keys().isdisjoint(known):
             return False
         self.identities |= known

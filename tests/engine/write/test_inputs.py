@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import UnsupportedDtypeError
+from archive.errors import UnsupportedDtypeError, ValueRangeError
 from tests.acceptance.samples import CREATED, NDArray, same
 from tests.optional import torch
 
@@ -178,6 +178,36 @@ def test_tied_arrays_are_stored_once(tmp_path: Path) -> None:
     assert same(found["model", "t again"], tensor.numpy())
     assert same(found["model", "part"], tensor[:500].numpy())
     assert same(found["model", "turned"], tensor.flip(0).numpy())
+
+
+@pytest.mark.parametrize("beside", [{}, {"b": B}], ids=["tensors alone", "beside an ndarray"])
+def test_tied_tensors_are_stored_once(tmp_path: Path, beside: dict[str, Any]) -> None:
+    """Plain tensors are taken all at once, where there is anything else one by one: a tie is a tie."""
+    tensor = torch().arange(1000.0).reshape(10, 100)
+    given = {"x": tensor, "y": torch().nn.Parameter(tensor), "part": tensor[2:3], "empty": tensor[:0]}
+    report = archive.save(given | {"none": tensor[1:1]} | beside, tmp_path / "a.h5")
+    assert report.array_bytes == 4000 + 400 + sum(array.nbytes for array in beside.values())
+    found = keys_and_arrays(tmp_path / "a.h5")
+    assert same(found["model", "y"], tensor.numpy())
+    assert same(found["model", "part"], tensor[2:3].numpy())
+    assert same(found["model", "none"], tensor[:0].numpy())
+
+
+def test_tensors_among_which_one_is_odd(tmp_path: Path) -> None:
+    tensor = torch().arange(6.0).reshape(2, 3)
+    given = {"plain": tensor, "turned": tensor.T, "half": tensor.to(torch().bfloat16), "part": tensor[:, 1:]}
+    for key in given:
+        archive.save({"plain": tensor, key: given[key]}, tmp_path / "a.h5")
+        found = keys_and_arrays(tmp_path / "a.h5")["model", key]
+        assert found.astype("f4").tolist() == given[key].float().tolist()
+
+
+def test_a_freed_storage_among_many(tmp_path: Path) -> None:
+    tensor = torch().zeros(1000)
+    tensor.untyped_storage().resize_(0)
+    with pytest.raises(ValueRangeError, match=r"'model/freed': a tensor that needs 4000 bytes"):
+        archive.save({"plain": torch().zeros(3), "freed": tensor}, tmp_path / "a.h5")
+    tensor.untyped_storage().resize_(4000)
 
 
 def test_one_memory_in_two_shapes_is_two_arrays(tmp_path: Path) -> None:
