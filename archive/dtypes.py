@@ -100,7 +100,19 @@ _plain_name = functools.lru_cache(maxsize=1024)(_spelled)
 
 def is_ml_dtype(dtype: DType) -> bool:
     """Return whether a type comes from ml_dtypes (numpy itself cannot name it)."""
-    return dtype.name in ML_DTYPES
+    return plain_name(dtype) in ML_DTYPES
+
+
+@functools.lru_cache(maxsize=1024)
+def plain_name(dtype: DType) -> str:
+    """Return ``dtype.name``, for which numpy takes some us.
+
+    Examples
+    --------
+    >>> plain_name(np.dtype(">f4"))
+    'float32'
+    """
+    return str(dtype.name)
 
 
 @functools.lru_cache(maxsize=4096)

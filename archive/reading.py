@@ -20,6 +20,7 @@ __all__ = ["Access", "Mode", "Verify", "load", "open"]
 Mode = Literal["r", "c"]
 Verify = Literal["first", "open", "off"]
 Access = Literal["auto", "mmap", "pread"]
+_MODES, _VERIFY, _ACCESS = map(get_args, (Mode, Verify, Access))
 
 
 def open(
@@ -90,12 +91,12 @@ def open(
     ...     print(a["w"].shape, a["w"][2:4])
     (6,) [2. 3.]
     """
-    if mode not in get_args(Mode):
+    if mode not in _MODES:
         raise TypeError(
             f'mode {mode!r}: archives are immutable, open them with "r" or "c" (copy on write) and save anew'
         )
-    _one_of("verify", verify, get_args(Verify))
-    _one_of("access", access, get_args(Access))
+    _one_of("verify", verify, _VERIFY)
+    _one_of("access", access, _ACCESS)
     most = None if decoded_bytes is None else parse_nbytes("decoded_bytes", decoded_bytes)
     location = parse_url(url, storage_options, cache, cache_bytes)
     if foreign:

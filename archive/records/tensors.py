@@ -6,7 +6,6 @@ without torch must not pay seconds for the import. Tensors are typed ``Any`` for
 
 from __future__ import annotations
 
-import functools
 import importlib
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import NDArray, parse_dtype
+from archive.dtypes import NDArray, parse_dtype, plain_name
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records.payload import private_copy
 
@@ -216,7 +215,7 @@ def unsupported_tensor(tensor: Any, key: str | None = None) -> UnsupportedDtypeE
 def has_torch_dtype(dtype: np.dtype[Any]) -> bool:
     """Return whether the loaded torch has a type for these elements, in whatever byte order."""
     torch = require_torch()
-    name = _name_of(dtype)
+    name = plain_name(dtype)
     return is_known(name) and hasattr(torch, name)
 
 
@@ -239,13 +238,13 @@ def tensor_from_elements(elements: NDArray) -> Any:
     if not has_torch_dtype(elements.dtype):
         raise TypeError(f"torch has no element type for dtype {str(elements.dtype)!r}; use numpy() instead")
     if not elements.size:  # numpy 2.3 has strides of 0 there, torch those of the other axes
-        return torch.empty(elements.shape, dtype=getattr(torch, _name_of(elements.dtype)))
+        return torch.empty(elements.shape, dtype=getattr(torch, plain_name(elements.dtype)))
     if not elements.dtype.isnative:
         elements = elements.astype(elements.dtype.newbyteorder("="))
     if min(elements.strides, default=0) < 0:
         # torch counts strides forwards only
         elements = private_copy(elements)
-    name = _name_of(elements.dtype)
+    name = plain_name(elements.dtype)
     if name in _INT_VIEWS:
         carrier = torch.from_numpy(elements.view(_INT_VIEWS[name]))
         return carrier.view(getattr(torch, name))
@@ -297,12 +296,6 @@ def torch_name(dtype: object) -> str | None:
     """
     kind = getattr(sys.modules.get("torch"), "dtype", None)
     return str(dtype).removeprefix("torch.") if kind is not None and isinstance(dtype, kind) else None
-
-
-@functools.lru_cache(maxsize=1024)
-def _name_of(dtype: np.dtype[Any]) -> str:
-    """Return ``dtype.name``, which numpy takes some us for."""
-    return str(dtype.name)
 
 
 def _dtype_text(tensor: Any) -> str:
