@@ -127,17 +127,22 @@ def plain_spec(
     dtype: DType, shape: Shape, fortran: bool, name: str | None = None, header: bytes = b""
 ) -> StorageSpec:
     """Return what `elements_spec` does, for a type that is not structured or whose name is given."""
+    kind, shown = _kind_of(dtype, name, header)
+    nbytes = _checked_nbytes(shape, dtype.itemsize)
+    return StorageSpec(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, *shown.place(shape, nbytes))
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind_of(dtype: DType, name: str | None, header: bytes) -> tuple[ArrayType, ShownType]:
+    """Return what arrays of one type and different shapes share."""
     if dtype.hasobject:
         raise TypeError(f"dtype {dtype} holds Python objects, which are never stored")
-    nbytes = _checked_nbytes(shape, dtype.itemsize)
-    datatype, dims = _shown(dtype).place(shape, nbytes)
     name = dtype_name(dtype) if name is None else name
     _require_utf8(name)
     description = describe_dtype(dtype)
     if parse_description(description) != dtype:
         raise TypeError(f"dtype {description[:80]} cannot be restored from its name")
-    kind = ArrayType(name, NUMPY_STYPE, description, MODE_ELEMENTS, dtype.itemsize, header)
-    return StorageSpec(kind, shape, FLAG_FORTRAN if fortran else 0, nbytes, datatype, dims)
+    return ArrayType(name, NUMPY_STYPE, description, MODE_ELEMENTS, dtype.itemsize, header), _shown(dtype)
 
 
 @functools.lru_cache(maxsize=8192)

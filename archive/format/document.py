@@ -36,6 +36,8 @@ _STEPS[list(b"]}")] = -1
 _COSTS = np.zeros(256, np.int32)
 for _mark, _cost in zip(b'[{,:"', (112, 96, 48, 192, 32), strict=True):
     _COSTS[_mark] = _cost
+_MOST_EACH = int(_COSTS.max()) + 13
+"""What a byte of JSON takes at most: as a mark, and as a character (`_text_nbytes`)."""
 
 
 class TooLargeError(ValueError):
@@ -69,11 +71,9 @@ def parse_json(text: bytes | NDArray, *, text_counts: bool = True) -> Any:
     if text_counts:
         _require_less(3 * len(text), text)  # before it is copied
     text = bytes(text)
-    if require_decodable(text, text_counts=text_counts) > MAX_NESTING:
+    if not _is_harmless(text) and require_decodable(text, text_counts=text_counts) > MAX_NESTING:
         raise ValueError(f"the JSON nests more than {MAX_NESTING} deep")
-    found = json.loads(
-        text.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant, parse_int=_integer
-    )
+    found = _DECODER.decode(text.decode())
     if b"\\u" in text:
         json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate is a ValueError
     return found
@@ -122,14 +122,23 @@ def require_decodable(text: bytes, *, text_counts: bool = True) -> int:
     return deepest
 
 
-def _require_less(nbytes: int, text: bytes | NDArray) -> None:
-    """Raise where a text that takes at least ``nbytes`` of memory takes too much."""
+def _is_harmless(text: bytes) -> bool:
+    """Return whether a text is too short to take much memory or nest deep: 2 us, and 40 to measure it."""
+    return _MOST_EACH * len(text) <= _limit() and text.count(b"[") + text.count(b"{") <= MAX_NESTING
+
+
+def _limit() -> int:
     try:
-        most = tuning.json_bytes()
+        return tuning.json_bytes()
     except ValueError as error:
         raise StorageError(
             str(error), key=tuning.JSON_VARIABLE, remedy="set it to a number of bytes, such as 268435456"
         ) from None
+
+
+def _require_less(nbytes: int, text: bytes | NDArray) -> None:
+    """Raise where a text that takes at least ``nbytes`` of memory takes too much."""
+    most = _limit()
     if nbytes > most:
         raise TooLargeError(
             f"{len(text):,} bytes of JSON, whose objects would take more than {most:,} bytes of memory"
@@ -182,3 +191,6 @@ def _integer(digits: str) -> int:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse_constant, parse_int=_integer)

@@ -81,8 +81,10 @@ def load_records(
 def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int, Place]:
     """Return the memory of the stored bytes of rows; tied rows have that of one of them."""
     index = reader.index
-    targets = np.where(index.alias_of[wanted] == NO_ALIAS, wanted, index.alias_of[wanted])
-    rows = np.unique(targets)
+    alias_of = index.alias_of[wanted]
+    tied = alias_of != NO_ALIAS
+    targets = np.where(tied, alias_of, wanted) if tied.any() else wanted
+    rows = wanted if targets is wanted else np.unique(targets)
     rows = rows[index.stored_nbytes[rows] > 0]
     memory: dict[int, Place] = {}
     tasks = _tasks(reader, rows, memory)
