@@ -17,14 +17,14 @@ from benchmarks.chart import draw
 from benchmarks.commands import run_commands
 from benchmarks.goals import GROWING
 from benchmarks.machine import machine_facts, memory_bytes, versions
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS, missing
 from benchmarks.report import as_json, as_markdown, closing_lines, facts_lines, table
 from benchmarks.runner import Result, run_shapes
 from benchmarks.shapes import GROWTH, SHAPES
 from benchmarks.tables import heading
 
-_PARTS = ["shapes", "growth", "commands"]
+_PARTS = ["shapes", "growth", "ways", "commands"]
 _USUAL_SHAPES = ["cnn", "small", "transformer"]
 
 
@@ -65,6 +65,7 @@ def _measure(options: argparse.Namespace) -> Iterator[list[Result]]:
     operations = [name for name in OPERATIONS if name in options.operations]
     if options.cold:  # saving reads nothing
         operations = [name for name in operations if not OPERATIONS[name].writes]
+    ways = [operations.pop(operations.index(name)) for name in WAYS if name in operations]
     for name in options.shapes if "shapes" in options.parts else ():
         shape = SHAPES[name]
         print(f"\n{heading(shape)}{'; COLD page cache' if options.cold else ''}", flush=True)
@@ -85,6 +86,9 @@ def _measure(options: argparse.Namespace) -> Iterator[list[Result]]:
         print("\ngrowth ...", flush=True)
         growing = [name for name in operations if name in GROWING]
         yield from run([SHAPES[name] for name in GROWTH], growing, ["fedarchive"])
+    if "ways" in options.parts and not options.cold:
+        print("\nways ...", flush=True)
+        yield from run([SHAPES["small"]], ways, peers)
     if "commands" in options.parts and not options.cold:
         yield run_commands(3 * options.runs, options.folder)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.commands import COMMANDS
+from benchmarks.peers.ways import BEST, WAYS
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH
 
@@ -53,8 +54,12 @@ GOALS = (
     Goal("save-durable", "transformer", ("raw pwrite/pread",), 1.05),
     Goal("save", "small", ("safetensors.numpy",), 0.8),
     Goal("save", "small", ("safetensors.numpy",), 0.5, "fedarchive again"),
-    Goal("save", "cnn", ("safetensors.numpy",), 1.0),
-    Goal("open-one", "cnn", ("safetensors.numpy",), 1.0),
+    Goal("save", "cnn", ("safetensors.numpy",), 8.0),
+    Goal("save", "cnn", ("safetensors.numpy",), 1.6, "fedarchive again"),
+    Goal("open-one", "cnn", ("safetensors.numpy",), 4.0),
+    Goal("open-one", "cnn", ("safetensors.numpy",), 1.5, "fedarchive again"),
+    Goal("load", "cnn", ("safetensors.numpy",), 1.5),
+    Goal("load", "cnn", ("safetensors.numpy",), 1.5, "fedarchive again"),
     Goal("open-one", "transformer", ("safetensors.numpy",), 0.5),
     Goal("open-one", "small", ("safetensors.numpy",), 0.06),
     Goal("open-one", GROWTH[-1], (), 0.1, figure="seconds"),
@@ -64,6 +69,12 @@ GOALS = (
     Goal("verify", "transformer", ("xxh3",), 1 / 0.7),  # at least 0.7 of its speed
     *(Goal(operation, GROWTH[-1], (), 2.0, figure="growth") for operation in GROWING),
     Goal("map", "transformer", (), 2e6, figure="bytes"),
+    *(
+        Goal(operation, "small", (best,), 1.5, way.name)
+        for operation, best in BEST.items()
+        for way in WAYS
+        if operation in way.operations and way.name != best
+    ),
     *(
         Goal(clock, "commands", (COMMANDS[0],), most, command)
         for command, most in zip(COMMANDS[1:], (1.1, 2.0), strict=True)

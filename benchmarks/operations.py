@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers.base import NDArray, Peer
 from benchmarks.shapes import Shape
 
-__all__ = ["OPERATIONS", "Operation", "Target", "target_of", "touch"]
+__all__ = ["OPERATIONS", "WAYS", "Operation", "Target", "target_of", "touch"]
 
 _PAGE_BYTES = 4096
 
@@ -80,5 +80,14 @@ OPERATIONS: dict[str, Operation] = {
         Operation("load", "load all into private memory", lambda p, _: p.load_all()),
         Operation("verify", "verify every byte", lambda p, _: p.verify()),
         Operation("drain", "go through all arrays once, one at a time, every page touched", _drain),
+        Operation("ways-one", "open and get one array, by every public way", lambda p, t: p.open_one(t.key)),
+        Operation("ways-list", "open and list every array, by every public way", lambda p, _: p.open_list()),
+        Operation("ways-read", "read and verify every array, by every public way", lambda p, _: p.load_all()),
+        Operation("ways-save", "save, by every public way", lambda p, _: p.save(False), writes=True),
+        Operation(
+            "ways-save-torch", "save tensors, by every public way", lambda p, _: p.save(False), writes=True
+        ),
     )
 }
+WAYS = tuple(name for name in OPERATIONS if name.startswith("ways-"))
+"""What every public way is measured at, beside the best."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.goals import Outcome, outcomes, ratio
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH, SHAPES
@@ -23,6 +23,7 @@ from benchmarks.tables import (
     size_words,
     summary_rows,
     time_words,
+    way_rows,
     wide_rows,
 )
 
@@ -66,10 +67,11 @@ def table(results: Sequence[Result], nbytes: int) -> list[str]:
 
 def closing_lines(results: Sequence[Result], facts: dict[str, Any]) -> list[str]:
     """Return the tables of everything together."""
-    cells, growth, commands = _parts(results)
+    cells, growth, commands, ways = _parts(results)
     parts = (
         ("ours beside the best peer and the ceiling", summary_rows(cells)),
         ("growth", growth_rows(growth)),
+        ("every public way beside the best", way_rows(ways)),
         ("starting", command_rows(commands)),
         ("goals", goal_rows(_outcomes(results, facts))),
     )
@@ -86,7 +88,7 @@ def facts_lines(facts: dict[str, Any]) -> list[str]:
 
 def as_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
     """Return a page: what the README shows first, then every peer."""
-    cells, growth, commands = _parts(results)
+    cells, growth, commands, ways = _parts(results)
     cache = "cold" if facts["cold"] else "warm"
     lines = [
         f"# fedarchive beside its peers, {facts['created'][:10]}, {cache} page cache",
@@ -99,6 +101,7 @@ def as_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
         ("Goals", goal_rows(_outcomes(results, facts))),
         ("Ours beside the best peer and the ceiling", summary_rows(cells)),
         ("What an array costs", growth_rows(growth)),
+        ("Every public way beside the best", way_rows(ways)),
         ("What starting costs", command_rows(commands)),
         *((heading(SHAPES[name]), wide_rows([row for row in cells if row.shape == name])) for name in shapes),
     ]
@@ -128,11 +131,12 @@ def _outcomes(results: Sequence[Result], facts: dict[str, Any]) -> list[Outcome]
     return [] if facts["cold"] else outcomes(results)  # promised of a warm page cache
 
 
-def _parts(results: Sequence[Result]) -> tuple[list[Result], list[Result], list[Result]]:
-    """Return what was measured of shapes, of growth and of commands."""
-    cells = [row for row in results if row.shape in SHAPES and row.shape not in GROWTH]
+def _parts(results: Sequence[Result]) -> tuple[list[Result], list[Result], list[Result], list[Result]]:
+    """Return what was measured of shapes, of growth, of commands and of ways."""
+    ways = [row for row in results if row.operation in WAYS]
+    cells = [row for row in results if row.shape in SHAPES and row.shape not in GROWTH and row not in ways]
     growth = [row for row in results if row.shape in GROWTH]
-    return cells, growth, [row for row in results if row.shape not in SHAPES]
+    return cells, growth, [row for row in results if row.shape not in SHAPES], ways
 
 
 def _moves_all(operation: str) -> bool:

@@ -9,6 +9,7 @@ from benchmarks.commands import COMMANDS
 from benchmarks.goals import Outcome, ratio
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS
+from benchmarks.peers.ways import BEST
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH, SHAPES, Shape
 
@@ -24,6 +25,7 @@ __all__ = [
     "size_words",
     "summary_rows",
     "time_words",
+    "way_rows",
     "wide_rows",
 ]
 
@@ -120,6 +122,20 @@ def wide_rows(results: Sequence[Result]) -> Rows:
             text = time_words(statistics.median(row.seconds)) if row else ""
             cells.append(f"{text} ({ratio(ours, row):.2f})" if row and ours and row is not ours else text)
         rows.append([operation, *cells])
+    return rows
+
+
+def way_rows(results: Sequence[Result]) -> Rows:
+    """Return each public way, its median and memory, and its time over that of the best way."""
+    rows = [["20,000 arrays", "median", "to the best way", "memory"]]
+    for (_, operation), found in _groups(results).items():
+        best = found.get(BEST[operation])
+        for name, row in found.items():
+            compared = f"{ratio(row, best):.2f}" if best and row is not best else ""
+            title = f"{operation.removeprefix('ways-')}: {name}"
+            rows.append(
+                [title, time_words(statistics.median(row.seconds)), compared, size_words(row.peak_bytes)]
+            )
     return rows
 
 

@@ -12,30 +12,30 @@ from benchmarks.peers.hdf5 import PlainH5py
 from benchmarks.peers.numpy import NumpyZip
 from benchmarks.peers.safetensors import SafetensorsNumpy, SafetensorsTorch
 from benchmarks.peers.torch import TorchDistributed, TorchMapped, TorchPlain
+from benchmarks.peers.ways import WAYS
 
 __all__ = ["PEERS", "Peer", "missing"]
 
-PEERS: dict[str, type[Peer]] = {
-    peer.name: peer
-    for peer in (
-        FedArchive,
-        Again,
-        Unverified,
-        AsShipped,
-        SafetensorsNumpy,
-        SafetensorsTorch,
-        TorchPlain,
-        TorchMapped,
-        TorchDistributed,
-        NumpyZip,
-        PlainH5py,
-        Zarr,
-        TensorStoreOcdbt,
-        Memmap,
-        RawRead,
-        HashSpeed,
-    )
-}
+_ALL: tuple[type[Peer], ...] = (
+    FedArchive,
+    Again,
+    Unverified,
+    AsShipped,
+    SafetensorsNumpy,
+    SafetensorsTorch,
+    TorchPlain,
+    TorchMapped,
+    TorchDistributed,
+    NumpyZip,
+    PlainH5py,
+    Zarr,
+    TensorStoreOcdbt,
+    Memmap,
+    RawRead,
+    HashSpeed,
+    *WAYS,
+)
+PEERS = {peer.name: peer for peer in _ALL}
 
 
 def missing(peer: type[Peer]) -> str:

@@ -10,12 +10,13 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.commands import COMMANDS, run_commands
 from benchmarks.goals import GOALS, Goal, outcomes, ratio
-from benchmarks.operations import OPERATIONS
+from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS
+from benchmarks.peers.ways import BEST
 from benchmarks.report import table
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH, SHAPES
-from benchmarks.tables import goal_rows, markdown, summary_rows
+from benchmarks.tables import goal_rows, markdown, summary_rows, way_rows
 
 ENDS = (GROWTH[0], GROWTH[-1])
 
@@ -72,6 +73,23 @@ def test_summary_names_the_best_peer_and_the_ceiling() -> None:
         "2.0 MB",
     ]
     assert markdown([["", "a"], ["b", "1"]]) == ["|  | a |", "|---|---|", "| b | 1 |"]
+
+
+def test_every_way_is_beside_the_best() -> None:
+    rows = [
+        Result("small", "ways-read", "load", [0.1, 0.1], 2_000_000),
+        Result("small", "ways-read", "a.drain()", [0.15, 0.15]),
+        Result("small", "ways-one", "a[record, key]", [0.15, 0.15]),
+    ]
+    assert [cells[:3] for cells in way_rows(rows)[1:]] == [
+        ["read: load", "100 ms", ""],
+        ["read: a.drain()", "150 ms", "1.50"],
+        ["one: a[record, key]", "150 ms", ""],
+    ]
+    there = {(operation, name) for name, way in PEERS.items() for operation in way.operations & set(WAYS)}
+    judged = {(goal.operation, goal.subject) for goal in GOALS if goal.operation in WAYS}
+    assert there == judged | set(BEST.items())
+    assert not judged & set(BEST.items())
 
 
 def test_goals_are_of_cells_that_exist() -> None:
