@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records
@@ -220,23 +219,15 @@ class Archive:
             from archive.engine.read.prefetch import prefetch_rows  # for remote archives alone
 
             rows = prefetch_rows(reader, rows)
-        drained: list[int] = []
-        nbytes = 0
         try:
             for row in rows:
-                if drained and row != drained[-1] + 1:  # pages of arrays between them stay
-                    reader.release_rows(drained)
-                    drained, nbytes = [], 0
-                drained.append(row)
-                nbytes += index.stored_nbytes.item(row)
                 name = self._record(row).name, index.key(row)
-                yield name, lazy_array(reader, row, index.shape(row), index.type.item(row))
-                reader.held.pop(row, None)
-                if nbytes >= tuning.RELEASE_BYTES:  # a system call for each of 20,000 would take 150 ms
-                    reader.release_rows(drained)
-                    drained, nbytes = [], 0
+                try:
+                    yield name, lazy_array(reader, row, index.shape(row), index.type.item(row))
+                finally:
+                    reader.release(row)
         finally:
-            reader.release_rows(drained)
+            reader.release_rest()
 
     def require_whole(self) -> None:
         """Verify all bytes now, and trust them from then on.

@@ -93,6 +93,22 @@ def test_pages_go_back(saved: Path, kind: str) -> None:
     assert archive.verify(saved).ok
 
 
+@pytest.mark.parametrize("kind", ["archive", "records", "record"])
+@pytest.mark.needs("/proc/self")
+def test_pages_of_small_arrays_go_back_together(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.h5"
+    archive.save({str(number): np.full(1024, number, "f4") for number in range(4000)}, path, durable=False)
+    with archive.open(path) as handle:
+        record = handle.records.parameters_records["model"]
+        given: Any = {"archive": handle, "records": handle.records, "record": record}[kind]
+        most = 0
+        for number, (_, array) in enumerate(given.drain()):
+            assert array.numpy()[0] == number
+            if number % 500 == 499:
+                most = max(most, resident(path))
+        assert 0 < most < 3 * MB  # of 16: what is read ahead is among it
+
+
 @pytest.mark.parametrize("kind", ["archive", "records"])
 def test_records_are_emptied_and_the_archive_is_not(saved: Path, kind: str) -> None:
     with archive.open(saved) as handle:
