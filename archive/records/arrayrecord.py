@@ -12,7 +12,7 @@ import numpy as np
 from archive.dtypes import NDArray, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.records.array import Array
-from archive.records.lazydict import LazyDict, ValueSource
+from archive.records.lazydict import LazyDict
 from archive.records.payload import memory_of, release_of, require_plain_elements
 from archive.records.stype import GC_THRESHOLD, SType
 from archive.records.tensors import has_torch_dtype, is_tensor, require_torch, ties_in
@@ -137,13 +137,6 @@ class ArrayRecord(LazyDict[Array]):
         record._data = arrays
         record._check_key_fn = require_str_key
         record._check_value_fn = _require_array
-        return record
-
-    @classmethod
-    def from_source(cls: type[Self], source: ValueSource[Array]) -> Self:
-        """Return a record of Arrays that are made when they are asked for: for handles of archives."""
-        record = cls.from_checked({})
-        record._leave_to(source)
         return record
 
     @classmethod

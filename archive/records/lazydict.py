@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 from archive.records.typeddict import TypedDict
 
-__all__ = ["LazyDict", "ValueSource"]
+__all__ = ["LazyDict", "ValueSource", "leave_to"]
 
 V = TypeVar("V")
 Made = TypeVar("Made", covariant=True)
+Lazy = TypeVar("Lazy", bound="LazyDict[Any]")
 
 
 class ValueSource(Protocol[Made]):
@@ -28,11 +29,6 @@ class ValueSource(Protocol[Made]):
 
 class LazyDict(TypedDict[str, V]):
     """Mapping by str that makes one value when its key is asked for, and all of them for anything else."""
-
-    def _leave_to(self, source: ValueSource[V]) -> None:
-        """Replace all values by those that a source makes."""
-        self.__dict__["_source"] = source
-        del self._data
 
     @cached_property
     def _data(self) -> dict[str, V]:  # type: ignore[override] # assigned to like the attribute that it is
@@ -73,3 +69,10 @@ class LazyDict(TypedDict[str, V]):
         state = {"_data": self._data, **self.__dict__}
         state.pop("_source", None)
         return state
+
+
+def leave_to(mapping: Lazy, source: ValueSource[Any]) -> Lazy:
+    """Return a new mapping after leaving it to a source to make the values."""
+    mapping.__dict__["_source"] = source
+    del mapping.__dict__["_data"]
+    return mapping

@@ -31,6 +31,7 @@ from archive.records import (
     RecordDict,
     RecordSet,
 )
+from archive.records.lazydict import leave_to
 
 __all__ = ["Records", "build_context", "build_records"]
 
@@ -70,7 +71,7 @@ def build_records(
             made.append((record, MetricRecord(found) if record.kind == KIND_METRICS else ConfigRecord(found)))
             continue
         if arrays is None:
-            of_arrays = array_kind.from_source(LazyArrays(reader, number, rows))
+            of_arrays = leave_to(array_kind.from_checked({}), LazyArrays(reader, number, rows))
         else:
             of_arrays = array_kind.from_checked(_arrays_by_key(reader, record, rows.tolist(), only, arrays))
         if found:

@@ -13,10 +13,10 @@ import numpy as np
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records
-from archive.engine.read.lazyarrays import lazy_array
 from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import record_values
 from archive.engine.read.reference import Reference, reference_of
+from archive.engine.read.storedpayload import lazy_array
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
-from archive.engine.read.storedpayload import StoredPayload
+from archive.engine.read.storedpayload import lazy_array
 from archive.format.constants import KIND_ARRAYS
 from archive.records import Array, Shape
 
-__all__ = ["LazyArrays", "lazy_array", "lazy_arrays"]
+__all__ = ["LazyArrays", "lazy_arrays"]
 
 _FEW = 8
 """Arrays are found one by one until they are this share of all: finding an array takes as long as making four
@@ -68,12 +68,6 @@ class LazyArrays:
             name = index.records[self._record].name
             raise index.origin.invalid("two arrays of one record share a key", key=name)
         return arrays
-
-
-def lazy_array(reader: Reader, row: int, shape: tuple[int, ...], type_row: int) -> Array:
-    """Return an Array whose bytes are still in the file."""
-    kind = reader.index.types[type_row]
-    return Array.from_payload(kind.dtype, shape, kind.stype, StoredPayload(reader, row, shape))
 
 
 def lazy_arrays(reader: Reader, rows: list[int]) -> list[Array]:

@@ -17,13 +17,14 @@ from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_ELEMENTS, MOD
 from archive.format.digests import array_digest
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, opaque_view, unpack_text
 from archive.npy import npy_header
+from archive.records.array import Array
 from archive.records.payload import BytesPayload, copy_elements, destination
 
 if TYPE_CHECKING:
     from archive.engine.read.reference import Reference
     from archive.engine.storagespec import StorageSpec
 
-__all__ = ["StoredPayload", "elements_of"]
+__all__ = ["StoredPayload", "elements_of", "lazy_array"]
 
 
 class StoredPayload:
@@ -264,6 +265,12 @@ class StoredPayload:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredPayload, (self._held, self._row, self.shape)
+
+
+def lazy_array(reader: Reader, row: int, shape: tuple[int, ...], type_row: int) -> Array:
+    """Return an Array whose bytes are still in the file."""
+    kind = reader.index.types[type_row]
+    return Array.from_payload(kind.dtype, shape, kind.stype, StoredPayload(reader, row, shape))
 
 
 def elements_of(kind: ArrayType, shape: tuple[int, ...], stored: NDArray) -> NDArray:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from archive.dtypes import NDArray
 from archive.engine.attributes import EncodedContext, EncodedValue
-from archive.engine.storagespec import StorageSpec, stored_value_spec
+from archive.engine.storagespec import NUMPY_STYPE, StorageSpec, plain_spec, stored_value_spec
 from archive.engine.tree import encode_tree
 from archive.engine.write.inputs import Inputs, RecordInput, source_of
-from archive.engine.write.plainsources import plain_sources
 from archive.engine.write.schema import Rows, Schema, schema_of
 from archive.errors import ValueRangeError
 from archive.format.constants import FOOTER_BYTES, KIND_ARRAYS, KINDS
@@ -22,9 +24,14 @@ from archive.format.document import RAISE, TooLargeError, encode_json
 from archive.format.index import RecordName
 from archive.format.indexwriter import IndexWriter, encode_section
 from archive.hdf5.encoder import Metadata
+from archive.records import Array
+from archive.records.payload import NdarrayPayload
+from archive.records.tensors import is_tensor, plain_elements
 from archive.version import __version__
 
 __all__ = ["Plan", "Preamble", "make_plan", "place", "require_readable", "timestamp"]
+
+_PLAIN_KINDS = frozenset("biufcmM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +179,7 @@ def timestamp(created: datetime.datetime | str | None) -> str:
 def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
     entries = list(record.arrays)
     keys, arrays = [key for key, _ in entries], [array for _, array in entries]
-    plain = plain_sources(arrays)
+    plain = _plain_sources(arrays)
     # a call an array is most of what 20,000 of them cost: 22 ms, 9 this way
     if (
         plain is not None
@@ -192,6 +199,54 @@ def _add_arrays(rows: Rows, number: int, record: RecordInput) -> None:
         spec, source, identity = source_of(array, (record.name, key))
         rows.append(number, key, spec, source, identity)
         rows.given.append(id(array))
+
+
+def _plain_sources(arrays: list[Any]) -> tuple[list[StorageSpec], list[NDArray], list[object]] | None:
+    """Return storage specs, elements and identities of ndarrays, Arrays of ndarrays, or plain tensors.
+
+    None where any array is something else, or has a type whose storage spec depends on more than type, shape
+    and order: `source_of` takes those one by one, and names record and key of what cannot be stored.
+    """
+    kinds, tensors = set(map(type, arrays)), False
+    if kinds == {np.ndarray}:
+        sources: list[NDArray] | None = arrays
+    elif kinds == {Array}:
+        sources = _elements(arrays)
+    else:
+        tensors = any(map(is_tensor, arrays[:1]))
+        sources = plain_elements(arrays) if tensors else None
+    if sources is None:
+        return None
+    known: dict[object, StorageSpec] = {}
+    specs = []
+    for array in sources:
+        flags = array.flags
+        key = array.dtype, array.shape, flags.f_contiguous and not flags.c_contiguous
+        spec = known.get(key)
+        if spec is None:
+            if array.dtype.kind not in _PLAIN_KINDS:
+                return None
+            try:
+                spec = known[key] = plain_spec(*key, None, b"")  # as `elements_spec` asks: one object
+            except ValueError:
+                return None
+        specs.append(spec)
+    if tensors:  # as in `archive.engine.write.inputs`: a plain tensor is where its elements are
+        places = zip([tensor.data_ptr() for tensor in arrays], sources, strict=True)
+        return specs, sources, [(address, elements.strides) for address, elements in places]
+    return specs, sources, list(map(id, sources))
+
+
+def _elements(arrays: list[Array]) -> list[NDArray] | None:
+    """Return the elements of Arrays in memory; None where one has serialised bytes or a header of its own."""
+    payloads = [array.payload for array in arrays]
+    if not all(isinstance(payload, NdarrayPayload) and not payload.given_header for payload in payloads):
+        return None
+    sources: list[NDArray] = [payload.array for payload in payloads]  # type: ignore[attr-defined]
+    names = {dtype: str(dtype) for dtype in {source.dtype for source in sources}}
+    given = zip(arrays, sources, strict=True)
+    named = all(array.stype == NUMPY_STYPE and array.dtype == names[source.dtype] for array, source in given)
+    return sources if named and all(type(source) is np.ndarray for source in sources) else None
 
 
 def place(
