@@ -81,7 +81,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("verify", "verify every byte", lambda p, _: p.verify()),
         Operation("drain", "go through all arrays once, one at a time, every page touched", _drain),
         Operation("ways-one", "open and get one array, by every public way", lambda p, t: p.open_one(t.key)),
-        Operation("ways-list", "open and list every array, by every public way", lambda p, _: p.open_list()),
+        Operation("ways-list", "open and list every Array, by every public way", lambda p, _: p.open_list()),
         Operation("ways-read", "read and verify every array, by every public way", lambda p, _: p.load_all()),
         Operation("ways-save", "save, by every public way", lambda p, _: p.save(False), writes=True),
         Operation(

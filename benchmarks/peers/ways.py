@@ -18,7 +18,7 @@ Pairs = Iterable[tuple[str, Any]]
 
 BEST = {
     "ways-one": "a[key]",
-    "ways-list": "list(a)",
+    "ways-list": "record.items(), unread",
     "ways-read": "load",
     "ways-save": "save(dict)",
     "ways-save-torch": "save(tensors)",
@@ -129,8 +129,11 @@ _ONE: dict[str, Callable[[Any, Any, str], Any]] = {
     "records[name][key]": lambda _, opened, key: opened.records["model"][key],
 }
 _LIST: dict[str, Callable[[Any, Any], Any]] = {
+    "record.items(), unread": lambda _, opened: [
+        ("model", key) for key, _ in opened.records["model"].items()
+    ],
+    "each a[key], unread": lambda _, opened: [name for name in opened if opened[name] is not None],
     "list(a)": lambda _, opened: list(opened),
-    "records[name].items()": lambda _, opened: [("model", key) for key, _ in opened.records["model"].items()],
 }
 _SAVE: dict[str, Callable[[Any, Any], None]] = {
     "save(dict)": _save(),
