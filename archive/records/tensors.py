@@ -271,15 +271,15 @@ def ties_in(tensors: Mapping[str, Any]) -> list[list[str]]:
     """Return the keys of tensors that are the same view of one memory, as tied weights are, by group."""
     torch = require_torch()
     plain, strided = (torch.Tensor, torch.nn.Parameter), torch.strided
-    by_address: dict[int, list[str]] = {}
+    # with the tensors: the address of one that a mapping makes on the way would come again
+    by_address: dict[int, list[tuple[str, Any]]] = {}
     for key, tensor in tensors.items():
         if type(tensor) in plain and tensor.layout is strided:
-            by_address.setdefault(tensor.data_ptr(), []).append(key)
+            by_address.setdefault(tensor.data_ptr(), []).append((key, tensor))
     by_address.pop(0, None)  # on meta, without elements, or freed
     groups: dict[object, list[str]] = {}
-    for address, keys in by_address.items():
-        for key in keys if len(keys) > 1 else ():
-            tensor = tensors[key]
+    for address, found in by_address.items():
+        for key, tensor in found if len(found) > 1 else ():
             if not tensor.is_nested:
                 view = tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
                 groups.setdefault((address, tensor.device, view), []).append(key)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 from collections.abc import Callable
 from typing import Any
 
@@ -265,3 +265,14 @@ assert ArrayRecord({}) == {}
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_tensors_that_a_mapping_makes_on_the_way_are_not_tied() -> None:
+    """The memory of each is freed, and its address used again, before the next is made."""
+
+    class Lazy(UserDict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            return torch.full((1000,), float(key))
+
+    record = ArrayRecord(torch_state_dict=Lazy({str(number): None for number in range(20)}))
+    assert [float(array.numpy()[0]) for array in record.values()] == [float(n) for n in range(20)]
