@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from archive.dtypes import NDArray, dtype_name
+from archive.dtypes import NDArray, dtype_name, parse_dtype
 from archive.records import Array, SType
 from archive.records.payload import BytesPayload, NdarrayPayload, Payload, memory_of
 from archive.records.tensors import empty_tensor, tensor_from_elements
@@ -107,12 +107,16 @@ class Found:
     def __getitem__(self, at: str) -> Array:
         return self._arrays[at]
 
-    def elements(self, at: str) -> NDArray:
-        """Return private writable elements; the same for arrays that are tied."""
+    def elements(self, at: str, axes: Sequence[int] | None) -> NDArray:
+        """Return private writable elements, axes in this order; the same for arrays that are tied."""
         array = self[at]
-        key = memory_of(array.payload), array.shape, array.dtype
+        key = memory_of(array.payload), array.shape, array.dtype, tuple(axes or ())
         if key not in self._elements:
-            self._elements[key] = self._memory(array), array.payload
+            elements = self._memory(array)
+            if axes is not None:
+                inverted = inverse(axes, elements.ndim)
+                elements = np.ascontiguousarray(elements.transpose(axes)).transpose(inverted)
+            self._elements[key] = elements, array.payload
         return self._elements[key][0]
 
     def tensor(self, at: str, axes: Sequence[int] | None, *, whole: bool = False) -> Any:
@@ -218,11 +222,8 @@ def _encode_ndarray(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
 def _decode_ndarray(tree: JSON, found: Found) -> Any:
     if tree.get("as") in found.objects:
         return found.objects[tree["as"]]
-    elements, axes = found.elements(tree["at"]), tree.get("axes")
-    if axes is not None:
-        elements = np.ascontiguousarray(elements.transpose(axes)).transpose(inverse(axes, elements.ndim))
-    found.objects[tree["at"]] = elements
-    return elements
+    made = found.objects[tree["at"]] = found.elements(tree["at"], tree.get("axes"))
+    return made
 
 
 def _encode_bytes(value: bytes | bytearray, path: Path, arrays: Arrays) -> dict[str, JSON]:
@@ -236,12 +237,24 @@ def _decode_bytes(tree: JSON, found: Found) -> bytes:
     return bytes.fromhex(tree["hex"]) if "hex" in tree else found[tree["at"]].data
 
 
+def _decode_scalar(dtype: np.dtype[Any], data: bytearray) -> Any:
+    """Return an element of a type; an array would cut NULs from the ends of texts."""
+    if dtype.kind == "S":
+        return np.bytes_(data)
+    if dtype.kind == "U":
+        return np.str_("".join(map(chr, np.frombuffer(data, dtype.str[0] + "u4"))))
+    return np.ndarray((), dtype, data)[()]
+
+
 LEAVES: dict[str, Kind] = {
     "ndarray": Kind(lambda value: isinstance(value, np.ndarray), _encode_ndarray, _decode_ndarray),
     "scalar": Kind(
         lambda value: isinstance(value, np.generic) and not value.dtype.hasobject,
-        lambda value, *_: {"dtype": value.dtype.str, "hex": value.tobytes().hex()},
-        lambda tree, _: np.frombuffer(bytes.fromhex(tree["hex"]), tree["dtype"])[0],
+        lambda value, *_: {
+            "dtype": dtype_name(value.dtype),
+            "hex": value.tobytes()[: value.dtype.itemsize].hex(),
+        },
+        lambda tree, _: _decode_scalar(parse_dtype(tree["dtype"]), bytearray.fromhex(tree["hex"])),
     ),
     "complex": Kind(
         of_class(complex),

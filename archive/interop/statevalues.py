@@ -35,6 +35,7 @@ from archive.records import Array
 
 __all__ = [
     "KINDS",
+    "MALFORMED",
     "decode",
     "decode_dict",
     "encode",
@@ -45,8 +46,12 @@ __all__ = [
 ]
 
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-_MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of Python, numpy and torch when a tree was not made by `encode`."""
+_MAX_BITS = 14_000
+"""Bits of the largest int: Python reads and writes no text of more than 4,300 digits."""
+_POSITIONS = {"MT19937": ("pos", 624), "Philox": ("buffer_pos", 4)}
+"""Bit generators that read words at a position of their state, with its name and its largest value."""
 _FACTORIES = {str(kind.__name__): kind for kind in (list, dict, set, int, float, str, Counter, deque)}
 
 
@@ -83,6 +88,8 @@ def encode(value: Any, path: Path, arrays: Arrays) -> JSON:
     """
     if type(value) is float and not math.isfinite(value):
         return {"$": "float", "value": repr(value)}
+    if type(value) is int and value.bit_length() > _MAX_BITS:
+        raise NotStateError(path, f"an int of {value.bit_length()} bits is not saved", "save its to_bytes()")
     if value is None or type(value) in (bool, int, float, str):
         return value
     try:
@@ -125,7 +132,7 @@ def decode(tree: JSON, arrays: Mapping[str, Array] | Found, *, key: str, path: s
         return _decode(tree, arrays if isinstance(arrays, Found) else Found(arrays))
     except ArchiveError:  # an array that fails its digest, say
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         problem = f"invalid saved state: {type(error).__name__}: {error}"
         raise HostileFileError(problem, path=path, key=key) from error
 
@@ -201,6 +208,14 @@ def rewind(fresh: Any, value: Any) -> bool:
     return True
 
 
+def _require_position(state: Any) -> None:
+    """Raise where a state points outside of its words: numpy reads the memory there."""
+    name, largest = _POSITIONS.get(state["bit_generator"], ("", 0))
+    position = state[name] if name in state else state["state"].get(name, 0)
+    if not 0 <= position <= largest:
+        raise ValueError(f"invalid {name}: {position}")
+
+
 def _encode_generator(value: np.random.Generator, path: Path, arrays: Arrays) -> dict[str, JSON]:
     state = value.bit_generator.state
     if state["bit_generator"] not in _BIT_GENERATORS:
@@ -212,15 +227,24 @@ def _decode_generator(tree: JSON, found: Found) -> np.random.Generator:
     state = _decode(tree["state"], found)
     if state["bit_generator"] not in _BIT_GENERATORS:
         raise ValueError(f"unknown bit generator {state['bit_generator']!r}")
+    _require_position(state)
     bits = getattr(np.random, state["bit_generator"])()
     bits.state = state
     return np.random.Generator(bits)
 
 
 def _decode_random_state(tree: JSON, found: Found) -> np.random.RandomState:
-    made = np.random.RandomState()
-    made.set_state(_decode(tree["state"], found))
+    made, state = np.random.RandomState(), _decode(tree["state"], found)
+    _require_position(state)
+    made.set_state(state)
     return made
+
+
+def _encode_random_state(value: np.random.RandomState, path: Path, arrays: Arrays) -> dict[str, JSON]:
+    state = value.get_state(legacy=False)
+    if state["bit_generator"] != "MT19937":
+        raise NotStateError(path, "a RandomState of another bit generator than MT19937 is not saved")
+    return {"state": encode(state, path, arrays)}
 
 
 def _encode_random(value: random.Random, path: Path, arrays: Arrays) -> dict[str, JSON]:
@@ -284,7 +308,7 @@ KINDS: dict[str, Kind] = {
     "generator": Kind(of_class(np.random.Generator), _encode_generator, _decode_generator),
     "random_state": Kind(
         of_class(np.random.RandomState),
-        lambda value, *rest: {"state": encode(value.get_state(legacy=False), *rest)},
+        _encode_random_state,
         _decode_random_state,
     ),
     "random": Kind(of_class(random.Random), _encode_random, _decode_random),

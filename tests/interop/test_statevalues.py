@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from archive.dtypes import parse_dtype
 from archive.errors import HostileFileError
 from archive.interop.statearrays import Arrays, NotStateError
 from archive.interop.statevalues import decode, encode
@@ -183,3 +184,65 @@ def test_malformed_trees(tree: Any) -> None:
     with pytest.raises(HostileFileError, match=r"^m\.h5: 'm_t': invalid saved state") as caught:
         decode(tree, arrays, key="m_t", path="m.h5")
     assert (caught.value.path, caught.value.key) == ("m.h5", "m_t")
+
+
+SCALARS = [
+    np.str_(""),
+    np.str_("a\0"),
+    np.str_("\ud800"),
+    np.bytes_(b""),
+    np.bytes_(b"a\0"),
+    np.void(b"a\0"),
+    np.array((1, 2.5), [("a", "<i4"), ("b", ">f8")])[()],
+    np.datetime64(5, "ns"),
+    np.timedelta64(3, "D"),
+    np.longdouble(1) / 3,
+    np.bool_(True),
+    np.complex64(1j),
+    parse_dtype("bfloat16").type(1.5),
+    parse_dtype("float8_e4m3fn").type(1.5),
+]
+
+
+@pytest.mark.parametrize("value", SCALARS, ids=lambda value: f"{type(value).__name__} {value!r}")
+def test_scalars_keep_type_fields_and_nuls(value: Any) -> None:
+    found = through(value)
+    assert type(found) is type(value)
+    assert found.dtype == value.dtype
+    assert found == value
+    assert found.tobytes() == value.tobytes()
+
+
+def test_an_int_that_no_json_holds_is_refused() -> None:
+    assert through({-(10**4000): 10**4000}) == {-(10**4000): 10**4000}
+    for value in (10**5000, [1, -(10**5000)], {10**5000: np.zeros(1)}):
+        with pytest.raises(NotStateError, match="an int of 16610 bits"):
+            encode(value, ("x",), Arrays())
+
+
+@pytest.mark.parametrize("position", [-1, 625, 2**31 - 1])
+@pytest.mark.parametrize("name", ["generator", "random_state"])
+def test_a_generator_reads_no_memory_outside_of_its_words(name: str, position: int) -> None:
+    arrays = Arrays()
+    made = np.random.RandomState(1)
+    tree = encode(made if name == "random_state" else np.random.Generator(np.random.MT19937(1)), (), arrays)
+    assert tree["$"] == name
+    inner = dict(tree["state"]["items"])["state"]
+    inner["items"] = [[key, position if key == "pos" else part] for key, part in inner["items"]]
+    with pytest.raises(HostileFileError, match="invalid pos"):
+        decode(tree, arrays, key="x")
+
+
+def test_a_buffer_of_random_numbers_is_read_within() -> None:
+    arrays = Arrays()
+    tree = encode(np.random.Generator(np.random.Philox(1)), (), arrays)
+    items = tree["state"]["items"]
+    for position in (-3, 5):
+        tree["state"]["items"] = [[k, position if k == "buffer_pos" else part] for k, part in items]
+        with pytest.raises(HostileFileError, match="invalid buffer_pos"):
+            decode(tree, arrays, key="x")
+
+
+def test_a_random_state_of_other_bits_is_refused() -> None:
+    with pytest.raises(NotStateError, match="another bit generator"):
+        encode(np.random.RandomState(np.random.PCG64(1)), (), Arrays())
