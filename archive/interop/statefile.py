@@ -108,14 +108,13 @@ class SavedState:
             `to_records` writes no such tree.
         """
         records, path = handle.records, handle.info.path
-        arrays: Any = getattr(records, "array_records", None) or records.parameters_records
-        configs: Any = getattr(records, "config_records", None) or records.configs_records
-        values = configs.get(_STATE)
+        configs: Any = getattr(records, "config_records", None)
+        values = (records.configs_records if configs is None else configs).get(_STATE)
         if values is None:
-            named = [[name, _plain_tree(name, record)] for name, record in arrays.items()]
+            named = [[name, _plain_tree(name, record)] for name, record in _arrays_of(records).items()]
             return cls(path, {"$": "dict", "items": named})
         version = values.get("version")
-        if type(version) is not int or version > _VERSION:
+        if type(version) is not int or version != _VERSION:
             raise VersionError(f"version {version!r} of the state", path=path, remedy="upgrade fedarchive")
         tree = _parse(values.get("tree"), path, "tree")
         classes = _parse(values.get("classes", "{}"), path, "classes")
@@ -141,7 +140,7 @@ class SavedState:
         try:
             pairs = tree["items"] if isinstance(tree, dict) and "$" in tree else []
             return [(key, part) for key, part in pairs if isinstance(key, (str, int))]
-        except (TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise self.invalid(error) from error
 
     def invalid(self, error: Exception | str) -> HostileFileError:
@@ -172,9 +171,11 @@ def names_at(places: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
     HostileFileError
         `to_records` writes no such place.
     """
-    names = {}
+    names: dict[str, tuple[str, str]] = {}
     for at in places:
         record, _, key = at.partition("/")
+        if at in names:
+            raise HostileFileError(f"two values at {at!r}", path=path, key=_STATE)
         try:
             names[at] = unescape_name(record), unescape_name(key)
         except ValueError as error:
@@ -203,13 +204,16 @@ def read_arrays(
     """
     try:
         records = handle.records if lazy else handle.load(names.values())
-        arrays: Mapping[str, ArrayRecord] = (
-            getattr(records, "array_records", None) or records.parameters_records
-        )
+        arrays = _arrays_of(records)
         return {at: arrays[record][key] for at, (record, key) in names.items()}
     except KeyError as error:
         problem = f"the state names an array that is missing: {error.args[0]}"
         raise HostileFileError(problem, path=handle.info.path, key=_STATE) from error
+
+
+def _arrays_of(records: Any) -> Mapping[str, ArrayRecord]:
+    found: Any = getattr(records, "array_records", None)
+    return records.parameters_records if found is None else found  # type: ignore[no-any-return]
 
 
 def _spell(record: str, key: str) -> str:
@@ -247,7 +251,5 @@ def _select(tree: JSON, wanted: list[tuple[Any, ...]], path: tuple[Any, ...]) ->
         if key not in known:
             there = ", ".join(map(repr, list(known)[:20])) or "no keys"
             raise KeyError(f"no {'/'.join(map(str, (*path, key)))} in the state; there: {there}")
-    return {
-        **tree,
-        "items": [[key, _select(part, inside[key], (*path, key))] for key, part in pairs if key in inside],
-    }
+    chosen = [[key, _select(part, inside[key], (*path, key))] for key, part in known.items() if key in inside]
+    return {**tree, "items": chosen}

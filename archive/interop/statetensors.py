@@ -1,7 +1,7 @@
 """Torch's tensors, types, devices and shapes as members of JSON and named arrays, and back.
 
 Two tensors that are the same view of one memory share one array in the file, and one memory when they are
-read; a tensor that a state holds twice comes back as one object.
+read; a strided tensor that a state holds twice comes back as one object.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     """Name of the element type in torch."""
+    layout: str = "strided"
+    """Name of the layout in torch; ``quantised`` for a quantised tensor."""
 
 
 def describe(tree: JSON, found: Found) -> Described | None:
@@ -57,9 +59,9 @@ def describe(tree: JSON, found: Found) -> Described | None:
     """
     kind = tree.get("$") if isinstance(tree, dict) else None
     if kind == "sparse":
-        return Described(tuple(tree["shape"]), found[tree["parts"]["values"]["at"]].dtype)
+        return Described(tuple(tree["shape"]), found[tree["parts"]["values"]["at"]].dtype, tree["layout"])
     if kind == "quantised":
-        return Described(tuple(found[tree["bits"]["at"]].shape), tree["dtype"])
+        return Described(tuple(found[tree["bits"]["at"]].shape), tree["dtype"], "quantised")
     if kind != "tensor":
         return None
     array, view = found[tree["at"]], tree.get("view")
@@ -81,18 +83,30 @@ def _encode_tensor(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
             base = base if stride else base.narrow(axis, 0, 1)
     bits, view = _bits(base)
     array = _array_of(bits, path, arrays)
-    grad = {"requires_grad": True} if value.requires_grad else {}
-    if bits is base and base.is_contiguous() and min(base.shape, default=2) > 1 and type(value) is type(base):
-        return arrays.place_once(path, array, value) | grad  # most are so
-    axes = order_of_axes(array.payload.getitem(...)) if view != "complex32" else None
+    if bits is base and base.is_contiguous() and min(base.shape, default=2) > 1:
+        return arrays.place_once(path, array, value) | _use(value)  # most are so
+    axes = order_of_axes(array.payload.getitem(...))
     given = {
         "axes": axes,
         "view": view,
         "expand": list(value.shape) if repeated else None,
         "strides": _odd_strides(value, base, axes),
-        "class": "Parameter" if is_torch(value, "Parameter") else None,
     }
-    return arrays.place_once(path, array, value) | {k: v for k, v in given.items() if v is not None} | grad
+    found = {k: v for k, v in given.items() if v is not None}
+    return arrays.place_once(path, array, value) | found | _use(value)
+
+
+def _use(value: Any) -> dict[str, JSON]:
+    """Return what tells whether a tensor is trained."""
+    grad = {"requires_grad": True} if value.requires_grad else {}
+    return grad | ({"class": "Parameter"} if is_torch(value, "Parameter") else {})
+
+
+def _used(made: Any, tree: JSON) -> Any:
+    grad = tree.get("requires_grad", False)
+    if tree.get("class") == "Parameter":
+        return sys.modules["torch"].nn.Parameter(made, requires_grad=grad)
+    return made.requires_grad_(True) if grad else made
 
 
 def _require_plain(value: Any, path: Path) -> None:
@@ -132,7 +146,8 @@ def _array_of(tensor: Any, path: Path, arrays: Arrays) -> Array:
 def _odd_strides(value: Any, base: Any, axes: list[int] | None) -> list[int] | None:
     """Return the strides of a tensor where those of axes without a second element are not the usual ones."""
     usual, step = [0] * value.ndim, 1
-    for axis in reversed(axes or range(value.ndim)):
+    # complex32 has an axis more in the array, the fastest
+    for axis in reversed([axis for axis in axes or range(value.ndim) if axis < value.ndim]):
         usual[axis] = step if base.shape[axis] == value.shape[axis] else 0
         step *= max(base.shape[axis], 1)
     found = zip(value.shape, value.stride(), usual, strict=True)
@@ -154,13 +169,8 @@ def _decode_tensor(tree: JSON, found: Found) -> Any:
         tensor = tensor.expand(tree["expand"])
     if "strides" in tree:
         tensor = _with_strides(tensor, tree["strides"])
-    grad = tree.get("requires_grad", False)
-    if tree.get("class") == "Parameter":
-        tensor = torch.nn.Parameter(tensor, requires_grad=grad)
-    elif grad:
-        tensor = tensor.requires_grad_(True)
-    found.objects[tree["at"]] = tensor
-    return tensor
+    made = found.objects[tree["at"]] = _used(tensor, tree)
+    return made
 
 
 def _with_strides(tensor: Any, strides: list[int]) -> Any:
@@ -174,8 +184,7 @@ def _with_strides(tensor: Any, strides: list[int]) -> Any:
 def _encode_sparse(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
     layout = str(value.layout).removeprefix("torch.")
     _require_plain(value, path)
-    grad = {"requires_grad": True} if value.requires_grad else {}
-    value = value.detach()
+    use, value = _use(value), value.detach()
     if layout == _COO:
         parts = {"indices": value._indices(), "values": value._values()}
     elif layout in _COMPRESSED:
@@ -185,7 +194,7 @@ def _encode_sparse(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
         raise NotStateError(path, error.problem, error.remedy)
     made = {name: _encode_tensor(part, (*path, name), arrays) for name, part in parts.items()}
     coalesced = {"coalesced": value.is_coalesced()} if layout == _COO else {}
-    return {"layout": layout, "shape": list(value.shape), "parts": made, **coalesced, **grad}
+    return {"layout": layout, "shape": list(value.shape), "parts": made, **coalesced, **use}
 
 
 def _decode_sparse(tree: JSON, found: Found) -> Any:
@@ -204,15 +213,16 @@ def _decode_sparse(tree: JSON, found: Found) -> Any:
     else:
         kind = getattr(torch, layout)
         made = torch.sparse_compressed_tensor(*parts, values, shape, layout=kind, check_invariants=True)
-    return made.requires_grad_(tree.get("requires_grad", False))
+    return _used(made, tree)
 
 
 def _encode_quantised(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
+    _require_plain(value, path)
     name, scheme = str(value.dtype).removeprefix("torch."), str(value.qscheme()).removeprefix("torch.")
     if name not in _QUANTISED or scheme not in ("per_tensor_affine", "per_channel_affine"):
         error = unsupported_tensor(value)
         raise NotStateError(path, error.problem, error.remedy)
-    tree = {"bits": _encode_tensor(value.int_repr(), path, arrays), "dtype": name}
+    tree = {"bits": _encode_tensor(value.int_repr(), path, arrays), "dtype": name, **_use(value)}
     if scheme == "per_tensor_affine":
         return {**tree, "scale": value.q_scale(), "zero_point": value.q_zero_point()}
     scales, points = value.q_per_channel_scales(), value.q_per_channel_zero_points()
@@ -236,12 +246,12 @@ def _decode_quantised(tree: JSON, found: Found) -> Any:
         made = torch._make_per_tensor_quantized_tensor(bits, tree["scale"], tree["zero_point"])
     if str(made.dtype) != f"torch.{tree['dtype']}":
         raise ValueError(f"elements of {bits.dtype} are not those of {tree['dtype']}")
-    return made
+    return _used(made, tree)
 
 
 def _type_called(name: str) -> Any:
     torch = importlib.import_module("torch")
-    found = getattr(torch, name)
+    found = vars(torch).get(name)  # getattr() would import modules of torch by name
     if not isinstance(found, torch.dtype):
         raise ValueError(f"invalid element type {name!r}")
     return found

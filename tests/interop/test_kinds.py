@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import UnsupportedDtypeError, ValueRangeError
+from archive.errors import HostileFileError, UnsupportedDtypeError, ValueRangeError
 
 torch = pytest.importorskip("torch")
 from archive.interop.torch import load_state, save_state  # noqa: E402 needs torch
@@ -244,6 +247,12 @@ SAME: dict[str, Callable[[], Any]] = {
         "g": torch.eye(2).to_sparse().requires_grad_(True),
     },
     "sparse CSR": lambda: {"w": torch.eye(3).to_sparse_csr()},
+    "a sparse parameter": lambda: {"p": nn.Parameter(torch.eye(3).to_sparse())},
+    "a quantised parameter": lambda: {"p": nn.Parameter(quantised()["tensor"], requires_grad=False)},
+    "complex32, transposed": lambda: {
+        "t": torch.view_as_complex(torch.randn(3, 4, 2).half()).t(),
+        "p": torch.view_as_complex(torch.randn(2, 1, 3, 2).half()).permute(2, 1, 0),
+    },
 }
 
 
@@ -285,6 +294,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "uninitialised": (lambda: nn.LazyLinear(2).state_dict(), "run the module once"),
     "DTensor": (lambda: {"w": sharded()}, r"full_tensor\(\)"),
+    "a quantised subclass": (
+        lambda: {"w": quantised()["tensor"].as_subclass(Tagged)},
+        r"save int_repr\(\)",
+    ),
+    "a large int": (lambda: {"w": 10**5000}, r"save its to_bytes\(\)"),
     "a function": (lambda: {"model": {"w": torch.ones(1)}, "fn": print}, "leave it out of the state"),
 }
 
@@ -393,6 +407,43 @@ def test_parts_are_loaded_alone(tmp_path: Path) -> None:
             load_state(tmp_path / "state.h5", keys=keys)
     with pytest.raises(TypeError, match="not one key"):
         load_state(tmp_path / "state.h5", keys="model")
+
+
+def test_parts_beside_keys_of_other_types(tmp_path: Path) -> None:
+    save_state({(1, 2): torch.ones(1), 0.5: 1, None: 2, "a": torch.zeros(1)}, tmp_path / "state.h5")
+    assert_identical(load_state(tmp_path / "state.h5", keys=["a"]), {"a": torch.zeros(1)})
+
+
+def saved_tree(path: Path, change: Callable[[Any], None]) -> None:
+    """Save the records of a state again, with a changed tree."""
+    records = archive.load(path)
+    values: Any = records.config_records["fedarchive.state"]
+    tree = json.loads(values["tree"])
+    change(tree)
+    values["tree"] = json.dumps(tree)
+    archive.save(records, path)
+
+
+def test_an_array_is_copied_for_one_value_only(tmp_path: Path) -> None:
+    """A small tree would otherwise make many copies of a large array."""
+    save_state({"a": np.ones((2, 3)).T}, tmp_path / "state.h5")
+    saved_tree(tmp_path / "state.h5", lambda tree: tree["items"].append(["b", tree["items"][0][1]]))
+    with pytest.raises(HostileFileError, match="two values at 'model/a'"):
+        load_state(tmp_path / "state.h5")
+
+
+@pytest.mark.slow
+def test_a_tree_imports_nothing_by_name(tmp_path: Path) -> None:
+    save_state({"a": torch.float32}, tmp_path / "state.h5")
+    saved_tree(tmp_path / "state.h5", lambda tree: tree["items"][0][1].update(name="_inductor"))
+    command = (
+        "import sys, archive.interop.torch as t\nfrom archive.errors import HostileFileError\n"
+        f"try: t.load_state({str(tmp_path / 'state.h5')!r})\n"
+        "except HostileFileError: print('torch._inductor' in sys.modules)"
+    )
+    given = [sys.executable, "-c", "import torch\n" + command]
+    done = subprocess.run(given, check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_archive_without_a_tree_is_a_dict_of_its_records(tmp_path: Path) -> None:
