@@ -10,6 +10,7 @@ from archive.errors import ArchiveError
 from archive.interop.statearrays import JSON, class_name
 from archive.interop.statefile import MODEL, SavedState
 from archive.interop.statetensors import Described
+from archive.interop.statevalues import MALFORMED
 from archive.records.tensors import is_tensor, require_torch, ties_in
 
 __all__ = [
@@ -21,15 +22,19 @@ __all__ = [
     "compare_ties",
     "kind_of",
     "listed",
+    "load_parts",
     "model_tree",
     "names_of",
     "repeated",
+    "require_versions",
     "tie",
+    "untied",
 ]
 
 _MODELS = (MODEL, "state_dict", "model_state_dict")
 """Keys under which programs keep the state dict of a module."""
 _UNCHANGED = "nothing was changed"
+_QUANTISED = "quantised"
 _LAZY = ("UninitializedParameter", "UninitializedBuffer")
 
 
@@ -148,13 +153,34 @@ def compare(
             problems.append(f"{key}: saved with shape {value.shape}, is {tuple(there.shape)}")
         elif strict and str(there.dtype) != f"torch.{value.dtype}":
             problems.append(f"{key}: saved as {value.dtype}, is {str(there.dtype)[6:]}")
+        elif value.layout != _layout_of(there):
+            problems.append(f"{key}: saved as {value.layout}, is {_layout_of(there)}")
     return LoadReport(missing, unexpected), problems
+
+
+def _layout_of(tensor: Any) -> str:
+    return _QUANTISED if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+
+
+def require_versions(values: Any, saved: SavedState) -> None:
+    """Raise unless the versions on a state dict are those of modules: torch takes them as they are.
+
+    Raises
+    ------
+    HostileFileError
+    """
+    versions = getattr(values, "_metadata", {})
+    if not isinstance(versions, dict) or not all(isinstance(one, dict) for one in versions.values()):
+        raise saved.invalid("metadata that torch does not make")
+    for one in versions.values():
+        if not isinstance(one.get("version"), (int, float, type(None))):
+            raise saved.invalid(f"version {one['version']!r} of a module")
 
 
 def compare_ties(
     module: Any, loaded: Mapping[str, Any], ties: list[list[str]], optimizers: Iterable[Any]
 ) -> list[str]:
-    """Return what is wrong with tensors that are tied on one side only."""
+    """Return what is wrong with tensors that are tied on one side only, and with parameters on meta."""
     state = {key: value for key, value in module.state_dict().items() if is_tensor(value)}
     together = {key: number for number, keys in enumerate(ties) for key in keys}
     problems = []
@@ -166,12 +192,13 @@ def compare_ties(
             if not _same_bits(loaded[first], loaded[key]):
                 problems.append(f"{first} and {key} are tied in the module, and differ in the archive")
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    trained = {id(parameter): parameter for group in groups for parameter in group["params"]}
+    if any(parameter.is_meta for parameter in trained.values()):
+        problems.append("the optimizer has parameters on meta: load the module, then make the optimizer")
     own = _tensors(module)
-    for keys in ties:
-        held = [own.get(key) for key in keys if key in state]
-        if any(one is not held[0] and id(one) in trained for one in held):
-            problems.append(f"{' and '.join(keys)} were tied: tie them before the optimizer is made")
+    for first, key in untied(module, ties):
+        if id(own[key]) in trained:
+            problems.append(f"{first} and {key} were tied: tie them before the optimizer is made")
     return problems
 
 
@@ -205,11 +232,49 @@ def compare_states(parts: Mapping[str, Any], states: Mapping[str, Any]) -> list[
             problems.append(f"{name}: saved {len(found)}, not {len(own)}")
         elif not all(isinstance(state, dict) for state in found):
             problems.append(f"{name}: saved without keys")
+        elif hidden := [key for one, state in zip(own, found, strict=True) for key in _hidden(state, one)]:
+            problems.append(f"{name}: its state dict has no {', '.join(hidden)}")
         elif name == "optimizer":
             problems += [
                 text for one, state in zip(own, found, strict=True) for text in _compare_groups(state, one)
             ]
     return problems
+
+
+def _hidden(state: Mapping[str, Any], one: Any) -> list[str]:
+    """Return the keys that name attributes or methods which the object does not save: schedulers set any."""
+    others = state.keys() - one.state_dict().keys()
+    return sorted(key for key in others if isinstance(key, str) and hasattr(one, key))
+
+
+def load_parts(parts: Mapping[str, Any], states: Mapping[str, Any], path: str) -> None:
+    """Load states into optimizers, schedulers and scalers: into all of them, or into none.
+
+    Raises
+    ------
+    ModelMismatchError
+        One of them refused its state.
+    """
+    pairs = [
+        (name, one, state)
+        for name, part in parts.items()
+        for one, state in zip(listed(part), listed(states[name]), strict=True)
+    ]
+    # an optimizer gets new dicts; what others change within is in their states
+    before = [
+        (one, dict(vars(one)), None if name == "optimizer" else one.state_dict()) for name, one, _ in pairs
+    ]
+    for name, one, state in pairs:
+        try:
+            one.load_state_dict(state)
+        except MALFORMED as error:
+            for changed, attributes, own in reversed(before):
+                vars(changed).clear()
+                vars(changed).update(attributes)
+                if own is not None:
+                    changed.load_state_dict(own)
+            problem = f"{name}: {type(error).__name__}: {error}"
+            raise ModelMismatchError(problem, path=path, remedy=_UNCHANGED) from error
 
 
 def _compare_groups(state: Mapping[str, Any], optimizer: Any) -> list[str]:
@@ -233,17 +298,35 @@ def kind_of(part: Any) -> JSON:
     )
 
 
-def tie(module: Any, ties: list[list[str]]) -> None:
-    """Tie the parameters or buffers that were tied."""
+def untied(module: Any, ties: list[list[str]]) -> list[tuple[str, str]]:
+    """Return the pairs of tied keys whose tensors have two memories in the module, or none yet."""
     own = _tensors(module)
+    pairs = []
     for keys in ties:
         first, *rest = [key for key in keys if key in own] or [""]
-        for key in rest:
-            if own[key] is not own[first] and own[key].dtype == own[first].dtype:
-                path, _, name = key.rpartition(".")
-                owner = module.get_submodule(path)
-                held = owner._parameters if name in owner._parameters else owner._buffers
-                held[name] = own[first]
+        pairs += [(first, key) for key in rest if not _share(own[first], own[key])]
+    return pairs
+
+
+def tie(module: Any, pairs: list[tuple[str, str]]) -> None:
+    """Tie the parameters or buffers of the pairs of keys; a buffer is never a parameter afterwards."""
+    parameter = require_torch().nn.Parameter
+    for first, key in pairs:
+        own = _tensors(module)
+        one, other = own[first], own[key]
+        path, _, name = key.rpartition(".")
+        owner = module.get_submodule(path)
+        held = owner._buffers if name in owner._buffers else owner._parameters
+        if held is owner._buffers and isinstance(one, parameter):
+            one = one.detach()
+        elif held is owner._parameters and not isinstance(one, parameter):
+            one = parameter(one, requires_grad=other.requires_grad)
+        if one.dtype == other.dtype:
+            held[name] = one
+
+
+def _share(one: Any, other: Any) -> bool:
+    return not one.is_meta and (one is other or bool(ties_in({"one": one, "other": other})))
 
 
 def _tensors(module: Any) -> dict[str, Any]:

@@ -24,10 +24,13 @@ from archive.interop.modulefit import (
     compare_ties,
     kind_of,
     listed,
+    load_parts,
     model_tree,
     names_of,
     repeated,
+    require_versions,
     tie,
+    untied,
 )
 from archive.interop.statearrays import JSON, Found
 from archive.interop.statefile import SavedState, names_at, places_in, read_arrays, to_records
@@ -118,15 +121,16 @@ def load_state(
 ) -> Any:
     """Load what `save_state` or `save_model` saved: the same nesting, types, values and strides.
 
-    Tensors that shared their memory share it again. Gaps between elements (of slices of larger tensors) are
-    not kept.
+    Tensors that were the same view of one memory share it again, and a strided tensor or an ndarray that
+    the state holds twice is one object. A dict or list that it holds twice becomes two. Gaps, overlaps and
+    reversed axes of views are not kept, nor are gradients, and attributes that a program set on a tensor.
 
     Parameters
     ----------
     url : str or path-like
         An archive that was saved in another way gives a dict of state dicts by the names of its records.
     map_location : str or torch.device, default "cpu"
-        Device of the tensors. ``"meta"`` reads no elements.
+        Device of the tensors. ``"meta"`` reads no elements of strided ones.
     keys : iterable of keys, optional
         Only these parts of a dict: a key, or a tuple of keys that lead to a part. Only their bytes are read.
     cache, cache_bytes, storage_options
@@ -242,8 +246,9 @@ def load_model(
 ) -> LoadReport:
     """Load a saved state into a module, its optimizer and its scheduler.
 
-    All differences are found before anything is changed, and only the bytes that are wanted are read, by few
-    requests.
+    All differences are found before anything is changed, and where a scheduler or the like refuses its state,
+    nothing is. Only an error of the module's own hooks comes when a part is loaded. Only the bytes that are
+    wanted are read, by few requests.
 
     Parameters
     ----------
@@ -255,7 +260,7 @@ def load_model(
     strict : bool, default True
         False allows keys that only one side has, and converts element types.
     optimizer, scheduler, scaler : optional
-        New ones, made as for the saved training.
+        New ones, made as for the saved training; for a module on ``meta``, after it was loaded.
     keys : iterable of str, optional
         Only these keys of the module; each may be a shell pattern, such as ``"encoder.*"``.
     prefix : str, optional
@@ -309,11 +314,11 @@ def load_model(
     }
     problems = compare_ties(module, values, ties, listed(parts.get("optimizer", [])))
     _require_none(problems + compare_states(parts, decoded), saved)
+    require_versions(values, saved)
+    load_parts(parts, decoded, saved.path)
+    pairs = untied(module, ties)
     _put(module, own, _converted(values, dtype))
-    tie(module, ties)
-    for name, part in parts.items():
-        for one, state in zip(listed(part), listed(decoded[name]), strict=True):
-            one.load_state_dict(state)
+    tie(module, pairs)
     return report
 
 
@@ -336,15 +341,15 @@ def _described(handle: Archive, saved: SavedState, model: JSON, dtype: Any) -> d
     found = Found(read_arrays(handle, names_at(places_in(model), saved.path), lazy=True))
     try:
         described = {name: describe(part, found) for name, part in model["items"]}
+        if dtype is None:
+            return described
+        torch, name = require_torch(), str(dtype).removeprefix("torch.")
+        return {
+            key: value._replace(dtype=name) if value and vars(torch)[value.dtype].is_floating_point else value
+            for key, value in described.items()
+        }
     except (AttributeError, LookupError, TypeError) as error:
         raise saved.invalid(f"{type(error).__name__}: {error}") from error
-    if dtype is None:
-        return described
-    torch, name = require_torch(), str(dtype).removeprefix("torch.")
-    return {
-        key: value._replace(dtype=name) if value and getattr(torch, value.dtype).is_floating_point else value
-        for key, value in described.items()
-    }
 
 
 def _converted(values: Any, dtype: Any) -> Any:
@@ -360,7 +365,8 @@ def _converted(values: Any, dtype: Any) -> Any:
 
 def _put(module: Any, own: Mapping[str, Any], values: Any) -> None:
     """Load a state dict into a module: elements into its tensors, and tensors in place of those on meta."""
-    meta = {key for key, value in values.items() if is_tensor(value) and own[key].is_meta}
+    both = {key for key, value in values.items() if is_tensor(value) and is_tensor(own[key])}
+    meta = {key for key in both if own[key].is_meta}
     for assign in (True, False):
         part = copy.deepcopy(
             values, {id(value): value for value in values.values()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive.errors import ArchiveError, HostileFileError
 from archive.storage.url import URL
 from tests.handout import measure
 from tests.storage.folderstore import FolderStore, reach
@@ -252,3 +255,174 @@ def test_metrics_beside(tmp_path: Path) -> None:
     assert records.config_records["configs"]["on"] is True
     with pytest.raises(TypeError, match=r"'configs/b': .*give each mapping as a record"):
         save_model(net(), tmp_path / "m.h5", configs={"a": 1, "b": {"c": 2}})
+
+
+class Shared(nn.Module):
+    """A parameter whose memory a buffer shares, as a frozen copy or a mask may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3))
+        self.register_buffer("b", self.w.data)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_buffer_over_a_parameter_stays_a_buffer(tmp_path: Path, device: str) -> None:
+    saved = Shared()
+    save_model(saved, tmp_path / "m.h5")
+    with torch.device(device):
+        module = Shared()
+    load_model(module, tmp_path / "m.h5")
+    assert same(saved, module)
+    assert type(module.b) is torch.Tensor
+    assert module.b.data_ptr() == module.w.data_ptr()
+    other = nn.Module()
+    other.w, other.b = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3), requires_grad=False)
+    load_model(other, tmp_path / "m.h5")
+    assert other.b is other.w
+
+
+def test_two_parameters_over_one_memory_stay_two(tmp_path: Path) -> None:
+    def make() -> tuple[Any, Any]:
+        module = nn.Module()
+        module.w = nn.Parameter(torch.randn(3))
+        module.v = nn.Parameter(module.w.data)
+        return module, torch.optim.SGD(module.parameters())
+
+    saved, optimizer = make()
+    save_model(saved, tmp_path / "m.h5", optimizer=optimizer)
+    module, optimizer = make()
+    kept = module.v
+    load_model(module, tmp_path / "m.h5", optimizer=optimizer)
+    assert module.v is kept
+    assert same(saved, module)
+
+
+def test_extra_state_may_be_a_tensor_on_one_side(tmp_path: Path) -> None:
+    class Extra(nn.Linear):
+        state: Any = None
+
+        def get_extra_state(self) -> Any:
+            return self.state
+
+        def set_extra_state(self, state: Any) -> None:
+            self.state = state
+
+    saved = Extra(2, 2)
+    saved.state = torch.ones(2)
+    save_model(saved, tmp_path / "m.h5")
+    for device in ("cpu", "meta"):
+        module = Extra(2, 2, device=device)
+        load_model(module, tmp_path / "m.h5")
+        assert torch.equal(module.state, saved.state)
+        assert torch.equal(module.weight, saved.weight)
+
+
+@pytest.mark.parametrize("kind", ["sparse_coo", "quantised"])
+def test_another_layout_is_a_difference(tmp_path: Path, kind: str) -> None:
+    dense = torch.eye(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls quantised tensors deprecated
+        given = (
+            dense.to_sparse() if kind == "sparse_coo" else torch.quantize_per_tensor(dense, 1, 0, torch.qint8)
+        )
+    save_state({"model": {"bias": torch.ones(2), "weight": given}}, tmp_path / "s.h5")
+    module = nn.Linear(2, 2)
+    before = copy.deepcopy(module)
+    with pytest.raises(ModelMismatchError, match=f"weight: saved as {kind}, is strided"):
+        load_model(module, tmp_path / "s.h5", strict=False)
+    assert same(before, module)
+
+
+def scheduled(lrs: int) -> tuple[Any, Any, Any, Any]:
+    module, (optimizer,) = trained()
+    parts = [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5 + n / 10) for n in range(lrs)]
+    chain = torch.optim.lr_scheduler.SequentialLR(optimizer, parts, list(range(2, lrs + 1)))
+    return module, optimizer, chain, torch.amp.GradScaler("cpu", init_scale=512.0)
+
+
+def test_nothing_changes_where_a_scheduler_or_a_scaler_refuses(tmp_path: Path) -> None:
+    module, optimizer, scheduler, scaler = scheduled(3)
+    save_model(module, tmp_path / "m.h5", optimizer=optimizer, scheduler=scheduler)
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    save_model(module, tmp_path / "off.h5", optimizer=optimizer, scheduler=scheduler, scaler=off)
+    for name, lrs, given in (("m.h5", 2, {}), ("off.h5", 3, {"scaler": scaler})):
+        other, optimizer, scheduler, _ = scheduled(lrs)
+        with torch.no_grad():
+            other[0].weight.zero_()
+        optimizer.step()
+        scheduler.step()
+        parts = (optimizer, scheduler, *given.values())
+        states = [copy.deepcopy(part.state_dict()) for part in parts]
+        before = copy.deepcopy(other)
+        with pytest.raises(ModelMismatchError, match="nothing was changed"):
+            load_model(other, tmp_path / name, optimizer=optimizer, scheduler=scheduler, **given)
+        assert same(before, other)
+        for part, state in zip(parts, states, strict=True):
+            assert str(part.state_dict()) == str(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda state: state["scheduler"].update(step=1), "scheduler: its state dict has no step"),
+        (lambda state: state["scheduler"].update(optimizer={}), "has no optimizer"),
+        (lambda state: state["optimizer"].pop("state"), "optimizer: KeyError"),
+        (lambda state: setattr(state["model"], "_metadata", [1]), "metadata that torch does not make"),
+        (lambda state: state["model"]._metadata.update({"1": {"version": "x"}}), "version 'x' of a module"),
+        (lambda state: state["model"]._metadata.update({"1": 5}), "metadata that torch does not make"),
+    ],
+    ids=["a method", "an attribute", "no moments", "a list", "a version", "a number"],
+)
+def test_a_state_that_torch_does_not_make_changes_nothing(tmp_path: Path, change: Any, text: str) -> None:
+    module, (optimizer,) = trained()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 3)
+    state = {
+        "model": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+    }
+    change(state)
+    save_state(state, tmp_path / "s.h5")
+    other = net(1)
+    optimizer = torch.optim.Adam(other.parameters())
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 5)
+    before, attributes = copy.deepcopy(other), str(vars(scheduler))
+    with pytest.raises(ArchiveError, match=text):
+        load_model(other, tmp_path / "s.h5", optimizer=optimizer, scheduler=scheduler)
+    assert same(before, other)
+    assert str(vars(scheduler)) == attributes
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("part", [{"$": "dict"}, {"$": "dict", "items": 5}])
+def test_a_mapping_without_pairs_is_hostile(tmp_path: Path, part: Any) -> None:
+    values: Any = {"version": 1, "tree": json.dumps({"$": "dict", "items": [["model", part]]})}
+    archive.save(archive.RecordDict({"fedarchive.state": archive.ConfigRecord(values)}), tmp_path / "s.h5")
+    with pytest.raises(HostileFileError, match="invalid saved state"):
+        load_model(net(), tmp_path / "s.h5")
+
+
+def test_a_type_that_torch_lacks_is_hostile(tmp_path: Path) -> None:
+    tree = {"$": "tensor", "at": "model/w", "view": "load"}
+    values: Any = {"version": 1, "tree": json.dumps({"$": "dict", "items": [["w", tree]]})}
+    arrays = archive.ArrayRecord([np.zeros(2)])
+    arrays["w"] = arrays.pop("0")
+    records = archive.RecordDict({"model": arrays, "fedarchive.state": archive.ConfigRecord(values)})
+    archive.save(records, tmp_path / "s.h5")
+    module = nn.Module()
+    module.w = nn.Parameter(torch.zeros(2))
+    with pytest.raises(HostileFileError, match="invalid saved state"):
+        load_model(module, tmp_path / "s.h5", dtype=torch.float32)
+
+
+def test_an_optimizer_of_parameters_on_meta_is_an_error(tmp_path: Path) -> None:
+    """It would hold tensors that the module has no longer."""
+    module, (optimizer,) = trained()
+    save_model(module, tmp_path / "m.h5", optimizer=optimizer)
+    with torch.device("meta"):
+        other = net()
+    optimizer = torch.optim.Adam(other.parameters())
+    with pytest.raises(ModelMismatchError, match="load the module, then make the optimizer"):
+        load_model(other, tmp_path / "m.h5", optimizer=optimizer)
+    assert other[0].weight.is_meta
