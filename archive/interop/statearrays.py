@@ -138,7 +138,10 @@ class Found:
             return made[0].detach()
         tensor = empty_tensor(array.shape, array.dtype) if meta else tensor_from_elements(self._memory(array))
         if axes is not None:
-            tensor = tensor.permute(axes).contiguous().permute(inverse(axes, tensor.ndim))
+            ordered = tensor.permute(axes)
+            # axes of one element get the strides of their place, whatever they had
+            ordered = ordered.contiguous().reshape(-1).view(ordered.shape)
+            tensor = ordered.permute(inverse(axes, tensor.ndim))
         if self._device is not None and not self._on_meta:
             tensor = tensor.to(self._device)
         self._tensors[key] = tensor, array.payload

@@ -50,6 +50,8 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeErr
 """Errors of Python, numpy and torch when a tree was not made by `encode`."""
 _MAX_BITS = 14_000
 """Bits of the largest int: Python reads and writes no text of more than 4,300 digits."""
+_MAX_DEPTH = 100
+"""Keys that lead to a value, at most: reading takes more of Python's stack than saving."""
 _POSITIONS = {"MT19937": ("pos", 624), "Philox": ("buffer_pos", 4)}
 """Bit generators that read words at a position of their state, with its name and its largest value."""
 _FACTORIES = {str(kind.__name__): kind for kind in (list, dict, set, int, float, str, Counter, deque)}
@@ -92,6 +94,8 @@ def encode(value: Any, path: Path, arrays: Arrays) -> JSON:
         raise NotStateError(path, f"an int of {value.bit_length()} bits is not saved", "save its to_bytes()")
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if len(path) > _MAX_DEPTH:
+        raise NotStateError(path[:10], f"nested more than {_MAX_DEPTH} deep")
     try:
         if type(value) is list:
             return [encode(item, (*path, str(number)), arrays) for number, item in enumerate(value)]

@@ -414,6 +414,42 @@ def test_parts_beside_keys_of_other_types(tmp_path: Path) -> None:
     assert_identical(load_state(tmp_path / "state.h5", keys=["a"]), {"a": torch.zeros(1)})
 
 
+@pytest.mark.parametrize("kind", ["dict", "list", "tuple"])
+def test_what_is_saved_can_be_loaded_however_deep(tmp_path: Path, kind: str) -> None:
+    wrap: dict[str, Callable[[Any], Any]] = {
+        "dict": lambda inner: {"a": inner},
+        "list": lambda inner: [inner],
+        "tuple": lambda inner: (inner,),
+    }
+    state: Any = torch.ones(1)
+    for _ in range(100):
+        state = wrap[kind](state)
+    save_state(state, tmp_path / "state.h5")
+    assert_identical(state, load_state(tmp_path / "state.h5"))
+    for _ in range(200):
+        state = wrap[kind](state)
+        with pytest.raises(ValueRangeError, match="nested more than 100 deep"):
+            save_state(state, tmp_path / "deep.h5")
+
+
+def test_strides_of_any_view_without_gaps(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    state = []
+    for _ in range(300):
+        shape = [rng.choice([1, 1, 2, 3]) for _ in range(rng.randint(1, 4))]
+        axes = list(range(len(shape)))
+        rng.shuffle(axes)
+        view = torch.arange(float(np.prod(shape))).view(shape).unsqueeze(rng.choice(axes)).squeeze(0)
+        state += [view, view.permute(rng.sample(range(view.ndim), view.ndim))]
+    state.append(torch.arange(9.0).as_strided((1, 3, 3, 1), (9, 1, 3, 9)))
+    state.append(torch.arange(9.0).as_strided((3, 3, 1), (1, 3, 3)))
+    save_state(state, tmp_path / "state.h5")
+    found = load_state(tmp_path / "state.h5")
+    assert_identical(state, found)
+    meta = load_state(tmp_path / "state.h5", map_location="meta")
+    assert [tensor.stride() for tensor in meta] == [tensor.stride() for tensor in state]
+
+
 def saved_tree(path: Path, change: Callable[[Any], None]) -> None:
     """Save the records of a state again, with a changed tree."""
     records = archive.load(path)

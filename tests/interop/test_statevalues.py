@@ -77,7 +77,7 @@ def test_arrays(dtype: str, shape: tuple[int, ...]) -> None:
 def test_what_contains_itself_is_not_saved() -> None:
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(NotStateError, match="nested too deep"):
+    with pytest.raises(NotStateError, match="nested more than 100 deep"):
         through(value)
 
 
