@@ -28,6 +28,7 @@ __all__ = [
     "repeated",
     "require_versions",
     "tie",
+    "unmatched",
     "untied",
 ]
 
@@ -84,13 +85,13 @@ def names_of(
     >>> names_of(["module.w"], ["net.w", "net.b", "x"], "net.", True, None)
     (['module.w'], {'net.w': 'module.w', 'net.b': 'b'})
     """
-    plain = {_unwrapped(key) if unwrap else key: key for key in own}
+    wanted = list(own)
+    plain = {_unwrapped(key) if unwrap else key: key for key in wanted}
     found = {}
     for key in saved:
         if key.startswith(prefix):
             name = _unwrapped(key[len(prefix) :]) if unwrap else key[len(prefix) :]
             found[key] = plain.get(name, name)
-    wanted = list(plain.values())
     if keys is not None:
         patterns = list(keys)
         wanted = [key for key in wanted if _matches(key, patterns)]
@@ -106,6 +107,12 @@ def repeated(names: Mapping[str, str]) -> list[str]:
     return [
         f"{name}: saved twice, as {' and '.join(keys)}" for name, keys in by_name.items() if len(keys) > 1
     ]
+
+
+def unmatched(own: Iterable[str], names: Mapping[str, str], keys: Iterable[str]) -> list[str]:
+    """Return what is wrong with keys that neither the module nor the archive has."""
+    there = [*own, *names.values()]
+    return [f"no key is {key!r}" for key in keys if not any(_matches(name, [key]) for name in there)]
 
 
 def _unwrapped(key: str) -> str:

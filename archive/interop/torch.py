@@ -30,6 +30,7 @@ from archive.interop.modulefit import (
     repeated,
     require_versions,
     tie,
+    unmatched,
     untied,
 )
 from archive.interop.statearrays import JSON, Found
@@ -262,7 +263,8 @@ def load_model(
     optimizer, scheduler, scaler : optional
         New ones, made as for the saved training; for a module on ``meta``, after it was loaded.
     keys : iterable of str, optional
-        Only these keys of the module; each may be a shell pattern, such as ``"encoder.*"``.
+        Only these keys of the module; each may be a shell pattern, such as ``"encoder.*"``. One that matches
+        nothing is an error.
     prefix : str, optional
         Text before the module's keys in the archive: ``"encoder."`` loads a part of a larger model.
     unwrap : bool, default False
@@ -286,7 +288,9 @@ def load_model(
     ArchiveError
         As for `archive.open`; a tensor that fails its digest is not loaded.
     """
-    own = module.state_dict()
+    if isinstance(keys, str):
+        raise TypeError("keys must be an iterable of keys, not one key")
+    own, keys = module.state_dict(), None if keys is None else list(keys)
     parts = _given(optimizer, scheduler, scaler)
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
         saved = SavedState.of(handle)
@@ -298,7 +302,8 @@ def load_model(
         model = {"$": "OrderedDict", "items": [[name, trees[key]] for key, name in names.items()]}
         report, problems = compare(own, wanted, _described(handle, saved, model, dtype), strict)
         states = {key: part for key, part in saved.items(saved.tree) if key in parts}
-        _require_none(problems + repeated(names) + compare_parts(saved, parts, states), saved)
+        problems += repeated(names) + unmatched(own, names, keys or ()) + compare_parts(saved, parts, states)
+        _require_none(problems, saved)
         model["items"] = [pair for pair in model["items"] if pair[0] in own]
         if "metadata" in tree and not prefix and not unwrap:
             model["metadata"] = tree["metadata"]

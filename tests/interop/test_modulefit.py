@@ -124,6 +124,10 @@ def test_wrapped_keys(tmp_path: Path) -> None:
     outer.module = net(2)
     load_model(outer, tmp_path / "plain.h5", unwrap=True)
     assert same(module, outer.module)
+    outer.weight, outer.module = nn.Parameter(torch.ones(2)), nn.Linear(1, 2, bias=False)
+    archive.save({"weight": torch.ones(2, 1)}, tmp_path / "one.h5")
+    with pytest.raises(ModelMismatchError, match="missing in the archive: weight"):
+        load_model(outer, tmp_path / "one.h5", unwrap=True)  # only one of the two can be meant
     archive.save(wrapped | module.state_dict(), tmp_path / "both.h5")
     with pytest.raises(ModelMismatchError, match=r"0\.weight: saved twice"):
         load_model(other, tmp_path / "both.h5", unwrap=True)
@@ -147,6 +151,10 @@ def test_some_keys(tmp_path: Path) -> None:
     assert torch.equal(other[0].weight, module[0].weight)
     assert torch.equal(other[2].bias, module[2].bias)
     assert torch.equal(other[2].weight, before[2].weight)
+    with pytest.raises(ModelMismatchError, match=r"no key is '3\.\*'"):
+        load_model(other, tmp_path / "m.h5", keys=["0.*", "3.*"])
+    with pytest.raises(TypeError, match="not one key"):
+        load_model(other, tmp_path / "m.h5", keys="0.*")
 
 
 def test_types_are_converted(tmp_path: Path) -> None:
