@@ -158,9 +158,10 @@ def load_state(
         saved = SavedState.of(handle)
         tree = saved.tree if keys is None else saved.select(keys)
         names = names_at(places_in(tree), saved.path)
-        arrays = read_arrays(handle, names, lazy=device.type == "meta")
+        on_meta = device.type == "meta"
+        arrays = read_arrays(handle, names, lazy=on_meta)
         with without_collections():
-            return decode(tree, Found(arrays, own=True, device=device), key="state", path=saved.path)
+            return decode(tree, Found(arrays, own=not on_meta, device=device), key="state", path=saved.path)
 
 
 def save_model(

@@ -450,6 +450,15 @@ def test_strides_of_any_view_without_gaps(tmp_path: Path) -> None:
     assert [tensor.stride() for tensor in meta] == [tensor.stride() for tensor in state]
 
 
+def test_arrays_beside_tensors_on_meta_are_writable(tmp_path: Path) -> None:
+    state = {"n": np.arange(4.0), "t": np.ones((2, 3)).T, "w": torch.ones(2), "g": torch.Generator()}
+    save_state(state, tmp_path / "state.h5")
+    found = load_state(tmp_path / "state.h5", map_location="meta")
+    found["n"][0] = found["t"][0, 0] = 5
+    assert found["w"].is_meta
+    assert load_state(tmp_path / "state.h5")["n"][0] == 0
+
+
 def saved_tree(path: Path, change: Callable[[Any], None]) -> None:
     """Save the records of a state again, with a changed tree."""
     records = archive.load(path)
