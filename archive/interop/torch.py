@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from archive import reading, writing
-from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
 from archive.interop.modulefit import (
     LoadReport,
@@ -301,14 +300,18 @@ def load_model(
         trees = {str(key): part for key, part in saved.items(tree)}
         wanted, names = names_of(own, trees, prefix, unwrap, keys)
         model = {"$": "OrderedDict", "items": [[name, trees[key]] for key, name in names.items()]}
-        report, problems = compare(own, wanted, _described(handle, saved, model, dtype), strict)
         states = {key: part for key, part in saved.items(saved.tree) if key in parts}
+        places = names_at(places_in([model, *states.values()]), saved.path)
+        with without_collections():
+            described = _described(Found(read_arrays(handle, places, lazy=True)), saved, model, dtype)
+        report, problems = compare(own, wanted, described, strict)
         problems += repeated(names) + unmatched(own, names, keys or ()) + compare_parts(saved, parts, states)
         _require_none(problems, saved)
         model["items"] = [pair for pair in model["items"] if pair[0] in own]
         if "metadata" in tree and not prefix and not unwrap:
             model["metadata"] = tree["metadata"]
-        arrays = read_arrays(handle, names_at(places_in([model, *states.values()]), saved.path))
+        read = places_in([model, *states.values()])
+        arrays = read_arrays(handle, {at: places[at] for at in read})
     on_meta = any(is_tensor(value) and value.is_meta for value in own.values())
     found = Found(arrays, own=True, device=require_torch().device((device or "cpu") if on_meta else "cpu"))
     with without_collections():
@@ -342,9 +345,8 @@ def _require_none(problems: list[str], saved: SavedState) -> None:
         raise ModelMismatchError("; ".join(problems), path=saved.path, remedy="nothing was changed")
 
 
-def _described(handle: Archive, saved: SavedState, model: JSON, dtype: Any) -> dict[str, Described | None]:
+def _described(found: Found, saved: SavedState, model: JSON, dtype: Any) -> dict[str, Described | None]:
     """Return what is saved, by key of the module; ``dtype`` is what floating-point tensors become."""
-    found = Found(read_arrays(handle, names_at(places_in(model), saved.path), lazy=True))
     try:
         described = {name: describe(part, found) for name, part in model["items"]}
         if dtype is None:
@@ -373,10 +375,9 @@ def _put(module: Any, own: Mapping[str, Any], values: Any) -> None:
     """Load a state dict into a module: elements into its tensors, and tensors in place of those on meta."""
     both = {key for key, value in values.items() if is_tensor(value) and is_tensor(own[key])}
     meta = {key for key in both if own[key].is_meta}
-    for assign in (True, False):
-        part = copy.deepcopy(
-            values, {id(value): value for value in values.values()}
-        )  # torch writes to its _metadata
+    for assign in (True, False) if meta else (False,):
+        # torch writes to its _metadata
+        part = copy.deepcopy(values, {id(value): value for value in values.values()})
         for key in list(part):
             if (key in meta) != assign:
                 del part[key]
