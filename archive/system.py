@@ -12,6 +12,7 @@ flock               it fails as on a file system without locks: temporary files 
                     cache folder is kept below ``cache_bytes``
 fallocate           no room is reserved: a full disk is found by the write that fills it
 renameat2           it fails as on a file system that has none: `place_new` makes a hard link
+copy_file_range     it fails as on a file system that has none: bytes are read and written
 preadv              pread into other memory, copied from there
 pread, pwrite       a seek and a read or write under a lock: threads take turns, and a process and its fork
                     must not read one open archive at the same time
@@ -102,6 +103,8 @@ def _pwrite(fd: int, data: Any, offset: int) -> int:
 pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _pread)
 preadv: Callable[[int, list[memoryview], int], int] = getattr(os, "preadv", _preadv)
 pwrite: Callable[[int, Any, int], int] = getattr(os, "pwrite", _pwrite)
+
+copy_file_range: Callable[[int, int, int, int, int], int] = getattr(os, "copy_file_range", _refuse)
 
 # Descriptors and locks
 

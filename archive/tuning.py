@@ -25,6 +25,9 @@ WRITE_PARALLEL_BYTES = 4 << 20
 """From this size an archive is written in threads."""
 WRITE_GROUPS = 3
 """Groups of 4 MiB under way: two threads copy, hash and write in turn, and find the third group ready."""
+STRETCH_BYTES = 32 << 20
+"""What a thread copies of an array that another archive holds, before it asks for more: on a busy machine
+each time costs a wait for its turn."""
 WRITE_MEMORIES = 4
 """Memories for a piece that are kept: threads that write one archive have three, and its small arrays one."""
 

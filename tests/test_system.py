@@ -20,7 +20,17 @@ from tests.hidden.work import JOBS
 HIDDEN = str(ROOT / "tests" / "hidden")
 WINDOWS = "geteuid fchmod fchown major minor O_CLOEXEC O_DIRECTORY O_NOFOLLOW"
 """What POSIX has and Windows lacks, besides descriptors of folders."""
-OWN = ["pread", "preadv", "pwrite", "fdatasync", "fchmod", "fchown", "listxattr", "register_at_fork"]
+OWN = [
+    "copy_file_range",
+    "pread",
+    "preadv",
+    "pwrite",
+    "fdatasync",
+    "fchmod",
+    "fchown",
+    "listxattr",
+    "register_at_fork",
+]
 """Functions that have the same name in the module os."""
 SHOW = """
 import ctypes, json, os, sys
@@ -69,7 +79,7 @@ def test_a_child_has_none_of_them() -> None:
 
 
 def test_work_without_them(tmp_path: Path) -> None:
-    jobs = ["save_and_read", "save_again", "stream", "consume", "keep_a_store", "read_side_by_side"]
+    jobs = ["save_and_read", "save_again", "stream", "edit", "consume", "keep_a_store", "read_side_by_side"]
     run_hidden("-m", "tests.hidden.work", str(tmp_path), *jobs)
     assert sorted(os.listdir(tmp_path)) == sorted(jobs)
 

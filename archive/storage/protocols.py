@@ -91,6 +91,14 @@ class Sink(Protocol):
         """Write a contiguous buffer at ``offset``; the memory is the caller's again when this returns."""
         ...
 
+    def copy(self, source: int, start: int, offset: int, nbytes: int) -> bool:
+        """Have the system copy bytes from ``start`` of another file; False: they must be written."""
+        ...
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Fill ``out`` (contiguous uint8) with what was copied."""
+        ...
+
     def push_to(self, end: int) -> None:
         """Take note that all bytes before ``end`` are written."""
         ...

@@ -89,6 +89,11 @@ class StoredPayload:
         return self._reader, self._reader.index.segment_at.item(self._row), self.nbytes
 
     @property
+    def place(self) -> tuple[Reader, int]:
+        """The reader and the row."""
+        return self._reader, self._row
+
+    @property
     def digest(self) -> str:
         """Hexadecimal digest of the whole array, from the index alone."""
         index = self._reader.index

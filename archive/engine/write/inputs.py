@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from archive.dtypes import NDArray, is_ml_dtype, npy_dtype, parse_dtype
+from archive.engine.read.convertedpayload import ConvertedPayload
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import (
     NUMPY_STYPE,
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _CONTEXT_FIELDS = {*CONTEXT_NUMBERS, "state", "node_config", "run_config"}
-Source = NDArray | StoredPayload
+Source = NDArray | StoredPayload | ConvertedPayload
 """Where the bytes of an array come from when they are written: memory, or another archive."""
 
 _METRICS = ("MetricRecord", "MetricsRecord")
@@ -87,6 +88,8 @@ class Inputs:
     """Its records."""
     context: dict[str, Any] | None = None
     """Fields of a Context but its state; None for other containers."""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the document that belong to somebody else, as `Preamble.members`."""
 
 
 def gather(
@@ -132,9 +135,8 @@ def _inputs(records: Any, name: str) -> Inputs:
         fields = {field: getattr(records, field, 0) for field in CONTEXT_NUMBERS}
         fields |= {field: dict(getattr(records, field)) for field in ("node_config", "run_config")}
         return Inputs("context", state.records, fields | {"state": state.container})
-    one_space = is_flower(records, "RecordSet") and isinstance(
-        records, Mapping
-    )  # flwr 1.16: old name, new ways
+    # flwr 1.16: old name, new ways
+    one_space = is_flower(records, "RecordSet") and isinstance(records, Mapping)
     if one_space or isinstance(records, RecordDict) or is_flower(records, "RecordDict"):
         return Inputs("recorddict", [_record(n, r) for n, r in records.items()])
     if isinstance(records, RecordSet) or is_flower(records, "RecordSet"):
@@ -159,7 +161,7 @@ def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, 
     Returns
     -------
     spec : StorageSpec
-    source : ndarray or StoredPayload
+    source : ndarray, StoredPayload or ConvertedPayload
     identity
         Equal for two arrays that are the same memory, None where that cannot be told.
 
@@ -279,7 +281,7 @@ def _ndarray(
 
 def _array(array: Array, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
     payload = array.payload
-    if isinstance(payload, StoredPayload):
+    if isinstance(payload, (StoredPayload, ConvertedPayload)):
         return payload.spec, payload, payload.identity
     if isinstance(payload, NdarrayPayload) and array.stype == NUMPY_STYPE:
         elements = payload.array

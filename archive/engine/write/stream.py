@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.attributes import EncodedValue
 from archive.engine.progress import Report
-from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.consume import Consumption, JournalEntry
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, Preamble, place
 from archive.engine.write.schema import Rows
+from archive.engine.write.stretches import neighbours_of, requirement_of, stretch_of
 from archive.engine.write.writer import ArrayStream, stored_buffer, write_head, write_tail
 from archive.errors import DamagedError
 from archive.format.constants import DATA_AT, KIND_ARRAYS, NO_ALIAS
@@ -80,15 +83,30 @@ class ArchiveStream:
 
         Arrays that share their bytes in another archive, which does not change, share them here.
         """
-        row = self._append(record, key, spec, source.identity if isinstance(source, StoredPayload) else None)
+        identity = None if isinstance(source, np.ndarray) else source.identity
+        row = self._append(record, key, spec, identity)
         if spec.nbytes and self.rows.alias[row] == NO_ALIAS:
-            offset = self._take_room(spec)
-            buffer = stored_buffer(spec, source, row, lambda _: (record, key))
-            self._arrays.put(row, offset, buffer, spec.nbytes)
+            self._put(row, spec, source)
         else:
             self._arrays.note(row)
         if self.consumption is not None:  # it is listed before the next array is asked for
             self._arrays.flush()
+
+    def _put(self, row: int, spec: StorageSpec, source: Source) -> None:
+        """Write the bytes of a row."""
+        offset, stored = self._take_room(spec), not isinstance(source, np.ndarray)
+        cut = stretch_of(source) if stored and spec.nbytes > tuning.PIECE_BYTES else None
+        if cut is not None:
+            self._arrays.put_stretches(row, offset, spec.nbytes, cut)
+            return
+        buffer = stored_buffer(spec, source, row, self._name)
+        self._arrays.put(row, offset, buffer, spec.nbytes)
+        require = requirement_of(neighbours_of([source]), [spec]) if stored else None
+        if require is not None:
+            require(self._arrays.digests[-spec.segments :])
+
+    def _name(self, row: int) -> tuple[str, str]:
+        return self.names[self.rows.record[row]].name, self.rows.keys[row]
 
     def add_pieces(
         self, record: str, key: str, spec: StorageSpec, pieces: Iterable[NDArray], identity: object = None

@@ -10,7 +10,7 @@ import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -18,10 +18,21 @@ import xxhash
 from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
-from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan
+from archive.engine.write.stretches import (
+    Cut,
+    Part,
+    Prefetch,
+    Write,
+    copy_stretch,
+    cut_array,
+    read_together,
+    slices_of,
+    stretch_of,
+    write_pieces,
+)
 from archive.errors import StorageError
 from archive.format.constants import DATA_AT, DIGEST_BYTES, MAX_SEGMENT_BYTES, MODE_TEXT, PAGE
 from archive.format.digests import digest
@@ -33,28 +44,11 @@ from archive.workers import run_parallel
 
 __all__ = ["ArrayStream", "stored_buffer", "write_head", "write_plan", "write_tail"]
 
-Write = Callable[[Any, int], object]
-"""Takes a buffer and its file offset; the memory is the caller's again when it returns."""
 OnWritten = Callable[[list[int], list[bytes]], object]
 """Called with rows whose bytes have been written, and the digests of all segments so far."""
 
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
 _BUFFER_KINDS = frozenset("biufcS")
-
-
-class Part(NamedTuple):
-    """Segments of an array, or some small arrays: what one thread copies, hashes and writes."""
-
-    offset: int
-    """File offset."""
-    nbytes: int
-    """Bytes that it has there."""
-    buffers: list[Any]
-    """They are these buffers one after the other."""
-    spans: list[slice] | int
-    """What of them has a digest each; or the length of the segments that one buffer is cut into."""
-    rows: list[int]
-    """Rows that are complete with it."""
 
 
 class ArrayStream:
@@ -97,12 +91,16 @@ class ArrayStream:
     def put(self, row: int, offset: int, buffer: Any, nbytes: int) -> None:
         """Write the stored bytes of a row; when this returns its memory may change."""
         if nbytes > tuning.PIECE_BYTES:
-            self.flush(offset)
-            self.put_parts(_stretches(row, offset, buffer))
+            self.put_stretches(row, offset, nbytes, slices_of(_flat(buffer)))
         else:
             copy, size = self._hold([buffer], nbytes, offset), segment_bytes(nbytes)
             self.digests += [digest(copy[start : start + size]) for start in range(0, nbytes, size)]
             self._rows.append(row)
+
+    def put_stretches(self, row: int, offset: int, nbytes: int, cut: Cut) -> None:
+        """Write the stored bytes of a row a few segments at a time."""
+        self.flush(offset)
+        self.put_parts(cut_array(row, offset, nbytes, cut))
 
     def put_pieces(self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int) -> None:
         """Write a row whose bytes (uint8) come in pieces; each may change when the next is asked for."""
@@ -114,12 +112,11 @@ class ArrayStream:
         if not self._parallel:
             for part in parts:
                 if isinstance(part.spans, int):
-                    self.digests += _write_copies(
-                        self.write, part.offset, part.buffers, part.nbytes, part.spans
-                    )
+                    found = _write_copies(self.write, part.offset, part.buffers, part.nbytes, part.spans)
                 else:
                     copy = self._hold(part.buffers, part.nbytes, part.offset)
-                    self.digests += [digest(copy[span]) for span in part.spans]
+                    found = [digest(copy[span]) for span in part.spans]
+                self.digests += _required(part, found)
                 self._rows += part.rows
             return
         self.flush()
@@ -160,7 +157,7 @@ class ArrayStream:
         if held is not None or rows:
             self._report(self._position - begin, rows)
 
-    def _hold(self, buffers: list[Any], nbytes: int, offset: int) -> memoryview:
+    def _hold(self, buffers: Iterable[Any], nbytes: int, offset: int) -> memoryview:
         """Copy small buffers, and return the copy; there are zeros between it and what was held before."""
         if offset + nbytes > self._begin + tuning.PIECE_BYTES or offset < self._position:
             self.flush()
@@ -178,13 +175,16 @@ class ArrayStream:
         digests: list[bytes] = []
         for part in parts:
             if isinstance(part.spans, int):
-                digests += _write_copies(self._sink.write, part.offset, part.buffers, part.nbytes, part.spans)
+                found = _write_copies(
+                    self._sink.write, part.offset, part.buffers, part.nbytes, part.spans, self._sink
+                )
             else:
                 memory = _take()
                 copy = memory.copy(part.buffers)
-                digests += [digest(copy[span]) for span in part.spans]
+                found = [digest(copy[span]) for span in part.spans]
                 self._sink.write(copy, part.offset)
                 _give_back(memory)
+            digests += _required(part, found)
         return digests, sum(part.nbytes for part in parts), [row for part in parts for row in part.rows]
 
     def _report(self, nbytes: int, rows: list[int]) -> None:
@@ -268,10 +268,10 @@ def stored_buffer(
 
     ``name`` tells record and key of a row, for errors.
     """
-    if isinstance(source, StoredPayload):
-        return source.stored()
     if source is None:
         raise StorageError("the array was consumed before it was written", key="/".join(name(row)))
+    if not isinstance(source, np.ndarray):
+        return source.stored()
     if spec.type.mode == MODE_TEXT:
         try:
             source = pack_text(source, spec.type.itemsize)
@@ -290,33 +290,43 @@ def stored_buffer(
 
 def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
     """Yield all arrays of a plan, in file order, and the zeros between them."""
-    for run in plan.schema.runs:
-        buffers = [
-            stored_buffer(spec, plan.table.sources[row], row, plan.name)
-            for row, spec in zip(run.stored, run.specs, strict=True)
-        ]
+    sources, runs, ahead = plan.table.sources, plan.schema.runs, None
+    for run in runs:
+        given = [sources[row] for row in run.stored]
+        cut = require = None
+        if set(map(type, given)) == {np.ndarray}:
+            rows = zip(run.stored, run.specs, given, strict=True)
+            buffers = [stored_buffer(spec, source, row, plan.name) for row, spec, source in rows]
+        elif run.large and (cut := stretch_of(given[0])) is not None:
+            buffers = []
+        else:
+            ahead = ahead or Prefetch(sources[row] for run in runs if not run.large for row in run.stored)
+            read, require = ({}, None) if run.large else read_together(given, run.specs, ahead)
+            buffers = [
+                read.pop(number) if number in read else stored_buffer(spec, source, row, plan.name)
+                for number, (row, spec, source) in enumerate(zip(run.stored, run.specs, given, strict=True))
+            ]
+        del given
         if consume:
             for row in run.rows:
-                plan.table.sources[row] = None
+                sources[row] = None
         if run.large:
-            yield from _stretches(run.rows[0], run.begin, buffers[0])
+            cut = cut or slices_of(_flat(buffers[0]))
+            yield from cut_array(run.rows[0], run.begin, run.specs[0].nbytes, cut)
             if run.zeros is not None:
                 yield Part(run.end - len(run.zeros[0]), len(run.zeros[0]), [*run.zeros], [], [])
         else:
             if run.zeros is not None:
                 buffers = [part for pair in zip(buffers, run.zeros, strict=True) for part in pair]
-            yield Part(run.begin, run.end - run.begin, buffers, run.spans, run.rows)
-        del buffers  # or it would live on while the next array is read
+            yield Part(run.begin, run.end - run.begin, buffers, run.spans, run.rows, require)
+        del buffers, cut  # or they would live on while the next array is read
 
 
-def _stretches(row: int, offset: int, buffer: Any) -> Iterator[Part]:
-    """Yield an array by 4 MiB, which are segments of any length."""
-    flat = _flat(buffer)
-    size = segment_bytes(len(flat))
-    for start in range(0, len(flat), MAX_SEGMENT_BYTES):
-        part = flat[start : start + MAX_SEGMENT_BYTES]
-        last = start + MAX_SEGMENT_BYTES >= len(flat)
-        yield Part(offset + start, len(part), [part], size, [row] if last else [])
+def _required(part: Part, digests: list[bytes]) -> list[bytes]:
+    """Return the digests of a part that were found, after comparing them with those that it needs to have."""
+    if part.require is not None:
+        part.require(digests)
+    return digests
 
 
 def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
@@ -332,29 +342,12 @@ def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _write_copies(
-    write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int, segment: int
+    write: Write, offset: int, pieces: Iterable[Any], nbytes: int, segment: int, sink: Sink | None = None
 ) -> list[bytes]:
-    """Copy an array a piece at a time, hash and write the copies, and return the digests of its segments."""
+    """Copy and write an array, by the system where a sink can, and return the digests of its segments."""
     memory = _take()
-    hasher = xxhash.xxh3_128()
-    digests: list[bytes] = []
-    at = 0
-    for piece in pieces:
-        start = 0
-        while start < len(piece):
-            size = min(len(piece) - start, tuning.PIECE_BYTES - at % tuning.PIECE_BYTES)
-            memory.array[:size] = piece[start : start + size]
-            done = 0
-            while done < size:  # a part of a segment, or some segments
-                length = min(size - done, segment - (at + done) % segment)
-                hasher.update(memory.view[done : done + length])
-                done += length
-                if (at + done) % segment == 0 or at + done == nbytes:
-                    digests.append(hasher.digest())
-                    hasher.reset()
-            write(memory.view[:size], offset + at)
-            start += size
-            at += size
+    digests = [] if sink is None else copy_stretch(memory.array, sink, offset, pieces, nbytes, segment)
+    digests = digests or write_pieces(memory.array, write, offset, pieces, nbytes, segment)
     _give_back(memory)
     return digests
 

@@ -18,9 +18,10 @@ from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.exclusive import place_new
 from archive.storage.local.slots import SLOTS, remove_stale
-from archive.storage.local.source import map_private
+from archive.storage.local.source import FileSource, map_private
 from archive.storage.local.volumes import (
     close_unlocked,
+    copy_range,
     find_target,
     hold,
     keep_attributes,
@@ -150,6 +151,15 @@ class AtomicFile:
                 raise self._failure("writing failed", error, offset) from error
             offset += count
             view = view[count:]
+
+    def copy(self, source: int, start: int, offset: int, nbytes: int) -> bool:
+        """Have the system copy bytes of another file, maybe without moving any; False where it cannot."""
+        return copy_range(source, start, self.fileno(), offset, nbytes)
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Fill ``out`` with what was written."""
+        self.owner.require_here()
+        FileSource(self.path, self._file, 0).read_into(offset, out)
 
     def push_to(self, end: int) -> None:
         """Take note that all bytes before ``end`` are written: those of a pushed file go to the disk now."""

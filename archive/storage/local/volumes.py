@@ -14,6 +14,7 @@ from archive.owner import Descriptor
 __all__ = [
     "GONE",
     "close_unlocked",
+    "copy_range",
     "find_target",
     "hold",
     "is_held_here",
@@ -54,6 +55,23 @@ def reserve(fd: int, start: int, nbytes: int) -> bool:
             return False
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
+    return True
+
+
+def copy_range(source: int, start: int, target: int, offset: int, nbytes: int) -> bool:
+    """Have the system copy a range of a file into another; False where it did not copy all of it.
+
+    It refuses for many reasons: two file systems, a file system or kernel that cannot, a source that ends
+    early. None is an error: who reads and writes the bytes instead finds what is wrong, and where.
+    """
+    try:
+        while nbytes > 0:
+            count = system.copy_file_range(source, target, nbytes, start, offset)
+            if not count:
+                return False
+            start, offset, nbytes = start + count, offset + count, nbytes - count
+    except OSError:
+        return False
     return True
 
 

@@ -103,6 +103,14 @@ class SpooledSink:
         """Write a contiguous buffer at ``offset``."""
         self._file.write(buffer, offset)
 
+    def copy(self, source: int, start: int, offset: int, nbytes: int) -> bool:
+        """Have the system copy bytes of another file; False where it cannot."""
+        return self._file.copy(source, start, offset, nbytes)
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Fill ``out`` with what was copied."""
+        self._file.read_into(offset, out)
+
     def push_to(self, end: int) -> None:
         """Leave the writing of the local file to the system: it is read again at once."""
 

@@ -134,6 +134,13 @@ class RemoteSink:
     def truncate(self, nbytes: int) -> None:
         """Nothing was reserved."""
 
+    def copy(self, source: int, start: int, offset: int, nbytes: int) -> bool:
+        """Return False: a store copies nothing of local files."""
+        return False
+
+    def read_into(self, offset: int, out: NDArray) -> None:
+        """Read nothing back: nothing was copied."""
+
     def write(self, buffer: Any, offset: int) -> None:
         """Write a contiguous buffer at ``offset``; it is copied, and parts are sent from the copy.
 

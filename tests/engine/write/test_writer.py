@@ -62,7 +62,7 @@ class Recorder(Sink):
     def _not_asked(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
-    reserve = reserve_if_possible = truncate = publish = discard = _not_asked
+    reserve = reserve_if_possible = truncate = copy = read_into = publish = discard = _not_asked
 
     def covers(self, end: int) -> bool:
         """Tell whether everything before an offset was written, once."""
