@@ -2,8 +2,8 @@
 
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
-- `ArchiveWriter`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`, `Garbage`:
-  results of calls; `Info` is that of ``archive.open(...).info``.
+- `ArchiveWriter`, `Editor`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`,
+  `Garbage`: results of calls; `Info` is that of ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from archive.storage.remote.staging import Spool
     from archive.storage.url import URL, Cache
     from archive.tools.collection import Garbage
+    from archive.tools.editing import Editor
 
 __all__ = [
     "URL",
@@ -58,6 +59,7 @@ __all__ = [
     "BestBy",
     "Cache",
     "ConfigValue",
+    "Editor",
     "Failure",
     "Garbage",
     "Info",
@@ -94,6 +96,7 @@ _HOMES = {
     "Info": "archive.engine.read.handle",
     **dict.fromkeys(("Failure", "SaveReport", "VerifyReport"), "archive.engine.report"),
     "ArchiveWriter": "archive.engine.write.create",
+    "Editor": "archive.tools.editing",
     "LoadReport": "archive.interop.torch",
     **dict.fromkeys(("Access", "Mode", "Verify"), "archive.reading"),
     "UserConfig": "archive.records.context",

@@ -90,6 +90,13 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def renamed(path: str, out: str) -> None:
+    """Exchange the names of arrays and records."""
+    with archive.tools.edit(path, out) as e:
+        for record, key in list(e):
+            e.rename((record, key), (key, f"{record}/{key}+"))
+
+
 def test_names_are_never_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,11 +122,15 @@ def test_names_are_never_paths(
         lambda: archive.reindex("a.h5", "d.h5"),
         lambda: main(["mean", "e.h5", "a.h5", "b.h5"]),
         lambda: main(["reindex", "a.h5", "f.h5"]),
+        lambda: renamed("a.h5", "g.h5"),
+        lambda: main(["edit", "a.h5", "--out", "h.h5", "--cast", "int8", "--keys", "*"]),
         lambda: [main([command, "a.h5"]) for command in ("info", "ls", "verify")],
         lambda: archive.verify("a.h5"),
     ]
     wanted = {str(tmp_path / "outer" / "secret")}
-    for step, made in zip(steps, ["a.h5", "b.h5", "c.h5", "d.h5", "e.h5", "f.h5", "", ""], strict=True):
+    for step, made in zip(
+        steps, ["a.h5", "b.h5", "c.h5", "d.h5", "e.h5", "f.h5", "g.h5", "h.h5", "", ""], strict=True
+    ):
         step()
         wanted |= {str(inside / made)} if made else set()
         assert set(snapshot(tmp_path)) == wanted

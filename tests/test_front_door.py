@@ -115,7 +115,19 @@ def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_pat
 
 def test_a_command_loads_no_other() -> None:
     loaded = modules_loaded_by("from archive.cli import main; main(['info', '/nowhere/model.h5'])")
-    commands = {"info", "listing", "verify", "demo", "reindex", "recover", "mean", "copy", "gc", "cache"}
+    commands = {
+        "info",
+        "listing",
+        "verify",
+        "demo",
+        "reindex",
+        "recover",
+        "mean",
+        "edit",
+        "copy",
+        "gc",
+        "cache",
+    }
     assert loaded & {f"archive.cli.{command}" for command in commands} == {"archive.cli.info"}
 
 

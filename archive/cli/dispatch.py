@@ -25,6 +25,7 @@ _COMMANDS = {
     "reindex": ("reindex", "make an archive of an HDF5 file that another tool repacked, edited or wrote"),
     "recover": ("recover", "complete what a failed save left behind (NAME.partial)"),
     "mean": ("mean", "average archives into a new one"),
+    "edit": ("edit", "rename, delete, replace or cast arrays, and set metrics and configs"),
     "cp": ("copy", "copy an archive between any two paths or URLs, verified on the way"),
     "gc": ("gc", "remove what killed writers left behind: unfinished uploads, temporary files"),
     "cache": ("cache", "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"),

@@ -98,10 +98,12 @@ def define_options(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "-o", "--option", dest="options", text=_HELP)
 
 
-def add_option(parser: argparse.ArgumentParser, *names: str, dest: str, text: str) -> None:
+def add_option(
+    parser: argparse.ArgumentParser, *names: str, dest: str, text: str, metavar: str = "KEY=VALUE"
+) -> None:
     """Add an argument of ``KEY=VALUE``; values are JSON where they can be, else text."""
     parser.add_argument(
-        *names, metavar="KEY=VALUE", dest=dest, type=_option, action="append", default=[], help=text
+        *names, metavar=metavar, dest=dest, type=_option, action="append", default=[], help=text
     )
 
 

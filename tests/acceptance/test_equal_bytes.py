@@ -105,6 +105,23 @@ def edited_unmapped(sizes: Sizes, path: Path) -> None:
         archive.save(saved.records, path, created=CREATED, durable=False)
 
 
+def edited_by_tool(sizes: Sizes, path: Path) -> None:
+    """Arrays that are not touched are copied by the system, and every kind of edit leads to the same."""
+    other, arrays, records = path.with_name("source.h5"), arrays_of(sizes), records_of(sizes)
+    model = archive.ArrayRecord({"surplus": archive.Array(np.zeros(70_000))})
+    for key, data in arrays.items():
+        model["renamed" if key == "members" else key] = archive.Array(data + 1 if key == "rows" else data)
+    model.attributes["round"] = 16
+    records["model"] = model
+    del records["fit"]
+    archive.save(records, other, created=CREATED, durable=False)
+    with archive.tools.edit(other, path, durable=False) as e:
+        e["model", "rows"] = arrays["rows"]
+        e.rename("renamed", "members")
+        del e["surplus"]
+        e.metrics["fit"] = METRICS
+
+
 def loaded(sizes: Sizes, path: Path) -> None:
     planned(sizes, source := path.with_name("source.h5"))
     archive.save(archive.load(source), path, created=CREATED, durable=False)
@@ -127,6 +144,7 @@ WAYS: list[Callable[[Sizes, Path], None]] = [
     consumed,
     edited,
     edited_unmapped,
+    edited_by_tool,
     loaded,
     copied,
     copied_by_command,

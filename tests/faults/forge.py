@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import archive
-from tests.faults.scenes import LARGE, consume, save
+from tests.faults.scenes import LARGE, consume, edit, save
 
 PR_SET_PTRACER = 0x59616D61
 
@@ -55,6 +55,8 @@ def _save(path: str, version: int, size: int, options: dict[str, Any]) -> None:
         return
     if "recover" in options:
         archive.recover(path)
+    elif "edit" in options:
+        edit(path, version, size)
     elif "consume" in options:
         consume(path, options.pop("consume"), **options)
     else:
@@ -148,6 +150,7 @@ def warm_up(path: Path) -> None:
     """Save as the children will."""
     save(path, 1)
     save(path, 2, LARGE, durable=False)
+    edit(path, 3, LARGE)
 
 
 def main() -> None:

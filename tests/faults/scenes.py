@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import archive
+import archive.tools
 from archive.engine.report import SaveReport
 from archive.types import Access
 
@@ -37,6 +38,28 @@ def save(path: Path | str, version: int, size: int = SMALL, **options: Any) -> S
     return archive.save(
         content(version, size), path, metrics={"told": {"v": version}}, created=CREATED, **options
     )
+
+
+def edit(path: Path | str, version: int, size: int = SMALL) -> SaveReport:
+    """Edit an archive so that its path has a version: in place, or from its base where there is one."""
+    base = base_of(path)
+    with archive.tools.edit(*((base, path) if base.exists() else (path,))) as e:
+        for key, array in content(version, size).items():
+            if key != "w" or not base.exists():
+                e["model", key] = array
+        e.metrics["told"]["v"] = version
+    return e.report
+
+
+def base_of(path: Path | str) -> Path:
+    """Return where the base of an archive lies: the next version of its large array is there already."""
+    return Path(path).parent.with_name(f"{Path(path).parent.name}-base.h5")
+
+
+def save_base(path: Path | str, version: int, size: int) -> None:
+    """Save a version whose large array is that of the next."""
+    arrays = content(version, size) | {"w": content(version + 1, size)["w"]}
+    archive.save(arrays, base_of(path), metrics={"told": {"v": version}}, created=CREATED, durable=False)
 
 
 def layers() -> dict[str, np.ndarray[Any, Any]]:

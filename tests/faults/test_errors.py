@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 
 import archive
+import archive.tools
 from archive.tuning import THREADS
 from tests.descriptors import open_files
 from tests.faults.conftest import Forge
-from tests.faults.scenes import LARGE, SMALL, bytes_of, litter, save, version_of
+from tests.faults.scenes import LARGE, SMALL, bytes_of, litter, save, save_base, version_of
 from tests.faults.test_kill import WORKLOADS, Workload, calls_of, prepare
 
 WRITING = frozenset({"ftruncate", "fallocate", "pwrite64", "fsync", "rename", "link", "openat"})
 """Calls whose failure a save may not survive silently."""
-CALLS = WRITING | {"flock", "close", "unlink"}
+CALLS = WRITING | {"flock", "close", "unlink", "copy_file_range"}
 ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EFBIG")
 NO_PREALLOCATION = ("EOPNOTSUPP", "ENOSYS")
 
@@ -198,6 +199,38 @@ def test_short_count_is_believed(forge: Forge, tmp_path: Path, size: int) -> Non
                 wrong = np.flatnonzero(np.frombuffer(present, "u1") != np.frombuffer(new, "u1"))
                 assert wrong.size <= count * (1 + (THREADS if size == LARGE else 0))
             assert litter(tmp_path, path.name) == []
+
+
+EDIT = next(workload for workload in WORKLOADS if workload.name == "edit-20MB")
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize(
+    "refusal", ["error=EXDEV", "error=EINVAL", "error=ENOSYS", "error=EOPNOTSUPP", "error=EPERM", "retval=0"]
+)
+@pytest.mark.parametrize("when", ["1", "2+"])
+def test_what_is_not_copied_is_written(forge: Forge, tmp_path: Path, refusal: str, when: str) -> None:
+    """L3: the system copies nothing, or no more: the bytes are read and written."""
+    new = bytes_of(2, tmp_path, EDIT.size)
+    path = prepare(EDIT, tmp_path)
+    inject = ["--trace=copy_file_range", "-e", f"inject=copy_file_range:{refusal}:when={when}"]
+    answer = forge(path, 2, EDIT.size, options=EDIT.options, strace=inject, want_log=True)
+    assert answer["error"] is None, answer
+    assert "(INJECTED)" in answer["log"]
+    assert path.read_bytes() == new
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("count", [8, 4096, 512 << 10])
+def test_a_copy_that_was_not_made_is_found(forge: Forge, tmp_path: Path, count: int) -> None:
+    """L3: the system says that it copied, and did not: what was written has another digest."""
+    path = prepare(EDIT, tmp_path)
+    inject = ["--trace=copy_file_range", "-e", f"inject=copy_file_range:retval={count}:when=2"]
+    answer = forge(path, 2, EDIT.size, options=EDIT.options, strace=inject)
+    assert (answer["error"], answer["ours"]) == ("DigestError", True)
+    assert "model/w" in answer["text"]
+    assert version_of(path) == 1
+    assert litter(tmp_path, path.name) == []
 
 
 @pytest.mark.tools
@@ -399,6 +432,34 @@ def test_full_disk_without_reservation(small_disk: Path, forge: Forge) -> None:
     assert answer["error"] == "StorageError"
     assert answer["errno"] == errno.ENOSPC
     assert version_of(path) == 1
+    assert litter(small_disk, path.name) == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("reserves", [True, False])
+def test_an_edit_on_a_full_disk(small_disk: Path, forge: Forge, reserves: bool) -> None:
+    """L3: found by the reservation, or by a write: the old archive stays."""
+    path = small_disk / "model.h5"
+    save(path, 1)
+    save_base(path, 1, LARGE)
+    inject = [] if reserves else ["-e", "inject=fallocate:error=ENOSYS"]
+    answer = forge(path, 2, LARGE, options={"edit": True}, strace=["--trace=fallocate", *inject])
+    assert (answer["error"], answer["errno"]) == ("StorageError", errno.ENOSPC)
+    assert version_of(path) == 1
+    assert litter(small_disk, path.name) == []
+
+
+@pytest.mark.root
+def test_an_edit_that_fills_the_disk_with_copies(small_disk: Path) -> None:
+    """L3: source and target on the disk that is full."""
+    path = small_disk / "model.h5"
+    arrays = {"large": np.arange(400_000), "small": np.arange(10)}
+    archive.save(arrays, path)
+    before = path.read_bytes()
+    with pytest.raises(archive.errors.StorageError) as caught, archive.tools.edit(path) as e:
+        e["model", "more"] = np.arange(300_000)
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_bytes() == before
     assert litter(small_disk, path.name) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import archive
 from tests.faults.conftest import Forge
-from tests.faults.scenes import LARGE, LITTER, SMALL, bytes_of, litter, save, version_of
+from tests.faults.scenes import LARGE, LITTER, SMALL, bytes_of, litter, save, save_base, version_of
 
 CALL = re.compile(r"^(\d+) +([a-z_0-9]+)\(", re.MULTILINE)
 NEVER_KILLED_AT = frozenset({"exit_group", "exit", "restart_syscall", "read", "fcntl"})
@@ -44,6 +44,8 @@ WORKLOADS = (
     Workload("not-durable", old=True, options={"durable": False}),
     Workload("after-kills", old=True, stale=(0, 1, 5)),
     Workload("overwrite-20MB", old=True, size=LARGE),
+    Workload("edit", old=True, options={"edit": True}),
+    Workload("edit-20MB", old=True, size=LARGE, options={"edit": True}),
 )
 QUICK = ("overwrite", "exclusive")
 """Those whose every call is tried in the quick tier; the others are their twins."""
@@ -67,6 +69,8 @@ def prepare(workload: Workload, folder: Path) -> Path:
         (folder / name).unlink()
     if workload.old:
         save(path, 1, durable=False)
+    if "edit" in workload.options and workload.size > SMALL:
+        save_base(path, 1, workload.size)  # its large array is copied by the system
     for name in workload.stale_names:
         (folder / name).write_bytes(bytes(5000))  # reserved, and not written yet
     return path

@@ -20,6 +20,7 @@ from archive.cli import main
 from archive.tools.averaging import mean
 from archive.tools.collection import collect_garbage
 from archive.tools.copying import copy
+from archive.tools.editing import edit
 from archive.tools.recovery import recover
 from archive.tools.reindexing import reindex
 from tests.children import ROOT
@@ -41,6 +42,11 @@ def failed(path: Any) -> None:
         raise caught.value
 
 
+def edited(path: Any, out: Any = None) -> None:
+    with edit(path, out) as e:
+        e["w"] = ARRAYS["w"]
+
+
 WRITING: dict[str, Callable[[Any, Path], Any]] = {
     "save": lambda path, _: archive.save(ARRAYS, path),
     "consume": lambda path, _: consume(path),
@@ -48,6 +54,7 @@ WRITING: dict[str, Callable[[Any, Path], Any]] = {
     "copy": lambda path, other: copy(other, path),
     "mean": lambda path, other: mean([other, other], out=path),
     "reindex": lambda path, other: reindex(other, path),
+    "edit": lambda path, other: edited(other, path),
     "cp": lambda path, other: main(["cp", str(other), str(path)]),
 }
 READING: dict[str, Callable[[Any], Any]] = {
@@ -56,6 +63,7 @@ READING: dict[str, Callable[[Any], Any]] = {
     "verify": archive.verify,
     "copy": lambda path: copy(path, "memory://fedarchive-paths.h5"),
     "mean": lambda path: mean([path], out="memory://fedarchive-paths.h5"),
+    "edit": lambda path: edited(path, "memory://fedarchive-paths.h5"),
     "table": lambda path: archive.table([path]),
     "one": archive.table,
     "foreign": lambda path: archive.open(path, foreign=True).records,

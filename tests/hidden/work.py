@@ -101,6 +101,16 @@ def stream(folder: Path) -> None:
     require_version(path, 2)
 
 
+def edit(folder: Path) -> None:
+    path = folder / "model.h5"
+    archive.save(arrays(1) | {"small": arrays(2)["small"]}, path)
+    with archive.tools.edit(path) as e:
+        e["large"] = arrays(2)["large"]
+        assert e["small"].shape == (7,)
+    require_version(path, 2)
+    assert os.listdir(folder) == ["model.h5"]
+
+
 def consume(folder: Path) -> None:
     path, given = folder / "model.h5", arrays()
     archive.save(given, path, keep_input=False)
@@ -226,6 +236,7 @@ JOBS: dict[str, Callable[[Path], None]] = {
         change_a_copy,
         save_again,
         stream,
+        edit,
         consume,
         recover,
         leave,

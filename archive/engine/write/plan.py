@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,15 @@ class Preamble:
     """Creation time."""
     context: EncodedContext | None = None
     """Fields of a Context; None for other containers."""
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """Members that belong to somebody else, who gave them a prefix; in ``context`` those of the context."""
 
     def document(self) -> dict[str, Any]:
         """Return its members of the document of the values section."""
         members: dict[str, Any] = {"container": self.container, "created": self.created}
-        return members if self.context is None else members | {"context": self.context.document()}
+        if self.context is not None:
+            members["context"] = self.context.document() | self.members.get("context", {})
+        return {**self.members, **members} if self.members else members
 
 
 @dataclass(slots=True)

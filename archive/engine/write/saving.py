@@ -53,6 +53,8 @@ class SaveOptions:
     """Bytes consumed between two garbage collections."""
     progress: Report | None
     """Called with (bytes written, bytes in all)."""
+    require: Callable[[], object] | None = None
+    """Called when all is written; nothing is published where it raises."""
 
 
 def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
@@ -78,6 +80,8 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
         else:
             sink.reserve(plan.file_bytes)
             footer = write_plan(plan, sink, options.progress)
+        if options.require is not None:
+            options.require()
         sink.publish()
     finally:
         sink.discard()
@@ -90,7 +94,7 @@ class _Content:
     def __init__(self, inputs: Inputs, options: SaveOptions) -> None:
         self.records = inputs.records
         context = None if inputs.context is None else encode_context(inputs.context)
-        self.preamble = Preamble(inputs.container, options.created, context)
+        self.preamble = Preamble(inputs.container, options.created, context, inputs.members)
         self.values: dict[RecordName, list[EncodedValue]] = {}
         """Metrics and configs by record, and the attributes of array records."""
         for record in inputs.records:

@@ -23,6 +23,7 @@ from archive.cli import main
 from archive.storage.local.sink import AtomicFile
 from archive.tools.averaging import mean
 from archive.tools.copying import copy
+from archive.tools.editing import edit
 from archive.tools.reindexing import reindex
 from tests.children import ROOT
 from tests.faults.conftest import environment
@@ -46,6 +47,11 @@ def other(path: Path) -> Path:
     return place
 
 
+def edited(path: Path, out: Path | None = None) -> None:
+    with edit(path, out) as e:
+        e["w"] = ARRAYS["w"]
+
+
 WRITING: dict[str, Callable[[Path], Any]] = {
     "save": lambda path: archive.save(ARRAYS, path),
     "consuming": lambda path: archive.save(dict(ARRAYS), path, keep_input=False),
@@ -53,6 +59,7 @@ WRITING: dict[str, Callable[[Path], Any]] = {
     "create": streamed,
     "copy": lambda path: copy(other(path), path),
     "reindex": lambda path: reindex(other(path), path),
+    "edit": lambda path: edited(other(path), path),
     "mean": lambda path: mean([other(path), other(path)], out=path),
 }
 

