@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.chart import draw
 from benchmarks.commands import run_commands
+from benchmarks.edits import run_edits
 from benchmarks.goals import GROWING
 from benchmarks.machine import machine_facts, memory_bytes, versions
 from benchmarks.operations import OPERATIONS, WAYS
@@ -24,7 +25,7 @@ from benchmarks.runner import Result, run_shapes
 from benchmarks.shapes import GROWTH, SHAPES
 from benchmarks.tables import heading
 
-_PARTS = ["shapes", "growth", "ways", "commands"]
+_PARTS = ["shapes", "growth", "ways", "commands", "edits"]
 _USUAL_SHAPES = ["cnn", "small", "transformer"]
 
 
@@ -91,6 +92,9 @@ def _measure(options: argparse.Namespace) -> Iterator[list[Result]]:
         yield from run([SHAPES["small"]], ways, peers)
     if "commands" in options.parts and not options.cold:
         yield run_commands(3 * options.runs, options.folder)
+    if "edits" in options.parts and not options.cold:
+        print("\nedits ...", flush=True)
+        yield run_edits(options.runs, options.folder)
 
 
 def _earlier(out: Path, cold: bool) -> list[Result]:

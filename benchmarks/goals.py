@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.commands import COMMANDS
+from benchmarks.edits import EDITS
 from benchmarks.peers.ways import BEST, WAYS
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH
@@ -80,6 +81,8 @@ GOALS = (
         for command, most in zip(COMMANDS[1:], (1.1, 2.0), strict=True)
         for clock in ("cpu", "wall")
     ),
+    Goal("edit", "edits", (EDITS[0],), 1.1, EDITS[1]),
+    Goal("edit", "edits", (EDITS[2],), 1.1, EDITS[3]),
 )
 
 

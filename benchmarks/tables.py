@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.commands import COMMANDS
+from benchmarks.edits import EDITS
 from benchmarks.goals import Outcome, ratio
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS
@@ -18,6 +19,7 @@ __all__ = [
     "Rows",
     "aligned",
     "command_rows",
+    "edit_rows",
     "goal_rows",
     "growth_rows",
     "heading",
@@ -83,6 +85,17 @@ def command_rows(results: Sequence[Result]) -> Rows:
                 *(f"{ratio(row, first):.2f}" for row, first in zip(clocks, firsts, strict=True)),
             ]
         )
+    return rows
+
+
+def edit_rows(results: Sequence[Result]) -> Rows:
+    """Return what changing one layer takes, and its ratio to a copy of the file."""
+    found = {row.peer: row for row in results}
+    rows = [["one layer of 2 GB, on the disk", "median", "min", "ratio"]]
+    for number, name in enumerate(EDITS if found else ()):
+        row, other = found[name], found[EDITS[number - number % 2]]
+        times = [time_words(statistics.median(row.seconds)), time_words(min(row.seconds))]
+        rows.append([name, *times, f"{ratio(row, other):.2f}"])
     return rows
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.commands import COMMANDS, run_commands
+from benchmarks.edits import EDITS, run_edits
 from benchmarks.goals import GOALS, Goal, outcomes, ratio
 from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS
@@ -16,7 +17,7 @@ from benchmarks.peers.ways import BEST
 from benchmarks.report import table
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH, SHAPES
-from benchmarks.tables import goal_rows, markdown, summary_rows, way_rows
+from benchmarks.tables import edit_rows, goal_rows, markdown, summary_rows, way_rows
 
 ENDS = (GROWTH[0], GROWTH[-1])
 
@@ -97,6 +98,8 @@ def test_goals_are_of_cells_that_exist() -> None:
         peers = (goal.subject, *goal.peers)
         if goal.shape == "commands":
             assert set(peers) <= set(COMMANDS)
+        elif goal.shape == "edits":
+            assert set(peers) <= set(EDITS)
         else:
             assert goal.shape in SHAPES
             assert all(goal.operation in OPERATIONS and goal.operation in PEERS[p].operations for p in peers)
@@ -153,6 +156,13 @@ def test_a_cold_run_reads_the_disk(tmp_path: Path) -> None:
     assert main([*command, "--runs", "1", "--folder", str(tmp_path), "--out", str(tmp_path / "cold")]) == 0
     found = json.loads((tmp_path / "cold.json").read_text())
     assert [(cell["operation"], len(cell["seconds"])) for cell in found["cells"]] == [("load", 1)]
+
+
+def test_edits_are_measured_beside_cp(tmp_path: Path) -> None:
+    rows = run_edits(1, tmp_path, 1 << 16)
+    assert [(row.peer, len(row.seconds)) for row in rows] == [(name, 1) for name in EDITS]
+    assert [row[0] for row in edit_rows(rows)[1:]] == list(EDITS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_commands_are_processes_of_their_own(tmp_path: Path) -> None:
