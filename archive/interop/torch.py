@@ -14,27 +14,21 @@ from typing import Any
 
 from archive import reading, writing
 from archive.engine.report import SaveReport
+from archive.interop.loadplan import Selection, make_plan, require_none
 from archive.interop.modulefit import (
     LoadReport,
     ModelMismatchError,
-    compare,
-    compare_parts,
     compare_states,
     compare_ties,
     kind_of,
     listed,
     load_parts,
-    model_tree,
-    names_of,
-    repeated,
     require_versions,
     tie,
-    unmatched,
     untied,
 )
-from archive.interop.statearrays import JSON, Found
+from archive.interop.statearrays import Found
 from archive.interop.statefile import SavedState, names_at, places_in, read_arrays, to_records
-from archive.interop.statetensors import Described, describe
 from archive.interop.statevalues import decode, without_collections
 from archive.records.tensors import is_tensor, require_torch, ties_in
 from archive.storage.url import URL, Cache, parse_url
@@ -47,11 +41,6 @@ __all__ = [
     "save_model",
     "save_state",
 ]
-
-_SHARDED = (
-    "load_state() on one rank, and set_model_state_dict() of torch.distributed.checkpoint.state_dict with "
-    "StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)"
-)
 
 
 def save_state(
@@ -290,45 +279,29 @@ def load_model(
     """
     if isinstance(keys, str):
         raise TypeError("keys must be an iterable of keys, not one key")
-    own, keys = module.state_dict(), None if keys is None else list(keys)
-    parts = _given(optimizer, scheduler, scaler)
+    own, parts = module.state_dict(), _given(optimizer, scheduler, scaler)
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
-        saved = SavedState.of(handle)
-        if any(type(value).__name__ == "DTensor" for value in own.values()):
-            raise ModelMismatchError("a module of DTensors", path=saved.path, remedy=f"use {_SHARDED}")
-        tree = model_tree(saved)
-        trees = {str(key): part for key, part in saved.items(tree)}
-        wanted, names = names_of(own, trees, prefix, unwrap, keys)
-        model = {"$": "OrderedDict", "items": [[name, trees[key]] for key, name in names.items()]}
-        states = {key: part for key, part in saved.items(saved.tree) if key in parts}
-        places = names_at(places_in([model, *states.values()]), saved.path)
         with without_collections():
-            described = _described(Found(read_arrays(handle, places, lazy=True)), saved, model, dtype)
-        report, problems = compare(own, wanted, described, strict)
-        problems += repeated(names) + unmatched(own, names, keys or ()) + compare_parts(saved, parts, states)
-        _require_none(problems, saved)
-        model["items"] = [pair for pair in model["items"] if pair[0] in own]
-        if "metadata" in tree and not prefix and not unwrap:
-            model["metadata"] = tree["metadata"]
-        read = places_in([model, *states.values()])
-        arrays = read_arrays(handle, {at: places[at] for at in read})
-    on_meta = any(is_tensor(value) and value.is_meta for value in own.values())
-    found = Found(arrays, own=True, device=require_torch().device((device or "cpu") if on_meta else "cpu"))
+            plan = make_plan(handle, own, parts, Selection(strict, prefix, unwrap, keys, dtype))
+        arrays = read_arrays(handle, plan.places)
     with without_collections():
-        values = decode(model, found, key="state/model", path=saved.path)
-    ties = ties_in({key: value for key, value in values.items() if is_tensor(value)})
-    rest = Found(arrays, own=True)
-    decoded = {
-        name: decode(part, rest, key=f"state/{name}", path=saved.path) for name, part in states.items()
-    }
-    problems = compare_ties(module, values, ties, listed(parts.get("optimizer", [])))
-    _require_none(problems + compare_states(parts, decoded), saved)
-    require_versions(values, saved)
-    load_parts(parts, decoded, saved.path)
-    pairs = untied(module, ties)
-    _put(module, own, _converted(values, dtype))
-    tie(module, pairs)
-    return report
+        on_meta = any(is_tensor(value) and value.is_meta for value in own.values())
+        where = require_torch().device((device or "cpu") if on_meta else "cpu")
+        values = decode(plan.model, Found(arrays, own=True, device=where), key="state/model", path=plan.path)
+        ties = ties_in({key: value for key, value in values.items() if is_tensor(value)})
+        rest = Found(arrays, own=True)
+        states = {
+            name: decode(part, rest, key=f"state/{name}", path=plan.path)
+            for name, part in plan.states.items()
+        }
+        problems = compare_ties(module, values, ties, listed(parts.get("optimizer", [])))
+        require_none(problems + compare_states(parts, states), plan.path)
+        require_versions(values, plan.saved)
+        load_parts(parts, states, plan.path)
+        pairs = untied(module, ties)
+        _put(module, own, _converted(values, dtype))
+        tie(module, pairs)
+    return plan.report
 
 
 def _given(optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
@@ -338,26 +311,6 @@ def _given(optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
 
 def _state_of(part: Any) -> Any:
     return [one.state_dict() for one in part] if isinstance(part, (list, tuple)) else part.state_dict()
-
-
-def _require_none(problems: list[str], saved: SavedState) -> None:
-    if problems:
-        raise ModelMismatchError("; ".join(problems), path=saved.path, remedy="nothing was changed")
-
-
-def _described(found: Found, saved: SavedState, model: JSON, dtype: Any) -> dict[str, Described | None]:
-    """Return what is saved, by key of the module; ``dtype`` is what floating-point tensors become."""
-    try:
-        described = {name: describe(part, found) for name, part in model["items"]}
-        if dtype is None:
-            return described
-        torch, name = require_torch(), str(dtype).removeprefix("torch.")
-        return {
-            key: value._replace(dtype=name) if value and vars(torch)[value.dtype].is_floating_point else value
-            for key, value in described.items()
-        }
-    except (AttributeError, LookupError, TypeError) as error:
-        raise saved.invalid(f"{type(error).__name__}: {error}") from error
 
 
 def _converted(values: Any, dtype: Any) -> Any:
