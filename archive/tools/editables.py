@@ -9,12 +9,19 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar, cast
 
 from archive.errors import ValueRangeError
-from archive.records import ConfigRecord, MetricRecord, RecordDict, RecordSet
+from archive.records import (
+    ArrayRecord,
+    ConfigRecord,
+    MetricRecord,
+    ParametersRecord,
+    RecordDict,
+    RecordSet,
+)
 
 __all__ = [
-    "STATE",
     "Slots",
     "ValueRecords",
+    "add_record",
     "matches",
     "members_with_prefix",
     "require_free",
@@ -23,8 +30,6 @@ __all__ = [
 ]
 
 R = TypeVar("R", MetricRecord, ConfigRecord)
-STATE = "fedarchive.state"
-"""The record of configs that holds the tree of a saved state (spec/v1/conventions.md)."""
 _SUGGESTED_OF = 100_000
 """Keys that are compared with a key that is not there."""
 
@@ -134,6 +139,13 @@ class ValueRecords(MutableMapping[str, R], Generic[R]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+def add_record(records: RecordSet | RecordDict, name: str) -> None:
+    """Add a record of arrays, without arrays; raise where another kind of record has that name."""
+    require_free(records, name)
+    kind = ParametersRecord if isinstance(records, RecordSet) else ArrayRecord
+    records[name] = kind.from_checked({})
 
 
 def require_free(records: RecordSet | RecordDict, name: str) -> None:

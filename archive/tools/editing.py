@@ -49,11 +49,8 @@ from archive.owner import Owner
 from archive.records import (
     GC_THRESHOLD,
     Array,
-    ArrayRecord,
     ConfigRecord,
     MetricRecord,
-    ParametersRecord,
-    RecordSet,
 )
 from archive.records.tensors import is_tensor
 from archive.storage.remote.staging import Spool
@@ -67,15 +64,15 @@ from archive.tools.conversion import (
     require_convertible,
 )
 from archive.tools.editables import (
-    STATE,
     Slots,
     ValueRecords,
+    add_record,
     matches,
     members_with_prefix,
-    require_free,
     require_texts,
     suggestion,
 )
+from archive.tools.statetrees import StateTree, state_of
 
 __all__ = ["Editor", "edit"]
 
@@ -194,6 +191,7 @@ class Editor:
         self._records = handle.records
         self._arrays = {name: Slots(record) for name, record in self._records.array_records.items()}
         self._owner = Owner(reader.path)
+        self._tree: StateTree | None = None
         self._report: SaveReport | None = None
         self.metrics: ValueRecords[MetricRecord] = ValueRecords(self._records, MetricRecord)
         """Metrics by record name: change a record, assign a mapping, delete."""
@@ -216,7 +214,7 @@ class Editor:
         KeyError
             There is no array ``old``.
         ValueRangeError
-            There is an array ``new``; or the array is part of a saved state, whose tree names it.
+            There is an array ``new``; or the array is part of a saved state that has no place for ``new``.
         """
         record, key = self._find(old)
         target, name = new if isinstance(new, tuple) and len(new) == 2 else (record, new)
@@ -226,7 +224,8 @@ class Editor:
         if (target, name) in self:
             place = f"{target}/{name}"
             raise ValueRangeError("an array has that name already", key=place, remedy="delete it first")
-        self._require_unnamed(record, key)
+        if state := self._state():
+            state.rename((record, key), (target, name))
         if target == record:
             self._arrays[record].rename(key, name)
         else:
@@ -272,6 +271,9 @@ class Editor:
                 require_convertible(found, wanted, f"{record}/{key}")
             if found is not None and found != wanted and (keys is not None or is_floating(found)):
                 chosen.append((record, key))
+        if state := self._state():
+            for name in chosen:
+                state.require_plain(name)
         made: dict[int, Any] = {}  # one object under two keys is one afterwards
         for record, key in chosen:
             array = self._arrays[record][key]
@@ -291,11 +293,14 @@ class Editor:
         require_texts(record, name)
         if not is_tensor(array):  # a tensor may be on another device
             source_of(array, (record, name))
+        if state := self._state():
+            state.replace((record, name))
         self._record(record)[name] = array
 
     def __delitem__(self, key: str | tuple[str, str]) -> None:
         record, name = self._find(key)
-        self._require_unnamed(record, name)
+        if state := self._state():
+            state.remove((record, name))
         del self._arrays[record][name]
 
     def __contains__(self, key: object) -> bool:
@@ -324,6 +329,8 @@ class Editor:
             self._reader.close()
 
     def _publish(self) -> None:
+        if self._tree is not None:
+            self._tree.store()
         inputs = gather(self._content, "", None, None)
         inputs.members = self._members
         for record in inputs.records:
@@ -349,9 +356,7 @@ class Editor:
     def _record(self, name: str) -> Slots:
         """Return the arrays of a record, which is added where it is not there."""
         if name not in self._arrays:
-            require_free(self._records, name)
-            kind = ParametersRecord if isinstance(self._records, RecordSet) else ArrayRecord
-            self._records[name] = kind.from_checked({})
+            add_record(self._records, name)
             self._arrays[name] = Slots({})
         return self._arrays[name]
 
@@ -386,14 +391,9 @@ class Editor:
             found.update(dict.fromkeys(matched or [self._find(key)]))
         return list(found)
 
-    def _require_unnamed(self, record: str, key: str) -> None:
-        """Raise where an array is part of a state that `save_state` saved, whose tree names it."""
-        if STATE in self.configs:
-            raise ValueRangeError(
-                "the state that was saved names this array",
-                key=f"{record}/{key}",
-                remedy=f"load the state, and save another; or delete configs[{STATE!r}] first",
-            )
+    def _state(self) -> StateTree | None:
+        self._tree = state_of(self.configs, self._tree, self._reader.path)
+        return self._tree
 
     def _require_open(self) -> None:
         self._owner.require_here()
