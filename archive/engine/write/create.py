@@ -147,6 +147,8 @@ class ArchiveWriter:
 
         Raises
         ------
+        TypeError
+            ``to`` is not a pair of str.
         KeyError
             No such array was added.
         ValueError, ClosedError
@@ -161,6 +163,9 @@ class ArchiveWriter:
         >>> writer.report.arrays, writer.report.array_bytes
         (2, 3200)
         """
+        pair: Any = to
+        if type(pair) is not tuple or list(map(type, pair)) != [str, str]:
+            raise TypeError(f"to is a (record, key) pair of str, not {to!r}")
         with self._alone():
             self._stream.require_new(record, key)
             self._stream.tie(record, key, to)

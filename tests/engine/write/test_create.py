@@ -395,6 +395,9 @@ def test_a_name_more_for_an_array(tmp_path: Path) -> None:
                 writer.tie("a", "y", to)
         with pytest.raises(ValueError, match="two arrays with the key"):
             writer.tie("a", "last", ("a", "w"))
+        for odd in (("a",), "aw", ("a", 1), ["a", "w"]):
+            with pytest.raises(TypeError, match="a \\(record, key\\) pair"):
+                writer.tie("a", "y", odd)  # type: ignore[arg-type]
     assert writer.report.array_bytes == 240_000 + 24
     records = archive.load(tmp_path / "a.h5").array_records
     memory = [records[record][key].numpy() for record, key in (("a", "w"), ("b", "v"), ("a", "u"))]
