@@ -199,3 +199,43 @@ def test_as_the_collected_file_is_sent(tmp_path: Path, keep_input: bool) -> None
         command, check=False, env=child_environment(), cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+JOURNAL_AT = """
+import os, sys
+import numpy as np
+import archive
+
+parent, forked = os.getpid(), []
+
+def fork(frame, event, argument):
+    names = frame.f_code.co_name, frame.f_back.f_code.co_name
+    if event == "call" and names == (sys.argv[1], sys.argv[2]) and not forked:
+        forked.append(True)
+        sys.setprofile(None)
+        if os.fork():
+            os.wait()
+
+given = {"w": np.arange(9), "v": np.ones(3)}
+sys.setprofile(fork)
+told = "nothing"
+try:
+    archive.save(given, "m.h5", keep_input=False)
+except BaseException as error:
+    told = f"{type(error).__name__}: {error}"
+if os.getpid() != parent:
+    os._exit(0 if told.startswith("ClosedError") else 1)
+assert forked and told == "nothing" and not given, told
+assert archive.verify("m.h5").ok and os.listdir(".") == ["m.h5"], os.listdir(".")
+"""
+
+
+@pytest.mark.needs("os.fork")
+@pytest.mark.parametrize("at", ["_make __init__", "unforked __init__", "open _make"])
+def test_as_the_journal_is_made(tmp_path: Path, at: str) -> None:
+    """The child made the journal, and its parent's save ended: the file existed."""
+    command = [sys.executable, "-c", JOURNAL_AT, *at.split()]
+    done = subprocess.run(
+        command, check=False, env=child_environment(), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

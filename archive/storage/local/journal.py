@@ -56,15 +56,29 @@ class Journal:
         self._file = Descriptor()
         self._empty = True
         close_in_children(self)
-        owner.require_here()  # a child that was forked in between would make the journal of its parent's file
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | system.O_CLOEXEC
         try:
             # it has values in it: no more open than the file beside it
-            mode = os.stat(partial).st_mode & 0o666
+            beside = os.stat(partial)
             with unforked():
-                self._file.open(self.path, flags, mode)
+                owner.require_here()
+                self._make(beside)
         except OSError as error:
             raise _failure(self.path, error) from error
+
+    def _make(self, beside: os.stat_result) -> None:
+        """Make the file, or take the one that a child made which this thread forked as it made the file.
+
+        Such a child writes nothing, and the file is empty.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | system.O_CLOEXEC
+        try:
+            self._file.open(self.path, flags | os.O_CREAT | os.O_EXCL, beside.st_mode & 0o666)
+        except FileExistsError:
+            fd = self._file.open(self.path, flags | system.O_NOFOLLOW | system.O_NONBLOCK)
+            found = os.fstat(fd)
+            if found.st_size or not stat.S_ISREG(found.st_mode) or found.st_uid != beside.st_uid:
+                self._file.close()
+                raise
 
     def append(self, payloads: Sequence[bytes]) -> None:
         """Add entries; when this returns they survive the death of the process."""

@@ -88,10 +88,10 @@ class PartialFile(AtomicFile):
             path = f"{self.path}.partial" + (f"-{number}" if number > 1 else "")
             if has_journal(path):
                 continue  # of a partial file that was moved away: it may be needed yet
-            self.owner.require_here()
             self._temporary = path
             try:
                 with unforked():
+                    self.owner.require_here()
                     fd = self._file.open(path, flags, self._mode)
             except FileExistsError:
                 continue
