@@ -126,6 +126,9 @@ def create(
 ) -> ArchiveWriter:
     """Write an archive array by array, or an array piece by piece.
 
+    Tied weights are stored once where `ArchiveWriter.tie` gives the second its name; two calls of
+    `ArchiveWriter.add` store them twice (``help(archive.types.ArchiveWriter)``).
+
     Parameters
     ----------
     url, overwrite, durable, created, spool, storage_options
@@ -143,6 +146,7 @@ def create(
     >>> with archive.create("/tmp/fedarchive-writing.h5") as writer:
     ...     for number in range(3):
     ...         writer.add("model", f"layer{number}", np.full(4, number))
+    ...     writer.tie("model", "head", ("model", "layer0"))
     >>> archive.load("/tmp/fedarchive-writing.h5")["model"]["layer2"].numpy().tolist()
     [2, 2, 2, 2]
     """

@@ -23,7 +23,8 @@ Container, creation time, attributes and tied arrays stay as they are.
 
 A KEY is RECORD/KEY, or the key alone where one record has it. A NAME is RECORD/NAME, or the name alone
 where there is one record of metrics (of configs), or none. Options may be repeated. In whatever order they
-are given, arrays are deleted first, then renamed, then set, then cast.
+are given, arrays are deleted first, then renamed, then set, then cast. Only --keys takes patterns. Of the
+checkpoint of an optimizer give --keys 'model/*' with --cast: its counters of steps are floats too.
 
 JSON: path, source, arrays, array_bytes, file_bytes, seconds, digest."""
 

@@ -112,7 +112,7 @@ def repeated(names: Mapping[str, str]) -> list[str]:
 def unmatched(own: Iterable[str], names: Mapping[str, str], keys: Iterable[str]) -> list[str]:
     """Return what is wrong with keys that neither the module nor the archive has."""
     there = [*own, *names.values()]
-    return [f"no key is {key!r}" for key in keys if not any(_matches(name, [key]) for name in there)]
+    return [f"no key matches {key!r}" for key in keys if not any(_matches(name, [key]) for name in there)]
 
 
 def _unwrapped(key: str) -> str:
@@ -150,18 +150,22 @@ def compare(
         problems.append(f"missing in the module: {', '.join(unexpected)}")
     if strict and {_unwrapped(key) for key in missing} & {_unwrapped(key) for key in unexpected}:
         problems.append("some of these keys differ by a wrapper: give unwrap=True")
+    converted = False
     for key, value in saved.items():
         there: Any = own.get(key)
         if not is_tensor(there) or type(there).__name__ in _LAZY:
             continue  # a lazy module takes any shape
         if value is None:
-            problems.append(f"{key}: saved as another kind of value, is a tensor")
+            problems.append(f"{key}: saved as another kind of value, the module has a tensor")
         elif tuple(there.shape) != value.shape:
-            problems.append(f"{key}: saved with shape {value.shape}, is {tuple(there.shape)}")
+            problems.append(f"{key}: saved with shape {value.shape}, the module has {tuple(there.shape)}")
         elif strict and str(there.dtype) != f"torch.{value.dtype}":
-            problems.append(f"{key}: saved as {value.dtype}, is {str(there.dtype)[6:]}")
+            problems.append(f"{key}: loaded as {value.dtype}, the module has {str(there.dtype)[6:]}")
+            converted = True
         elif value.layout != _layout_of(there):
-            problems.append(f"{key}: saved as {value.layout}, is {_layout_of(there)}")
+            problems.append(f"{key}: saved as {value.layout}, the module has {_layout_of(there)}")
+    if converted:
+        problems.append("give the element type of the module as dtype=, or strict=False to convert")
     return LoadReport(missing, unexpected), problems
 
 

@@ -208,7 +208,8 @@ def read_arrays(
         return {at: arrays[record][key] for at, (record, key) in names.items()}
     except KeyError as error:
         problem = f"the state names an array that is missing: {error.args[0]}"
-        raise HostileFileError(problem, path=handle.info.path, key=_STATE) from error
+        remedy = "take another copy; a part of a state is saved by save_state(load_state(path, keys=[...]))"
+        raise HostileFileError(problem, path=handle.info.path, key=_STATE, remedy=remedy) from error
 
 
 def _arrays_of(records: Any) -> Mapping[str, ArrayRecord]:

@@ -3,6 +3,22 @@
 A training that goes on from `load_model` makes, bit for bit, the steps that it would have made without
 stopping. A state that holds anything but tensors and plain values is an error that names it: nothing is
 pickled.
+
+Examples
+--------
+A checkpoint without its optimizer, copied array by array; then its model in bfloat16:
+
+>>> import archive, torch
+>>> from archive.interop.torch import load_state, save_model
+>>> from archive.tools import edit
+>>> net = torch.nn.Linear(2, 1)
+>>> _ = save_model(net, "/tmp/fedarchive-torch.h5", optimizer=torch.optim.Adam(net.parameters()))
+>>> with archive.open("/tmp/fedarchive-torch.h5") as whole:
+...     _ = archive.save(whole.records.array_records["model"], "/tmp/fedarchive-torch-model.h5")
+>>> with edit("/tmp/fedarchive-torch-model.h5") as e:
+...     cast = e.cast("bfloat16")
+>>> load_state("/tmp/fedarchive-torch-model.h5")["model"]["bias"].dtype
+torch.bfloat16
 """
 
 from __future__ import annotations
@@ -121,7 +137,8 @@ def load_state(
     map_location : str or torch.device, default "cpu"
         Device of the tensors. ``"meta"`` reads no elements of strided ones.
     keys : iterable of keys, optional
-        Only these parts of a dict: a key, or a tuple of keys that lead to a part. Only their bytes are read.
+        Only these parts of a dict: a key, or a tuple of keys that lead to a part, as in
+        ``["epoch", ("model", "fc.weight")]``; no patterns. Only their bytes are read.
     cache, cache_bytes, storage_options
         As for `archive.open`.
 
@@ -141,7 +158,7 @@ def load_state(
     torch = require_torch()
     device = torch.device(map_location)
     if isinstance(keys, (str, int)):
-        raise TypeError("keys must be an iterable of keys, not one key")
+        raise TypeError(f"keys is a list of keys, such as [{keys!r}], not one key")
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
         saved = SavedState.of(handle)
         tree = saved.tree if keys is None else saved.select(keys)
@@ -169,7 +186,8 @@ def save_model(
     """Save a module, its optimizer and its scheduler as one archive.
 
     The file is that of ``save_state({"model": module.state_dict(), "optimizer": optimizer.state_dict()})``
-    with the names of the classes; `load_state` reads it too.
+    with the names of the classes; `load_state` reads it too. To keep an epoch or random numbers beside, give
+    `save_state` such a dict with ``"epoch"`` and ``"rng"``: `load_model` reads that file too.
 
     Parameters
     ----------
@@ -246,23 +264,26 @@ def load_model(
         A module on the device ``meta`` gets the tensors of the archive. Parameters that were tied when they
         were saved are tied afterwards.
     url : str or path-like
-        Any archive with a record ``model``, or with a single record of arrays.
+        Any archive with a record ``model``, or with a single record of arrays; also what `save_state` saved
+        of a dict with the key ``"model"``, ``"state_dict"`` or ``"model_state_dict"``.
     strict : bool, default True
-        False allows keys that only one side has, and converts element types.
+        False allows keys that only one side has, and converts tensors to the element types of the module.
     optimizer, scheduler, scaler : optional
         New ones, made as for the saved training; for a module on ``meta``, after it was loaded.
     keys : iterable of str, optional
-        Only these keys of the module; each may be a shell pattern, such as ``"encoder.*"``. One that matches
+        Only these keys of the module; each may be a shell pattern, as in ``["encoder.*"]``. One that matches
         nothing is an error.
     prefix : str, optional
         Text before the module's keys in the archive: ``"encoder."`` loads a part of a larger model.
     unwrap : bool, default False
         Compare keys without the ``module.`` of DistributedDataParallel and the ``_orig_mod.`` of
-        torch.compile, which then only one side may have.
+        torch.compile, which then only one side may have: ``True`` loads a checkpoint of such a wrapper into a
+        plain module.
     device : str or torch.device, optional
         Where the tensors of a module on ``meta`` are made; ``"cpu"`` if not given.
     dtype : torch.dtype, optional
-        Converts saved floating-point tensors.
+        Converts saved floating-point tensors before they are compared with the module, which must have this
+        type: call ``module.to(dtype)`` first, on ``meta`` too.
     cache, cache_bytes, storage_options
         As for `archive.open`.
 
@@ -276,9 +297,22 @@ def load_model(
         Keys, shapes, element types, ties or classes differ; all differences are listed.
     ArchiveError
         As for `archive.open`; a tensor that fails its digest is not loaded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from archive.interop.torch import load_model, save_state
+    >>> saved = torch.nn.Linear(2, 1)
+    >>> _ = save_state({"model": saved.state_dict(), "epoch": 3}, "/tmp/fedarchive-torch.h5")
+    >>> with torch.device("meta"):
+    ...     module = torch.nn.Linear(2, 1).to(torch.bfloat16)
+    >>> load_model(module, "/tmp/fedarchive-torch.h5", dtype=torch.bfloat16)
+    LoadReport(missing_keys=[], unexpected_keys=[])
+    >>> module.weight.dtype, module.weight.device
+    (torch.bfloat16, device(type='cpu'))
     """
     if isinstance(keys, str):
-        raise TypeError("keys must be an iterable of keys, not one key")
+        raise TypeError(f"keys is a list of keys, such as [{keys!r}], not one key")
     own, parts = module.state_dict(), _given(optimizer, scheduler, scaler)
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
         with without_collections():

@@ -36,7 +36,7 @@ class PrivateElements:
         Parameters
         ----------
         index : Any, optional
-            As for numpy; if not given, everything.
+            As for numpy, such as ``2``, ``slice(2)`` or ``np.s_[:2, 1:3]``; if not given, everything.
         out : ndarray, optional
             Filled and returned. Shape and dtype are those of ``elements[index]``; any strides. After an error
             it holds some of the elements, and no byte that failed its digest.
@@ -76,7 +76,7 @@ class PrivateElements:
         Parameters
         ----------
         index : Any, optional
-            As for numpy; if not given, everything. Only the segments it touches are read, as by `read`.
+            As for `read`. Only the segments it touches are read.
         dtype : torch.dtype, optional
             Element type of the tensor; if not given, that of the elements.
         device : torch.device or str, optional

@@ -64,7 +64,7 @@ _SHARED = frozenset(
 
 _REMEDIES = {
     "class": "convert it into a plain tensor first",
-    "meta": "load or initialise it first",
+    "meta": "it has no elements on the device meta: load or initialise it first",
     "UninitializedParameter": "run the module once, so that it has a shape",
     "UninitializedBuffer": "run the module once, so that it has a shape",
     "DTensor": "save full_tensor(), which all ranks must call",
@@ -72,7 +72,8 @@ _REMEDIES = {
     "nested": "save the tensors of unbind(), or values() and offsets()",
     "quantised": "save int_repr() with scale and zero point, or dequantize()",
     "complex32": "save torch.view_as_real() of it, or to(torch.complex64)",
-    "layout": "save to_dense(), or its values and indices",
+    "layout": "save to_dense(), or its values and indices; "
+    "archive.interop.torch.save_state takes sparse tensors",
     "dtype": "save view(torch.uint8), the bytes",
 }
 """What to save instead of a tensor that has no elements for numpy."""

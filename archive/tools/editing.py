@@ -247,8 +247,8 @@ class Editor:
         dtype : str or dtype
             A type of numbers, such as ``"bfloat16"``, ``np.float16`` or ``torch.float8_e4m3fn``.
         keys : str or iterable, optional
-            Keys, patterns of `fnmatch` for keys or for ``record/key``, and (record, key) pairs. If not given,
-            all arrays of real floating-point numbers: counters and masks stay what they are.
+            Keys, patterns for keys or for ``record/key``, and (record, key) pairs. If not given, all arrays
+            of real floats, also the counters of steps of an optimizer: of its checkpoint give ``"model/*"``.
 
         Returns
         -------

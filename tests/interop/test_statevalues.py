@@ -148,12 +148,12 @@ def test_what_no_file_holds(value: Any) -> None:
 def test_no_file_holds_a_tensor_of_no_elements_for_numpy() -> None:
     for tensor, remedy in (
         (torch().eye(2).to_mkldnn(), "save to_dense(), or its values and indices"),
-        (torch().empty(2, device="meta"), "load or initialise it first"),
+        (torch().empty(2, device="meta"), "it has no elements on the device meta"),
     ):
         with pytest.raises(NotStateError) as caught:
             through({"a": tensor})
         assert caught.value.key == "x/a"
-        assert caught.value.remedy == remedy
+        assert str(caught.value.remedy).startswith(remedy)
 
 
 @pytest.mark.parametrize(

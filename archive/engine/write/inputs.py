@@ -189,7 +189,8 @@ def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, 
     except TypeError as error:
         raise TypeError(f"{'/'.join(place)}: {error}") from error
     raise TypeError(
-        f"{'/'.join(place)}: an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}"
+        f"{'/'.join(place)}: an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}; "
+        "archive.interop.torch.save_state saves nested states and plain values"
     )
 
 
@@ -222,7 +223,8 @@ def _named_arrays(records: Any) -> Iterable[tuple[str, Any]]:
         return _pairs(records)
     raise TypeError(
         "records must be a RecordSet, RecordDict, ArrayRecord, a mapping of names to arrays, a list of "
-        f"ndarrays or an iterable of (key, array), not {type(records).__name__}"
+        f"ndarrays or an iterable of (key, array), not {type(records).__name__}; "
+        "of a torch module save state_dict()"
     )
 
 
@@ -235,7 +237,10 @@ def _is_pairs(records: list[Any] | tuple[Any, ...]) -> bool:
 def _pairs(records: Iterable[Any]) -> Iterable[tuple[str, Any]]:
     for pair in records:
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"an iterable of arrays must yield (key, array), not {type(pair).__name__}")
+            raise TypeError(
+                f"an iterable of arrays must yield (key, array), not {type(pair).__name__}; "
+                "of a torch module save state_dict()"
+            )
         yield pair
         del pair  # or it would live on while the caller's generator makes the next
 

@@ -291,7 +291,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "set": ({1, 2}, TypeError, r"\(key, array\), not int"),
     "triples": ([("a", A, A)], TypeError, "model/0|tuple"),
     "sparse": (lambda: {"bad": torch().eye(3).to_sparse()}, TypeError, "model/bad"),
-    "meta": (lambda: {"bad": torch().empty(3, device="meta")}, TypeError, "model/bad.*; load or initialise"),
+    "meta": (lambda: {"bad": torch().empty(3, device="meta")}, TypeError, "model/bad.* meta: load"),
     "freed": (
         lambda: {"bad": freed()},
         ValueError,
