@@ -23,12 +23,12 @@ Container, creation time, attributes and tied arrays stay as they are.
 
 A KEY is RECORD/KEY, or the key alone where one record has it. A NAME is RECORD/NAME, or the name alone
 where there is one record of metrics (of configs), or none. Options may be repeated. In whatever order they
-are given, arrays are deleted first, then renamed, then set, then cast. Only --keys takes patterns. Of the
-checkpoint of an optimizer give --keys 'model/*' with --cast: its counters of steps are floats too.
+are given, arrays are deleted first, then renamed, then set, then cast. Only --keys takes patterns. Of a
+saved training state --cast without --keys leaves the state of the optimizer as it is.
 
 JSON: path, source, arrays, array_bytes, file_bytes, seconds, digest."""
 
-_CHANGES = ("delete", "rename", "set", "cast", "metric", "config")
+_CHANGES = ("delete", "delete_record", "rename", "set", "cast", "metric", "config")
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
     parser.add_argument("--out", metavar="OUT", help="where the changed archive goes; default: PATH itself")
     _add_repeated(parser, "--delete", "KEY", "delete an array")
+    _add_repeated(parser, "--delete-record", "RECORD", "delete a record of arrays, such as optimizer")
     _add_repeated(parser, "--rename", ("KEY", "NEW"), "give an array another key, and maybe another record")
     _add_repeated(parser, "--set", ("KEY", "FILE"), "replace or add an array: that of a .npy file")
     parser.add_argument(
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path, out = arguments.path, arguments.out
     if not any(getattr(arguments, name) for name in _CHANGES):
-        options = ", ".join(f"--{name}" for name in _CHANGES)
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGES)
         raise ArchiveError("nothing to change", path=path, remedy=f"give {options}, or see --help")
     if arguments.keys and arguments.cast is None:
         raise ArchiveError("--keys says what to cast", path=path, remedy="give --cast too")
@@ -96,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _change(editor: Editor, arguments: argparse.Namespace) -> None:
     for text in arguments.delete:
         del editor[_key(editor, text)]
+    for name in arguments.delete_record:
+        editor.delete_record(name)
     for old, new in arguments.rename:
         editor.rename(_key(editor, old), _key(editor, new))
     for text, file in arguments.set:

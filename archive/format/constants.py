@@ -55,6 +55,8 @@ KIND_METRICS = 1
 KIND_CONFIGS = 2
 OWN_PREFIX = "fedarchive."
 """Names that begin so are the library's (section 18)."""
+STATE_RECORD = "fedarchive.state"
+"""Record of configs that holds the tree of a saved state (section 21)."""
 KINDS = ("arrays", "metrics", "configs")
 
 MODE_ELEMENTS = 0

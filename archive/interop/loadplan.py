@@ -35,7 +35,7 @@ class Selection(NamedTuple):
     strict: bool
     prefix: str
     unwrap: bool
-    keys: Iterable[str] | None
+    keys: str | Iterable[str] | None
     dtype: Any
 
 
@@ -74,13 +74,17 @@ def make_plan(
     tree = model_tree(saved)
     trees = {str(key): part for key, part in saved.items(tree)}
     strict, prefix, unwrap, _, dtype = selection
-    keys = None if selection.keys is None else list(selection.keys)
+    keys = [selection.keys] if isinstance(selection.keys, str) else selection.keys
+    keys = None if keys is None else list(keys)
     wanted, names = names_of(own, trees, prefix, unwrap, keys)
     model = {"$": "OrderedDict", "items": [[name, trees[key]] for key, name in names.items()]}
     states = {key: part for key, part in saved.items(saved.tree) if key in parts}
     places = names_at(places_in([model, *states.values()]), saved.path)
     described = _described(Found(read_arrays(handle, places, lazy=True)), saved, model, dtype)
-    report, problems = compare(own, wanted, described, strict)
+    report, problems = compare(own, wanted, described, strict, dtype is not None)
+    if prefix and not names:
+        first = dict.fromkeys(key.partition(".")[0] for key in trees)
+        problems.append(f"no saved key begins with {prefix!r}, but with {', '.join(list(first)[:20])}")
     problems += repeated(names) + unmatched(own, names, keys or ()) + compare_parts(saved, parts, states)
     require_none(problems, saved.path)
     model["items"] = [pair for pair in model["items"] if pair[0] in own]

@@ -127,7 +127,11 @@ def _matches(key: str, patterns: list[str]) -> bool:
 
 
 def compare(
-    own: Mapping[str, Any], wanted: list[str], saved: Mapping[str, Described | None], strict: bool
+    own: Mapping[str, Any],
+    wanted: list[str],
+    saved: Mapping[str, Described | None],
+    strict: bool,
+    converts: bool = False,
 ) -> tuple[LoadReport, list[str]]:
     """Return the keys that one side lacks, and every difference that is an error.
 
@@ -140,6 +144,8 @@ def compare(
     saved : mapping
         What is saved, by key of the module; None for what is not a tensor.
     strict : bool
+    converts : bool, default False
+        Whether tensors in place of those on ``meta`` get a type of their own.
     """
     missing = [key for key in wanted if key not in saved]
     unexpected = [key for key in saved if key not in own]
@@ -159,7 +165,7 @@ def compare(
             problems.append(f"{key}: saved as another kind of value, the module has a tensor")
         elif tuple(there.shape) != value.shape:
             problems.append(f"{key}: saved with shape {value.shape}, the module has {tuple(there.shape)}")
-        elif strict and str(there.dtype) != f"torch.{value.dtype}":
+        elif strict and str(there.dtype) != f"torch.{value.dtype}" and not (converts and there.is_meta):
             problems.append(f"{key}: loaded as {value.dtype}, the module has {str(there.dtype)[6:]}")
             converted = True
         elif value.layout != _layout_of(there):

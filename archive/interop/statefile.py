@@ -14,6 +14,7 @@ from typing import Any
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, HostileFileError, ValueRangeError, VersionError
 from archive.format.constants import OWN_PREFIX
+from archive.format.constants import STATE_RECORD as _STATE
 from archive.format.names import escape_name, unescape_name
 from archive.interop.statearrays import JSON, Arrays, NotStateError, Path
 from archive.interop.statetexts import from_text, to_text
@@ -25,7 +26,7 @@ __all__ = ["MODEL", "SavedState", "names_at", "places_in", "read_arrays", "to_re
 
 MODEL = "model"
 """Record of arrays that no key, or a single key, leads to."""
-_STATE, _ROOT = OWN_PREFIX + "state", "value"
+_ROOT = "value"
 _VERSION = 1
 """Version of the tree; a reader refuses greater versions."""
 

@@ -222,7 +222,7 @@ def save_model(
     LoadReport(missing_keys=[], unexpected_keys=[])
     """
     parts = _given(optimizer, scheduler, scaler)
-    state = {"model": module.state_dict()} | {name: _state_of(part) for name, part in parts.items()}
+    state = {"model": _state_dict(module)} | {name: _state_of(part) for name, part in parts.items()}
     return writing.save(
         to_records(state, {name: kind_of(part) for name, part in parts.items()}),
         url,
@@ -243,7 +243,7 @@ def load_model(
     optimizer: Any = None,
     scheduler: Any = None,
     scaler: Any = None,
-    keys: Iterable[str] | None = None,
+    keys: str | Iterable[str] | None = None,
     prefix: str = "",
     unwrap: bool = False,
     device: Any = None,
@@ -270,8 +270,8 @@ def load_model(
         False allows keys that only one side has, and converts tensors to the element types of the module.
     optimizer, scheduler, scaler : optional
         New ones, made as for the saved training; for a module on ``meta``, after it was loaded.
-    keys : iterable of str, optional
-        Only these keys of the module; each may be a shell pattern, as in ``["encoder.*"]``. One that matches
+    keys : str or iterable of str, optional
+        Only these keys of the module; each may be a shell pattern, as in ``"encoder.*"``. One that matches
         nothing is an error.
     prefix : str, optional
         Text before the module's keys in the archive: ``"encoder."`` loads a part of a larger model.
@@ -282,8 +282,8 @@ def load_model(
     device : str or torch.device, optional
         Where the tensors of a module on ``meta`` are made; ``"cpu"`` if not given.
     dtype : torch.dtype, optional
-        Converts saved floating-point tensors before they are compared with the module, which must have this
-        type: call ``module.to(dtype)`` first, on ``meta`` too.
+        Converts saved floating-point tensors. A module on ``meta`` gets them so; any other has to have that
+        type already (``module.to(dtype)``), unless ``strict=False``.
     cache, cache_bytes, storage_options
         As for `archive.open`.
 
@@ -305,15 +305,13 @@ def load_model(
     >>> saved = torch.nn.Linear(2, 1)
     >>> _ = save_state({"model": saved.state_dict(), "epoch": 3}, "/tmp/fedarchive-torch.h5")
     >>> with torch.device("meta"):
-    ...     module = torch.nn.Linear(2, 1).to(torch.bfloat16)
+    ...     module = torch.nn.Linear(2, 1)
     >>> load_model(module, "/tmp/fedarchive-torch.h5", dtype=torch.bfloat16)
     LoadReport(missing_keys=[], unexpected_keys=[])
     >>> module.weight.dtype, module.weight.device
     (torch.bfloat16, device(type='cpu'))
     """
-    if isinstance(keys, str):
-        raise TypeError(f"keys is a list of keys, such as [{keys!r}], not one key")
-    own, parts = module.state_dict(), _given(optimizer, scheduler, scaler)
+    own, parts = _state_dict(module), _given(optimizer, scheduler, scaler)
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
         with without_collections():
             plan = make_plan(handle, own, parts, Selection(strict, prefix, unwrap, keys, dtype))
@@ -333,9 +331,18 @@ def load_model(
         require_versions(values, plan.saved)
         load_parts(parts, states, plan.path)
         pairs = untied(module, ties)
-        _put(module, own, _converted(values, dtype))
+        _put(module, own, _converted(values, dtype), convert=dtype is None)
         tie(module, pairs)
     return plan.report
+
+
+def _state_dict(module: Any) -> Any:
+    if not callable(getattr(module, "state_dict", None)):
+        raise TypeError(
+            f"the first argument is a module, not {type(module).__name__}; save_state saves a state dict, "
+            "and load_state loads one"
+        )
+    return module.state_dict()
 
 
 def _given(optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
@@ -358,7 +365,7 @@ def _converted(values: Any, dtype: Any) -> Any:
     return made
 
 
-def _put(module: Any, own: Mapping[str, Any], values: Any) -> None:
+def _put(module: Any, own: Mapping[str, Any], values: Any, *, convert: bool) -> None:
     """Load a state dict into a module: elements into its tensors, and tensors in place of those on meta."""
     both = {key for key, value in values.items() if is_tensor(value) and is_tensor(own[key])}
     meta = {key for key in both if own[key].is_meta}
@@ -368,7 +375,7 @@ def _put(module: Any, own: Mapping[str, Any], values: Any) -> None:
         for key in list(part):
             if (key in meta) != assign:
                 del part[key]
-            elif assign and part[key].dtype != own[key].dtype:
+            elif assign and convert and part[key].dtype != own[key].dtype:
                 part[key] = part[key].to(own[key].dtype)
         if part or not assign:
             module.load_state_dict(part, strict=False, assign=assign)

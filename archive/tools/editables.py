@@ -19,6 +19,7 @@ from archive.records import (
 )
 
 __all__ = [
+    "NamedArrays",
     "Slots",
     "ValueRecords",
     "add_record",
@@ -82,6 +83,67 @@ class Slots(MutableMapping[str, Any]):
     def items(self) -> ItemsView[str, Any]:
         """Return keys and arrays in order."""
         return cast("ItemsView[str, Any]", dict(self._held.values()).items())
+
+
+class NamedArrays:
+    """Arrays by record and key, found as those of an open archive.
+
+    Parameters
+    ----------
+    arrays : dict of str to Slots
+        Arrays of each record.
+    """
+
+    def __init__(self, arrays: dict[str, Slots]) -> None:
+        self._arrays = arrays
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return any(key in arrays for arrays in self._arrays.values())
+        return isinstance(key, tuple) and len(key) == 2 and key[1] in self._arrays.get(key[0], ())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._arrays.values()))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for record, arrays in self._arrays.items():
+            yield from ((record, key) for key in arrays)
+
+    def _require_open(self) -> None:
+        """Raise where nothing may be asked for any more."""
+
+    def _place_of(self, key: Any) -> tuple[str, str]:
+        """Return where an array is, or would be added, that is assigned by its key alone."""
+        if isinstance(key, str) and key not in self:
+            if len(self._arrays) == 1:
+                return next(iter(self._arrays)), key
+            raise KeyError(f"no array {key!r}; name its record to add one, as in e[record, {key!r}]")
+        return self._find(key)
+
+    def _find(self, key: Any) -> tuple[str, str]:
+        """Return record and key of an array."""
+        self._require_open()
+        record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
+        if not all(isinstance(part, str) for part in (record or "", name)):
+            raise TypeError("an archive is indexed by key or by (record, key)")
+        found = [
+            there for there, arrays in self._arrays.items() if record in (None, there) and name in arrays
+        ]
+        if len(found) == 1:
+            return found[0], name
+        if found:
+            names = ", ".join(repr((there, name)) for there in found)
+            raise KeyError(f"{name!r} is in several records, name one: {names}")
+        raise KeyError(f"no array {key!r}" + suggestion(name, (key for _, key in self)))
+
+    def _select(self, keys: str | Iterable[str | tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the arrays that patterns match, or that are named, each once."""
+        found: dict[tuple[str, str], None] = {}
+        for key in [keys] if isinstance(keys, str) else keys:
+            # a key may hold what is special in a pattern
+            matched = [pair for pair in self if matches(pair, key)] if isinstance(key, str) else []
+            found.update(dict.fromkeys(matched or [self._find(key)]))
+        return list(found)
 
 
 class ValueRecords(MutableMapping[str, R], Generic[R]):

@@ -29,7 +29,7 @@ Parts of an archive put together (concat), taken apart (split) and converted (ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -64,10 +64,10 @@ from archive.tools.conversion import (
     require_convertible,
 )
 from archive.tools.editables import (
+    NamedArrays,
     Slots,
     ValueRecords,
     add_record,
-    matches,
     members_with_prefix,
     require_texts,
     suggestion,
@@ -161,7 +161,7 @@ def edit(
         raise
 
 
-class Editor:
+class Editor(NamedArrays):
     """An archive that is being changed. Made by `edit`; a context manager.
 
     ``e["model", "fc.weight"]`` is an array, and so is ``e["fc.weight"]`` where one record has that key;
@@ -189,7 +189,7 @@ class Editor:
             found = members_with_prefix(document["context"])
             self._members |= {"context": found} if found else {}
         self._records = handle.records
-        self._arrays = {name: Slots(record) for name, record in self._records.array_records.items()}
+        super().__init__({name: Slots(record) for name, record in self._records.array_records.items()})
         self._owner = Owner(reader.path)
         self._tree: StateTree | None = None
         self._report: SaveReport | None = None
@@ -247,8 +247,9 @@ class Editor:
         dtype : str or dtype
             A type of numbers, such as ``"bfloat16"``, ``np.float16`` or ``torch.float8_e4m3fn``.
         keys : str or iterable, optional
-            Keys, patterns for keys or for ``record/key``, and (record, key) pairs. If not given, all arrays
-            of real floats, also the counters of steps of an optimizer: of its checkpoint give ``"model/*"``.
+            Keys, patterns of `fnmatch` for keys or for ``record/key``, and (record, key) pairs. If not given,
+            all arrays of real floating-point numbers, but for the state of an optimizer in a saved state,
+            whose counters of steps are floats too; integers and masks stay what they are.
 
         Returns
         -------
@@ -263,7 +264,9 @@ class Editor:
             An array that was named does not hold numbers, or only its complex numbers would fit.
         """
         wanted = parse_number_type(dtype)
-        names = list(self) if keys is None else self._select(keys)
+        state = self._state()
+        kept = state.optimizers if state and keys is None else frozenset()
+        names = [name for name in self if name[0] not in kept] if keys is None else self._select(keys)
         chosen = []
         for record, key in names:
             found = number_type(self._arrays[record][key])
@@ -271,7 +274,7 @@ class Editor:
                 require_convertible(found, wanted, f"{record}/{key}")
             if found is not None and found != wanted and (keys is not None or is_floating(found)):
                 chosen.append((record, key))
-        if state := self._state():
+        if state:
             for name in chosen:
                 state.require_plain(name)
         made: dict[int, Any] = {}  # one object under two keys is one afterwards
@@ -297,23 +300,28 @@ class Editor:
             state.replace((record, name))
         self._record(record)[name] = array
 
+    def delete_record(self, name: str) -> None:
+        """Delete all arrays of a record; of a saved state the part of that name, such as ``"optimizer"``.
+
+        Raises
+        ------
+        KeyError
+            There is no such record of arrays.
+        ValueRangeError
+            The saved state has these arrays elsewhere.
+        """
+        self._require_open()
+        if name not in self._arrays:
+            raise KeyError(f"no record of arrays {name!r}" + suggestion(name, self._arrays))
+        if state := self._state():
+            state.remove_part(name)
+        del self._arrays[name], self._records.array_records[name]
+
     def __delitem__(self, key: str | tuple[str, str]) -> None:
         record, name = self._find(key)
         if state := self._state():
             state.remove((record, name))
         del self._arrays[record][name]
-
-    def __contains__(self, key: object) -> bool:
-        if isinstance(key, str):
-            return any(key in arrays for arrays in self._arrays.values())
-        return isinstance(key, tuple) and len(key) == 2 and key[1] in self._arrays.get(key[0], ())
-
-    def __len__(self) -> int:
-        return sum(map(len, self._arrays.values()))
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for record, arrays in self._arrays.items():
-            yield from ((record, key) for key in arrays)
 
     def __enter__(self) -> Editor:
         self._require_open()
@@ -359,37 +367,6 @@ class Editor:
             add_record(self._records, name)
             self._arrays[name] = Slots({})
         return self._arrays[name]
-
-    def _place_of(self, key: Any) -> tuple[str, str]:
-        """Return where an array is, or would be added, that is assigned by its key alone."""
-        if isinstance(key, str) and key not in self and len(self._arrays) == 1:
-            return next(iter(self._arrays)), key
-        return self._find(key)
-
-    def _find(self, key: Any) -> tuple[str, str]:
-        """Return record and key of an array."""
-        self._require_open()
-        record, name = key if isinstance(key, tuple) and len(key) == 2 else (None, key)
-        if not all(isinstance(part, str) for part in (record or "", name)):
-            raise TypeError("an archive is indexed by key or by (record, key)")
-        found = [
-            there for there, arrays in self._arrays.items() if record in (None, there) and name in arrays
-        ]
-        if len(found) == 1:
-            return found[0], name
-        if found:
-            names = ", ".join(repr((there, name)) for there in found)
-            raise KeyError(f"{name!r} is in several records, name one: {names}")
-        raise KeyError(f"no array {key!r}" + suggestion(name, (key for _, key in self)))
-
-    def _select(self, keys: str | Iterable[str | tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the arrays that patterns match, or that are named, each once."""
-        found: dict[tuple[str, str], None] = {}
-        for key in [keys] if isinstance(keys, str) else keys:
-            # a key may hold what is special in a pattern
-            matched = [pair for pair in self if matches(pair, key)] if isinstance(key, str) else []
-            found.update(dict.fromkeys(matched or [self._find(key)]))
-        return list(found)
 
     def _state(self) -> StateTree | None:
         self._tree = state_of(self.configs, self._tree, self._reader.path)

@@ -9,13 +9,12 @@ from typing import Any, TypeAlias
 
 from archive.errors import HostileFileError, ValueRangeError, VersionError
 from archive.format.constants import OWN_PREFIX
+from archive.format.constants import STATE_RECORD as STATE
 from archive.format.document import RAISE, TooLargeError, require_decodable
 from archive.format.names import escape_name
 
-__all__ = ["STATE", "StateTree", "state_of"]
+__all__ = ["StateTree", "state_of"]
 
-STATE = OWN_PREFIX + "state"
-"""The record of configs that holds the tree."""
 _VERSION = 1
 _MODEL = "model"
 _SHAPED = ("as", "axes", "expand", "strides", "view")
@@ -108,6 +107,38 @@ class StateTree:
         leaf.pairs[:] = [pair for pair in leaf.pairs if pair is not leaf.pair]
         del self._leaves[leaf.part["at"]]
         self._refer(leaf.part["at"], None)
+
+    def remove_part(self, name: str) -> None:
+        """Take a whole part out of the state, where the state has that part.
+
+        Raises
+        ------
+        ValueRangeError
+            Arrays of the record belong to another part.
+        """
+        inside = {at for at, found in self._leaves.items() if any(leaf.keys[:1] == (name,) for leaf in found)}
+        start = _spell((name, "x")).partition("/")[0] + "/"
+        if any(at.startswith(start) and at not in inside for at in self._leaves):
+            raise _refusal((name, "*"), "the saved state has arrays of this record in another part")
+        if _is_mapping(self._root):
+            self._root["items"] = [pair for pair in self._root["items"] if pair[0] != name]
+        self._changed = True
+        for at in inside:
+            del self._leaves[at]
+            self._refer(at, None)
+
+    @property
+    def optimizers(self) -> frozenset[str]:
+        """Parts of the state that are states of optimizers, or lists of them."""
+        pairs = self._root["items"] if _is_mapping(self._root) else []
+        return frozenset(
+            pair[0]
+            for pair in pairs
+            for part in (pair[1] if isinstance(pair[1], list) else [pair[1]])
+            if isinstance(pair[0], str)
+            and _is_mapping(part)
+            and any(p[0] == "param_groups" for p in part["items"])
+        )
 
     def replace(self, name: Name) -> None:
         """Note that an array gets other elements, which are no view of what they were; raises as `rename`."""

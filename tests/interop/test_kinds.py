@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -489,6 +490,17 @@ def test_a_tree_imports_nothing_by_name(tmp_path: Path) -> None:
     given = [sys.executable, "-c", "import torch\n" + command]
     done = subprocess.run(given, check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_some_arrays_of_a_state_are_records_without_its_tree(tmp_path: Path) -> None:
+    """The tree of a whole state, saved again beside some of its arrays, made a file that nobody loads."""
+    state = {"model": {"w": torch.ones(2), "v": torch.zeros(2)}, "epoch": 3}
+    save_state(state, tmp_path / "state.h5")
+    for keys in ("*/w", [("model", "w")]):
+        archive.save(archive.load(tmp_path / "state.h5", keys=keys), tmp_path / "part.h5")
+        assert_identical(load_state(tmp_path / "part.h5"), {"model": OrderedDict(w=torch.ones(2))})
+    archive.save(archive.load(tmp_path / "state.h5", keys="*"), tmp_path / "all.h5")
+    assert_identical(load_state(tmp_path / "all.h5"), state)
 
 
 def test_an_archive_without_a_tree_is_a_dict_of_its_records(tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def test_a_part_of_a_larger_model(tmp_path: Path) -> None:
     encoder = net(1)
     load_model(encoder, tmp_path / "m.h5", prefix="encoder.")
     assert same(whole["encoder"], encoder)
+    with pytest.raises(ModelMismatchError, match=r"begins with 'encode\.', but with encoder, head"):
+        load_model(encoder, tmp_path / "m.h5", prefix="encode.")
 
 
 def test_some_keys(tmp_path: Path) -> None:
@@ -153,8 +155,18 @@ def test_some_keys(tmp_path: Path) -> None:
     assert torch.equal(other[2].weight, before[2].weight)
     with pytest.raises(ModelMismatchError, match=r"no key matches '3\.\*'"):
         load_model(other, tmp_path / "m.h5", keys=["0.*", "3.*"])
-    with pytest.raises(TypeError, match="not one key"):
-        load_model(other, tmp_path / "m.h5", keys="0.*")
+    other = net(1)
+    load_model(other, tmp_path / "m.h5", keys="0.*")
+    assert torch.equal(other[0].weight, module[0].weight)
+    assert torch.equal(other[2].bias, before[2].bias)
+
+
+def test_what_is_no_module(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="is a module, not OrderedDict; save_state"):
+        save_model(net().state_dict(), tmp_path / "m.h5")
+    with pytest.raises(TypeError, match="is a module, not str"):
+        load_model("m.h5", net())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_types_are_converted(tmp_path: Path) -> None:
@@ -166,8 +178,9 @@ def test_types_are_converted(tmp_path: Path) -> None:
     assert other[1].num_batches_tracked.dtype == torch.int64
     with torch.device("meta"):
         meta, meta16 = net(), net().bfloat16()
-    load_model(meta, tmp_path / "m.h5", dtype=torch.float64, strict=False)
-    assert meta[0].weight.dtype == torch.float32  # the module's own
+    load_model(meta, tmp_path / "m.h5", dtype=torch.float64)
+    assert torch.equal(meta[0].weight, module[0].weight.double())
+    assert meta[1].num_batches_tracked.dtype == torch.int64
     load_model(meta16, tmp_path / "m.h5", strict=False)
     assert torch.equal(meta16[0].weight, module[0].weight.bfloat16())
     assert meta16[0].weight.requires_grad

@@ -81,6 +81,35 @@ def test_layers_are_deleted_replaced_and_added(path: Path) -> None:
     assert list(load(path)["model"]) == ["fc.weight", "tail", "half"]
 
 
+def test_a_part_is_deleted_whole(path: Path) -> None:
+    with edit(path) as e:
+        e.delete_record("optimizer")
+        with pytest.raises(KeyError, match="no record of arrays 'optimizer'"):
+            e.delete_record("optimizer")
+    found = load(path)
+    assert list(found) == ["model", "sparse", "epoch"]
+    with archive.open(path) as handle:
+        assert "optimizer" not in handle.records.array_records
+
+
+def test_a_cast_leaves_an_optimizer_as_it_is(tmp_path: Path) -> None:
+    from archive.interop.torch import load_state, save_model
+
+    make = torch()
+    module = make.nn.Linear(2, 1)
+    optimizer = make.optim.Adam(module.parameters())
+    module(make.ones(1, 2)).sum().backward()
+    optimizer.step()
+    save_model(module, tmp_path / "m.h5", optimizer=[optimizer, optimizer])
+    with edit(tmp_path / "m.h5") as e:
+        assert e.cast("bfloat16") == [("model", "weight"), ("model", "bias")]
+        e.cast("float16", "optimizer/*.exp_avg")
+    found = load_state(tmp_path / "m.h5")
+    assert found["model"]["weight"].dtype == make.bfloat16
+    assert found["optimizer"][0]["state"][0]["step"].dtype == make.float32
+    assert found["optimizer"][1]["state"][0]["exp_avg"].dtype == make.float16
+
+
 CHANGES: dict[str, Callable[[Any], object]] = {
     "delete an element of a list": lambda e: e.__delitem__(("optimizer", "parts.0")),
     "rename an element of a list": lambda e: e.rename("parts.0", "parts.1"),

@@ -169,7 +169,8 @@ class Archive:
         ----------
         keys : str or iterable of str or (record, key), optional
             These arrays alone. A str that is no key may be a shell pattern (``*``, ``?``, ``[ab]``): one with
-            a slash is matched with ``record/key``, any other with the key. Metrics and configs come along.
+            a slash is matched with ``record/key``, any other with the key. Metrics and configs come along,
+            but not the tree of a saved state, unless all arrays do.
         progress : callable, optional
             Called with (bytes read, bytes in all).
 

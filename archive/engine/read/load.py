@@ -23,6 +23,7 @@ from archive.format.constants import (
     MODE_DATA,
     MODE_ELEMENTS,
     NO_ALIAS,
+    STATE_RECORD,
 )
 from archive.format.elements import NUMPY_MAX_RANK, ArrayType, column_major, stored_dtype
 from archive.format.segments import segments_of_rows
@@ -75,7 +76,11 @@ def load_records(
     def make(rows: list[int]) -> list[Array]:
         return _arrays(reader, rows, memory, payloads)
 
-    return build_records(reader, make, None if keys is None else set(wanted.tolist()))
+    records = build_records(reader, make, None if keys is None else set(wanted.tolist()))
+    if len(wanted) < int(in_arrays.sum()):
+        # the tree of a saved state names arrays that are not there
+        records.config_records.pop(STATE_RECORD, None)
+    return records
 
 
 def _read(reader: Reader, wanted: NDArray, progress: Report | None) -> dict[int, Place]:

@@ -56,11 +56,12 @@ class Journal:
         self._file = Descriptor()
         self._empty = True
         close_in_children(self)
+        owner.require_here()
         try:
             # it has values in it: no more open than the file beside it
             beside = os.stat(partial)
             with unforked():
-                owner.require_here()
+                owner.require_here()  # a child that was forked since would make its parent's journal
                 self._make(beside)
         except OSError as error:
             raise _failure(self.path, error) from error
