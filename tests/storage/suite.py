@@ -39,6 +39,7 @@ from archive.storage.location import locate_source, locate_store
 from archive.storage.protocols import Source
 from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 from archive.storage.url import Location, parse_url
+from tests.children import join_threads
 
 __all__ = ["Root", "SinkTests", "SourceTests", "StorageTests", "StoreTests"]
 
@@ -410,6 +411,7 @@ class StoreTests(_Base):
                 upload.abort()
             elif end == "gc":
                 del upload
+                join_threads("fedarchive-abort")
             else:
                 for pending in store.list_multipart(self.path(root, "").rstrip("/")):
                     store.abort(pending)
