@@ -12,34 +12,49 @@ from pathlib import Path
 
 import pytest
 
-SIZE = 64 << 20
 KINDS = {
-    "exfat": (["mkfs.exfat"], ["mount.exfat-fuse", "-o", "umask=077"]),
-    "ext2": (["mkfs.ext2", "-q", "-F"], ["mount", "-t", "ext2"]),
-    "ext4": (["mkfs.ext4", "-q", "-F"], ["mount", "-t", "ext4"]),
+    "exfat": (64, ["mkfs.exfat"], ["mount.exfat-fuse", "-o", "umask=077"]),
+    "ext2": (64, ["mkfs.ext2", "-q", "-F"], ["mount", "-t", "ext2"]),
+    "ext4": (64, ["mkfs.ext4", "-q", "-F"], ["mount", "-t", "ext4"]),
+    "xfs": (320, ["mkfs.xfs", "-q", "-f"], ["mount", "-t", "xfs", "-o", "nouuid"]),
+    "btrfs": (192, ["mkfs.btrfs", "-q", "-f"], ["mount", "-t", "btrfs"]),
 }
-"""How an image is made, and how its device is mounted."""
+"""MiB of an image, how it is made, and how its device is mounted."""
 
 
 @contextlib.contextmanager
 def mounted(kind: str, folder: Path) -> Iterator[Path]:
     """Mount a new file system below a folder, and give its own folder."""
-    make, mount = KINDS[kind]
+    image, place = image_of(kind, folder), folder / kind
+    place.mkdir()
+    with mounted_image(kind, image, place):
+        yield place
+        gc.collect()
+
+
+def image_of(kind: str, folder: Path) -> Path:
+    """Make the image of an empty file system."""
+    size, make, mount = KINDS[kind]
     for program in (make[0], mount[0], "losetup"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     if os.geteuid():
         pytest.skip("mounts need root")
-    image, place = folder / f"{kind}.img", folder / kind
-    place.mkdir()
+    image = folder / f"{kind}.img"
     with image.open("wb") as file:
-        file.truncate(SIZE)
+        file.truncate(size << 20)
     _run([*make, image])
+    return image
+
+
+@contextlib.contextmanager
+def mounted_image(kind: str, image: Path, place: Path) -> Iterator[None]:
+    """Mount an image on a folder."""
     device = _run(["losetup", "-f", "--show", image])
     try:
-        _run([*mount, device, place])
+        _run([*KINDS[kind][2], device, place])
         try:
-            yield place
+            yield
         finally:
             gc.collect()
             subprocess.run(["umount", place], check=True)
