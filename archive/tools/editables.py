@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
-from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar, cast
 
+from archive.engine.read.keypatterns import match_names
 from archive.errors import ValueRangeError
 from archive.records import (
     ArrayRecord,
@@ -23,7 +23,6 @@ __all__ = [
     "Slots",
     "ValueRecords",
     "add_record",
-    "matches",
     "members_with_prefix",
     "require_free",
     "require_texts",
@@ -141,7 +140,8 @@ class NamedArrays:
         found: dict[tuple[str, str], None] = {}
         for key in [keys] if isinstance(keys, str) else keys:
             # a key may hold what is special in a pattern
-            matched = [pair for pair in self if matches(pair, key)] if isinstance(key, str) else []
+            names = list(self)
+            matched = [names[at] for at in match_names(names, key)] if isinstance(key, str) else []
             found.update(dict.fromkeys(matched or [self._find(key)]))
         return list(found)
 
@@ -241,8 +241,3 @@ def require_texts(record: object, key: object) -> None:
 def members_with_prefix(members: Mapping[str, Any]) -> dict[str, Any]:
     """Return members of a document that belong to somebody else; those without a dot are the format's."""
     return {name: value for name, value in members.items() if "." in name}
-
-
-def matches(pair: tuple[str, str], pattern: str) -> bool:
-    """Tell whether a pattern is the key of an array, or matches its key or ``record/key``."""
-    return pair[1] == pattern or fnmatchcase(pair[1], pattern) or fnmatchcase("/".join(pair), pattern)

@@ -30,6 +30,7 @@ Parts of an archive put together (concat), taken apart (split) and converted (ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -154,11 +155,11 @@ def edit(
     # no map: bytes that somebody changes after they were checked would be written
     reader = open_reader(source, access="pread", verify="first")
     options = SaveOptions(target, text, overwrite, durable, True, spool, GC_THRESHOLD, None)
-    try:
-        return Editor(reader, options, source if out is None else None, progress)
-    except BaseException:
-        reader.close()
-        raise
+    with ExitStack() as opened:
+        opened.callback(reader.close)
+        editor = Editor(reader, options, source if out is None else None, progress)
+        opened.pop_all()  # the editor closes it
+    return editor
 
 
 class Editor(NamedArrays):
@@ -247,7 +248,7 @@ class Editor(NamedArrays):
         dtype : str or dtype
             A type of numbers, such as ``"bfloat16"``, ``np.float16`` or ``torch.float8_e4m3fn``.
         keys : str or iterable, optional
-            Keys, patterns of `fnmatch` for keys or for ``record/key``, and (record, key) pairs. If not given,
+            Keys and patterns, as for `Archive.load`, and (record, key) pairs. If not given,
             all arrays of real floating-point numbers, but for the state of an optimizer in a saved state,
             whose counters of steps are floats too; integers and masks stay what they are.
 

@@ -32,22 +32,22 @@ import archive
 from archive.errors import PartialSaveError
 from tests.faults.scenes import consume, save
 
-place, count, elements = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+place, count, elements, durable = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "True"
 for number in range(count):
     folder = place / str(number)
     folder.mkdir()
     fd = os.open(place, os.O_RDONLY)
     os.fsync(fd)
     os.close(fd)
-    save(folder / "model.h5", 1, elements)
+    save(folder / "model.h5", 1, elements, durable=durable)
     print("old", number, flush=True)
     try:
-        consume(folder / "model.h5", 7)
+        consume(folder / "model.h5", 7, durable=durable)
     except PartialSaveError:
         print("failed", number, flush=True)
     archive.recover(folder / "model.h5.partial")
     print("recovered", number, flush=True)
-    consume(folder / "model.h5")
+    consume(folder / "model.h5", durable=durable)
     print("new", number, flush=True)
 """
 """For each folder: a save, a consuming save that fails after 7 arrays, their recovery, and a whole one."""
@@ -63,7 +63,7 @@ class Cut:
     """The last that the child had told: what, and of which folder."""
 
 
-def cuts(kind: str, folder: Path, count: int, seed: int) -> Iterator[Cut]:
+def cuts(kind: str, folder: Path, count: int, seed: int, *, durable: bool = True) -> Iterator[Cut]:
     """Run the child on a new file system, and yield so many cuts when that is unmounted.
 
     Parameters
@@ -71,6 +71,9 @@ def cuts(kind: str, folder: Path, count: int, seed: int) -> Iterator[Cut]:
     kind : {"ext4", "xfs", "btrfs"}
     folder : Path
         Where images are kept: in memory, or copying would take longer than the saves.
+    count, seed : int
+    durable : bool, default True
+        As for `archive.save`.
     """
     chance = random.Random(seed)
     made: list[Cut] = []
@@ -78,7 +81,7 @@ def cuts(kind: str, folder: Path, count: int, seed: int) -> Iterator[Cut]:
     place = folder / "place"
     place.mkdir(exist_ok=True)
     with mounted_image(kind, image, place):
-        command = [sys.executable, "-c", CHILD, str(place), "1000000", "300"]
+        command = [sys.executable, "-c", CHILD, str(place), "1000000", "300", str(durable)]
         with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE) as child:
             try:
                 assert child.stdout is not None

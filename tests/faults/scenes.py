@@ -14,6 +14,7 @@ import numpy as np
 import archive
 import archive.tools
 from archive.engine.report import SaveReport
+from archive.errors import ArchiveError
 from archive.types import Access
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -76,6 +77,19 @@ def consume(path: Path | str, arrived: int | None = None, **options: Any) -> Sav
             raise RuntimeError("no more")
 
     return archive.save(pairs(), path, keep_input=False, created=CREATED, **options)
+
+
+def recovered(partial: Path) -> int | None:
+    """Recover what a cut left; return how many of `layers` came back, each compared, None for an error."""
+    try:
+        records = archive.recover(partial)
+    except ArchiveError:
+        return None
+    arrays = dict(records.array_records["model"]) if "model" in records else {}
+    wanted = list(layers().items())[: len(arrays)]
+    assert list(arrays) == [key for key, _ in wanted]
+    assert all(np.array_equal(arrays[key].numpy(), array) for key, array in wanted)
+    return len(arrays)
 
 
 def bytes_of(version: int, folder: Path, size: int = SMALL) -> bytes:

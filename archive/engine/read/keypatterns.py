@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
 from archive.engine.read.reader import Reader
 from archive.format.constants import KIND_ARRAYS
 
-__all__ = ["match_rows"]
+__all__ = ["match_names", "match_rows"]
 
 
 def match_rows(reader: Reader, pattern: str) -> list[int]:
     """Return the rows of the arrays that a pattern matches, in the order of the archive.
-
-    ``*`` stands for any characters, ``?`` for one, ``[ab]`` for one of these. A pattern with a slash is
-    matched with ``record/key``, any other with the key alone. A name that exists stands for itself.
 
     Raises
     ------
@@ -26,13 +24,27 @@ def match_rows(reader: Reader, pattern: str) -> list[int]:
     """
     index = reader.index
     arrays = np.flatnonzero(index.record_rows["kind"][index.record] == KIND_ARRAYS).tolist()
-    keys = index.keys(arrays)
-    if "/" in pattern:
-        records = [record.name for record in index.records]
-        keys = [f"{records[at]}/{key}" for at, key in zip(index.record[arrays].tolist(), keys, strict=True)]
-    matches = re.compile(fnmatch.translate(pattern)).match
-    named = list(zip(arrays, keys, strict=True))
-    found = [row for row, key in named if key == pattern] or [row for row, key in named if matches(key)]
+    records = [record.name for record in index.records]
+    names = zip((records[at] for at in index.record[arrays].tolist()), index.keys(arrays), strict=True)
+    found = match_names(names, pattern)
     if not found:
         raise KeyError(f"no array matches {pattern!r}")
-    return found
+    return [arrays[place] for place in found]
+
+
+def match_names(names: Iterable[tuple[str, str]], pattern: str) -> list[int]:
+    """Return the places of the (record, key) pairs that a pattern matches.
+
+    ``*`` stands for any characters, ``?`` for one, ``[ab]`` for one of these. A pattern with a slash is
+    matched with ``record/key``, any other with the key alone. A name that exists stands for itself.
+
+    Examples
+    --------
+    >>> names = [("model", "fc.weight"), ("model", "fc.bias"), ("optimizer", "fc.weight")]
+    >>> match_names(names, "*.weight"), match_names(names, "model/*"), match_names(names, "fc.bias")
+    ([0, 2], [0, 1], [1])
+    """
+    texts = ["/".join(pair) for pair in names] if "/" in pattern else [key for _, key in names]
+    matches = re.compile(fnmatch.translate(pattern)).match
+    exact = [place for place, text in enumerate(texts) if text == pattern]
+    return exact or [place for place, text in enumerate(texts) if matches(text)]
