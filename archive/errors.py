@@ -17,6 +17,7 @@
     ├── UnsupportedURLError (ValueError) a URL this version does not read or write
     ├── MissingError       (FileNotFoundError)
     ├── ExistsError        (FileExistsError)
+    ├── LockedError        (OSError)     another process writes this run: wait for it, or name another run
     └── StorageError       (OSError)     the disk or the network failed; errno has the number
 
 Each error has the problem, its place (path, byte offset, record and key) and a remedy. The code that finds
@@ -35,6 +36,7 @@ __all__ = [
     "DigestError",
     "ExistsError",
     "HostileFileError",
+    "LockedError",
     "MissingError",
     "NotAnArchiveError",
     "PartialSaveError",
@@ -183,6 +185,10 @@ class MissingError(_SystemError, FileNotFoundError):
 
 class ExistsError(_SystemError, FileExistsError):
     """A file is already at that path and overwriting was not allowed."""
+
+
+class LockedError(_SystemError):
+    """Another process has the lock of a run; the problem names the process."""
 
 
 class ReplacedError(_SystemError):

@@ -8,8 +8,9 @@ arguments that promises less:
 missing             then
 ==================  =====================================================================================
 flock               it fails as on a file system without locks: temporary files of killed writers stay,
-                    ``recover`` does not see that another process still writes a partial file, and no
-                    cache folder is kept below ``cache_bytes``
+                    nothing keeps two processes from one run, ``recover`` does not see that another
+                    process still writes a partial file, and no cache folder is kept below
+                    ``cache_bytes``
 fallocate           no room is reserved: a full disk is found by the write that fills it
 renameat2           it fails as on a file system that has none: `place_new` makes a hard link
 copy_file_range     it fails as on a file system that has none: bytes are read and written

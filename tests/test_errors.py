@@ -26,10 +26,11 @@ BUILTIN = {
     "UnsupportedURLError": ValueError,
     "MissingError": FileNotFoundError,
     "ExistsError": FileExistsError,
+    "LockedError": OSError,
     "ReplacedError": OSError,
     "StorageError": OSError,
 }
-SYSTEM = ["MissingError", "ExistsError", "ReplacedError", "StorageError"]
+SYSTEM = ["MissingError", "ExistsError", "LockedError", "ReplacedError", "StorageError"]
 
 
 def test_the_tree_is_complete() -> None:

@@ -7,6 +7,7 @@
 ``roundfile``           configs that name these files
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions
+``writerlock``          the right to go on with a run, for one process at a time
 ``snapshot``            copies of records, for a save while the caller continues
 ``patterns``            patterns of file names
 ``columns``, ``tables`` metrics and configs of many archives as columns
