@@ -16,8 +16,9 @@
 
 from __future__ import annotations
 
+from archive.checkpoints.paths import require_experiment
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.store import CheckpointStore
 from archive.checkpoints.tables import Table, table
 
-__all__ = ["CheckpointStore", "RoundReport", "Table", "table"]
+__all__ = ["CheckpointStore", "RoundReport", "Table", "require_experiment", "table"]

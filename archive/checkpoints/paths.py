@@ -21,6 +21,7 @@ __all__ = [
     "is_write",
     "parse_client",
     "parse_round",
+    "require_experiment",
     "require_name",
     "require_round",
     "round_path",
@@ -31,6 +32,8 @@ __all__ = [
 CHECKPOINT = "fedarchive.checkpoint"
 """Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
 ``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``."""
+RUN_FOLDERS = ("rounds", "contexts")
+"""Folders by which a run is recognised."""
 MAX_ROUND = 99_999_999
 MAX_STEM = 128
 """Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
@@ -143,8 +146,31 @@ def require_round(number: object) -> int:
     return found
 
 
+def require_experiment(name: object) -> str:
+    """Return the name of an experiment, which is the name of the folder of its run.
+
+    Raises
+    ------
+    TypeError
+        It is not a str.
+    ValueError
+        It is not the name of a folder that stands beside others, or a folder of a run itself.
+
+    Examples
+    --------
+    >>> require_experiment("adam")
+    'adam'
+    """
+    name = require_name("experiment", name)
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise ValueError(f"experiment must be the name of a folder, not {name!r}")
+    if name in RUN_FOLDERS:
+        raise ValueError(f"experiment must not be {name!r}, which is a folder of a run")
+    return name
+
+
 def require_name(what: str, name: object) -> str:
-    """Return the name of a client or node; TypeError for anything but a str."""
+    """Return a name; TypeError for anything but a str."""
     if not isinstance(name, str):
         raise TypeError(f"{what} must be a str, not {type(name).__name__}")
     return name
