@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 from archive import reading
 from archive.checkpoints.columns import Row, read_row
-from archive.checkpoints.paths import parse_round, round_path, spell, unspell
+from archive.checkpoints.paths import (
+    RUN_FOLDERS,
+    parse_round,
+    require_experiment,
+    round_path,
+    spell,
+    unspell,
+)
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import (
     DAMAGE,
@@ -28,9 +35,10 @@ from archive.checkpoints.roundfile import (
     read_round,
 )
 from archive.engine.read.handle import Archive
-from archive.errors import ArchiveError, DamagedError, MissingError
+from archive.errors import ArchiveError, DamagedError, MissingError, StorageError, UnsupportedURLError
 from archive.reading import Mode, Verify
 from archive.storage.folder import file_exists, join, list_files, locate_folder
+from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Cache, Location
 from archive.workers import map_archives
 
@@ -40,6 +48,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 FileRow = tuple[int, str, str, Row]
 """Round, client (empty for the round itself), URL and values of a file."""
+SHOWN_RUNS = 20
+"""Experiments that an error names."""
 LISTINGS = 3
 """A listing that is made while one round appears and the last is removed may show neither; the next does."""
 
@@ -48,10 +58,46 @@ class RoundReader:
     """Rounds and client files in a folder, to be read; parameters are those of `CheckpointStore`."""
 
     def __init__(
-        self, url: URL, storage_options: Mapping[str, Any] | None, cache: Cache, cache_bytes: int | None
+        self,
+        url: URL,
+        experiment: str | None,
+        storage_options: Mapping[str, Any] | None,
+        cache: Cache,
+        cache_bytes: int | None,
     ) -> None:
         self.location: Location = locate_folder(url, storage_options, cache, cache_bytes)
-        """The folder; pickled without secrets."""
+        """The folder of the run; until it is found the given folder. Pickled without secrets."""
+        self._found = experiment is not None
+        if experiment is not None:
+            place = join(self.location.path, require_experiment(experiment))
+            self.location = replace(self.location, path=place)
+
+    def find(self, *, keep: bool = False) -> None:
+        """Find the run in the given folder: the folder itself, or the only experiment in it.
+
+        Where there is none yet, the folder itself is taken; for good with ``keep``, and where nobody may list
+        (a web server; a bucket of which one may read and write objects).
+
+        Raises
+        ------
+        MissingError
+            There are several.
+        StorageError
+            The folder cannot be read.
+        """
+        if self._found:
+            return
+        try:
+            runs = find_subfolders(self.location.path, RUN_FOLDERS, self.location.options)
+        except (UnsupportedURLError, StorageError) as error:
+            if isinstance(error, StorageError) and error.errno not in (errno.EACCES, errno.EPERM):
+                raise
+            runs = [""]
+        if len(runs) > 1:
+            raise self._several(runs)
+        if runs and runs[0]:
+            self.location = replace(self.location, path=join(self.location.path, runs[0]))
+        self._found = keep or bool(runs)
 
     @property
     def remote(self) -> bool:
@@ -291,6 +337,16 @@ class RoundReader:
         except (*DAMAGE, *GONE) as error:
             problem = error.problem
         return f"{file.path}: {problem}" if problem else ""
+
+    def _several(self, runs: Sequence[str]) -> MissingError:
+        shown = ", ".join(map(repr, runs[:SHOWN_RUNS]))
+        more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+        return MissingError(
+            f"several runs are here: {shown}{more}",
+            path=self.location.display,
+            errno=errno.ENOENT,
+            remedy=f"name one of them, such as experiment={runs[0]!r}",
+        )
 
     def _missing(self, problem: str) -> MissingError:
         return MissingError(

@@ -48,11 +48,12 @@ class Rounds(RoundReader):
     def __init__(
         self,
         url: URL,
+        experiment: str | None,
         storage_options: Mapping[str, Any] | None,
         cache: Cache = None,
         cache_bytes: int | None = None,
     ) -> None:
-        super().__init__(url, storage_options, cache, cache_bytes)
+        super().__init__(url, experiment, storage_options, cache, cache_bytes)
         self._own: dict[int, dict[str, ClientFile]] = {}  # by round: client files that this store saved
 
     # Saving

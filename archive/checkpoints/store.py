@@ -9,28 +9,23 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from archive import reading, writing
-from archive.checkpoints.paths import context_path, require_name, require_round, spell, unspell
-from archive.checkpoints.retention import BestBy, metric_of, parse_goal, parse_policy, removable
-from archive.checkpoints.roundfile import GONE, RoundReport
-from archive.checkpoints.rounds import Rounds
+from archive import writing
+from archive.checkpoints.paths import context_path, require_name, require_round, spell
+from archive.checkpoints.retention import BestBy, metric_of, parse_policy, removable
+from archive.checkpoints.roundfile import GONE
+from archive.checkpoints.savedrun import SavedRun
 from archive.checkpoints.snapshot import take_snapshot
-from archive.checkpoints.tables import Table, history_of
-from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError
-from archive.reading import Mode, Verify
-from archive.records import Context
 from archive.storage.folder import make_place
 from archive.storage.url import URL, Cache
-from archive.workers import Background
 
 __all__ = ["CheckpointStore"]
 
 DAY = 86_400.0
 
 
-class CheckpointStore:
+class CheckpointStore(SavedRun):
     """Rounds of a run, files of its clients, and contexts of its nodes, as archives in a folder.
 
     A round exists if and only if its file ``rounds/00000003.h5`` does. That file appears complete or not at
@@ -42,6 +37,11 @@ class CheckpointStore:
     ----------
     url : str or path-like
         The folder, local or any URL of fsspec. The first save makes it; a relative path is resolved now.
+    experiment : str, optional
+        Folder in ``url`` that has the run. Not given: ``url`` itself where that has rounds or contexts; else
+        the only folder in it that has some, such as that of `archive.interop.flower.Resumable`; else, where
+        no run is saved yet, ``url`` itself. Several are an error that names them. The store looks when it is
+        first used.
     keep_last : int, optional
         Keep so many of the newest rounds.
     keep_every : int, optional
@@ -79,6 +79,7 @@ class CheckpointStore:
     def __init__(
         self,
         url: URL,
+        experiment: str | None = None,
         *,
         keep_last: int | None = None,
         keep_every: int | None = None,
@@ -88,16 +89,16 @@ class CheckpointStore:
         cache_bytes: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._files = Rounds(url, storage_options, cache, cache_bytes)
+        super().__init__(
+            url,
+            experiment,
+            best_by=best_by,
+            cache=cache,
+            cache_bytes=cache_bytes,
+            storage_options=storage_options,
+        )
         self._policy = parse_policy(keep_last, keep_every)
-        self._goal = parse_goal(best_by)
         self._in_background = background
-        self._background = Background()
-
-    @property
-    def url(self) -> str:
-        """The folder, absolute and without credentials."""
-        return self._files.location.display
 
     @overload
     def save(
@@ -170,121 +171,24 @@ class CheckpointStore:
         left files there: call ``gc(0)`` before such a run continues.
         """
         number = require_round(round)
-        self._background.settle()
+        self._begin(saving=True)
         if client is None:
             job = partial(self._save_round, number)
         else:
             job = partial(self._files.save_client, number, spell(require_name("client", client)))
         return self._run(job, records, metrics, background)
 
-    def open(
-        self,
-        round: int | Literal["latest", "best"],  # noqa: A002 the word of the field
-        client: str | None = None,
-        *,
-        mode: Mode = "r",
-        verify: Verify | None = None,
-    ) -> Archive:
-        """Open a round, or what a client contributed to it.
-
-        Parameters
-        ----------
-        round : int, "latest" or "best"
-        client : str, optional
-        mode : {"r", "c"}, default "r"
-            As for `archive.open`.
-        verify : {"first", "open", "off"}, optional
-            As for `archive.open`. ``"open"`` for ``"latest"`` and ``"best"``, which a run goes on from: every
-            byte is read before anything is handed out. ``"first"`` for a number.
-
-        Raises
-        ------
-        DamagedError, TruncatedError, NotAnArchiveError, HostileFileError
-            It is damaged. No other round is taken instead; of ``"latest"`` and ``"best"`` the message says
-            what else there is. Or the client's file is not the one that the round was saved with.
-        MissingError
-            There is no such round, or the client has no part in it.
-        """
-        self._background.settle()
-        if client is not None:
-            require_name("client", client)
-        how = verify if verify is not None else "open" if isinstance(round, str) else "first"
-        if round in ("latest", "best"):
-            find = self._files.newest if round == "latest" else self._best
-            return self._files.open_found(find, client, mode, how)
-        if isinstance(round, str):
-            raise TypeError(f'a round is an int, "latest" or "best", not {round!r}')
-        return self._files.open(require_round(round), client, mode, how)
-
-    def rounds(self) -> list[int]:
-        """Return the numbers of all rounds, oldest first, damaged ones included."""
-        self._background.settle()
-        return self._files.numbers()
-
-    def clients(self, round: int) -> list[str]:  # noqa: A002 the word of the field
-        """Return the names of the clients of a round, sorted."""
-        self._background.settle()
-        return sorted(map(unspell, self._files.clients(self._files.require(require_round(round)))))
-
     def save_context(self, node: str, context: Any) -> SaveReport | None:
         """Save the Context of a node; it replaces the earlier one."""
-        self._background.settle()
+        self._begin(saving=True)
         path = context_path(require_name("node", node))
         if not hasattr(context, "state") or not hasattr(context, "run_config"):
             raise TypeError(f"a context must be a Context, not {type(context).__name__}")
         return self._run(partial(self._save_context, path), context, None, None)
 
-    def context(self, node: str) -> Context:
-        """Return the last saved Context of a node; its arrays are read when they are asked for.
-
-        Raises
-        ------
-        MissingError
-            None was saved.
-        """
-        self._background.settle()
-        place = self._files.at(context_path(require_name("node", node)), cached=True)
-        context = reading.open(place).context
-        if self._files.remote:
-            # the next save replaces the object, and with it arrays that were not read yet
-            context.state = reading.load(place)
-        return context
-
-    def history(self, *, clients: bool = False) -> Table:
-        """Return metrics and configs of all rounds as columns; no array byte is read.
-
-        Parameters
-        ----------
-        clients : bool, default False
-            Add a row for each client of each round, named in the column ``client``.
-
-        Returns
-        -------
-        Table
-            As `archive.table`, with one row a round, oldest first.
-
-        Raises
-        ------
-        ArchiveError
-            A round is damaged.
-        """
-        self._background.settle()
-        return history_of(self._files.history(clients=clients), clients=clients)
-
-    def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
-        """Compare every byte of a round and of its client files with its digest.
-
-        Returns
-        -------
-        RoundReport
-            Damage is reported, not raised.
-        """
-        self._background.settle()
-        return self._files.verify(self._files.require(require_round(round)))
-
     def remove(self, round: int) -> None:  # noqa: A002 the word of the field
         """Remove a round and its client files, such as a damaged round that is to be saved anew."""
-        self._background.settle()
+        self._begin()
         self._files.remove(self._files.require(require_round(round)))
 
     def prune(self) -> list[int]:
@@ -293,7 +197,7 @@ class CheckpointStore:
         Rounds are verified first, from the newest on, until one verifies: that round stays. Where none
         verifies, nothing is removed.
         """
-        self._background.settle()
+        self._begin()
         return self._prune()
 
     def gc(self, older_than: float = DAY) -> list[str]:
@@ -308,7 +212,7 @@ class CheckpointStore:
         older_than : float
             Least age in seconds. Pass 0 only where nobody else saves into this store.
         """
-        self._background.settle()
+        self._begin()
         return self._files.collect(older_than)
 
     def close(self) -> None:
@@ -329,12 +233,6 @@ class CheckpointStore:
         except (ArchiveError, OSError, TypeError, ValueError) as failed:
             if hasattr(error, "add_note"):  # keep the error that ended the block; Python 3.10 has no notes
                 error.add_note(f"and a save in the background failed: {failed}")
-
-    def __repr__(self) -> str:
-        return f"CheckpointStore({self.url!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_background": Background()}
 
     def _run(
         self,
@@ -369,11 +267,6 @@ class CheckpointStore:
         options = self._files.location.options
         place = make_place(self._files.location.path, path, options)
         return writing.save(context, place, storage_options=options)
-
-    def _best(self) -> int:
-        if self._goal is None:
-            raise ValueError('open("best") needs a store with best_by')
-        return self._files.require_best(self._goal)
 
     def _prune(self) -> list[int]:
         files = self._files

@@ -16,11 +16,11 @@ def test_an_experiment(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/", "a\0", "rounds", "contexts"])
 def test_not_the_folder_of_an_experiment(name: str) -> None:
-    with pytest.raises(ValueError, match="^experiment must"):
+    with pytest.raises(ValueError, match="experiment must"):
         require_experiment(name)
 
 
 @pytest.mark.parametrize("name", [None, 1, b"adam"])
 def test_not_a_name(name: Any) -> None:
-    with pytest.raises(TypeError, match="^experiment must be a str, not "):
+    with pytest.raises(TypeError, match="experiment must be a str, not "):
         require_experiment(name)

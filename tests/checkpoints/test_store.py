@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,12 @@ from archive.errors import (
 )
 from archive.storage.url import parse_url
 from tests.crafting import Crafted
+from tests.servers.lies import operation_of, page
+from tests.servers.proxy import Fault, Proxy, Request
+from tests.servers.s3 import BUCKET
+
+if TYPE_CHECKING:
+    from tests.servers.s3 import S3Server
 
 ROOT = Path(__file__).parents[2]
 Store = archive.CheckpointStore
@@ -794,3 +801,117 @@ def test_what_is_read_is_the_index_alone(tmp_path: Path) -> None:
     assert len(Store(tmp_path).history(clients=True)["round"]) == 9
     assert not Store(tmp_path).verify(1)
     assert os.listdir(tmp_path) == ["rounds"]
+
+
+# Experiments
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that is not there yet."""
+    return str(tmp_path / "runs") if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_an_experiment_is_a_folder(place: str) -> None:
+    fill(Store(place, "adam"), 1, 2)
+    fill(Store(place, experiment="sgd"), 7)
+    assert Store(place, "adam").rounds() == [1, 2]
+    assert Store(f"{place}/sgd").rounds() == [7]
+    assert Store(place, "adam").url == f"{place}/adam"
+    with pytest.raises(ValueError, match="experiment must be the name of a folder"):
+        Store(place, "a/b")
+
+
+def test_the_only_experiment_opens_by_itself(place: str) -> None:
+    store, early = Store(place), Store(place)
+    assert early.rounds() == []
+    fill(Store(place, "default"), 1, 2)
+    fill(Store(f"{place}/notes/deeper"), 9)
+    assert store.open("latest")["b"].numpy().tolist() == [2, 2, 2]
+    assert store.url == f"{place}/default"
+    assert early.rounds() == [1, 2], "a store that found nothing looks again"
+    fill(store, 3)
+    assert Store(place, "default").rounds() == [1, 2, 3]
+
+
+def test_contexts_alone_are_a_run(place: str) -> None:
+    Store(place, "clients").save_context("a", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    assert Store(place).context("a").node_id == 2
+
+
+def test_of_several_experiments_one_is_named(place: str) -> None:
+    early = Store(place)
+    for name in ("b", "a\x1b"):
+        fill(Store(place, name), 1)
+    for call in (early.rounds, early.history, lambda: fill(Store(place), 1), lambda: early.open("latest")):
+        with pytest.raises(MissingError, match=r"several runs are here: 'a\\x1b', 'b'") as caught:
+            call()
+        assert caught.value.path == place
+        assert caught.value.remedy == "name one of them, such as experiment='a\\x1b'"
+    for number in range(30):
+        fill(Store(place, f"c{number:02}"), 1)
+    with pytest.raises(MissingError, match="'c17' and 12 more"):
+        Store(place).rounds()
+
+
+def test_the_folder_itself_is_the_run_where_it_has_rounds(place: str) -> None:
+    store = fill(Store(place), 1)
+    fill(Store(place, "inner"), 8)
+    fill(Store(place, "another"), 9)
+    assert Store(place).rounds() == store.rounds() == [1]
+
+
+def test_a_store_that_saved_stays(place: str) -> None:
+    store = Store(place)
+    store.save(arrays(1), 1)
+    fill(Store(place, "inner"), 8)
+    assert store.rounds() == [1]
+    assert store.url == place
+
+
+def test_folders_that_are_no_experiments(tmp_path: Path) -> None:
+    fill(Store(tmp_path, "run"), 1)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "gone").symlink_to("nothing")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "rounds").symlink_to(tmp_path / "run" / "rounds")
+    assert Store(tmp_path).rounds() == [1]
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a").symlink_to("../elsewhere")
+    assert Store(tmp_path / "runs").rounds() == [1], "a link to the folder of a run"
+    with pytest.raises(StorageError):
+        Store(tmp_path / "file").rounds()
+
+
+def test_an_experiment_is_found_by_one_listing(server: S3Server) -> None:
+    """Not by a request for each experiment; and a store of one run by the first page."""
+    folder = uuid.uuid4().hex
+    for name in "abc":
+        fill(Store(f"s3://{BUCKET}/{folder}", name, storage_options=server.options()), 1)
+    with Proxy(server.endpoint) as proxy:
+        options = server.options(proxy.endpoint)
+        for place, found in ((folder, None), (f"{folder}/a", [1])):
+            store = Store(f"s3://{BUCKET}/{place}", storage_options=options)
+            proxy.reset()
+            if found is None:
+                with pytest.raises(MissingError, match="'a', 'b', 'c'"):
+                    store.rounds()
+            else:
+                assert store.rounds() == store.rounds() == found
+            assert len(proxy.seen) == (1 if found is None else 3)
+
+
+def test_a_store_that_nobody_may_list(server: S3Server) -> None:
+    """Of a bucket one may have the right to read and write objects alone."""
+    folder = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+    def deny(request: Request) -> Fault | None:
+        if operation_of(request.method, request.target) != "ListObjectsV2":
+            return None
+        return Fault("denied", reply=page("<Error><Code>AccessDenied</Code></Error>", status=403))
+
+    with Proxy(server.endpoint, deny) as proxy:
+        store = Store(folder, storage_options=server.options(proxy.endpoint))
+        store.save_context("a", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+        assert store.context("a").node_id == 2

@@ -1,0 +1,159 @@
+"""A run as it is in its folder: its rounds opened, listed and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from archive import reading
+from archive.checkpoints.paths import context_path, require_name, require_round, unspell
+from archive.checkpoints.retention import BestBy, parse_goal
+from archive.checkpoints.roundfile import RoundReport
+from archive.checkpoints.rounds import Rounds
+from archive.checkpoints.tables import Table, history_of
+from archive.engine.read.handle import Archive
+from archive.reading import Mode, Verify
+from archive.records import Context
+from archive.storage.url import URL, Cache
+from archive.workers import Background
+
+__all__ = ["SavedRun"]
+
+
+class SavedRun:
+    """What `CheckpointStore` finds in its folder; parameters are those of `CheckpointStore`."""
+
+    def __init__(
+        self,
+        url: URL,
+        experiment: str | None = None,
+        *,
+        best_by: BestBy | None = None,
+        cache: Cache = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._files = Rounds(url, experiment, storage_options, cache, cache_bytes)
+        self._goal = parse_goal(best_by)
+        self._background = Background()
+
+    @property
+    def url(self) -> str:
+        """The folder of the run, absolute and without credentials.
+
+        Without ``experiment`` it is the given folder until the store is first used.
+        """
+        return self._files.location.display
+
+    def open(
+        self,
+        round: int | Literal["latest", "best"],  # noqa: A002 the word of the field
+        client: str | None = None,
+        *,
+        mode: Mode = "r",
+        verify: Verify | None = None,
+    ) -> Archive:
+        """Open a round, or what a client contributed to it.
+
+        Parameters
+        ----------
+        round : int, "latest" or "best"
+        client : str, optional
+        mode : {"r", "c"}, default "r"
+            As for `archive.open`.
+        verify : {"first", "open", "off"}, optional
+            As for `archive.open`. ``"open"`` for ``"latest"`` and ``"best"``, which a run goes on from: every
+            byte is read before anything is handed out. ``"first"`` for a number.
+
+        Raises
+        ------
+        DamagedError, TruncatedError, NotAnArchiveError, HostileFileError
+            It is damaged. No other round is taken instead; of ``"latest"`` and ``"best"`` the message says
+            what else there is. Or the client's file is not the one that the round was saved with.
+        MissingError
+            There is no such round, or the client has no part in it.
+        """
+        self._begin()
+        if client is not None:
+            require_name("client", client)
+        how = verify if verify is not None else "open" if isinstance(round, str) else "first"
+        if round in ("latest", "best"):
+            find = self._files.newest if round == "latest" else self._best
+            return self._files.open_found(find, client, mode, how)
+        if isinstance(round, str):
+            raise TypeError(f'a round is an int, "latest" or "best", not {round!r}')
+        return self._files.open(require_round(round), client, mode, how)
+
+    def rounds(self) -> list[int]:
+        """Return the numbers of all rounds, oldest first, damaged ones included."""
+        self._begin()
+        return self._files.numbers()
+
+    def clients(self, round: int) -> list[str]:  # noqa: A002 the word of the field
+        """Return the names of the clients of a round, sorted."""
+        self._begin()
+        return sorted(map(unspell, self._files.clients(self._files.require(require_round(round)))))
+
+    def context(self, node: str) -> Context:
+        """Return the last saved Context of a node; its arrays are read when they are asked for.
+
+        Raises
+        ------
+        MissingError
+            None was saved.
+        """
+        self._begin()
+        place = self._files.at(context_path(require_name("node", node)), cached=True)
+        context = reading.open(place).context
+        if self._files.remote:
+            # the next save replaces the object, and with it arrays that were not read yet
+            context.state = reading.load(place)
+        return context
+
+    def history(self, *, clients: bool = False) -> Table:
+        """Return metrics and configs of all rounds as columns; no array byte is read.
+
+        Parameters
+        ----------
+        clients : bool, default False
+            Add a row for each client of each round, named in the column ``client``.
+
+        Returns
+        -------
+        Table
+            As `archive.table`, with one row a round, oldest first.
+
+        Raises
+        ------
+        ArchiveError
+            A round is damaged.
+        """
+        self._begin()
+        return history_of(self._files.history(clients=clients), clients=clients)
+
+    def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
+        """Compare every byte of a round and of its client files with its digest.
+
+        Returns
+        -------
+        RoundReport
+            Damage is reported, not raised.
+        """
+        self._begin()
+        return self._files.verify(self._files.require(require_round(round)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_background": Background()}
+
+    def _begin(self, *, saving: bool = False) -> None:
+        """Wait for the save in the background, raise its error, and find the run."""
+        self._background.settle()
+        self._files.find(keep=saving)
+
+    def _best(self) -> int:
+        if self._goal is None:
+            raise ValueError('open("best") needs a store with best_by')
+        return self._files.require_best(self._goal)
