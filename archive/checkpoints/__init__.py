@@ -2,8 +2,10 @@
 
 ======================  ================================================================
 ``store``               `CheckpointStore`, which users call
+``savedrun``            the same without what changes a run
 ``rounds``              files of rounds and clients: saved and removed
 ``roundreader``         the same read, listed and verified while other processes save and remove some
+``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions

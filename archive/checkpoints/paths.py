@@ -1,9 +1,8 @@
 """Names of files in a store.
 
 ``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. A file of a client is never
-replaced: where its name is taken, the next is ``CLIENT==WRITE.h5``, with 16 random hex digits. Names of
-clients and nodes are spelled so that every storage keeps them apart: file systems that ignore case or
-normalise Unicode, and object stores that give ``%`` and ``~`` a meaning.
+replaced: where its name is taken, the next is ``CLIENT==WRITE.h5``, with 16 random hex digits. So also
+where a file system takes two names for one because it ignores case. A context says whose it is.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ __all__ = [
     "CHECKPOINT",
     "client_path",
     "context_path",
+    "is_spelled",
     "is_write",
     "parse_client",
     "parse_round",
@@ -26,44 +26,78 @@ __all__ = [
     "require_round",
     "round_path",
     "spell",
+    "spellings",
     "unspell",
 ]
 
 CHECKPOINT = "fedarchive.checkpoint"
 """Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
-``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``."""
+``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``. Of a
+context ``node``, its name."""
 RUN_FOLDERS = ("rounds", "contexts")
 """Folders by which a run is recognised."""
 MAX_ROUND = 99_999_999
 MAX_STEM = 128
 """Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
 
-_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
-_SPELLED = re.compile(r"(?:[a-z0-9_.-]|=[0-9a-f]{2})+")
+_LOWER = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
+_PLAIN = frozenset(_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ@,()")
+_BEFORE = frozenset(_LOWER)
+"""What earlier versions left as it is."""
+_SPELLED = re.compile(r"(?:[A-Za-z0-9_.@,()-]|=[0-9a-f]{2})+")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+"""Names that Windows gives to devices, whatever follows a dot."""
 _WRITE = re.compile(r"(?:[0-9a-f]{16})?")
 _ROUND = re.compile(r"([0-9]{8})\.h5")
 _CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
 
 
 def spell(name: str) -> str:
-    """Return a name in lower-case letters, digits, ``_``, ``-``, ``.`` and ``=`` with two hex digits.
+    """Return a name as the stem of a file that every storage has.
 
-    Two names are never spelled alike, none begins with a dot, and the empty one is ``=``.
+    ASCII letters, digits and ``_ - . @ , ( )`` stay. Every other byte of UTF-8 becomes ``=`` and two hex
+    digits: Windows reserves some, URLs and patterns give others a meaning, and file systems normalise what is
+    not ASCII. So do a dot at the beginning or end, and the first letter of a device of Windows. The escape is
+    not the ``%`` of URLs, which object stores and web servers decode, some twice. The empty name is ``=``.
+
+    Two names are never spelled alike, but their spellings may differ in case alone.
 
     Examples
     --------
-    >>> spell("client-7"), spell("Müller/A"), spell("..")
-    ('client-7', '=4d=c3=bcller=2f=41', '=2e.')
+    >>> spell("Berlin"), spell("client 7/A"), spell("Köln"), spell(".."), spell("con")
+    ('Berlin', 'client=207=2fA', 'K=c3=b6ln', '=2e=2e', '=63on')
     """
-    encoded = name.encode("utf-8", "surrogatepass")
-    spelled = "".join(chr(byte) if byte in _PLAIN else f"={byte:02x}" for byte in encoded)
-    if not spelled:
+    if not name:
         return "="
-    return f"=2e{spelled[1:]}" if spelled[0] == "." else spelled
+    spelled = _encode(name, _PLAIN)
+    if spelled[-1] == ".":
+        spelled = f"{spelled[:-1]}=2e"
+    if spelled[0] == "." or _DEVICE.fullmatch(spelled):
+        spelled = f"={ord(spelled[0]):02x}{spelled[1:]}"
+    return spelled
+
+
+def spellings(name: str) -> list[str]:
+    """Return every stem that a file of a name may have: as `spell` has it, and as earlier versions had it.
+
+    Examples
+    --------
+    >>> spellings("Berlin"), spellings("client-7")
+    (['Berlin', '=42erlin'], ['client-7'])
+    """
+    before = _encode(name, _BEFORE) or "="
+    if before[0] == ".":
+        before = f"=2e{before[1:]}"
+    return list(dict.fromkeys([spell(name), before]))
+
+
+def _encode(name: str, plain: frozenset[int]) -> str:
+    encoded = name.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in plain else f"={byte:02x}" for byte in encoded)
 
 
 def unspell(spelled: str) -> str:
-    """Return the name that `spell` was given.
+    """Return the name that `spell` was given, in this version or in an earlier one.
 
     Raises
     ------
@@ -72,8 +106,8 @@ def unspell(spelled: str) -> str:
 
     Examples
     --------
-    >>> unspell("=4d=c3=bcller=2f=41")
-    'Müller/A'
+    >>> unspell("K=c3=b6ln=2fA"), unspell("=4b=c3=b6ln=2f=41")
+    ('Köln/A', 'Köln/A')
     """
     if spelled == "=":
         return ""
@@ -87,6 +121,15 @@ def unspell(spelled: str) -> str:
         return encoded.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         raise ValueRangeError("invalid name of a client", key=spelled[:80]) from error
+
+
+def is_spelled(text: str) -> bool:
+    """Return whether `unspell` returns a name for this text."""
+    try:
+        unspell(text)
+    except ValueRangeError:
+        return False
+    return True
 
 
 def round_path(number: int) -> str:
@@ -105,9 +148,9 @@ def client_path(number: int, spelled: str, write: str = "") -> str:
     return f"rounds/{number:08d}/{_stem(f'{spelled}=={write}' if write else spelled)}.h5"
 
 
-def context_path(node: str) -> str:
+def context_path(spelled: str) -> str:
     """Return the path of a node's context in its store."""
-    return f"contexts/{_stem(spell(node))}.h5"
+    return f"contexts/{_stem(spelled)}.h5"
 
 
 def is_write(text: object) -> bool:

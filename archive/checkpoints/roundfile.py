@@ -92,6 +92,11 @@ class ClientFile:
     """Digest of the file."""
 
     @property
+    def name(self) -> str:
+        """Name of the client."""
+        return unspell(self.spelled)
+
+    @property
     def path(self) -> str:
         """Its path in the store."""
         return client_path(self.round, self.spelled, self.write)
@@ -108,13 +113,14 @@ class RoundFile:
     row: Row
     """Metrics and configs."""
     clients: dict[str, ClientFile] | None
-    """Client files by spelled name; None where the file names none."""
+    """Client files by name; None where the file names none."""
 
 
 def round_marks(number: int, clients: Mapping[str, ClientFile]) -> dict[str, dict[str, Any]]:
     """Return the configs by which a round file names its client files."""
     files = clients.values()
-    marks = {"round": number, "clients": list(clients), "digests": [file.digest for file in files]}
+    spelled = [file.spelled for file in files]
+    marks = {"round": number, "clients": spelled, "digests": [file.digest for file in files]}
     writes = [file.write for file in files]
     return {CHECKPOINT: marks | ({"writes": writes} if any(writes) else {})}
 
@@ -244,13 +250,12 @@ def clients_of(reader: Reader, number: int) -> dict[str, ClientFile] | None:
     names, digests, writes = (marks[key] for key in _MARKS)
     try:
         writes = [""] * len(names) if writes is None else writes
-        if not len(names) == len(digests) == len(writes) or len(set(names)) != len(names):
+        clients = list(map(unspell, names))
+        if not len(names) == len(digests) == len(writes) or len(set(clients)) != len(clients):
             raise HostileFileError("names and digests of clients that do not match", path=reader.path)
         if not all(map(is_write, writes)):
             raise HostileFileError("invalid names of client files", path=reader.path)
-        for name in names:
-            unspell(name)
     except (TypeError, ValueRangeError) as error:
         raise HostileFileError("invalid names of clients", path=reader.path) from error
-    found = zip(names, writes, digests, strict=True)
-    return {name: ClientFile(number, name, write, digest) for name, write, digest in found}
+    found = zip(clients, names, writes, digests, strict=True)
+    return {client: ClientFile(number, name, write, digest) for client, name, write, digest in found}

@@ -18,8 +18,6 @@ from archive.checkpoints.paths import (
     parse_round,
     require_experiment,
     round_path,
-    spell,
-    unspell,
 )
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import (
@@ -179,7 +177,7 @@ class RoundReader:
                 number = another
 
     def clients(self, number: int) -> dict[str, ClientFile]:
-        """Return the client files of a round by spelled name."""
+        """Return the client files of a round by name."""
         return self._read_round(number).clients or {}
 
     def row(self, number: int) -> Row:
@@ -298,17 +296,15 @@ class RoundReader:
         if any(file not in there for _, file in clients) and read_digest(place) != found.digest:
             return self._read_with_clients([found.round])[0]  # removed, or saved anew
         rows = [
-            (found.round, unspell(name), self.shown(file.path), there[file])
-            for name, file in clients
-            if file in there
+            (found.round, name, self.shown(file.path), there[file]) for name, file in clients if file in there
         ]
-        return [(found.round, "", place.display, found.row), *sorted(rows, key=lambda row: row[1])]
+        return [(found.round, "", place.display, found.row), *rows]
 
     def _read_round(self, number: int) -> RoundFile:
         return read_round(self.at(round_path(number)), number)
 
     def _client(self, number: int, client: str) -> ClientFile:
-        file = self.clients(number).get(spell(client))
+        file = self.clients(number).get(client)
         if file is None:
             raise self._missing(f"client {client!r} has no file in round {number}")
         return file

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from archive import writing
-from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path, unspell
+from archive.checkpoints.contextfiles import ContextFiles
+from archive.checkpoints.paths import client_path, is_spelled, parse_client, parse_round, round_path, spell
 from archive.checkpoints.roundfile import (
     DAMAGE,
     GONE,
@@ -22,7 +23,6 @@ from archive.checkpoints.roundfile import (
     read_digest,
     round_marks,
 )
-from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
 from archive.errors import DamagedError, ExistsError, MissingError, ReplacedError, VersionError
 from archive.storage.folder import (
@@ -42,7 +42,7 @@ from archive.workers import map_archives
 __all__ = ["Rounds"]
 
 
-class Rounds(RoundReader):
+class Rounds(ContextFiles):
     """Rounds and client files in a folder; parameters are those of `CheckpointStore`."""
 
     def __init__(
@@ -54,28 +54,28 @@ class Rounds(RoundReader):
         cache_bytes: int | None = None,
     ) -> None:
         super().__init__(url, experiment, storage_options, cache, cache_bytes)
-        self._own: dict[int, dict[str, ClientFile]] = {}  # by round: client files that this store saved
+        self._own: dict[int, dict[str, ClientFile]] = {}  # by round and client: files that this store saved
 
     # Saving
 
     def save_client(
-        self, number: int, spelled: str, records: Any, metrics: Mapping[str, Any] | None
+        self, number: int, client: str, records: Any, metrics: Mapping[str, Any] | None
     ) -> SaveReport:
         """Save a client's file of a future round; it replaces no file, a round may name each."""
         self._require_new(number)
-        write = ""
+        spelled, write = spell(client), ""
         if file_exists(
             make_place(self.location.path, client_path(number, spelled), self.location.options),
             self.location.options,
         ):
-            write = secrets.token_hex(8)  # a killed run left that file, or another process saved it
+            write = secrets.token_hex(8)  # of a killed run, of another process, or of a name in another case
         path = client_path(number, spelled, write)
         report = self._create(path, records, metrics, client_marks(number, spelled, write))
         file = ClientFile(number, spelled, write, report.digest)
         if self.exists(number) and not self._is_named(file):
             self._remove_client(path)
             self._require_new(number)
-        self._own.setdefault(number, {})[spelled] = file
+        self._own.setdefault(number, {})[client] = file
         return report
 
     def save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
@@ -128,7 +128,7 @@ class Rounds(RoundReader):
         for file, digest in zip(own.values(), found, strict=True):
             if digest != file.digest:
                 raise ReplacedError(
-                    f"the file of client {unspell(file.spelled)!r} for round {number} is damaged or gone",
+                    f"the file of client {file.name!r} for round {number} is damaged or gone",
                     path=self.shown(file.path),
                     remedy="save it again; this round was not saved",
                 )
@@ -144,19 +144,19 @@ class Rounds(RoundReader):
         found = map_archives(lambda path: read_client(self.at(path)), paths, remote=self.remote)
         clients = {}
         for path, file in zip(paths, found, strict=True):
-            if file is None or file.path != path:
+            if file is None or file.path != path or not is_spelled(file.spelled):
                 raise DamagedError(
                     f"not the file of a client of round {number}",
                     path=self.shown(path),
                     remedy="move it away; this round was not saved",
                 )
-            clients[file.spelled] = file
+            clients[file.name] = file
         return dict(sorted(clients.items()))
 
     def _is_named(self, file: ClientFile) -> bool:
         """Return whether its round names a client file."""
         try:
-            return self.clients(file.round).get(file.spelled) == file
+            return self.clients(file.round).get(file.name) == file
         except (*DAMAGE, *GONE, VersionError):
             return True  # nobody can tell: the file stays
 

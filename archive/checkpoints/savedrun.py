@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from archive import reading
-from archive.checkpoints.paths import context_path, require_name, require_round, unspell
+from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.rounds import Rounds
@@ -92,7 +91,7 @@ class SavedRun:
     def clients(self, round: int) -> list[str]:  # noqa: A002 the word of the field
         """Return the names of the clients of a round, sorted."""
         self._begin()
-        return sorted(map(unspell, self._files.clients(self._files.require(require_round(round)))))
+        return sorted(self._files.clients(self._files.require(require_round(round))))
 
     def context(self, node: str) -> Context:
         """Return the last saved Context of a node; its arrays are read when they are asked for.
@@ -100,15 +99,10 @@ class SavedRun:
         Raises
         ------
         MissingError
-            None was saved.
+            None was saved; or the file system ignores case, and has the context of another node.
         """
         self._begin()
-        place = self._files.at(context_path(require_name("node", node)), cached=True)
-        context = reading.open(place).context
-        if self._files.remote:
-            # the next save replaces the object, and with it arrays that were not read yet
-            context.state = reading.load(place)
-        return context
+        return self._files.context(require_name("node", node))
 
     def history(self, *, clients: bool = False) -> Table:
         """Return metrics and configs of all rounds as columns; no array byte is read.

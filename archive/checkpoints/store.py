@@ -9,15 +9,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from archive import writing
-from archive.checkpoints.paths import context_path, require_name, require_round, spell
+from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, metric_of, parse_policy, removable
 from archive.checkpoints.roundfile import GONE
 from archive.checkpoints.savedrun import SavedRun
 from archive.checkpoints.snapshot import take_snapshot
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError
-from archive.storage.folder import make_place
 from archive.storage.url import URL, Cache
 
 __all__ = ["CheckpointStore"]
@@ -175,16 +173,24 @@ class CheckpointStore(SavedRun):
         if client is None:
             job = partial(self._save_round, number)
         else:
-            job = partial(self._files.save_client, number, spell(require_name("client", client)))
+            job = partial(self._files.save_client, number, require_name("client", client))
         return self._run(job, records, metrics, background)
 
     def save_context(self, node: str, context: Any) -> SaveReport | None:
-        """Save the Context of a node; it replaces the earlier one."""
+        """Save the Context of a node; it replaces the earlier one.
+
+        Raises
+        ------
+        ExistsError
+            The file system ignores case, and has the context of another node under this name.
+        ArchiveError
+            As for `archive.save`.
+        """
         self._begin(saving=True)
-        path = context_path(require_name("node", node))
+        require_name("node", node)
         if not hasattr(context, "state") or not hasattr(context, "run_config"):
             raise TypeError(f"a context must be a Context, not {type(context).__name__}")
-        return self._run(partial(self._save_context, path), context, None, None)
+        return self._run(partial(self._files.save_context, node), context, None, None)
 
     def remove(self, round: int) -> None:  # noqa: A002 the word of the field
         """Remove a round and its client files, such as a damaged round that is to be saved anew."""
@@ -262,11 +268,6 @@ class CheckpointStore(SavedRun):
         except ValueError as error:
             raise ValueError(f"{saved} {error}") from error
         return report
-
-    def _save_context(self, path: str, context: Any, metrics: None) -> SaveReport:
-        options = self._files.location.options
-        place = make_place(self._files.location.path, path, options)
-        return writing.save(context, place, storage_options=options)
 
     def _prune(self) -> list[int]:
         files = self._files

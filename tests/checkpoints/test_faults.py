@@ -110,7 +110,7 @@ def check_after(folder: Path, before: list[int], number: int) -> str:
     expected = {"contexts/node.h5"} if (folder / "contexts/node.h5").exists() else set()
     for found in swept.rounds():
         expected |= {f"rounds/{found:08d}.h5"}
-        expected |= {f"rounds/{found:08d}/{name}.h5" for name in ("a", "=42")}
+        expected |= {f"rounds/{found:08d}/{name}.h5" for name in CLIENTS}
     left = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     # a client's file keeps out of the way of one that the killed run left
     assert sorted(re.sub(r"==[0-9a-f]{16}\.h5$", ".h5", path) for path in left) == sorted(expected)

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 import archive
-from archive.checkpoints.roundfile import ClientFile, read_round, round_marks
+from archive.checkpoints.paths import CHECKPOINT
+from archive.checkpoints.roundfile import ClientFile, client_marks, read_round, round_marks
 from archive.errors import (
     ArchiveError,
     DamagedError,
     ExistsError,
+    HostileFileError,
     MissingError,
     ReplacedError,
     StorageError,
@@ -27,6 +29,7 @@ from archive.errors import (
 )
 from archive.storage.url import parse_url
 from tests.crafting import Crafted
+from tests.faults.mounts import mounted
 from tests.servers.lies import operation_of, page
 from tests.servers.proxy import Fault, Proxy, Request
 from tests.servers.s3 import BUCKET
@@ -190,7 +193,7 @@ def test_any_name_of_a_client_or_node(tmp_path: Path, name: str) -> None:
         "run/rounds",
         "run/rounds/00000001",
     ]
-    assert all(path.name == path.name.lower() and len(path.name) < 140 for path in written)
+    assert all(path.name.isascii() and len(path.name) < 140 for path in written)
     assert again.gc(0) == []
 
 
@@ -203,7 +206,97 @@ def test_names_that_some_file_systems_confuse_stay_apart(tmp_path: Path) -> None
     assert store.clients(1) == sorted(names)
     assert [store.open(1, client=name)["c"].numpy()[0] for name in names] == list(range(len(names)))
     found = [path.name for path in (tmp_path / "rounds/00000001").iterdir()]
-    assert len({name.lower() for name in found}) == len(names)
+    assert len(set(found)) == len(names)
+    assert {"a.h5", "A.h5"} <= set(found)
+
+
+def test_files_of_clients_have_readable_names(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("Berlin", "Site-2_a.b", "x@y.org", "Hall (2), 3"):
+        store.save(arrays(1), 1, client=name)
+        store.save_context(name, archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    store.save(arrays(1), 1)
+    names = ["Berlin.h5", "Hall=20(2),=203.h5", "Site-2_a.b.h5", "x@y.org.h5"]
+    assert sorted(os.listdir(tmp_path / "rounds/00000001")) == names
+    assert sorted(os.listdir(tmp_path / "contexts")) == names
+
+
+def test_files_of_earlier_versions_are_found_by_name(tmp_path: Path) -> None:
+    """They were spelled in lower case."""
+    marks = client_marks(1, "=42erlin", "")
+    place = tmp_path / "rounds/00000001/=42erlin.h5"
+    place.parent.mkdir(parents=True)
+    archive.save(arrays(7), place, configs=marks)
+    store = Store(tmp_path)
+    store.save(arrays(1), 1)
+    assert store.clients(1) == ["Berlin"]
+    assert store.open(1, client="Berlin")["b"].numpy().tolist() == [7, 7, 7]
+    assert store.history(clients=True)["client"].tolist() == ["", "Berlin"]
+    assert archive.table(str(tmp_path / "rounds/*/*.h5"))["client"].tolist() == ["Berlin"]
+    (tmp_path / "contexts").mkdir()
+    context = archive.Context(1, 2, {}, archive.RecordSet(), {})
+    archive.save(context, tmp_path / "contexts/=4eode.h5")
+    assert store.context("Node") == context
+    store.save_context("Node", archive.Context(1, 3, {}, archive.RecordSet(), {}))
+    assert store.context("Node").node_id == 3, "the newer file"
+    store.remove(1)
+    assert files(tmp_path) == ["contexts/=4eode.h5", "contexts/Node.h5"]
+
+
+def test_a_round_that_names_one_client_twice(tmp_path: Path) -> None:
+    """Under two spellings: nobody can tell which file is meant."""
+    archive.save(
+        arrays(1),
+        fill(Store(tmp_path), 2).url + "/rounds/00000001.h5",
+        configs={CHECKPOINT: {"round": 1, "clients": ["=42", "B"], "digests": ["", ""]}},
+    )
+    with pytest.raises(HostileFileError, match="names and digests of clients that do not match"):
+        Store(tmp_path).clients(1)
+
+
+def test_the_context_of_another_node(tmp_path: Path) -> None:
+    """As where the file system ignores case: one name leads to the file of the other."""
+    store = Store(tmp_path)
+    store.save_context("node", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    os.link(tmp_path / "contexts/node.h5", tmp_path / "contexts/Node.h5")
+    with pytest.raises(
+        MissingError, match="no context of node 'Node' was saved; the file is that of node 'node'"
+    ):
+        store.context("Node")
+    with pytest.raises(ExistsError, match="the context of node 'Node' would replace that of node 'node'"):
+        store.save_context("Node", archive.Context(1, 3, {}, archive.RecordSet(), {}))
+    assert store.context("node").node_id == 2
+
+
+def test_a_context_is_handed_out_as_it_was_saved(tmp_path: Path) -> None:
+    states: list[archive.RecordSet | archive.RecordDict] = [archive.RecordSet(), archive.RecordDict()]
+    for number, state in enumerate(states):
+        context = archive.Context(1, number, {}, state, {})
+        Store(tmp_path).save_context("a", context)
+        assert Store(tmp_path).context("a") == context
+
+
+@pytest.mark.root
+def test_names_on_a_file_system_that_ignores_case(tmp_path: Path) -> None:
+    with mounted("exfat", tmp_path) as folder:
+        store = Store(folder / "run")
+        for number, name in enumerate(["Berlin", "berlin", "BERLIN"]):
+            store.save({"c": np.full(3, number)}, 1, client=name)
+        store.save(arrays(1), 1)
+        again = Store(folder / "run")
+        assert again.clients(1) == ["BERLIN", "Berlin", "berlin"]
+        found = [int(again.open(1, client=name)["c"].numpy()[0]) for name in again.clients(1)]
+        assert found == [2, 0, 1]
+        assert again.verify(1).files == 4
+        assert again.gc(0) == []
+        context = archive.Context(1, 2, {}, archive.RecordSet(), {})
+        again.save_context("Node", context)
+        with pytest.raises(ExistsError, match="would replace that of node 'Node'"):
+            again.save_context("node", context)
+        with pytest.raises(MissingError, match="the file is that of node 'Node'"):
+            Store(folder / "run").context("node")
+        again.remove(1)
+        assert files(folder / "run") == ["contexts/Node.h5"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Contexts of nodes as files in a store: one a node, replaced by the next save."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import Any
+
+from archive import reading, writing
+from archive.checkpoints.columns import read_row
+from archive.checkpoints.paths import CHECKPOINT, context_path, is_spelled, spell, spellings, unspell
+from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.checkpoints.roundreader import RoundReader
+from archive.engine.report import SaveReport
+from archive.errors import ExistsError, MissingError, VersionError
+from archive.records import Context, RecordSet
+from archive.storage.folder import make_place
+
+__all__ = ["ContextFiles"]
+
+_REMEDY = "this file system ignores case: give the nodes names that differ in more than that"
+
+
+class ContextFiles(RoundReader):
+    """Contexts in the folder of a run; parameters are those of `CheckpointStore`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._mine: set[str] = set()  # nodes whose file this store has saved
+
+    def save_context(self, node: str, context: Any, metrics: None = None) -> SaveReport:
+        """Save the context of a node, unless the file of that name is another node's."""
+        path, options = context_path(spell(node)), self.location.options
+        if node not in self._mine and (found := self._node(path)) not in (None, node):
+            raise ExistsError(
+                f"the context of node {node!r} would replace that of node {found!r}",
+                path=self.shown(path),
+                errno=errno.EEXIST,
+                remedy=_REMEDY,
+            )
+        place = make_place(self.location.path, path, options)
+        marks = {CHECKPOINT: {"node": spell(node)}}
+        report = writing.save(context, place, configs=marks, storage_options=options)
+        self._mine.add(node)
+        return report
+
+    def context(self, node: str) -> Context:
+        """Return the context of a node."""
+        now, *before = spellings(node)
+        try:
+            return self._open_context(node, context_path(now))
+        except MissingError:
+            for spelled in before:  # of an earlier version
+                with contextlib.suppress(MissingError):
+                    return self._open_context(node, context_path(spelled))
+            raise
+
+    def _open_context(self, node: str, path: str) -> Context:
+        place = self.at(path, cached=True)
+        context = reading.open(place).context
+        if self.remote:
+            # the next save replaces the object, and with it arrays that were not read yet
+            context.state = reading.load(place)
+        state: Any = context.state
+        space = state.configs_records if isinstance(state, RecordSet) else state
+        marks: Any = space.pop(CHECKPOINT, {})
+        if (found := _name(marks.get("node"))) not in (None, node):
+            raise MissingError(
+                f"no context of node {node!r} was saved; the file is that of node {found!r}",
+                path=place.display,
+                errno=errno.ENOENT,
+                remedy=_REMEDY,
+            )
+        return context
+
+    def _node(self, path: str) -> str | None:
+        """Return whose context a file is, None where it does not say."""
+        try:
+            return _name(read_row(self.at(path)).get(("configs", CHECKPOINT, "node")))
+        except (*DAMAGE, *GONE, VersionError):
+            return None
+
+
+def _name(spelled: object) -> str | None:
+    """Return the name of a node as its context says it; None where it says none."""
+    return unspell(spelled) if isinstance(spelled, str) and is_spelled(spelled) else None
