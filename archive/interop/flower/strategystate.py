@@ -11,16 +11,26 @@ import enum
 import logging
 import threading
 import types
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, ValueRangeError
 from archive.interop.statearrays import JSON, Arrays, NotStateError, Path, class_name, is_torch
 from archive.interop.statevalues import decode, encode, is_known_dict, rewind
 from archive.records import Array
 
-__all__ = ["OURS", "Captured", "SchemaError", "capture", "is_plain", "restore", "strategy_class", "subclass"]
+__all__ = [
+    "OURS",
+    "Captured",
+    "SchemaError",
+    "capture",
+    "is_plain",
+    "require_attributes",
+    "restore",
+    "strategy_class",
+    "subclass",
+]
 
 OURS = "_fedarchive"
 """Our attribute of a wrapped strategy, which is not part of its state."""
@@ -48,8 +58,15 @@ class Captured:
     """Paths of values that cannot be saved and are not known to be the script's."""
 
 
-def capture(thing: Any) -> Captured:
+def capture(thing: Any, exclude: Collection[str] = ()) -> Captured:
     """Return the state of an object and of those it holds.
+
+    Parameters
+    ----------
+    thing : object
+    exclude : collection of str
+        Attributes that are not saved, as in `require_attributes`. Names that the object lacks are ignored: a
+        strategy may delete what it no longer needs.
 
     Examples
     --------
@@ -61,12 +78,53 @@ def capture(thing: Any) -> Captured:
     ({'eta': 0.1, 'momentum': [1.5]}, [])
     """
     captured = Captured(None, Arrays())
-    captured.tree = _capture(thing, (), captured, set())
+    captured.tree = _capture(thing, (), captured, _Walk(_paths(exclude)))
     return captured
 
 
+def require_attributes(thing: Any, exclude: Collection[str]) -> None:
+    """Raise unless an object has every attribute that is to be excluded.
+
+    Parameters
+    ----------
+    thing : object
+        The strategy as the script makes it.
+    exclude : collection of str
+        Names of attributes; ``strategy.testset`` or ``strategy/testset`` is an attribute of an object inside.
+
+    Raises
+    ------
+    ValueRangeError
+        An attribute is missing; the error lists those there are.
+
+    Examples
+    --------
+    >>> class Strategy:
+    ...     def __init__(self):
+    ...         self.eta, self.testset = 0.1, [1.5]
+    >>> require_attributes(Strategy(), ["testsets"])
+    Traceback (most recent call last):
+    archive.errors.ValueRangeError: 'exclude': Strategy has no attribute testsets; there are eta, testset
+    """
+    for path in sorted(_paths(exclude)):
+        owner, *names = thing, *path.split("/")
+        for number, name in enumerate(names):
+            if not hasattr(owner, name):
+                kind = getattr(type(owner), OURS + "_base", type(owner)).__name__
+                missing = "/".join(names[: number + 1])
+                there = ", ".join(sorted(set(getattr(owner, "__dict__", ())) - {OURS})) or "none"
+                problem = f"{kind} has no attribute {missing}; there are {there}"
+                raise ValueRangeError(problem, key="exclude")
+            owner = getattr(owner, name)
+
+
 def restore(
-    thing: Any, saved: JSON, started: JSON, arrays: Mapping[str, Array], given: JSON = None
+    thing: Any,
+    saved: JSON,
+    started: JSON,
+    arrays: Mapping[str, Array],
+    given: JSON = None,
+    exclude: Collection[str] = (),
 ) -> list[str]:
     """Bring an object to a saved state, in place.
 
@@ -84,6 +142,8 @@ def restore(
     arrays : mapping of str to Array
     given : JSON, optional
         `capture` of the object as the script made it; by default, as it is now.
+    exclude : collection of str
+        Attributes that keep the script's value, whatever was saved.
 
     Returns
     -------
@@ -95,9 +155,11 @@ def restore(
     SchemaError
         An object is of another class than it was.
     """
-    changes: list[str] = []
-    _restore(thing, saved, (started or {}, given or capture(thing).tree), arrays, "", changes)
-    return changes
+    kept = _paths(exclude)
+    before = started or {}, given or capture(thing, exclude).tree
+    walk = _Restoring(arrays, kept)
+    walk.restore(thing, saved, before, "")
+    return walk.changes
 
 
 def subclass(kind: type, base: Any) -> Any:
@@ -112,8 +174,22 @@ def strategy_class(thing: object) -> str:
     return class_name(getattr(kind, OURS + "_base", kind))
 
 
-def _capture(thing: Any, path: Path, captured: Captured, seen: set[int]) -> JSON:
-    seen.add(id(thing))
+def _paths(exclude: Collection[str]) -> frozenset[str]:
+    """Return names of attributes as paths."""
+    names = (exclude,) if isinstance(exclude, str) else exclude
+    return frozenset(name.replace(".", "/") for name in names)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What a capture has met so far."""
+
+    exclude: frozenset[str]
+    seen: set[int] = field(default_factory=set)
+
+
+def _capture(thing: Any, path: Path, captured: Captured, walk: _Walk) -> JSON:
+    walk.seen.add(id(thing))
     attributes: dict[str, JSON] = {}
     objects: dict[str, JSON] = {}
     tree = {"class": strategy_class(thing), "attributes": attributes, "objects": objects}
@@ -125,12 +201,14 @@ def _capture(thing: Any, path: Path, captured: Captured, seen: set[int]) -> JSON
         return tree
     for name, value in _attributes(thing):
         where = (*path, name)
+        if "/".join(where) in walk.exclude:
+            continue
         try:
             attributes[name] = _encode(value, where, captured.arrays)
         except NotStateError:
             if _is_object(value):
-                if id(value) not in seen:
-                    objects[name] = _capture(value, where, captured, seen)
+                if id(value) not in walk.seen:
+                    objects[name] = _capture(value, where, captured, walk)
             else:
                 captured.left_out.append("/".join(where))
     return tree
@@ -149,41 +227,48 @@ def _encode(value: Any, path: Path, arrays: Arrays) -> JSON:
         raise
 
 
-def _restore(
-    thing: Any,
-    saved: JSON,
-    before: tuple[JSON, JSON],
-    arrays: Mapping[str, Array],
-    path: str,
-    changes: list[str],
-) -> None:
-    if saved["class"] != strategy_class(thing):
-        raise SchemaError(
-            f"saved with class {saved['class']}, now {strategy_class(thing)}",
-            key=f"strategy/{path}".rstrip("/"),
-            remedy="resume with the saved class, or give another url or experiment",
-        )
-    if "state_dict" in saved:
-        thing.load_state_dict(decode(saved["state_dict"], arrays, key=f"strategy/{path}state_dict"))
-        return
-    first, now = (tree.get("attributes", {}) for tree in before)
-    for name, tree in saved["attributes"].items():
-        known = is_plain(tree) and name in first and name in now
-        if known and now[name] != first[name] and tree == first[name]:
-            changes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
-            first[name] = now[name]  # the next start compares with this value
-            continue
-        value = decode(tree, arrays, key=f"strategy/{path}{name}")
-        _assign(thing, name, getattr(thing, name, None), value)
-    for name, tree in saved["objects"].items():
-        if not hasattr(thing, name):
+@dataclass(slots=True)
+class _Restoring:
+    """One call of `restore`."""
+
+    arrays: Mapping[str, Array]
+    exclude: frozenset[str]
+    changes: list[str] = field(default_factory=list)
+
+    def restore(self, thing: Any, saved: JSON, before: tuple[JSON, JSON], path: str) -> None:
+        """Restore one object at a path that ends in a slash, from the trees ``before`` and the saved one."""
+        if saved["class"] != strategy_class(thing):
             raise SchemaError(
-                f"saved with an object of class {tree['class']}, which the strategy now lacks",
-                key=f"strategy/{path}{name}",
-                remedy="resume with the saved strategy",
+                f"saved with class {saved['class']}, now {strategy_class(thing)}",
+                key=f"strategy/{path}".rstrip("/"),
+                remedy="resume with the saved class, or give another url or experiment",
             )
-        inner = tuple(tree.get("objects", {}).get(name, {}) for tree in before)
-        _restore(getattr(thing, name), tree, inner, arrays, f"{path}{name}/", changes)
+        if "state_dict" in saved:
+            key = f"strategy/{path}state_dict"
+            thing.load_state_dict(decode(saved["state_dict"], self.arrays, key=key))
+            return
+        first, now = (tree.get("attributes", {}) for tree in before)
+        for name, tree in saved["attributes"].items():
+            if path + name in self.exclude:
+                continue
+            known = is_plain(tree) and name in first and name in now
+            if known and now[name] != first[name] and tree == first[name]:
+                self.changes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
+                first[name] = now[name]  # the next start compares with this value
+                continue
+            value = decode(tree, self.arrays, key=f"strategy/{path}{name}")
+            _assign(thing, name, getattr(thing, name, None), value)
+        for name, tree in saved["objects"].items():
+            if path + name in self.exclude:
+                continue
+            if not hasattr(thing, name):
+                raise SchemaError(
+                    f"saved with an object of class {tree['class']}, which the strategy now lacks",
+                    key=f"strategy/{path}{name}",
+                    remedy="resume with the saved strategy",
+                )
+            inner = tuple(tree.get("objects", {}).get(name, {}) for tree in before)
+            self.restore(getattr(thing, name), tree, inner, f"{path}{name}/")
 
 
 def _assign(thing: Any, name: str, fresh: Any, value: Any) -> None:

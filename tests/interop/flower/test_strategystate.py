@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archive.interop.flower.strategystate import SchemaError, capture, restore
+from archive.errors import ValueRangeError
+from archive.interop.flower.strategystate import (
+    SchemaError,
+    capture,
+    require_attributes,
+    restore,
+)
 
 
 class Inner:
@@ -118,3 +124,56 @@ def test_mappings_of_other_classes_are_filled_in_place() -> None:
     restore(second, saved.tree, started, saved.arrays)
     assert second.seen == {"a": 8}  # type: ignore[attr-defined]
     assert second.seen["b"] == 7  # type: ignore[attr-defined]
+
+
+def with_data(text: str) -> Outer:
+    outer = Outer()
+    outer.data, outer.strategy.data = np.full(3, ord(text)), text  # type: ignore[attr-defined]
+    outer.strategy.inner = Inner()  # type: ignore[attr-defined]
+    return outer
+
+
+@pytest.mark.parametrize("spelled", ["strategy/data", "strategy.data"])
+def test_excluded_attributes_are_not_saved(spelled: str) -> None:
+    exclude = ("data", spelled, "strategy/inner")
+    first = with_data("a")
+    first.train()
+    saved = capture(first, exclude)
+    assert list(saved.arrays) == ["momentum/w"]
+    assert set(saved.tree["objects"]["strategy"]["attributes"]) == {"norm"}
+    assert saved.tree["objects"]["strategy"]["objects"] == {}
+    second = with_data("b")
+    restore(second, saved.tree, capture(with_data("a"), exclude).tree, saved.arrays, exclude=exclude)
+    assert second.data.tolist() == [98] * 3  # type: ignore[attr-defined]
+    assert second.strategy.data == "b"  # type: ignore[attr-defined]
+    assert second.strategy.norm == 2.0
+
+
+def test_what_was_saved_before_it_was_excluded_keeps_the_value_of_the_script() -> None:
+    first = with_data("a")
+    started = capture(first).tree
+    first.train()
+    saved, second = capture(first), with_data("b")
+    del second.strategy.inner  # type: ignore[attr-defined]
+    exclude = ("data", "strategy.data", "strategy.inner")
+    assert restore(second, saved.tree, started, saved.arrays, exclude=exclude) == []
+    assert (second.data[0], second.strategy.data) == (98, "b")  # type: ignore[attr-defined]
+    assert second.strategy.norm == 2.0
+
+
+@pytest.mark.parametrize(
+    ("exclude", "problem"),
+    [
+        (("testset",), "Outer has no attribute testset; there are counts, eta, fit, kind, me, momentum"),
+        (("eta", "strategy.norms"), "Inner has no attribute strategy/norms; there are norm"),
+        (("eta/real/x",), "float has no attribute eta/real/x; there are none"),
+        ("etas", "Outer has no attribute etas; "),
+    ],
+)
+def test_excluding_an_unknown_name_is_an_error(exclude: tuple[str, ...], problem: str) -> None:
+    require_attributes(Outer(), ("eta", "strategy.norm", "me/strategy"))
+    require_attributes(Outer(), "eta")
+    with pytest.raises(ValueRangeError) as caught:
+        require_attributes(Outer(), exclude)
+    assert problem in str(caught.value)
+    assert caught.value.key == "exclude"
