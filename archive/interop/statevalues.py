@@ -13,11 +13,14 @@ import math
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from enum import Enum
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from archive.errors import ArchiveError, HostileFileError
+from archive.errors import ArchiveError, HostileFileError, ValueRangeError
 from archive.interop.statearrays import (
     JSON,
     LEAVES,
@@ -30,6 +33,15 @@ from archive.interop.statearrays import (
     is_torch,
     of_class,
 )
+from archive.interop.stateclasses import (
+    NotLoadedError,
+    enum_member,
+    is_namedtuple,
+    member_names,
+    named_tuple,
+    place_of,
+)
+from archive.interop.statestandard import STANDARD
 from archive.interop.statetensors import TENSORS
 from archive.records import Array
 
@@ -131,11 +143,17 @@ def decode(tree: JSON, arrays: Mapping[str, Array] | Found, *, key: str, path: s
     ------
     HostileFileError
         `encode` makes no such tree, or an array that the tree names is missing.
+    ValueRangeError
+        The class of a named tuple or enum is in none of the modules that the program has imported.
     """
     try:
         return _decode(tree, arrays if isinstance(arrays, Found) else Found(arrays))
     except ArchiveError:  # an array that fails its digest, say
         raise
+    except NotLoadedError as error:
+        problem = f"{error} among the modules that this program has imported"
+        remedy = "import the module of the class first"
+        raise ValueRangeError(problem, path=path, key=key, remedy=remedy) from error
     except MALFORMED as error:
         problem = f"invalid saved state: {type(error).__name__}: {error}"
         raise HostileFileError(problem, path=path, key=key) from error
@@ -188,6 +206,23 @@ def _decode_defaultdict(tree: JSON, found: Found) -> Any:
 
 def _encode_items(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
     return {"items": [encode(item, (*path, str(number)), arrays) for number, item in enumerate(value)]}
+
+
+def _parts_of(kind: Any, *names: str) -> Kind:
+    """Return a kind of values that are made of their attributes, in this order."""
+    return Kind(
+        of_class(kind),
+        lambda value, path, arrays: {n: encode(getattr(value, n), (*path, n), arrays) for n in names},
+        lambda tree, found: kind(*(_decode(tree[name], found) for name in names)),
+    )
+
+
+def _encode_namedtuple(value: Any, path: Path, arrays: Arrays) -> dict[str, JSON]:
+    if getattr(value, "__dict__", None):
+        raise NotStateError(path, f"{class_name(type(value))} with attributes beside its fields is not saved")
+    fields = list(value._fields)
+    items = [encode(item, (*path, name), arrays) for name, item in zip(fields, value, strict=True)]
+    return {**place_of(type(value), path), "fields": fields, "items": items}
 
 
 # Random numbers
@@ -320,6 +355,19 @@ KINDS: dict[str, Kind] = {
         lambda value: is_torch(value, "Generator"),
         lambda value, *rest: {"state": encode(value.get_state().numpy(), *rest), "device": str(value.device)},
         _decode_torch_generator,
+    ),
+    **STANDARD,
+    "timedelta": _parts_of(timedelta, "days", "seconds", "microseconds"),
+    "fraction": _parts_of(Fraction, "numerator", "denominator"),
+    "range": _parts_of(range, "start", "stop", "step"),
+    "slice": _parts_of(slice, "start", "stop", "step"),
+    "namedtuple": Kind(
+        is_namedtuple, _encode_namedtuple, lambda tree, found: named_tuple(tree, _decode_items(tree, found))
+    ),
+    "enum": Kind(
+        lambda value: isinstance(value, Enum),
+        lambda value, path, _: {**place_of(type(value), path), "members": member_names(value, path)},
+        lambda tree, _: enum_member(tree),
     ),
 }
 """Every kind by its name in JSON; `archive.interop.flower.strategyvalues` adds Flower's own."""

@@ -77,7 +77,9 @@ def save_state(
     state : any
         Dicts (with keys of any plain type), lists, tuples, sets, deques, numbers, texts, bytes, None; tensors
         of any element type, sparse and quantised ones, parameters; ndarrays and numpy scalars; dtypes,
-        devices, sizes; random generators. A tensor is the dataset ``/arrays/FIRST/REST``: the first key that
+        devices, sizes; random generators; paths, dates, times and time zones, UUIDs, Decimals, Fractions,
+        ranges, slices; named tuples and enums of classes at the top of a module, which has to be imported
+        before they are loaded. A tensor is the dataset ``/arrays/FIRST/REST``: the first key that
         leads to it, and the others joined by dots; ``/arrays/model/KEY`` where only one does. Tensors that
         are the same view of one memory are stored once.
     url : str or path-like

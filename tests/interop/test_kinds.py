@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import random
 import subprocess
@@ -9,8 +10,9 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,6 +24,17 @@ torch = pytest.importorskip("torch")
 from archive.interop.torch import load_state, save_state  # noqa: E402 needs torch
 
 nn: Any = torch.nn
+
+
+class Phase(enum.Enum):
+    TRAIN = "train"
+    TEST = "test"
+
+
+class Best(NamedTuple):
+    epoch: int
+    weights: Any
+    phase: Phase
 
 
 def bits(tensor: Any) -> bytes:
@@ -250,6 +263,12 @@ SAME: dict[str, Callable[[], Any]] = {
     "sparse CSR": lambda: {"w": torch.eye(3).to_sparse_csr()},
     "a sparse parameter": lambda: {"p": nn.Parameter(torch.eye(3).to_sparse())},
     "a quantised parameter": lambda: {"p": nn.Parameter(quantised()["tensor"], requires_grad=False)},
+    "paths, times and classes": lambda: {
+        "folder": Path("runs/a"),
+        "at": datetime(2024, 5, 1, 2, 3, tzinfo=timezone.utc),
+        "best": Best(3, torch.ones(2), Phase.TRAIN),
+        Phase.TEST: [Best(1, None, Phase.TEST), np.dtype("f4"), range(3)],
+    },
     "complex32, transposed": lambda: {
         "t": torch.view_as_complex(torch.randn(3, 4, 2).half()).t(),
         "p": torch.view_as_complex(torch.randn(2, 1, 3, 2).half()).permute(2, 1, 0),

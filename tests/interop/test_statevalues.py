@@ -1,20 +1,68 @@
 """Values of a program's state as JSON and arrays, and back."""
 
+import enum
 import json
 import random
-from collections import Counter, OrderedDict, defaultdict, deque
+import sys
+import types
+import uuid
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable
-from typing import Any
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pytest
 
 from archive.dtypes import parse_dtype
-from archive.errors import HostileFileError
+from archive.errors import HostileFileError, ValueRangeError
 from archive.interop.statearrays import Arrays, NotStateError
 from archive.interop.statevalues import decode, encode
 from archive.records import Array
 from tests.optional import torch
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any = None
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+class Plain(enum.Enum):
+    RED = 1
+    GREEN = (1, "b")
+    ROUGE = 1  # noqa: PIE796 another name of RED
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Text(str, enum.Enum):
+    A = "a"
+
+
+class Rights(enum.Flag):
+    READ = enum.auto()
+    WRITE = enum.auto()
+    BOTH = READ | WRITE
+    RUN = enum.auto()
+
+
+class Masks(enum.IntFlag):
+    A = 1
+    B = 2
+
+
+class Outer:
+    class Inner(enum.Enum):
+        C = 3
 
 
 def through(value: Any) -> Any:
@@ -51,6 +99,38 @@ def through(value: Any) -> Any:
         Counter("aab"),
         {"x": defaultdict(list, {"a": [1]})},
         defaultdict(None, {"a": 1}),
+        Path("runs/a b"),
+        Path(),
+        PurePosixPath("/ü/../x\udcff"),
+        PureWindowsPath(r"C:\runs\a"),
+        {Path("a"): [Path("/")]},
+        date(2024, 2, 29),
+        datetime(1, 1, 1),
+        datetime(2024, 10, 27, 2, 30, 0, 5, fold=1),
+        datetime(2024, 1, 2, 3, 4, 5, 678900, tzinfo=timezone.utc),
+        datetime(2024, 1, 2, tzinfo=timezone(timedelta(hours=-5, microseconds=1), "here")),
+        time(23, 59, 59, 999999, fold=1),
+        time(1, tzinfo=timezone(timedelta(minutes=90))),
+        timezone(timedelta(0), "UTC"),
+        timedelta(days=-1, microseconds=7),
+        timedelta.max,
+        uuid.UUID(int=5),
+        Decimal("-0.10"),
+        Decimal("Infinity"),
+        Decimal("1E+999999"),
+        Fraction(-(3**100), 7),
+        range(10, 2, -3),
+        range(2**70),
+        slice(None, 5, Fraction(1, 2)),
+        slice((1,), "b"),
+        Point(1, [Point(2, deque([Path("a")]))]),
+        Pair(left=Plain.GREEN, right=(Number.ONE,)),
+        [Plain.RED, Plain.ROUGE, Text.A, Rights.READ, Rights.BOTH, Rights.READ | Rights.RUN, Rights(0)],
+        {Masks.A | Masks.B: Masks.B, Number.ONE: Masks(0)},
+        Outer.Inner.C,
+        *(np.dtype(name) for name in ("f4", ">i8", "U5", "M8[ms]")),
+        np.dtype([("a", "<i4"), ("b", ">f8", (2,))]),
+        parse_dtype("bfloat16"),
     ],
     ids=repr,
 )
@@ -59,6 +139,30 @@ def test_values(value: Any) -> None:
     assert type(found) is type(value)
     assert found == value
     assert repr(found) == repr(value)  # what they contain is of the same classes too
+
+
+def test_values_that_are_equal_only_to_themselves() -> None:
+    assert through(timezone.utc) is timezone.utc
+    assert through(Plain.RED) is Plain.RED
+    assert repr(through([Decimal("-NaN12"), Decimal("sNaN")])) == "[Decimal('-NaN12'), Decimal('sNaN')]"
+    assert through(time(1, fold=1)).fold == 1
+
+
+def test_a_named_tuple_of_arrays() -> None:
+    arrays = Arrays()
+    tree = encode(Point(np.ones(2), {"y": np.zeros(1)}), ("best",), arrays)
+    assert list(arrays) == ["best/x", "best/y/y"]
+    found = decode(tree, arrays, key="x")
+    assert (type(found), found.x.tolist(), found.y["y"].tolist()) == (Point, [1, 1], [0])
+
+
+def test_a_path_of_another_system_is_a_pure_path() -> None:
+    tree = {"$": "path", "flavour": "windows", "pure": False, "text": "C:\\runs"}
+    if sys.platform == "win32":
+        tree |= {"flavour": "posix", "text": "/runs"}
+    found = decode(tree, {}, key="x")
+    assert type(found) is (PurePosixPath if sys.platform == "win32" else PureWindowsPath)
+    assert str(found) == tree["text"]
 
 
 def test_not_a_number() -> None:
@@ -132,12 +236,31 @@ def test_tensors() -> None:
     assert found["b"].requires_grad
 
 
+class Constructed(Point):
+    """A named tuple whose constructor must not run, with attributes."""
+
+    def __new__(cls, *args: Any) -> Any:
+        raise AssertionError
+
+
+def local_classes() -> list[Any]:
+    """Return values whose classes no module holds."""
+    local = enum.Enum("local", "A")
+    here = namedtuple("here", "a")
+    attributed: Any = tuple.__new__(Constructed, (1, 2))
+    attributed.note = "x"
+    return [local.A, here(1), attributed]
+
+
 @pytest.mark.parametrize(
     "value",
     [
         *(object(), print, iter([]), np.array([object()]), type, defaultdict(lambda: 0)),
+        *(Path("a\0b"), type("Late", (datetime,), {})(2024, 1, 1), np.dtype("O")),
+        *local_classes(),
+        Masks(8) if sys.version_info >= (3, 11) else object(),
     ],
-    ids=["object", "function", "iterator", "objects", "class", "factory"],
+    ids=repr,
 )
 def test_what_no_file_holds(value: Any) -> None:
     with pytest.raises(NotStateError) as caught:
@@ -174,6 +297,46 @@ def test_no_file_holds_a_tensor_of_no_elements_for_numpy() -> None:
         {"$": "generator", "state": {"$": "dict", "items": [["bit_generator", "eval"]]}},
         {"$": "deque", "items": [], "maxlen": -1},
         [[{"$": []}]],
+        {"$": "path", "flavour": "posix", "pure": True, "text": "a\0b"},
+        {"$": "path", "flavour": "posix", "pure": 1, "text": "a"},
+        {"$": "path", "flavour": "mac", "pure": True, "text": "a"},
+        {"$": "path", "flavour": "posix", "pure": True, "text": ["a"]},
+        {"$": "date", "text": "2024-02-30"},
+        {"$": "date", "text": "20240229"},
+        {"$": "datetime", "text": "0000-01-01T00:00:00"},
+        {"$": "datetime", "text": "2024-01-01T00:00:00+01:00"},
+        {"$": "datetime", "text": "2024-01-01T00:00:00", "fold": 2},
+        {"$": "datetime", "text": "2024-01-01T00:00:00", "zone": {"$": "path"}},
+        {"$": "time", "text": "25:00:00"},
+        {"$": "timezone", "microseconds": 10**12},
+        {"$": "timezone", "microseconds": 0.5},
+        {"$": "zoneinfo", "key": "../../../etc/passwd"},
+        {"$": "zoneinfo", "key": "/etc/passwd"},
+        {"$": "zoneinfo", "key": "Europe"},
+        {"$": "zoneinfo", "key": "No/Such"},
+        {"$": "timedelta", "days": 10**12, "seconds": 0, "microseconds": 0},
+        {"$": "uuid", "hex": "12"},
+        {"$": "decimal", "text": "1e"},
+        {"$": "decimal", "text": " 1_0"},
+        {"$": "fraction", "numerator": 1, "denominator": 0},
+        {"$": "range", "start": 0, "stop": 2, "step": 0},
+        {"$": "range", "start": 0, "stop": "2", "step": 1},
+        {"$": "slice", "start": 0},
+        {"$": "namedtuple", "module": __name__, "class": "Point", "fields": ["x"], "items": [1]},
+        {"$": "namedtuple", "module": __name__, "class": "Point", "fields": ["x", "y"], "items": [1]},
+        {"$": "namedtuple", "module": __name__, "class": "Point", "fields": ["y", "x"], "items": [1, 2]},
+        {"$": "namedtuple", "module": __name__, "class": "Plain", "fields": ["y", "x"], "items": [1, 2]},
+        {"$": "namedtuple", "module": "os", "class": "system", "fields": [], "items": []},
+        {"$": "namedtuple", "module": "os", "class": "stat_result", "fields": [], "items": []},
+        {"$": "namedtuple", "module": "builtins", "class": "tuple", "fields": [], "items": [1]},
+        {"$": "namedtuple", "module": "subprocess", "class": "Popen", "fields": [], "items": ["true"]},
+        {"$": "namedtuple", "module": [], "class": "Point", "fields": [], "items": []},
+        {"$": "enum", "module": __name__, "class": "Plain", "members": ["BLUE"]},
+        {"$": "enum", "module": __name__, "class": "Plain", "members": ["RED", "GREEN"]},
+        {"$": "enum", "module": __name__, "class": "Plain", "members": []},
+        {"$": "enum", "module": __name__, "class": "Plain", "members": ["__class__"]},
+        {"$": "enum", "module": __name__, "class": "Point", "members": ["x"]},
+        {"$": "enum", "module": "subprocess", "class": "PIPE", "members": ["x"]},
     ],
     ids=str,
 )
@@ -246,3 +409,69 @@ def test_a_buffer_of_random_numbers_is_read_within() -> None:
 def test_a_random_state_of_other_bits_is_refused() -> None:
     with pytest.raises(NotStateError, match="another bit generator"):
         encode(np.random.RandomState(np.random.PCG64(1)), (), Arrays())
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("antigravity", "Fly"),
+        ("antigravity", "fly.Fly"),
+        ("os", "NoSuch"),
+        ("os.path.join", "x"),
+        ("numpy", "nosuch.Point"),
+        ("lazy_for_states", "Point"),
+    ],
+)
+def test_classes_of_a_file_import_nothing(module: str, name: str) -> None:
+    """Such a class may be honest, from a module that this program does not use: the error names it."""
+
+    class Lazy(types.ModuleType):
+        def __getattribute__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+        __getattr__ = __getattribute__
+
+    sys.modules["lazy_for_states"] = Lazy("lazy_for_states")
+    before = set(sys.modules)
+    try:
+        for tree in ({"$": "namedtuple", "fields": [], "items": []}, {"$": "enum", "members": ["A"]}):
+            with pytest.raises(ValueRangeError) as caught:
+                decode([tree | {"module": module, "class": name}], {}, key="k", path="m.h5")
+            assert str(caught.value) == (
+                f"m.h5: 'k': no class {module}.{name} among the modules that this program has imported; "
+                "import the module of the class first"
+            )
+        assert set(sys.modules) == before
+    finally:
+        del sys.modules["lazy_for_states"]
+
+
+def test_the_constructor_of_a_named_tuple_is_not_called() -> None:
+    found = through(tuple.__new__(Constructed, (1, 2)))
+    assert (type(found), found) == (Constructed, (1, 2))
+
+
+def berlin() -> ZoneInfo:
+    try:
+        return ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError:
+        pytest.skip("this system has no table of time zones")
+
+
+def test_a_time_zone_is_saved_by_its_key() -> None:
+    zone = berlin()
+    for fold in (0, 1):
+        found = through([zone, datetime(2024, 10, 27, 2, 30, fold=fold, tzinfo=zone)])
+        assert found[0] is found[1].tzinfo is zone
+        assert found[1].utcoffset() == timedelta(hours=2 - fold)
+
+
+def test_a_time_zone_without_a_key_is_not_saved() -> None:
+    found = [Path(folder, "Europe/Berlin") for folder in TZPATH if Path(folder, "Europe/Berlin").exists()]
+    if not found:
+        pytest.skip("this system has no files of time zones")
+    with found[0].open("rb") as file:
+        zone = ZoneInfo.from_file(file)
+    for value in (zone, datetime(2024, 1, 1, tzinfo=zone)):
+        with pytest.raises(NotStateError, match="without a key"):
+            through(value)
