@@ -1,6 +1,7 @@
 """Names of files in a store.
 
-``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``. A file of a client is never
+``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``, and of a Flower run
+``contexts/NODE/00000003-1-TOKEN.h5`` (`archive.checkpoints.lineage`). A file of a client is never
 replaced: where its name is taken, the next is ``CLIENT==WRITE.h5``, with 16 random hex digits. So also
 where a file system takes two names for one because it ignores case. A context says whose it is.
 """
@@ -15,6 +16,7 @@ from archive.errors import ValueRangeError
 
 __all__ = [
     "CHECKPOINT",
+    "RESUME",
     "client_path",
     "context_path",
     "is_spelled",
@@ -34,6 +36,8 @@ CHECKPOINT = "fedarchive.checkpoint"
 """Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
 ``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``. Of a
 context ``node``, its name."""
+RESUME = "fedarchive.resume"
+"""Config record of a round of a resumable server, among others with ``token`` and ``ancestors``."""
 RUN_FOLDERS = ("rounds", "contexts")
 """Folders by which a run is recognised."""
 MAX_ROUND = 99_999_999

@@ -46,7 +46,7 @@ CASES = [pytest.param(url, {}, id=name) for name, url in URLS.items()] + [
 STORES: dict[str, Callable[[str, dict[str, Any]], Any]] = {
     "checkpoints": lambda url, options: archive.CheckpointStore(url, storage_options=options),
     "flower rounds": lambda url, options: Rounds(url, "run", keep_last=3, storage_options=options),
-    "flower contexts": lambda url, options: NodeContexts(url, "run", keep_last=3, storage_options=options),
+    "flower contexts": lambda url, options: NodeContexts(parse_url(url, options), "run"),
 }
 
 

@@ -26,7 +26,11 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     "module",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem == "test_memory" else [])
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[pytest.mark.slow] if path.stem in ("test_memory", "test_lineage") else [],
+        )
         for path in MODULES
     ],
 )

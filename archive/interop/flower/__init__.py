@@ -6,10 +6,13 @@
 ``records``      `to_flower` and its reverse
 ===============  ====================================================================
 
-Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (rounds that are done and
-their results), ``roundstate`` (the content of a round file), ``runstore`` and ``contexts`` (files and
-folders), ``strategystate``, ``strategyvalues`` and ``randomness`` (a strategy's state as JSON and named
-arrays), ``arrays`` and ``releases`` (Flower's own classes). flwr is imported when it is first needed.
+Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (one attempt of a run) with
+``results`` (metrics of rounds that are done) and ``participants`` (its nodes), ``orders`` and ``letters``
+(what server and clients tell each other, and how messages carry it), ``roundstate`` (the content of a round
+file), ``runstore`` and ``contexts`` (files), ``appfolder`` (paths inside an app), ``strategystate``,
+``strategyvalues`` and ``randomness`` (a strategy's state as JSON and named arrays), ``arrays`` and
+``releases`` (Flower's own classes). Which states an attempt may go on from is decided in
+`archive.checkpoints.lineage`. flwr is imported when it is first needed.
 
 Needs flwr 1.17 or newer: ``pip install 'fedarchive[flower]'``.
 """

@@ -1,104 +1,113 @@
-"""Saved states of nodes by round: listed, opened, saved, and removed when they are obsolete."""
+"""Saved states of nodes: listed, opened, saved and removed."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from archive import reading, writing
-from archive.checkpoints.paths import spell
-from archive.errors import MissingError
-from archive.interop.flower.runstore import experiment_url
-from archive.records import Context
-from archive.storage.folder import join, list_files, locate_folder, make_place, remove_file
-from archive.storage.url import URL
+from archive.checkpoints.lineage import Version
+from archive.checkpoints.paths import CHECKPOINT, context_path, spell, unspell
+from archive.errors import DamagedError, ExistsError, MissingError
+from archive.interop.flower.runstore import experiment_folder
+from archive.records import ConfigRecord, Context
+from archive.storage.folder import join, list_files, make_place, remove_file
+from archive.storage.url import Location
 
-__all__ = ["NodeContexts", "Version"]
-
-_NAME = re.compile(r"(\d{8,})-(\d)\.h5")
-
-
-class Version(NamedTuple):
-    """The message that made a state; later messages are greater."""
-
-    round: int
-    """Round of the message."""
-    phase: int
-    """1 for train, 2 for evaluate, 0 for any other."""
-
-    @property
-    def file(self) -> str:
-        """Name of its file."""
-        return f"{self.round:08d}-{self.phase}.h5"
-
-    def __str__(self) -> str:
-        kind = {1: "training of ", 2: "evaluation of "}.get(self.phase, "")
-        return f"{kind}round {self.round}"
+__all__ = ["NodeContexts"]
 
 
 class NodeContexts:
-    """Contexts by node and version: ``contexts/NODE/ROUND-PHASE.h5``.
+    """Contexts of one experiment by node and version: ``contexts/NODE/ROUND-PHASE-TOKEN.h5``.
 
     Parameters
     ----------
-    url, experiment, storage_options
-        As for `experiment_url`.
-    keep_last : int
-        Rounds to keep of each node.
+    location : Location
+        Folder of all experiments.
+    experiment : str
     """
 
-    def __init__(
-        self, url: URL, experiment: str, *, keep_last: int, storage_options: Mapping[str, Any] | None
-    ) -> None:
-        if keep_last < 1:
-            raise ValueError(f"keep_last must be 1 or more, not {keep_last}")
-        self._folder = locate_folder(experiment_url(url, experiment, storage_options), storage_options)
-        self._keep_last = keep_last
+    def __init__(self, location: Location, experiment: str) -> None:
+        self._folder = experiment_folder(location, experiment)
+        self.experiment = experiment
+        """Name of its folder."""
         self.shown: str = self._folder.display
         """Absolute URL for messages, without credentials."""
 
     def versions(self, node: str) -> list[Version]:
-        """Return the versions of a node's state, oldest first."""
-        files = list_files(self._path(node), self._folder.options, below=False)
-        matches = [_NAME.fullmatch(file.path) for file in files]
-        return sorted(Version(int(match[1]), int(match[2])) for match in matches if match)
-
-    def newest(self, node: str, before: Version | None) -> Version | None:
-        """Return the newest version, or the newest before a given version; None if there is none."""
-        found = [version for version in self.versions(node) if before is None or version < before]
-        return found[-1] if found else None
+        """Return the versions of a node's state, in no order."""
+        files = list_files(join(self._folder.path, _inner(node)), self._folder.options, below=False)
+        return [version for file in files if (version := Version.parse(file.path)) is not None]
 
     def open(self, node: str, version: Version) -> Context:
-        """Return a state; its arrays stay in the file until they are read.
+        """Return a state of which every byte was verified; its arrays stay in the file.
 
         Raises
         ------
         ArchiveError
-            The file is missing or damaged.
+            The file is missing or damaged, or is the state of another node.
         """
-        return reading.open(replace(self._folder, path=self._path(node, version))).context
+        place = replace(self._folder, path=join(self._folder.path, _inner(node, version)))
+        context = reading.open(place, verify="open").context
+        records: Any = context.state
+        marks: Mapping[str, Any] = records.pop(CHECKPOINT, {})
+        if marks.get("node", spell(node)) != spell(node):
+            raise DamagedError(
+                f"the state of node {unspell(str(marks['node']))!r}, where that of {node!r} should be",
+                path=place.display,
+                remedy="this file system takes both names for one: give nodes names that differ more",
+            )
+        return context
 
-    def save(self, node: str, version: Version, context: Context) -> None:
-        """Save a state, then remove obsolete ones: too old, or later ones of a stopped run."""
+    def save(self, node: str, version: Version, context: Context, marks: Mapping[str, Any]) -> Version:
+        """Save a state; return its version, with the next turn where this node saved one for that message.
+
+        Raises
+        ------
+        ExistsError
+            Another node of the same name saved a state for the same message.
+        """
         folder, options = self._folder.path, self._folder.options
-        place = make_place(folder, _inner(node, version), options)
-        writing.save(context, place, storage_options=options)
-        there = self.versions(node)
-        rounds = sorted({known.round for known in there if known <= version})
-        oldest = rounds[-self._keep_last :][0]
-        for known in there:
-            if known > version or known.round < oldest:
-                with contextlib.suppress(MissingError):
-                    remove_file(folder, _inner(node, known), options)
+        while True:
+            own = {**marks, "node": spell(node), **version._asdict()}
+            saved = replace(context, state=_with(context.state, own))
+            place = make_place(folder, _inner(node, version), options)
+            try:
+                # without a resumable server a run that starts again has no token of its own
+                writing.save(saved, place, overwrite=not version.token, storage_options=options)
+            except ExistsError as error:
+                if self._node_id(node, version) != marks.get("node_id"):
+                    error.problem = f"another node called {node!r} saved a state of {version}"
+                    error.remedy = "give every node a name of its own, by node_key="
+                    raise
+                version = version._replace(turn=version.turn + 1)
+            else:
+                return version
 
-    def _path(self, node: str, version: Version | None = None) -> str:
-        """Return the folder of a node, or the file of a version of its state."""
-        return join(self._folder.path, _inner(node, version))
+    def remove(self, node: str, versions: Iterable[Version]) -> None:
+        """Remove states; those that another process removed meanwhile are no error."""
+        for version in versions:
+            with contextlib.suppress(MissingError):
+                remove_file(self._folder.path, _inner(node, version), self._folder.options)
+
+    def _node_id(self, node: str, version: Version) -> object:
+        """Return the id of the node that saved a state."""
+        place = replace(self._folder, path=join(self._folder.path, _inner(node, version)))
+        with reading.open(place) as saved:
+            records: Any = saved.records
+            return records.get(CHECKPOINT, {}).get("node_id")
 
 
 def _inner(node: str, version: Version | None = None) -> str:
     """Return the path of a node's folder, or of a version of its state, in that of the experiment."""
-    return "/".join(["contexts", spell(node), *([] if version is None else [version.file])])
+    folder = context_path(spell(node)).removesuffix(".h5")
+    return folder if version is None else f"{folder}/{version.file}"
+
+
+def _with(state: Any, marks: Mapping[str, Any]) -> Any:
+    """Return a state with the record that says whose the file is."""
+    made = type(state)(dict(state.items()))
+    made[CHECKPOINT] = ConfigRecord(dict(marks))
+    return made

@@ -6,17 +6,26 @@ selects one client that answers at once, and recalls the saved results.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import inspect
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from archive.interop.flower.letters import give_legacy, hear_legacy
+from archive.interop.flower.messagebased import identity_of
 from archive.interop.flower.releases import flower
-from archive.interop.flower.resumption import MISSING, Resumption, resumption_of
+from archive.interop.flower.results import MISSING
+from archive.interop.flower.resumption import Resumption, resumption_of
 from archive.interop.flower.strategystate import subclass
 from archive.interop.flower.strategyvalues import parameter_array
 from archive.records import ArrayRecord
 
 __all__ = ["resumable_legacy"]
+
+MAX_FRAMES = 8
+"""Calls between the server's method that has the number of rounds and the strategy's."""
 
 
 def resumable_legacy(base: Any) -> Any:
@@ -31,7 +40,7 @@ class _Resumed:
         """Return the parameters of the newest saved round, or the strategy's own."""
         ours = resumption_of(self)
         inner: Any = super()
-        restored = ours.load(self)
+        restored = ours.load(self, _rounds_of_caller(), _identity_of(client_manager))
         initial = inner.initialize_parameters(client_manager)
         if initial is not None:
             ours.given(_to_model(initial))
@@ -50,17 +59,17 @@ class _Resumed:
         ours.end(self, server_round - 1, _to_model)  # the server may have skipped the evaluation
         ours.begin(server_round)
         ours.model(parameters)
-        return inner.configure_fit(server_round, parameters, client_manager)
+        return _addressed(ours, inner.configure_fit, server_round, parameters, client_manager)
 
     def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
         """Aggregate a round, or recall its results."""
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            found = ours.recall("fit", server_round)
+            found = ours.results.recall("fit", server_round)
             parameters = ours.restored if server_round == ours.done else None
             return parameters, {} if found is MISSING else found
-        parameters, metrics = inner.aggregate_fit(server_round, results, failures)
+        parameters, metrics = inner.aggregate_fit(server_round, _heard(ours, server_round, results), failures)
         if parameters is not None:
             ours.model(parameters)
         ours.keep("fit", server_round, metrics)
@@ -71,7 +80,7 @@ class _Resumed:
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done and ours.resumed:
-            found = ours.recall("server", server_round)
+            found = ours.results.recall("server", server_round)
             return None if found is MISSING else found
         result = inner.evaluate(server_round, parameters)
         if result is not None:
@@ -85,9 +94,9 @@ class _Resumed:
         if server_round <= ours.done:
             return _idle_client("evaluate", ours, server_round)
         ours.model(parameters)
-        instructions = inner.configure_evaluate(server_round, parameters, client_manager)
+        instructions = _addressed(ours, inner.configure_evaluate, server_round, parameters, client_manager)
         if not instructions:  # the server ends the round here
-            ours.end(self, server_round, _to_model)
+            self._end(server_round)
         return instructions
 
     def aggregate_evaluate(self, server_round: int, results: Any, failures: Any) -> Any:
@@ -95,12 +104,81 @@ class _Resumed:
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            found = ours.recall("evaluate", server_round)
+            found = ours.results.recall("evaluate", server_round)
             return (None, {}) if found is MISSING else found
-        result = inner.aggregate_evaluate(server_round, results, failures)
+        result = inner.aggregate_evaluate(server_round, _heard(ours, server_round, results), failures)
         ours.keep("evaluate", server_round, result)
-        ours.end(self, server_round, _to_model)
+        self._end(server_round)
         return result
+
+    def _end(self, server_round: int) -> None:
+        """Save a round that is over; after the last one another server may write the run."""
+        ours = resumption_of(self)
+        ours.end(self, server_round, _to_model)
+        if server_round == ours.total:
+            ours.rounds.release()
+
+
+def _rounds_of_caller() -> int | None:
+    """Return how many rounds the server was asked for; None where that cannot be known.
+
+    A server of the old API never tells its strategy. The number is an argument of the method that asks for
+    the initial parameters, ``Server.fit(num_rounds, timeout)``, as FL4Health's servers have it too.
+    """
+    frame = inspect.currentframe()
+    for _ in range(MAX_FRAMES):
+        frame = frame.f_back if frame is not None else None
+        found = frame.f_locals.get("num_rounds") if frame is not None else None
+        if isinstance(found, int) and not isinstance(found, bool):
+            return found
+    return None
+
+
+def _identity_of(client_manager: Any) -> dict[str, str]:
+    """Return what Flower says of the app whose server has a client manager."""
+    clients = getattr(client_manager, "clients", {})
+    return identity_of(getattr(next(iter(clients.values()), None), "grid", None))
+
+
+def _addressed(
+    ours: Resumption, configure: Callable[..., Any], number: int, parameters: Any, client_manager: Any
+) -> Any:
+    """Return the instructions of a round, each with what the clients are to know."""
+    if ours.deterministic:
+        _order_clients(ours, number, client_manager)
+    with ours.selecting(number, configure.__name__):
+        instructions = configure(number, parameters, client_manager)
+    order = ours.order(number)
+    return [
+        (client, type(given)(given.parameters, give_legacy(given.config, order)))
+        for client, given in instructions or ()
+    ]
+
+
+def _heard(ours: Resumption, number: int, results: Any) -> Any:
+    """Return the results of a round without reports; of a deterministic run in the order of the nodes."""
+    found = [(str(client.cid), hear_legacy(result.metrics)) for client, result in results if client]
+    ours.hear(number, found)
+    if not ours.deterministic:
+        return results
+    return sorted(results, key=lambda pair: ours.participants.order(str(pair[0].cid)))
+
+
+def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
+    """Order the clients of a manager by name, in which it draws them; clients that are new are asked."""
+    clients = client_manager.all()
+    new = {cid: client for cid, client in clients.items() if cid not in ours.participants.names}
+    common = importlib.import_module("flwr.common")
+    asked = common.GetPropertiesIns(give_legacy({}, ours.order(number, ask=True)))
+    found = []
+    for cid, client in new.items():
+        with contextlib.suppress(ValueError):  # a client without our mod may not know the question
+            answer = client.get_properties(asked, timeout=None, group_id=number)
+            found.append((cid, hear_legacy(answer.properties)))
+    ours.hear(number, found)
+    ours.require_names(new)
+    for cid in sorted(clients, key=ours.participants.order):
+        clients[cid] = clients.pop(cid)
 
 
 def _to_model(parameters: Any) -> ArrayRecord:
@@ -119,7 +197,7 @@ def _to_parameters(record: ArrayRecord) -> Any:
 
 def _idle_client(kind: str, ours: Resumption, server_round: int) -> list[Any]:
     """Return one client that trains nothing, which makes the server ask for the results, if any are saved."""
-    if ours.recall(kind, server_round) is MISSING:
+    if ours.results.recall(kind, server_round) is MISSING:
         return []
     common = importlib.import_module("flwr.common")
     empty = flower().Parameters(tensors=[], tensor_type="numpy.ndarray")

@@ -10,11 +10,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from archive.interop.flower.letters import give, hear
 from archive.interop.flower.records import from_flower, to_flower
-from archive.interop.flower.resumption import MISSING, resumption_of
+from archive.interop.flower.releases import flower
+from archive.interop.flower.results import MISSING
+from archive.interop.flower.resumption import Resumption, resumption_of
 from archive.interop.flower.strategystate import subclass
 
-__all__ = ["resumable_messages"]
+__all__ = ["identity_of", "resumable_messages"]
+
+ASK_S = 60.0
+"""Seconds that nodes have to tell their names."""
 
 
 def resumable_messages(base: Any) -> Any:
@@ -31,19 +37,25 @@ class _Resumed:
         inner: Any = super()
         given = inspect.signature(inner.start).bind(*args, **kwargs)
         given.apply_defaults()
-        restored = ours.load(self)
-        ours.given(from_flower(given.arguments["initial_arrays"]))
-        if restored is not None:
-            ours.restore(self)
-            given.arguments["initial_arrays"] = ours.restored = to_flower(restored)
-        ours.total = max(given.arguments["num_rounds"], ours.done)
-        evaluate = given.arguments.get("evaluate_fn")
-        ours.evaluates = evaluate is not None
-        if evaluate is not None:
-            given.arguments["evaluate_fn"] = _recalled(self, evaluate)
-        result = inner.start(*given.args, **given.kwargs)
-        ours.end(self, ours.current, from_flower)
-        if restored is not None and ours.done >= given.arguments["num_rounds"]:
+        values = given.arguments
+        try:
+            restored = ours.load(self, values["num_rounds"], identity_of(values["grid"]))
+            ours.given(from_flower(values["initial_arrays"]))
+            if restored is not None:
+                ours.restore(self)
+                values["initial_arrays"] = ours.restored = to_flower(restored)
+            if ours.complete:
+                for kind in ("train", "evaluate"):
+                    ours.compare_config(kind, values.get(f"{kind}_config") or {})
+            evaluate = values.get("evaluate_fn")
+            ours.evaluates = evaluate is not None
+            if evaluate is not None:
+                values["evaluate_fn"] = _recalled(self, evaluate)
+            result = inner.start(*given.args, **given.kwargs)
+            ours.end(self, ours.current, from_flower)
+        finally:
+            ours.rounds.release()
+        if ours.complete:
             result.arrays = ours.restored
         return result
 
@@ -58,7 +70,7 @@ class _Resumed:
         ours.end(self, server_round - 1, from_flower)  # an overridden start() may skip the evaluation
         ours.begin(server_round)
         ours.send("train", arrays, config)
-        return inner.configure_train(server_round, arrays, config, grid)
+        return _addressed(ours, inner.configure_train, server_round, arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Any) -> Any:
         """Aggregate a round, or recall its results."""
@@ -66,8 +78,8 @@ class _Resumed:
         inner: Any = super()
         if server_round <= ours.done:
             arrays = ours.restored if server_round == ours.done else None
-            return arrays, _or_none(ours.recall("train", server_round))
-        arrays, metrics = inner.aggregate_train(server_round, replies)
+            return arrays, _or_none(ours.results.recall("train", server_round))
+        arrays, metrics = inner.aggregate_train(server_round, _heard(ours, server_round, replies))
         if arrays is not None:
             ours.model(arrays)
         if metrics is not None:
@@ -81,20 +93,74 @@ class _Resumed:
         if server_round <= ours.done:
             return []
         ours.send("evaluate", arrays, config)
-        return inner.configure_evaluate(server_round, arrays, config, grid)
+        return _addressed(ours, inner.configure_evaluate, server_round, arrays, config, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Any) -> Any:
         """Aggregate the evaluation of a round, or recall its results."""
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            return _or_none(ours.recall("evaluate", server_round))
-        metrics = inner.aggregate_evaluate(server_round, replies)
+            return _or_none(ours.results.recall("evaluate", server_round))
+        metrics = inner.aggregate_evaluate(server_round, _heard(ours, server_round, replies))
         if metrics is not None:
             ours.keep("evaluate", server_round, metrics)
         if not ours.evaluates:
             ours.end(self, server_round, from_flower)
         return metrics
+
+
+def identity_of(grid: Any) -> dict[str, str]:
+    """Return what Flower says of the app whose server has a grid: its name, publisher and federation."""
+    run = getattr(grid, "run", None)
+    publisher, _, name = str(getattr(run, "fab_id", "") or "").rpartition("/")
+    federation = str(getattr(run, "federation_id", "") or getattr(run, "federation", "") or "")
+    return {"name": name, "publisher": publisher, "federation": federation}
+
+
+def _addressed(
+    ours: Resumption, configure: Callable[..., Any], number: int, arrays: Any, config: Any, grid: Any
+) -> list[Any]:
+    """Return the messages of a round, each with what the clients are to know."""
+    if ours.deterministic:
+        grid = _OrderedGrid(grid, ours, number)
+    with ours.selecting(number, configure.__name__):
+        messages = list(configure(number, arrays, config, grid))
+    return give(messages, ours.order(number))
+
+
+def _heard(ours: Resumption, number: int, replies: Any) -> list[Any]:
+    """Return the replies of a round without reports; of a deterministic run in the order of the nodes."""
+    found = list(replies)
+    nodes = [str(reply.metadata.src_node_id) for reply in found]
+    ours.hear(number, zip(nodes, map(hear, found), strict=True))
+    if not ours.deterministic:
+        return found
+    order = ours.participants.order
+    return [reply for _, reply in sorted(zip(nodes, found, strict=True), key=lambda pair: order(pair[0]))]
+
+
+class _OrderedGrid:
+    """A grid that lists its nodes by name: their ids, and the order in which they come, are new each run."""
+
+    def __init__(self, grid: Any, ours: Resumption, number: int) -> None:
+        self._grid, self._ours, self._number = grid, ours, number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid, name)
+
+    def get_node_ids(self) -> list[int]:
+        """Return the ids of all nodes in the order of their names, which nodes that are new are asked for."""
+        nodes = list(self._grid.get_node_ids())
+        known = self._ours.participants.names
+        new = [node for node in nodes if str(node) not in known]
+        if new:
+            names, order = flower(), self._ours.order(self._number, ask=True)
+            empty = names.RecordDict()
+            asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
+            replies = self._grid.send_and_receive(give(asked, order), timeout=ASK_S)
+            _heard(self._ours, self._number, replies)
+            self._ours.require_names(map(str, new))
+        return sorted(nodes, key=lambda node: self._ours.participants.order(str(node)))
 
 
 def _recalled(strategy: Any, evaluate: Callable[[int, Any], Any]) -> Callable[[int, Any], Any]:
@@ -103,7 +169,7 @@ def _recalled(strategy: Any, evaluate: Callable[[int, Any], Any]) -> Callable[[i
 
     def evaluate_fn(server_round: int, arrays: Any) -> Any:
         if server_round <= ours.done and ours.resumed:
-            return _or_none(ours.recall("server", server_round))
+            return _or_none(ours.results.recall("server", server_round))
         metrics = evaluate(server_round, arrays)
         if metrics is not None:
             ours.keep("server", server_round, metrics)

@@ -1,26 +1,33 @@
 """persist_state: a ClientApp's mod that keeps ``Context.state`` through crashes, and out of messages.
 
-Each state is saved under the round whose message made it. A run that is started again goes on from an earlier
-round than some clients had reached; these clients get the state that they had before that round.
+Each state is saved under the round, the phase and the attempt whose message made it. A resumable server says
+with every message which attempt it is and what it goes on from (`archive.interop.flower.orders`); the mod
+hands out the newest state of that line, and no other.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from archive.errors import ArchiveError
-from archive.interop.flower.contexts import NodeContexts, Version
+from archive.checkpoints.lineage import Line, Version, obsolete_without_server
+from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.errors import ArchiveError, MissingError
+from archive.interop.flower.appfolder import require_app_url
+from archive.interop.flower.contexts import NodeContexts
+from archive.interop.flower.letters import KEY, answer, answer_name, take
+from archive.interop.flower.orders import Order, Report, hash_name
 from archive.interop.flower.records import copy_values, from_flower, to_flower
 from archive.interop.flower.releases import LOGGER, flower
-from archive.storage.url import URL
+from archive.interop.flower.runstore import DEFAULT
+from archive.storage.url import URL, Location
 
 __all__ = ["persist_state"]
 
 _log = logging.getLogger(LOGGER)
 
-REFERENCE = "fedarchive"
+REFERENCE = KEY
 """Name of the ConfigRecord that Flower carries instead of the state."""
 
 _ROUND_KEYS = ("server-round", "server_round", "current_server_round", "current_round")
@@ -39,99 +46,196 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
     ----------
     url : str or path-like
         Folder of the states, local or any URL of fsspec; the folder of the server's rounds can be shared.
-        It is made absolute and logged.
-    experiment : str, default "default"
-        Folder in it, as for `Resumable`.
-    keep_last : int, default 4
-        Number of rounds to keep states of, for each client: one more than the server keeps, times the
-        server's ``every``.
+        Which experiment in it, and which states are kept, the server says with its messages.
+    node_key : str, default "partition-id"
+        Key of ``node_config`` that names the node. Two live nodes of one name are an error.
+    on_missing : {"warn", "error"}, default "warn"
+        What to do where the node has saved states in this run, but the one that it should go on from is
+        missing or damaged: warn, tell the server, and go on from an earlier state or none; or raise.
     storage_options : mapping, optional
         Keyword arguments of the remote file system. A pickle holds no secrets of these and of the URL.
 
+    Raises
+    ------
+    ValueError
+        ``on_missing`` is neither, or the URL is a relative path in an app that Flower started: its working
+        directory is that of Flower's own process.
+
     Notes
     -----
-    States are kept by partition if the node has one (``node_config["partition-id"]``), because a
-    simulation's node ids change with every run; otherwise by node id. A state that the app did not change is
-    not written again. A message without a round (``server-round`` in a config, or the group id of the old
-    API) gets the newest state.
+    Where ``node_config`` lacks the key, the node's id is its name, and a warning lists the keys that there
+    are: ids are new in every simulation, and may be new after a restart of the SuperLink or SuperNode.
+
+    A state that the app did not change is not written again. A server that is not `Resumable` says nothing:
+    then the states of the newest four rounds are kept, in the experiment ``default``, and a message of round
+    5 gets the newest state of an earlier message. A message without a round (``server-round`` in a config, or
+    the group id of the old API) gets the newest state.
 
     Examples
     --------
     ::
 
-        app = ClientApp(mods=[persist_state("checkpoints")])
+        app = ClientApp(mods=[persist_state("/data/checkpoints")])
     """
 
     def __init__(
         self,
         url: URL,
         *,
-        experiment: str = "default",
-        keep_last: int = 4,
+        node_key: str = "partition-id",
+        on_missing: Literal["warn", "error"] = "warn",
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._contexts = NodeContexts(url, experiment, keep_last=keep_last, storage_options=storage_options)
-        _log.info("fedarchive: client states are kept in %s", self._contexts.shown)
+        if on_missing not in ("warn", "error"):
+            raise ValueError(f'on_missing must be "warn" or "error", not {on_missing!r}')
+        self._location: Location = require_app_url(url, storage_options)
+        self._node_key = node_key
+        self._on_missing = on_missing
+        self._contexts: dict[str, NodeContexts] = {}
+        self._warned: set[str] = set()
+        _log.info("fedarchive: client states are kept in %s", self._location.display)
 
     def __call__(self, message: Any, context: Any, call_next: Callable[[Any, Any], Any]) -> Any:
         """Restore the state, call the app, and save the state."""
-        node = node_name(context)
-        reference = self._reference(context, node)
-        asked = message_version(message)
-        if reference is None:
-            reference = self._contexts.newest(node, before=asked)
-            if reference is not None:
-                _log.info("fedarchive: state of %s resumed after %s", node, reference)
+        order, where = take(message)
+        node, is_named = self._name(context)
+        if order is not None and order.ask:
+            return answer_name(message, where or KEY, Report(node))
+        turn = _Turn(self._store(order, context), node, order, message_place(message, order))
+        version, problem = self._find(turn, context, is_named)
         try:
-            before = self._restore(context, node, reference)
+            before = _restore(context, turn.state)
             reply = call_next(message, context)
-            made = asked if asked is not None else Version(0 if reference is None else reference.round + 1, 0)
             if _changed(before, context.state):
-                self._contexts.save(node, made, from_flower(context))
-                reference = made
+                version = turn.save(from_flower(context), version, context.node_id)
         finally:
             # after an exception too: the saved state has not changed
-            _refer(context, node, reference)
+            _refer(context, turn, version)
+        answer(reply, where, Report(node, version is not None, problem))
         return reply
 
-    def _reference(self, context: Any, node: str) -> Version | None:
-        """Return the version that Flower's reference names."""
-        record = context.state.config_records.get(REFERENCE)
-        if record is None:
-            return None
-        if record["node"] != node:
-            raise ArchiveError(
-                f"a reference to the state of {record['node']} in the context of {node}",
-                path=self._contexts.shown,
-                key=REFERENCE,
-                remedy="give every node its own Context",
+    def _find(self, turn: _Turn, context: Any, is_named: bool) -> tuple[Version | None, str]:
+        """Read the state that the app goes on from; return its version, and what is wrong with it."""
+        known = _reference(context, turn)
+        problem = ""
+        for version in turn.candidates(known):
+            try:
+                turn.state = turn.contexts.open(turn.node, version).state
+            except (*DAMAGE, *GONE) as error:
+                problem = problem or str(error)
+                if self._on_missing == "error":
+                    raise
+                continue
+            if known is None:
+                _log.info("fedarchive: state of %s resumed after %s", turn.node, version)
+            if problem:
+                problem = f"went on from {version}: {problem}"
+            break
+        else:
+            version = None
+            problem = problem or turn.lack(is_named)
+        if problem:
+            self._complain(turn, problem)
+        return version, problem
+
+    def _complain(self, turn: _Turn, problem: str) -> None:
+        """Raise or warn of a state that the node should have had."""
+        text = f"{turn.node}: {problem}"
+        if self._on_missing == "error":
+            raise MissingError(
+                text,
+                path=turn.contexts.shown,
+                remedy="restore the file, or go on without it by on_missing='warn'",
             )
-        return Version(record["round"], record["phase"])
+        _log.warning("fedarchive: %s", text)
 
-    def _restore(self, context: Any, node: str, reference: Version | None) -> dict[str, Any]:
-        """Put the saved state into the context; return its contents, to find out what the app changes."""
-        if REFERENCE in context.state:
-            del context.state[REFERENCE]
-        if reference is not None:
-            saved = to_flower(self._contexts.open(node, reference).state)
-            for name, record in saved.items():
-                context.state[name] = record
-        elif context.state:
-            return {}  # a state that another program made, and that is not saved yet
-        return _contents(context.state)
+    def _name(self, context: Any) -> tuple[str, bool]:
+        """Return the name of a node, and whether it is a name and not only its id."""
+        value = context.node_config.get(self._node_key)
+        if value is None:
+            keys = ", ".join(map(repr, context.node_config)) or "none"
+            self._warn(
+                f"node_config has no {self._node_key!r}, so the state of this node is kept by its id, which "
+                f"may be new after a restart; set it, or name one of its keys by node_key=; its keys: {keys}"
+            )
+            return f"node-{context.node_id}", False
+        if isinstance(value, str):
+            return value, True
+        return f"{self._node_key.removesuffix('-id')}-{value}", True
+
+    def _store(self, order: Order | None, context: Any) -> NodeContexts:
+        """Return the states of the experiment that a message belongs to."""
+        record = context.state.config_records.get(REFERENCE, {})
+        experiment = order.experiment if order is not None else record.get("experiment", DEFAULT)
+        if experiment not in self._contexts:
+            self._contexts[experiment] = NodeContexts(self._location, experiment)
+        return self._contexts[experiment]
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("fedarchive: %s", text)
 
 
-def node_name(context: Any) -> str:
-    """Return the name of a node's states: its partition, or its id."""
-    partition = context.node_config.get("partition-id")
-    return f"node-{context.node_id}" if partition is None else f"partition-{partition}"
+class _Turn:
+    """One message to one node."""
+
+    def __init__(
+        self, contexts: NodeContexts, node: str, order: Order | None, asked: tuple[int, int] | None
+    ) -> None:
+        self.contexts, self.node, self.order, self.asked = contexts, node, order, asked
+        self.state: Any = None
+        """The records that the app goes on from; None where it starts without any."""
+
+    @property
+    def line(self) -> Line:
+        """The attempt that the message belongs to."""
+        return Line("") if self.order is None else self.order.line
+
+    def candidates(self, known: Version | None) -> list[Version]:
+        """Return the states that the app may go on from, the best first."""
+        if known is not None and (self.asked is None or known.place <= self.asked):
+            return [known, *(self._listed(known.place))]
+        return self._listed(self.asked)
+
+    def _listed(self, before: tuple[int, int] | None) -> list[Version]:
+        return self.line.newest(self.contexts.versions(self.node), before)
+
+    def lack(self, is_named: bool) -> str:
+        """Return what is wrong where there is no state; empty where the node may never have had one."""
+        order = self.order
+        if order is None or not order.nodes:
+            return ""
+        if hash_name(self.node) in order.nodes:
+            return f"no state is left, though this node saved one in this run before round {order.round}"
+        if not is_named and order.line.after:
+            return (
+                f"no state: its id is not among those that took part up to round {order.line.after}, and "
+                "it has no name besides"
+            )
+        return ""
+
+    def save(self, context: Any, known: Version | None, node_id: object) -> Version:
+        """Save what the app made of the state, remove what nothing goes on from, and return its version."""
+        asked = self.asked or ((0, 0) if known is None else (known.round + 1, 0))
+        made = Version(*asked, token=self.line.token)
+        if known is not None and known.token == made.token and known.place >= made.place:
+            made = known._replace(turn=known.turn + 1)
+        digest = "" if self.order is None else self.order.digest
+        made = self.contexts.save(self.node, made, context, {"node_id": str(node_id), "digest": digest})
+        versions = self.contexts.versions(self.node)
+        if self.order is None:
+            self.contexts.remove(self.node, obsolete_without_server(versions, made))
+        elif self.order.kept is not None:
+            self.contexts.remove(self.node, self.line.obsolete(versions, self.order.kept))
+        return made
 
 
-def message_version(message: Any) -> Version | None:
+def message_place(message: Any, order: Order | None) -> tuple[int, int] | None:
     """Return round and phase of a message; None if it names no round."""
-    found = None
+    found = None if order is None else order.round
     group = message.metadata.group_id
-    if group and group.isdecimal():
+    if found is None and group and group.isdecimal():
         found = int(group)
     if found is None and message.has_content():
         for record in message.content.config_records.values():
@@ -141,15 +245,42 @@ def message_version(message: Any) -> Version | None:
                 break
     if found is None:
         return None
-    return Version(found, _PHASES.get(message.metadata.message_type.partition(".")[0], 0))
+    return found, _PHASES.get(message.metadata.message_type.partition(".")[0], 0)
 
 
-def _refer(context: Any, node: str, version: Version | None) -> None:
+def _reference(context: Any, turn: _Turn) -> Version | None:
+    """Take Flower's reference out of the context; return its version, if the message may have that."""
+    record = context.state.config_records.get(REFERENCE)
+    if record is None:
+        return None
+    if record["node"] != turn.node:
+        raise ArchiveError(
+            f"a reference to the state of {record['node']} in the context of {turn.node}",
+            path=turn.contexts.shown,
+            key=REFERENCE,
+            remedy="give every node its own Context",
+        )
+    del context.state[REFERENCE]
+    version = Version(record["round"], record["phase"], record["turn"], record["token"])
+    return version if turn.order is None or turn.line.has(version) else None
+
+
+def _restore(context: Any, saved: Any) -> dict[str, Any]:
+    """Put the saved state into the context; return its contents, to find out what the app changes."""
+    if saved is not None:
+        for name, record in to_flower(saved).items():
+            context.state[name] = record
+    elif context.state:
+        return {}  # a state that another program made, and that is not saved yet
+    return _contents(context.state)
+
+
+def _refer(context: Any, turn: _Turn, version: Version | None) -> None:
     """Replace the state in the context by a reference, so that Flower carries nothing else."""
     if version is None:
         return
     context.state.clear()
-    record = {"node": node, "round": version.round, "phase": version.phase}
+    record = {"node": turn.node, "experiment": turn.contexts.experiment, **version._asdict()}
     context.state[REFERENCE] = flower().ConfigRecord(record)
 
 

@@ -32,7 +32,8 @@ def flower() -> Any:
         raise ImportError(_NEEDED) from error
     if not hasattr(common, "RecordDict"):
         raise ImportError(_NEEDED)
-    names = ("Array", "ArrayRecord", "MetricRecord", "ConfigRecord", "RecordDict", "Context", "Parameters")
+    records = ("Array", "ArrayRecord", "MetricRecord", "ConfigRecord", "RecordDict")
+    names = (*records, "Context", "Message", "Parameters")
     found = SimpleNamespace(**{name: getattr(common, name) for name in names})
     legacy = importlib.import_module("flwr.server.strategy")
     found.LegacyStrategy = legacy.Strategy

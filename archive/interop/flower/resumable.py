@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from archive.checkpoints.retention import BestBy
 from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
 from archive.interop.flower.releases import flower
-from archive.interop.flower.resumption import Resumption
+from archive.interop.flower.resumption import Resumption, Settings
 from archive.interop.flower.runstore import Rounds
 from archive.interop.flower.strategystate import OURS
 from archive.storage.url import URL
@@ -26,6 +27,10 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     experiment: str = "default",
     every: int = 1,
     keep_last: int | None = 3,
+    best_by: BestBy | None = None,
+    exclude: Iterable[str] = (),
+    resume: Literal["auto", "never", "must"] = "auto",
+    deterministic: bool | int = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> S:
     """Make a strategy save every round, and resume after a crash.
@@ -46,11 +51,24 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     url : str or path-like
         Folder of the rounds, local or any URL of fsspec. It is made absolute and logged.
     experiment : str, default "default"
-        Folder in ``url``: one for each run that is resumed by itself.
+        Folder in ``url``: one for each run that is resumed by itself. Clients need not name it.
     every : int, default 1
-        Save each round whose number is a multiple, and (except in the old API) the last round.
+        Save each round whose number is a multiple, and the last round.
     keep_last : int or None, default 3
         Rounds to keep; None for all.
+    best_by : str or (str, "min" or "max"), optional
+        As for `CheckpointStore`: the round with the best value of this metric is kept as well.
+    exclude : iterable of str, optional
+        Attributes of the strategy that are not saved, such as a test set; those of an object that the
+        strategy holds are named ``object/attribute``. A resumed run has them as the script makes them.
+    resume : {"auto", "never", "must"}, default "auto"
+        ``"never"``: an error where rounds are there. ``"must"``: an error where none are.
+    deterministic : bool or int, default False
+        Whether every uninterrupted run ends with the same bits, provided that its clients do: replies are
+        aggregated in the order of the names of their nodes, and clients are selected by a generator with this
+        seed (True is seed 0), by the round alone. Clients need `persist_state`, which tells the names.
+        Without it Flower sums replies in the order in which they arrive, and selects among node ids that are
+        new in each run. Noise for privacy is never seeded.
     storage_options : mapping, optional
         Keyword arguments of the remote file system. A pickle holds no secrets of these and of the URL.
 
@@ -59,31 +77,43 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     TypeError
         ``strategy`` is of no strategy class of Flower.
     ValueError
-        ``every`` or ``keep_last`` is below 1, or ``experiment`` is not the name of a folder.
+        ``every`` or ``keep_last`` is below 1, ``experiment`` is not the name of a folder, ``resume`` is not
+        one of the three, or ``url`` is a relative path in an app that Flower started.
 
     Notes
     -----
     Wrap the outermost strategy: ``Resumable(DifferentialPrivacy...(FedAvg()))`` saves the strategies inside
     with it. ``num_rounds`` is the total: a run of 5 rounds that was stopped in round 3 runs rounds 3 to 5
-    when it is started again, and a complete run returns its arrays at once. A setting that the script
-    changes between two starts (a learning rate) is taken from the script, and logged. Another class of
-    strategy, or a model of other arrays, is a SchemaError.
+    when it is started again, and a complete run returns its arrays at once. A setting that the script changes
+    between two starts (a learning rate) is taken from the script, and a warning says so. Another class of
+    strategy, a model of other arrays, or an app of another name is a SchemaError. Fewer rounds than are done
+    are an error: `CheckpointStore.rewind` goes back.
+
+    One process at a time writes a run: where another one does, the start is a LockedError. In an object
+    store, where nothing can be locked, a round is created only if nobody else has created it, and the server
+    that comes second gets ExistsError.
+
+    Every message tells the clients which attempt of the run sends it and what that attempt goes on from, so
+    that `persist_state` hands out no state of an attempt that was killed later.
 
     Examples
     --------
     ::
 
-        strategy = Resumable(FedAdam(eta=0.01), "checkpoints")
+        strategy = Resumable(FedAdam(eta=0.01), "/data/checkpoints")
         result = strategy.start(grid, initial_arrays, num_rounds=100)
     """
     if every < 1:
         raise ValueError(f"every must be 1 or more, not {every}")
+    if resume not in ("auto", "never", "must"):
+        raise ValueError(f'resume must be "auto", "never" or "must", not {resume!r}')
     base: Any = type(strategy)
     kind = _resumable_class(base)
-    rounds = Rounds(url, experiment, keep_last=keep_last, storage_options=storage_options)
+    rounds = Rounds(url, experiment, keep_last=keep_last, best_by=best_by, storage_options=storage_options)
+    seed = None if deterministic is False else 0 if deterministic is True else deterministic
     made: S = object.__new__(kind)
     made.__dict__ = strategy.__dict__  # both objects have one state
-    setattr(made, OURS, Resumption(rounds, every))
+    setattr(made, OURS, Resumption(rounds, Settings(every, resume, seed, tuple(exclude))))
     return made
 
 

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
-
+from archive.checkpoints.lineage import Line, new_token
+from archive.errors import ExistsError, MissingError, ValueRangeError
+from archive.interop.flower.orders import MAX_KEPT, Order, Report, hash_name
+from archive.interop.flower.participants import Participants
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
+from archive.interop.flower.results import Results
 from archive.interop.flower.roundstate import Snapshot, describe, require_schema
 from archive.interop.flower.runstore import Rounds
 from archive.interop.flower.strategystate import OURS, SchemaError, capture, is_plain, restore, strategy_class
-from archive.interop.statearrays import JSON, Arrays, NotStateError, copy_of
+from archive.interop.statearrays import JSON, Arrays, NotStateError
 from archive.interop.statevalues import decode, encode
-from archive.records import Array, ArrayRecord
+from archive.records import ArrayRecord
 
-__all__ = ["MISSING", "Resumption", "resumption_of"]
+__all__ = ["Resumption", "Settings", "resumption_of"]
 
 _log = logging.getLogger(LOGGER)
 
-MISSING = object()
-"""Returned by `Resumption.recall` where no result was kept."""
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Arguments of `Resumable` that say how its strategy is run."""
+
+    every: int = 1
+    """Save each round whose number is a multiple, and the last round."""
+    resume: Literal["auto", "never", "must"] = "auto"
+    """Whether rounds may be there at the start."""
+    seed: int | None = None
+    """Of the selection of clients; None where clients and replies come as they come."""
+    exclude: tuple[str, ...] = ()
+    """Attributes of the strategy that are not saved."""
 
 
 class Resumption:
@@ -31,13 +49,12 @@ class Resumption:
     ----------
     rounds : Rounds
         The store of the rounds.
-    every : int
-        Save each round whose number is a multiple, and the last round.
+    settings : Settings
     """
 
-    def __init__(self, rounds: Rounds, every: int) -> None:
+    def __init__(self, rounds: Rounds, settings: Settings) -> None:
         self.rounds = rounds
-        self.every = every
+        self.settings = settings
         self._warned: set[str] = set()
         self._fresh: JSON = None
         self._fresh_configs: dict[str, tuple[Any, dict[str, JSON]]] = {}
@@ -57,11 +74,16 @@ class Resumption:
         """Whether the server evaluates at the end of a round."""
         self.restored: Any = None
         """The global arrays of the loaded round, as Flower's object."""
+        self.participants = Participants()
+        """The nodes of this attempt."""
+        self._line = Line(new_token())
+        self._identity: dict[str, str] = {}
+        self._kept: tuple[int, ...] | None = ()
         self._saved: Snapshot | None = None
         self._started: JSON = None
         self._schema: JSON = None
-        self._history: dict[str, dict[str, JSON]] = {}
-        self._history_arrays: dict[str, Array] = {}
+        self.results = Results(self.rounds.shown)
+        """Metrics of all rounds."""
         self._given: dict[str, JSON] = {}
         self._configs: dict[str, Any] = {}
         self._model: Any = None
@@ -72,39 +94,109 @@ class Resumption:
         """Whether a saved round was loaded."""
         return self._saved is not None
 
+    @property
+    def complete(self) -> bool:
+        """Whether all rounds were done before this start."""
+        return self.resumed and self.done == self.total
+
     # Starting
 
-    def load(self, strategy: Any) -> ArrayRecord | None:
-        """Find the newest round that verifies; return its model, or None if no round was saved.
+    def load(self, strategy: Any, total: int | None, identity: dict[str, str]) -> ArrayRecord | None:
+        """Become the writer of the run and find its newest round that verifies.
+
+        Parameters
+        ----------
+        strategy : object
+            As the script makes it.
+        total : int or None
+            Number of rounds that the script asks for, if known.
+        identity : dict of str to str
+            Of the app: ``name``, ``publisher`` and ``federation``, as far as Flower gives them.
+
+        Returns
+        -------
+        ArrayRecord or None
+            The model of that round; None if no round was saved.
 
         Raises
         ------
+        LockedError
+            Another server runs this run.
         SchemaError
-            The round was saved with another class of strategy.
+            The round was saved with another class of strategy, or by another app.
+        ExistsError, MissingError
+            There are rounds, and ``resume`` is "never"; or none, and ``resume`` is "must".
+        ValueRangeError
+            More rounds are done than the script asks for.
         DamagedError
             Rounds were saved and none verifies.
         """
         self._reset()
-        self._started = capture(strategy).tree
+        self.total, self._identity = total, identity
+        self.rounds.claim(strategy_class(strategy))
+        self._started = capture(strategy, self.settings.exclude).tree
         if self._fresh is None:
             self._fresh = self._started  # as the script made the strategy, before any start of it
         found = self.rounds.newest()
+        self._require_wanted(found)
         self.running = True
+        self._kept = self.rounds.kept()
         if found is None:
             _log.info("fedarchive: no round saved yet, starting anew; rounds go to %s", self.rounds.shown)
             return None
+        self._require_same(found, strategy)
+        self._saved = found
+        self._line = found.line.follow(found.round)
+        self.participants = Participants(found.nodes)
+        self.done = self.current = self._written = found.round
+        self.results = Results(self.rounds.shown, found.history, found.arrays)
+        if self.complete:
+            _log.info(
+                "fedarchive: complete, nothing to do: all %d rounds are done in %s", total, self.rounds.shown
+            )
+        else:
+            _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
+        return found.model
+
+    def _require_wanted(self, found: Snapshot | None) -> None:
+        """Raise where rounds are there, or are not, against the script's wish."""
+        shown = self.rounds.shown
+        if found is None and self.settings.resume == "must":
+            raise MissingError(
+                'there is no round to resume after, and resume="must"',
+                path=shown,
+                remedy="look whether the url and the experiment are those of the run",
+            )
+        if found is not None and self.settings.resume == "never":
+            raise ExistsError(
+                f'round {found.round} was saved here, and resume="never"',
+                path=shown,
+                remedy="give another url or experiment",
+            )
+        if found is not None and self.total is not None and found.round > self.total:
+            raise ValueRangeError(
+                f"{found.round} rounds are done, and {self.total} are asked for",
+                path=shown,
+                remedy=f"ask for {found.round} or more; or go back, which removes the rounds after it: "
+                f"CheckpointStore({shown!r}).rewind({self.total})",
+            )
+
+    def _require_same(self, found: Snapshot, strategy: Any) -> None:
+        """Raise where the round was saved by another app or with another class of strategy."""
+        for key, was in found.identity.items():
+            now = self._identity.get(key, was)
+            if was and now and was != now:
+                raise SchemaError(
+                    f"saved by an app whose {key} is {was!r}, and this app's is {now!r}",
+                    path=self.rounds.shown,
+                    remedy="give another url or experiment",
+                )
         if found.strategy != strategy_class(strategy):
             raise SchemaError(
                 f"saved with {found.strategy}, not with {strategy_class(strategy)}",
                 path=self.rounds.shown,
                 remedy="resume with the saved strategy, or give another url or experiment",
             )
-        self._saved = found
-        self.done = self.current = self._written = found.round
-        self._history = found.history
-        self._history_arrays = {k: v for k, v in found.arrays.items() if k.startswith("history/")}
-        _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
-        return found.model
 
     def given(self, initial: ArrayRecord) -> None:
         """Set the arrays that the script starts with."""
@@ -124,8 +216,80 @@ class Resumption:
             return
         require_schema(saved.schema, self._schema)
         for change in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh):
-            _log.warning("fedarchive: %s", change)
+            self._tell_change(change)
         self._started, self._schema = saved.started, saved.schema
+
+    def compare_config(self, kind: str, config: Any) -> None:
+        """Warn of values of a config of a complete run that are not what the script gave before."""
+        saved = ((self._saved.configs if self._saved is not None else None) or {}).get(kind)
+        now = _plain_items(config)
+        given = saved["given"] if saved is not None else now
+        for key in {**given, **now}:
+            self._compare(kind, key, given, now)
+
+    def _compare(self, kind: str, key: str, given: dict[str, JSON], now: dict[str, JSON]) -> bool:
+        """Return whether the script changed a value of a config, and warn if it did."""
+        if now.get(key) == given.get(key):
+            return False
+        self._tell_change(
+            f"{kind}_config[{key!r}] was {given.get(key)!r} and is {now.get(key)!r} from here on"
+        )
+        return True
+
+    def _tell_change(self, change: str) -> None:
+        if self.complete:
+            change += ", which changes nothing: the run is complete; give another experiment to run with it"
+        _log.warning("fedarchive: %s", change)
+
+    # Messages
+
+    def order(self, number: int, *, ask: bool = False) -> Order:
+        """Return what the messages of a round tell the clients."""
+        kept = self._kept
+        saved = self._saved
+        return Order(
+            self.rounds.experiment,
+            self._line,
+            number,
+            kept if kept is not None and len(kept) <= MAX_KEPT else None,
+            digest=saved.digest if saved is not None else "",
+            nodes=frozenset(map(hash_name, self.participants.stateful)),
+            ask=ask,
+        )
+
+    def hear(self, number: int, found: Iterable[tuple[str, Report | None]]) -> None:
+        """Note what the replies of a round report, by node id."""
+        self.participants.hear(found, number)
+
+    def require_names(self, nodes: Iterable[str]) -> None:
+        """Warn of nodes that did not tell their names: a deterministic run orders them by their ids."""
+        silent = [node for node in nodes if node not in self.participants.names]
+        if silent:
+            self._warn(
+                f"{len(silent)} nodes did not tell their names, so that the run is not deterministic: their "
+                f"ClientApp needs persist_state among its mods; the first is {silent[0]}"
+            )
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether clients are selected, and replies aggregated, in an order that every run has."""
+        return self.settings.seed is not None
+
+    @contextlib.contextmanager
+    def selecting(self, number: int, phase: str) -> Iterator[None]:
+        """Make the selection of clients of a deterministic run depend on the seed, round and phase alone.
+
+        Flower draws clients from Python's global generator, which its retries of requests advance too.
+        """
+        if not self.deterministic:
+            yield
+            return
+        before = random.getstate()
+        random.seed(f"{self.settings.seed}/{number}/{phase}")
+        try:
+            yield
+        finally:
+            random.setstate(before)
 
     # Rounds
 
@@ -150,34 +314,23 @@ class Resumption:
             return
         given, last = before["given"], before["last"]
         for key in {**given, **last, **now}:
-            if now.get(key) != given.get(key):
+            if self._compare(kind, key, given, now):
                 continue  # the script changed this value since the last start
             if key in last:
                 config[key] = decode(last[key], {}, key=f"configs/{kind}/{key}", path=self.rounds.shown)
             else:
                 config.pop(key, None)
 
+    def keep(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
+        """Keep a result of a round."""
+        try:
+            self.results.keep(kind, round, value)
+        except NotStateError as error:
+            self._warn(f"{kind} results of round {round} are not saved: {error}")
+
     def model(self, arrays: Any) -> None:
         """Set the global arrays."""
         self._model = arrays
-
-    def keep(self, kind: str, round: int, value: Any) -> None:  # noqa: A002 Flower's word
-        """Keep a result of a round."""
-        arrays = Arrays()
-        try:
-            tree = encode(value, ("history", kind, str(round)), arrays)
-        except NotStateError as error:
-            self._warn(f"{kind} results of round {round} are not saved: {error}")
-            return
-        self._history.setdefault(kind, {})[str(round)] = tree
-        self._history_arrays |= {name: copy_of(array) for name, array in arrays.items()}
-
-    def recall(self, kind: str, round: int) -> Any:  # noqa: A002 Flower's word
-        """Return a result of a round, or `MISSING`."""
-        tree = self._history.get(kind, {}).get(str(round), MISSING)
-        if tree is MISSING:
-            return tree
-        return decode(tree, self._history_arrays, key=f"history/{kind}/{round}", path=self.rounds.shown)
 
     # Saving
 
@@ -185,12 +338,12 @@ class Resumption:
         """Save a round that is over, if it is to be saved and is not saved yet."""
         if round <= max(self._written, self.done) or self._model is None:
             return
-        if round % self.every and round != self.total:
+        if round % self.settings.every and round != self.total:
             return
-        captured = capture(strategy)
+        captured = capture(strategy, self.settings.exclude)
         for name in captured.left_out:
             self._warn(f"{name} of the strategy cannot be saved, and a resumed run starts without it")
-        arrays = captured.arrays | self._history_arrays
+        arrays = captured.arrays | self.results.arrays
         random_arrays = Arrays()
         configs = {
             kind: {"given": self._given[kind], "last": _plain_items(config)}
@@ -207,23 +360,19 @@ class Resumption:
             schema=self._schema,
             configs=configs,
             random=random_state(random_arrays),
-            history=self._history,
+            history=self.results.trees,
+            token=self._line.token,
+            ancestors=self._line.ancestors,
+            nodes=sorted(self.participants.stateful),
+            identity=self._identity,
         )
-        self.rounds.save(snapshot, self._metrics(round))
+        metrics = self.results.metrics(round)
+        if self.participants.without:
+            metrics["clients"] = {"without-state": self.participants.without}
+            self.participants.without = 0
+        self.rounds.save(snapshot, metrics)
         self._written = round
-
-    def _metrics(self, round: int) -> dict[str, dict[str, Any]]:  # noqa: A002 Flower's word
-        """Return the numeric results of a round as metric records by kind."""
-        records: dict[str, dict[str, Any]] = {}
-        for kind in self._history:
-            found = self.recall(kind, round)
-            parts = found if isinstance(found, tuple) else (found,)
-            values: dict[str, Any] = {}
-            for part in parts:
-                values |= _numbers(part if hasattr(part, "items") else {"loss": part})
-            if values:
-                records[kind] = values
-        return records
+        self._kept = self.rounds.kept()
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -241,27 +390,3 @@ def _plain_items(config: Any) -> dict[str, JSON]:
     """Return the values of a config that JSON holds; long bytes are left to the script."""
     trees = {key: encode(value, (), Arrays()) for key, value in config.items()}
     return {key: tree for key, tree in trees.items() if is_plain(tree)}
-
-
-def _numbers(found: Any) -> dict[str, Any]:
-    """Return the numbers, and lists of numbers, among results as values of a metric record."""
-    numbers = {key: _number(value) for key, value in found.items()}
-    return {key: value for key, value in numbers.items() if value is not None}
-
-
-def _number(value: Any) -> Any:
-    """Return numbers of Python or numpy, or a list of them, as Python's; None for any other value.
-
-    Examples
-    --------
-    >>> _number(np.float32(0.5)), _number([np.int64(2), 0.5]), _number("0.5"), _number([[1]])
-    (0.5, [2.0, 0.5], None, None)
-    """
-    if isinstance(value, list):
-        items: list[Any] = [None if isinstance(item, list) else _number(item) for item in value]
-        if None in items:
-            return None
-        return items if len(set(map(type, items))) < 2 else list(map(float, items))
-    if isinstance(value, (np.integer, np.floating)):
-        value = value.item()
-    return value if type(value) in (int, float) else None

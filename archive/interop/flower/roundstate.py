@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from archive.checkpoints.lineage import Line, parse_chain
+from archive.checkpoints.paths import RESUME
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, VersionError
 from archive.interop.flower.strategystate import SchemaError
@@ -17,10 +19,10 @@ from archive.records.payload import BytesPayload
 
 __all__ = ["Snapshot", "describe", "from_archive", "require_schema", "to_records"]
 
-VERSION = 1
+VERSION = 2
 """Version of the records below; a reader refuses greater versions."""
 
-_DOCUMENTS = ("schema", "state", "started", "configs", "random", "history")
+_DOCUMENTS = ("schema", "state", "started", "configs", "random", "history", "ancestors", "nodes", "identity")
 
 
 @dataclass(slots=True)
@@ -49,6 +51,21 @@ class Snapshot:
     """States of the global random number generators."""
     history: dict[str, dict[str, JSON]] = field(default_factory=dict)
     """Metrics of every round by kind and round."""
+    token: str = ""
+    """Token of the attempt that saved the round."""
+    ancestors: JSON = ()
+    """Token of each attempt that this one goes on from, and the last round taken from it, oldest first."""
+    nodes: JSON = ()
+    """Names of the nodes that had saved states."""
+    identity: JSON = field(default_factory=dict)
+    """Of the app: ``name``, ``publisher`` and ``federation``, as far as Flower gives them."""
+    digest: str = ""
+    """Digest of the round file; empty until the round is saved."""
+
+    @property
+    def line(self) -> Line:
+        """The attempt that saved the round, and those before it."""
+        return Line(self.token, tuple((token, last) for token, last in self.ancestors))
 
 
 def to_records(snapshot: Snapshot) -> RecordDict:
@@ -57,14 +74,15 @@ def to_records(snapshot: Snapshot) -> RecordDict:
     Examples
     --------
     >>> records = to_records(Snapshot(3, "FedAvg", ArrayRecord()))
-    >>> list(records), records["resume"]["round"]
-    (['model', 'strategy', 'random', 'resume'], 3)
+    >>> list(records), records["fedarchive.resume"]["round"]
+    (['model', 'strategy', 'random', 'fedarchive.resume'], 3)
     """
-    documents = {name: to_text(getattr(snapshot, name), f"resume/{name}") for name in _DOCUMENTS}
+    documents = {name: to_text(getattr(snapshot, name), f"{RESUME}/{name}") for name in _DOCUMENTS}
     resume: dict[str, Any] = {
         "version": VERSION,
         "round": snapshot.round,
         "strategy": snapshot.strategy,
+        "token": snapshot.token,
         **documents,
     }
     return RecordDict(
@@ -72,7 +90,7 @@ def to_records(snapshot: Snapshot) -> RecordDict:
             "model": snapshot.model,
             "strategy": ArrayRecord.from_checked(snapshot.arrays),
             "random": ArrayRecord.from_checked(snapshot.random_arrays),
-            "resume": ConfigRecord(resume),
+            RESUME: ConfigRecord(resume),
         }
     )
 
@@ -87,15 +105,23 @@ def from_archive(handle: Archive) -> Snapshot:
     """
     records, path = handle.records, handle.info.path
     try:
-        resume: Mapping[str, Any] = records["resume"]
+        resume: Mapping[str, Any] = records[RESUME]
         if resume["version"] > VERSION:
             raise VersionError(
                 f"saved by a newer fedarchive (version {resume['version']})", path=path, remedy="upgrade"
             )
-        documents = {name: from_text(resume[name], path, f"resume/{name}") for name in _DOCUMENTS}
+        documents = {name: from_text(resume[name], path, f"{RESUME}/{name}") for name in _DOCUMENTS}
+        parse_chain([*documents["ancestors"], (resume["token"], resume["round"])])
         model, strategy, numbers = (_kept(handle, records[name]) for name in ("model", "strategy", "random"))
         return Snapshot(
-            resume["round"], resume["strategy"], model, dict(strategy), dict(numbers), **documents
+            resume["round"],
+            resume["strategy"],
+            model,
+            dict(strategy),
+            dict(numbers),
+            token=resume["token"],
+            digest=handle._reader.identity.hex(),
+            **documents,
         )
     except ArchiveError:
         raise

@@ -1,26 +1,35 @@
-"""Rounds of a resumable run: a CheckpointStore and its newest round that verifies."""
+"""Rounds of a resumable run: a CheckpointStore, its one writer, and its newest round that verifies."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from archive.checkpoints import CheckpointStore
+from archive.checkpoints.paths import require_experiment
+from archive.checkpoints.retention import BestBy
 from archive.checkpoints.roundfile import DAMAGE, GONE
-from archive.errors import DamagedError
+from archive.checkpoints.writerlock import WriterLock
+from archive.errors import DamagedError, ExistsError
+from archive.interop.flower.appfolder import require_app_url
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, from_archive, to_records
-from archive.storage.folder import join, locate_folder
-from archive.storage.url import URL
+from archive.storage.folder import join
+from archive.storage.url import URL, Location
 
-__all__ = ["Rounds", "experiment_url"]
+__all__ = ["DEFAULT", "Rounds", "experiment_folder"]
 
 _log = logging.getLogger(LOGGER)
+DEFAULT = "default"
+"""Experiment of those who name none."""
+_held: dict[str, WriterLock] = {}
+"""Locks of this process by folder: a server that starts again in one process goes on with the lock it has."""
 
 
-def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any] | None) -> str:
-    """Return the absolute URL of an experiment's folder; a relative path starts in the working directory.
+def experiment_folder(location: Location, experiment: str) -> Location:
+    """Return the folder of an experiment.
 
     Raises
     ------
@@ -29,12 +38,10 @@ def experiment_url(url: URL, experiment: str, storage_options: Mapping[str, Any]
 
     Examples
     --------
-    >>> experiment_url("/data/runs/", "adam", None)
+    >>> experiment_folder(Location("/data/runs"), "adam").path
     '/data/runs/adam'
     """
-    if not experiment or experiment.startswith(".") or "/" in experiment:
-        raise ValueError(f"experiment must be the name of a folder, not {experiment!r}")
-    return join(locate_folder(url, storage_options).path, experiment)
+    return replace(location, path=join(location.path, require_experiment(experiment)))
 
 
 class Rounds:
@@ -42,22 +49,54 @@ class Rounds:
 
     Parameters
     ----------
-    url, experiment, storage_options
-        As for `experiment_url`.
+    url, storage_options
+        As for `Resumable`.
+    experiment : str
     keep_last : int or None
         Rounds to keep; None for all.
+    best_by : str or (str, "min" or "max") or None
+        The metric whose best round is kept too.
     """
 
     def __init__(
-        self, url: URL, experiment: str, *, keep_last: int | None, storage_options: Mapping[str, Any] | None
+        self,
+        url: URL,
+        experiment: str,
+        *,
+        keep_last: int | None,
+        best_by: BestBy | None = None,
+        storage_options: Mapping[str, Any] | None,
     ) -> None:
-        folder = experiment_url(url, experiment, storage_options)
-        self.store: CheckpointStore = CheckpointStore(
-            folder, keep_last=keep_last, storage_options=storage_options
-        )
+        self._place = experiment_folder(require_app_url(url, storage_options), experiment)
+        self._keeps_all = keep_last is None
+        self.experiment: str = experiment
+        """Name of its folder in the URL."""
+        self.store: CheckpointStore = CheckpointStore(self._place, keep_last=keep_last, best_by=best_by)
         self.shown: str = self.store.url
         """Absolute URL for messages, without credentials."""
         _log.info("fedarchive: rounds are saved in %s", self.shown)
+
+    def claim(self, owner: str) -> None:
+        """Become the one writer of the run, and prove that rounds can be saved; ``owner`` is for messages.
+
+        Raises
+        ------
+        LockedError
+            Another process is.
+        StorageError, UnsupportedURLError, MissingError
+            Nothing can be saved in the folder.
+        """
+        held = _held.get(self.shown)
+        if held is None or not held.taken:
+            held = WriterLock(self._place, owner=owner)
+            held.take()
+            _held[self.shown] = held
+
+    def release(self) -> None:
+        """Let another process write the run."""
+        lock = _held.pop(self.shown, None)
+        if lock is not None:
+            lock.release()
 
     def newest(self) -> Snapshot | None:
         """Return the newest round that verifies.
@@ -96,6 +135,23 @@ class Rounds:
             )
         return None
 
+    def kept(self) -> tuple[int, ...] | None:
+        """Return the rounds that the run may resume after; None where all are kept."""
+        return None if self._keeps_all else tuple(self.store.rounds())
+
     def save(self, snapshot: Snapshot, metrics: Mapping[str, Any]) -> None:
-        """Save a round, and remove rounds that retention does not keep."""
-        self.store.save(to_records(snapshot), snapshot.round, metrics=metrics)
+        """Save a round, and remove rounds that retention does not keep.
+
+        Raises
+        ------
+        ExistsError
+            Another server of this run saved the round.
+        """
+        try:
+            self.store.save(to_records(snapshot), snapshot.round, metrics=metrics)
+        except ExistsError as error:
+            error.problem = f"another server of this run saved round {snapshot.round}, so this one stops"
+            error.remedy = (
+                "let the other one finish, or stop it and start this one again to go on after its round"
+            )
+            raise

@@ -1,4 +1,4 @@
-"""States of nodes by round, without Flower itself."""
+"""States of nodes by version, without Flower itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import StorageError
-from archive.interop.flower.contexts import NodeContexts, Version
+from archive.checkpoints.lineage import Version
+from archive.checkpoints.paths import CHECKPOINT
+from archive.errors import DamagedError, ExistsError, StorageError
+from archive.interop.flower.contexts import NodeContexts
+from archive.storage.url import Location
+
+TOKEN = "0123456789abcdef"
+
+
+def contexts_in(folder: Path) -> NodeContexts:
+    return NodeContexts(Location(str(folder)), "run")
 
 
 def context(number: int) -> archive.Context:
@@ -17,12 +26,34 @@ def context(number: int) -> archive.Context:
     return archive.Context(1, 2, {}, state, {})
 
 
-def test_states_that_are_not_kept_go(tmp_path: Path) -> None:
-    contexts = NodeContexts(tmp_path, "run", keep_last=2, storage_options=None)
-    for number in (1, 2, 3):
-        contexts.save("7", Version(number, 1), context(number))
-    assert [version.round for version in contexts.versions("7")] == [2, 3]
-    assert contexts.open("7", Version(3, 1)) == context(3)
+def test_a_state_is_what_was_saved_and_its_file_says_whose(tmp_path: Path) -> None:
+    contexts = contexts_in(tmp_path)
+    version = contexts.save("Berlin", Version(3, 1, 1, TOKEN), context(3), {"node_id": "2"})
+    assert contexts.versions("Berlin") == [version]
+    assert contexts.open("Berlin", version) == context(3)
+    with archive.open(tmp_path / f"run/contexts/Berlin/00000003-1-{TOKEN}.h5") as saved:
+        marks = dict(saved.records[CHECKPOINT])
+    assert marks == {"node": "Berlin", "node_id": "2", **version._asdict()}
+    contexts.remove("Berlin", [version, version])
+    assert contexts.versions("Berlin") == []
+
+
+def test_a_state_of_an_attempt_is_never_replaced(tmp_path: Path) -> None:
+    contexts = contexts_in(tmp_path)
+    first = contexts.save("7", Version(3, 1, 1, TOKEN), context(1), {"node_id": "2"})
+    second = contexts.save("7", Version(3, 1, 1, TOKEN), context(2), {"node_id": "2"})
+    assert (first.turn, second.turn) == (1, 2)
+    assert [contexts.open("7", version) for version in (first, second)] == [context(1), context(2)]
+    with pytest.raises(ExistsError, match="another node called '7'"):
+        contexts.save("7", Version(3, 1, 1, TOKEN), context(3), {"node_id": "4"})
+
+
+def test_a_state_of_another_node_is_not_handed_out(tmp_path: Path) -> None:
+    contexts = contexts_in(tmp_path)
+    version = contexts.save("berlin", Version(3, 1, 1, TOKEN), context(3), {})
+    (tmp_path / "run/contexts/berlin").rename(tmp_path / "run/contexts/Berlin")  # as on a system without case
+    with pytest.raises(DamagedError, match="of node 'berlin', where that of 'Berlin'"):
+        contexts.open("Berlin", version)
 
 
 def test_nothing_is_written_or_removed_behind_a_planted_link(tmp_path: Path) -> None:
@@ -33,8 +64,10 @@ def test_nothing_is_written_or_removed_behind_a_planted_link(tmp_path: Path) -> 
         (others / name).write_bytes(b"a thesis")
     (tmp_path / "run/contexts").mkdir(parents=True)
     (tmp_path / "run/contexts/7").symlink_to(others)
-    contexts = NodeContexts(tmp_path, "run", keep_last=1, storage_options=None)
+    contexts = contexts_in(tmp_path)
     with pytest.raises(StorageError, match="no link is followed"):
-        contexts.save("7", Version(2, 1), context(2))
+        contexts.save("7", Version(2, 1), context(2), {})
+    with pytest.raises(StorageError, match="no link is followed"):
+        contexts.remove("7", [Version(1, 1)])
     assert sorted(path.name for path in others.iterdir()) == names
     assert all((others / name).read_bytes() == b"a thesis" for name in names)

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from archive.interop.flower.contexts import NodeContexts, Version
-from archive.interop.flower.nodestate import REFERENCE, message_version
+from archive.checkpoints.lineage import Version
+from archive.interop.flower.contexts import NodeContexts
+from archive.interop.flower.nodestate import REFERENCE, message_place
 from archive.interop.flower.records import from_flower
+from archive.storage.url import Location
 from tests.interop.flower.live.grid import Trap
 
 ROUNDS, KILLED_IN = 5, 3
@@ -31,7 +33,7 @@ def assert_resumes_bit_for_bit(run: Run, name: str, folder: Path) -> None:
 
     def work(url: str, seed: int, run_id: int, trap: Trap | None = None) -> Callable[[], Any]:
         def start() -> Any:
-            _seed(seed)
+            seed_all(seed)
             result = run(name, url, ROUNDS, run_id, trap)
             states = _states(result.pop("contexts"), url)
             return {**result, "states": states}
@@ -40,7 +42,7 @@ def assert_resumes_bit_for_bit(run: Run, name: str, folder: Path) -> None:
 
     _, plain = forked(work("", 1, 1), folder)
     _, whole = forked(work(str(folder / "whole"), 1, 1), folder)
-    _assert_same(plain, whole, "uninterrupted, plain and resumable")
+    assert_same(plain, whole, "uninterrupted, plain and resumable")
     status, _ = forked(work(url, 1, 1, _killer(KILLED_IN)), folder)
     assert os.WTERMSIG(status) == signal.SIGKILL, f"not killed: {status}"
     newest = max(path.name for path in (folder / "checkpoints/default/rounds").iterdir())
@@ -49,11 +51,11 @@ def assert_resumes_bit_for_bit(run: Run, name: str, folder: Path) -> None:
     status, _ = forked(work(url, 99, 2, _killer(KILLED_IN + 1)), folder)
     assert os.WTERMSIG(status) == signal.SIGKILL, f"not killed again: {status}"
     _, resumed = forked(work(url, 98, 3), folder)
-    _assert_same(plain, resumed, "resumed twice")
+    assert_same(plain, resumed, "resumed twice")
     _, again = forked(work(url, 97, 4), folder)
     for result in (again, plain):
         del result["states"]  # no client was asked for anything
-    _assert_same(plain, again, "nothing left to do")
+    assert_same(plain, again, "nothing left to do")
 
 
 def forked(work: Callable[[], Any], folder: Path) -> tuple[int, Any]:
@@ -75,7 +77,8 @@ def forked(work: Callable[[], Any], folder: Path) -> tuple[int, Any]:
     return status, pickle.loads(out.read_bytes()) if status == 0 else None
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed the global generators."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 the global generator is restored
     if "torch" in sys.modules:
@@ -87,7 +90,7 @@ def _killer(rounds: int) -> Trap:
     seen: list[int] = []
 
     def trap(partition: int, message: Any) -> None:
-        if message_version(message) == Version(rounds, 1):
+        if message_place(message, None) == (rounds, 1):
             seen.append(partition)
             if len(seen) == 2:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -103,8 +106,10 @@ def _states(contexts: dict[int, Any], url: str) -> dict[int, Any]:
         if url and REFERENCE in state:
             assert list(state) == [REFERENCE], list(state)
             reference = state[REFERENCE]
-            store = NodeContexts(url, "default", keep_last=4, storage_options=None)
-            state = store.open(reference["node"], Version(reference["round"], reference["phase"])).state
+            version = Version(*(reference[name] for name in Version._fields))
+            state = (
+                NodeContexts(Location(url), reference["experiment"]).open(reference["node"], version).state
+            )
         found[partition] = {
             name: {key: getattr(value, "data", value) for key, value in record.items()}
             for name, record in state.items()
@@ -112,11 +117,12 @@ def _states(contexts: dict[int, Any], url: str) -> dict[int, Any]:
     return found
 
 
-def _assert_same(expected: Any, found: Any, what: str, path: str = "") -> None:
+def assert_same(expected: Any, found: Any, what: str, path: str = "") -> None:
+    """Compare results, key by key and bit by bit."""
     if isinstance(expected, dict):
         assert list(expected) == list(found), f"{what}: {path}: {list(expected)} != {list(found)}"
         for key in expected:
-            _assert_same(expected[key], found[key], what, f"{path}/{key}")
+            assert_same(expected[key], found[key], what, f"{path}/{key}")
     else:
         equal = expected == found or repr(expected) == repr(found)
         assert equal, f"{what}: {path}: {expected!r:.300} != {found!r:.300}"

@@ -114,15 +114,22 @@ STRATEGIES: dict[str, tuple[Callable[[], Any], ClientWork]] = {
     **{name: packers(*algorithm) for name, algorithm in ALGORITHMS.items()},
 }
 
+UNSORTED: dict[str, tuple[Callable[[], Any], ClientWork]] = {
+    "FedAvgM of a sample": (lambda: known.FedAvgM(**options(server_momentum=0.9, **HALF)), train)
+}
+"""Strategies that take results as they come."""
 
-def run(name: str, url: str, rounds: int, run_id: int, trap: Trap | None = None) -> dict[str, Any]:
+
+def run(
+    name: str, url: str, rounds: int, run_id: int, trap: Trap | None = None, **options: Any
+) -> dict[str, Any]:
     """Run a strategy to its end, resumably where there is a URL; return all its results."""
-    make, work = STRATEGIES[name]
+    make, work = {**STRATEGIES, **UNSORTED}[name]
     grid = InProcessGrid(client_app(url, work), NODES, run_id, trap)
     manager = server.SimpleClientManager()
     for node in grid.ids:
         manager.register(proxies.GridClientProxy(node, grid, run_id))
-    strategy = Resumable(make(), url) if url else make()
+    strategy = Resumable(make(), url, **options) if url else make()
     made = server.Server(client_manager=manager, strategy=strategy)
     made.set_max_workers(1)
     history, _ = made.fit(num_rounds=rounds, timeout=None)

@@ -120,10 +120,12 @@ def mods(name: str) -> tuple[Any, ...]:
     return (known_mods[name],) if name in known_mods else ()
 
 
-def run(name: str, url: str, rounds: int, run_id: int, trap: Trap | None = None) -> dict[str, Any]:
+def run(
+    name: str, url: str, rounds: int, run_id: int, trap: Trap | None = None, **options: Any
+) -> dict[str, Any]:
     """Run a strategy to its end, resumably where there is a URL; return all its results."""
     grid = InProcessGrid(client_app(url, mods(name)), NODES, run_id, trap)
-    strategy = Resumable(STRATEGIES[name](), url) if url else STRATEGIES[name]()
+    strategy = Resumable(STRATEGIES[name](), url, **options) if url else STRATEGIES[name]()
 
     def evaluate(server_round: int, arrays: Any) -> Any:
         noise = float(np.random.random())  # noqa: NPY002 the global generator is restored

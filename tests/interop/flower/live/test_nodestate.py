@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import archive
+from archive.checkpoints.lineage import Line
+from archive.errors import MissingError
 from archive.interop.flower import persist_state
+from archive.interop.flower.letters import hear
+from archive.interop.flower.orders import Order, Report, hash_name
 from tests.interop.flower.live.grid import identify
 from tests.interop.flower.live.names import require_today
 
@@ -24,6 +29,7 @@ class Client:
         identify(1)
         self._mod = persist_state(folder, **options)
         self._folder = folder / "default/contexts/partition-0"
+        self.report: Report | None = None
 
     def __call__(
         self,
@@ -32,20 +38,26 @@ class Client:
         context: Any = None,
         node: dict[str, Any] | None = None,
         kind: str = "train",
+        order: Order | None = None,
+        node_id: int = 5,
     ) -> Any:
         """Send one message; return the context that Flower then carries, by default a new run's."""
-        values = {} if server_round is None else {"server-round": server_round}
+        values: dict[str, Any] = {} if server_round is None else {"server-round": server_round}
+        if order is not None:
+            values["fedarchive"] = order.to_text()
         content = common.RecordDict({"config": common.ConfigRecord(values)})
         asked = common.Message(content, dst_node_id=1, message_type=kind)
         if context is None:
             where = node if node is not None else {"partition-id": 0}
-            context = common.Context(1, 5, where, common.RecordDict(), {})
+            context = common.Context(1, node_id, where, common.RecordDict(), {})
 
         def call(message: Any, context: Any) -> Any:
+            assert "fedarchive" not in message.content["config"]
             app(context.state)
             return common.Message(common.RecordDict(), reply_to=message)
 
-        self._mod(asked, context, call)
+        reply = self._mod(asked, context, call)
+        self.report = hear(reply)
         return context
 
     def files(self) -> list[str]:
@@ -87,15 +99,15 @@ def test_states_follow_the_round(client: Client) -> None:
     assert client.files() == ["00000001-1.h5", "00000002-1.h5", "00000003-1.h5"]
 
 
-def test_states_of_a_stopped_run_are_removed(tmp_path: Path) -> None:
-    client = Client(tmp_path, keep_last=2)
+def test_states_of_a_stopped_run_are_removed(client: Client) -> None:
     context = None
-    for server_round in (1, 2, 3, 4):
+    for server_round in (1, 2, 3, 4, 5, 6):
         context = client(server_round, note, context)
-    assert client.files() == ["00000003-1.h5", "00000004-1.h5"]
-    client(4, note)
-    client(4, seen(3))
+    assert [file[7] for file in client.files()] == ["3", "4", "5", "6"]
+    client(5, note)
+    assert [file[7] for file in client.files()] == ["3", "4", "5"]
     client(5, seen(4))
+    client(6, seen(5))
 
 
 def test_evaluation_comes_after_training(client: Client) -> None:
@@ -127,10 +139,144 @@ def test_an_app_that_fails_keeps_its_state(client: Client) -> None:
     client(2, seen(1), context)
 
 
-def test_a_damaged_state_is_an_error(client: Client, tmp_path: Path) -> None:
-    client(1, note)
+FIRST = Line("a" * 16)
+
+
+def order(
+    line: Line, number: int, *, kept: tuple[int, ...] | None = None, nodes: Sequence[str] = ()
+) -> Order:
+    return Order("default", line, number, kept, nodes=frozenset(map(hash_name, nodes)))
+
+
+def train(client: Client, line: Line, numbers: Iterable[int], **options: Any) -> None:
+    context = None
+    for number in numbers:
+        context = client(number, note, context, order=order(line, number, **options))
+
+
+def test_a_state_of_a_killed_attempt_never_comes_back(client: Client) -> None:
+    train(client, FIRST, [1, 3, 5])  # selected in these rounds; the server saved round 4, and was killed in 5
+    second = FIRST.follow(4)
+    client(7, seen(2), order=order(second, 7))  # not the state of round 5
+    third = second.follow(6)
+    client(8, seen(2), order=order(third, 8))
+    client(8, seen(3), order=order(FIRST.follow(5), 8))  # of a server that did save round 5
+
+
+def test_states_that_kept_rounds_go_on_from_are_kept(client: Client) -> None:
+    train(client, FIRST, [1, 2, 3])
+    train(client, FIRST.follow(3), [4, 6, 7, 8], kept=(2, 5, 7))
+    assert [int(file[:8]) for file in client.files()] == [2, 4, 7, 8]
+    for after, count in ((2, 2), (5, 4), (7, 6)):
+        line = FIRST.follow(2) if after == 2 else Line("c" * 16, ((_token(client, 4), after),))
+        client(after + 1, seen(count), order=order(line, after + 1))
+
+
+def _token(client: Client, number: int) -> str:
+    return next(file.split("-")[2].removesuffix(".h5") for file in client.files() if int(file[:8]) == number)
+
+
+def test_states_of_other_attempts_are_not_removed(client: Client) -> None:
+    train(client, FIRST, [1, 2])
+    train(client, Line("b" * 16), [1, 2, 3], kept=(3,))
+    assert [file[7:11] for file in client.files()] == ["1-1-", "2-1-", "3-1-"]
+    assert sum("b" * 16 in file for file in client.files()) == 1
+
+
+def test_the_server_names_the_experiment(client: Client, tmp_path: Path) -> None:
+    train(client, FIRST, [1])
+    other = Order("b", Line("b" * 16), 1)
+    context = client(1, seen(0), order=other)
+    client(1, note, order=other)
+    client(2, seen(1), order=Order("b", other.line, 2))
+    client(2, seen(1), order=order(FIRST, 2))
+    assert len(list((tmp_path / "b/contexts").rglob("*.h5"))) == 1
+    assert list(context.state) == []
+
+
+def test_further_messages_of_one_round_go_on_from_each_other(client: Client) -> None:
+    context = client(1, note, order=order(FIRST, 1))
+    client(1, note, context, order=order(FIRST, 1))
+    client(1, note, context, order=order(FIRST, 1))
+    client(2, seen(3), order=order(FIRST, 2))
+    client(1, note, order=order(FIRST, 1))  # the same message once more, after its process was killed
+    client(2, seen(1), order=order(FIRST, 2))
+
+
+def test_two_nodes_of_one_name_are_an_error(client: Client) -> None:
+    client(1, note, order=order(FIRST, 1))
+    with pytest.raises(archive.ArchiveError, match=r"another node called 'partition-0'.*node_key"):
+        client(1, note, order=order(FIRST, 1), node_id=6)
+
+
+def test_a_node_has_the_name_that_its_key_gives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "flwr")
+    client = Client(tmp_path, node_key="site")
+    client(1, note, node={"site": "Berlin"})
+    client(1, note, node={"site": 7})
+    assert not caplog.records
+    client(1, note, node={"partition-id": 0, "num-partitions": 2})
+    client(2, note, node={"partition-id": 0, "num-partitions": 2})
+    found = sorted(path.name for path in (tmp_path / "default/contexts").iterdir())
+    assert found == ["Berlin", "node-5", "site-7"]
+    (warning,) = caplog.records
+    assert "has no 'site'" in warning.getMessage()
+    assert "'partition-id', 'num-partitions'" in warning.getMessage()
+
+
+def test_a_state_that_is_missing_is_told(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    later = order(FIRST.follow(3), 4, nodes=["partition-0"])
+    client(4, seen(0), order=later)
+    assert client.report is not None
+    assert "no state is left, though this node saved one" in client.report.problem
+    assert "partition-0: no state is left" in caplog.text
+    client(4, seen(0), node={"partition-id": 1}, order=later)
+    assert not client.report.problem  # this node takes part for the first time
+    client(4, seen(0), node={}, order=later)
+    assert "has no name besides" in client.report.problem
+
+
+def test_a_missing_state_stops_the_client_that_wants_so(tmp_path: Path) -> None:
+    client = Client(tmp_path, on_missing="error")
+    with pytest.raises(MissingError, match=r"no state is left.*on_missing='warn'"):
+        client(4, note, order=order(FIRST.follow(3), 4, nodes=["partition-0"]))
+    train(client, FIRST, [1])
     (path,) = tmp_path.glob("default/contexts/partition-0/*")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(archive.ArchiveError) as caught:
-        client(2, note)
+        client(2, note, order=order(FIRST, 2))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte of an array", "gone"])
+def test_after_a_damaged_state_an_earlier_one_is_taken_loudly(
+    client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    context = client(1, note, order=order(FIRST, 1))
+    client(2, note, context, order=order(FIRST, 2))
+    (path,) = tmp_path.glob("default/contexts/partition-0/00000002*")
+    data = bytearray(path.read_bytes())
+    data[data.index(np.full(3, 2).tobytes())] ^= 1
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-100] if damage == "cut" else data)
+    client(3, seen(1), context, order=order(FIRST, 3))
+    assert client.report is not None
+    assert "went on from training of round 1" in client.report.problem
+    assert client.report.problem in caplog.text
+    client(3, note, order=order(FIRST, 3))
+    client(4, seen(2), order=order(FIRST, 4))
+    assert not client.report.problem
+
+
+def test_a_name_is_asked_for_without_calling_the_app(client: Client) -> None:
+    client(1, note, order=Order("default", FIRST, 1, ask=True))
+    assert client.report == Report("partition-0")
+    client(2, seen(0), order=order(FIRST, 2))
+
+
+def test_an_order_of_somebody_else_is_an_error(client: Client) -> None:
+    for text in ("", "[]", '{"token": "../../x"}', "{" * 100_000):
+        with pytest.raises(archive.ArchiveError, match="no fedarchive server made"):
+            client(1, note, order=SimpleNamespace(to_text=lambda text=text: text))  # type: ignore[arg-type]

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import DamagedError, VersionError
+from archive.errors import DamagedError, ValueRangeError, VersionError
 from archive.interop.flower import Resumable, persist_state
 from archive.interop.flower.strategystate import SchemaError
-from tests.interop.flower.live.messageruns import known, start
+from tests.interop.flower.live.grid import InProcessGrid
+from tests.interop.flower.live.messageruns import client_app, initial_arrays, known, start
 from tests.interop.flower.live.models import SHAPES, initial_weights
 
 
@@ -97,7 +98,7 @@ def test_a_round_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     run(tmp_path, known.FedAvg, 2)
     path = tmp_path / "default/rounds/00000002.h5"
     newer = archive.load(path)
-    resume = newer.config_records["resume"]
+    resume = newer.config_records["fedarchive.resume"]
     assert isinstance(resume["version"], int)
     resume["version"] += 1
     archive.save(newer, path)
@@ -117,10 +118,16 @@ def test_rounds_that_are_kept(tmp_path: Path) -> None:
 
 def test_nothing_left_to_do(tmp_path: Path) -> None:
     first = run(tmp_path, known.FedAvg, 3)
-    for rounds in (3, 2, 1):
-        again = run(tmp_path, known.FedAvg, rounds)
-        assert data_of(again) == data_of(first)
-        assert list(again.train_metrics_clientapp) == list(range(1, rounds + 1))
+    again = run(tmp_path, known.FedAvg, 3)
+    assert data_of(again) == data_of(first)
+    assert list(again.train_metrics_clientapp) == [1, 2, 3]
+    assert rounds_in(tmp_path) == [1, 2, 3]
+
+
+def test_fewer_rounds_than_are_done_are_an_error(tmp_path: Path) -> None:
+    run(tmp_path, known.FedAvg, 3)
+    with pytest.raises(ValueRangeError, match=r"3 rounds are done, and 2 are asked for.*rewind\(2\)"):
+        run(tmp_path, known.FedAvg, 2)
     assert rounds_in(tmp_path) == [1, 2, 3]
 
 
@@ -132,10 +139,28 @@ def test_paths_are_absolute_and_logged(
     strategy = Resumable(known.FedAvg(), "relative")
     persist_state("relative")
     monkeypatch.chdir(os.sep)
-    place = str(tmp_path.resolve() / "relative/default")
+    place = str(tmp_path.resolve() / "relative")
     assert isinstance(strategy, known.FedAvg)
-    assert strategy.__dict__["_fedarchive"].rounds.shown == place
+    assert strategy.__dict__["_fedarchive"].rounds.shown == place + "/default"
     assert sum(place in record.getMessage() for record in caplog.records) == 2
+
+
+@pytest.mark.parametrize("program", ["flwr-serverapp", "flwr-clientapp", "flwr-simulation", "on sys.path"])
+def test_a_relative_path_in_an_app_that_flower_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if program == "on sys.path":  # as in an actor of Ray
+        monkeypatch.syspath_prepend(tmp_path / "apps/us.app.1.0.0.0123abcd")
+    else:
+        monkeypatch.setattr("sys.argv", [str(tmp_path / program)])
+    for make in (persist_state, lambda url: Resumable(known.FedAvg(), url)):
+        with pytest.raises(
+            archive.errors.UnsupportedURLError, match=r"relative path.*absolute path or a URL"
+        ):
+            make("checkpoints")
+        make(tmp_path / "checkpoints")
+    assert not list(tmp_path.glob("checkpoints/**/*.h5"))
 
 
 def test_arguments_are_checked(tmp_path: Path) -> None:
@@ -147,6 +172,8 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         Resumable(known.FedAvg(), tmp_path, every=0)
     with pytest.raises(ValueError, match="keep_last"):
         Resumable(known.FedAvg(), tmp_path, keep_last=0)
+    with pytest.raises(ValueError, match='"auto", "never" or "must"'):
+        Resumable(known.FedAvg(), tmp_path, resume="always")  # type: ignore[arg-type]
     for experiment in ("", "..", "a/b"):
         with pytest.raises(ValueError, match="experiment"):
             Resumable(known.FedAvg(), tmp_path, experiment=experiment)
@@ -157,3 +184,19 @@ def test_only_the_outermost_strategy_can_be_wrapped(tmp_path: Path) -> None:
     strategy = around(Resumable(known.FedAvg(), tmp_path), 0.1, 1.0, 2)
     with pytest.raises(RuntimeError, match="outermost"):
         strategy.configure_train(1, None, None, None)
+
+
+def test_the_store_finds_what_the_run_wrote(tmp_path: Path) -> None:
+    app = client_app(tmp_path)
+    for rounds in (2, 4):
+        grid = InProcessGrid(app, 2, rounds)
+        Resumable(known.FedAvg(), tmp_path).start(grid, initial_arrays(), rounds)
+    store = archive.CheckpointStore(tmp_path)
+    assert store.rounds() == [2, 3, 4]
+    assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2, 3, 4]
+    assert not [column for column in store.history() if "fedarchive" in column or "resume" in column]
+    store.remove(4)
+    store.remove(3)
+    assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2]
+    with pytest.raises(archive.errors.MissingError):
+        store.context("partition-2")

@@ -1,0 +1,121 @@
+"""Orders and reports in messages of Flower: put in, taken out, in both of its APIs.
+
+An order travels in the config that a message has anyway, under a key of its own. A record of its own would be
+refused by mods that expect one config (``fixedclipping_mod`` of flwr 1.42). In the older API that config is
+the record ``fitins.config``, and a report comes back in ``fitres.metrics``: a record of its own would not
+reach the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from archive.interop.flower.orders import Order, Report
+from archive.interop.flower.releases import flower
+
+__all__ = ["KEY", "answer", "answer_name", "give", "give_legacy", "hear", "hear_legacy", "take"]
+
+KEY = "fedarchive"
+"""Name of the value that carries a text, and of the record where a message has no other."""
+
+_REPLIES = {
+    "fitins.config": "fitres.metrics",
+    "evaluateins.config": "evaluateres.metrics",
+    "getpropertiesins.config": "getpropertiesres.properties",
+    "getparametersins.config": "",
+}
+"""Records of the older API: of a message, and of its reply; a reply with parameters alone has none."""
+
+
+def give(messages: Iterable[Any], order: Order) -> list[Any]:
+    """Put an order into messages of the newer API, and return them.
+
+    Each gets a content of its own, or shares one with those that shared it before. The strategy may use its
+    records again in later rounds, so they stay as they are.
+    """
+    text = order.to_text()
+    contents: dict[int, tuple[Any, Any]] = {}
+    made = []
+    for message in messages:
+        if message.has_content():
+            content = message.content
+            if id(content) not in contents:
+                contents[id(content)] = content, _with_text(content, text)  # kept, or its id could come again
+            message.content = contents[id(content)][1]
+        made.append(message)
+    return made
+
+
+def _with_text(content: Any, text: str) -> Any:
+    """Return a content whose first config has a text, or with a config of ours where it has none."""
+    names = flower()
+    name = next(iter(content.config_records), KEY)
+    config = dict(content.config_records.get(name, {}).items())
+    return names.RecordDict({**content, name: names.ConfigRecord({**config, KEY: text})})
+
+
+def give_legacy(config: Mapping[str, Any], order: Order) -> dict[str, Any]:
+    """Return a config of the older API with an order; the strategy's own config stays as it is."""
+    return {**config, KEY: order.to_text()}
+
+
+def take(message: Any) -> tuple[Order | None, str | None]:
+    """Take the order out of a message; return it, and the name of the record that carries a report.
+
+    That name is empty where a reply cannot carry a report. Without an order both are None. The message gets a
+    content of its own, because the messages of a simulation may share one.
+
+    Raises
+    ------
+    ValueRangeError
+        No server of this package made the order.
+    """
+    if not message.has_content():
+        return None, None
+    content = message.content
+    for name, record in content.config_records.items():
+        if KEY not in record:
+            continue
+        values = dict(record.items())
+        text = values.pop(KEY)
+        records = dict(content.items())
+        if name == KEY:
+            del records[name]
+        else:
+            records[name] = flower().ConfigRecord(values)
+        message.content = flower().RecordDict(records)
+        return Order.from_text(text), _REPLIES.get(name, KEY)
+    return None, None
+
+
+def answer_name(message: Any, where: str, report: Report) -> Any:
+    """Return the reply to a message that only asks for the name of a node."""
+    names = flower()
+    records = {where: names.ConfigRecord({KEY: report.to_text()})}
+    if where != KEY:
+        status = where.partition(".")[0] + ".status"
+        records[status] = names.ConfigRecord({"code": 0, "message": ""})
+    return names.Message(names.RecordDict(records), reply_to=message)
+
+
+def answer(reply: Any, where: str | None, report: Report) -> None:
+    """Put a report into a reply."""
+    if not where or not reply.has_content():
+        return
+    if where == KEY:
+        reply.content[KEY] = flower().ConfigRecord({KEY: report.to_text()})
+    elif where in reply.content.config_records:
+        reply.content.config_records[where][KEY] = report.to_text()
+
+
+def hear(reply: Any) -> Report | None:
+    """Take the report out of a reply of the newer API."""
+    if reply.has_error() or KEY not in reply.content.config_records:
+        return None
+    return Report.from_text(reply.content.pop(KEY).get(KEY))
+
+
+def hear_legacy(values: dict[str, Any]) -> Report | None:
+    """Take the report out of the metrics of a reply of the older API."""
+    return Report.from_text(values.pop(KEY)) if KEY in values else None

@@ -1,0 +1,88 @@
+"""Who takes part in a run: names of nodes by their ids, which of them have saved states, and their order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from archive.errors import ValueRangeError
+from archive.interop.flower.orders import Report
+from archive.interop.flower.releases import LOGGER
+
+__all__ = ["Participants"]
+
+_log = logging.getLogger(LOGGER)
+
+
+class Participants:
+    """Nodes of one attempt.
+
+    Parameters
+    ----------
+    stateful : iterable of str
+        Names of nodes that have saved states in the rounds that the attempt goes on from.
+
+    Examples
+    --------
+    >>> nodes = Participants(["partition-0"])
+    >>> nodes.hear([("71", Report("partition-1", stateful=True)), ("72", None)], 3)
+    >>> sorted(nodes.stateful), sorted(["72", "71"], key=nodes.order)
+    (['partition-0', 'partition-1'], ['71', '72'])
+    """
+
+    def __init__(self, stateful: Iterable[str] = ()) -> None:
+        self.names: dict[str, str] = {}
+        """Names by node id, of the nodes that were heard of."""
+        self.stateful: set[str] = set(stateful)
+        """Names of nodes that have saved states."""
+        self.without: int = 0
+        """How many nodes lacked the state that they should have had, since it was last set to 0."""
+
+    def hear(self, found: Iterable[tuple[str, Report | None]], number: int) -> None:
+        """Note the reports of the replies of a round, by node id.
+
+        Raises
+        ------
+        ValueRangeError
+            Two nodes have one name.
+        """
+        heard: dict[str, str] = {}
+        for node, report in found:
+            if report is None:
+                continue
+            other = heard.setdefault(report.node, node)
+            if other != node:
+                raise ValueRangeError(
+                    f"two nodes are called {report.node!r}, and would share a state: {other} and {node}",
+                    key=report.node,
+                    remedy="give every node a name of its own under the node_key of persist_state",
+                )
+            self.names[node] = report.node
+            if report.stateful:
+                self.stateful.add(report.node)
+            if report.problem:
+                self.without += 1
+                _log.warning("fedarchive: round %d: client %s: %s", number, report.node, report.problem)
+
+    def order(self, node: str) -> tuple[bool, tuple[tuple[bool, int, str], ...], str]:
+        """Return what sorts node ids by name, numbers in names by value; nodes without a name come last.
+
+        Examples
+        --------
+        >>> nodes = Participants()
+        >>> nodes.names = {"1": "partition-10", "2": "partition-9"}
+        >>> sorted(["1", "2", "0"], key=nodes.order)
+        ['2', '1', '0']
+        """
+        name = self.names.get(node, "")
+        return not name, _natural(name), node
+
+
+def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Return a name in parts, so that its numbers are compared as numbers."""
+    parts: list[str] = [""]
+    for letter in name:
+        if letter.isdecimal() != parts[-1][-1:].isdecimal():
+            parts.append("")
+        parts[-1] += letter
+    return tuple((part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
