@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 from archive.interop.flower.letters import give_legacy, hear_legacy
 from archive.interop.flower.messagebased import identity_of
+from archive.interop.flower.parameternames import named_parameters, plain_parameters
 from archive.interop.flower.releases import flower
 from archive.interop.flower.results import MISSING
-from archive.interop.flower.resumption import Resumption, resumption_of
+from archive.interop.flower.resumption import Resumption, Settings, resumption_of
 from archive.interop.flower.strategystate import subclass
 from archive.interop.flower.strategyvalues import parameter_array
-from archive.records import ArrayRecord
+from archive.records import Array, ArrayRecord
 
 __all__ = ["resumable_legacy"]
 
@@ -43,7 +44,7 @@ class _Resumed:
         restored = ours.load(self, _rounds_of_caller(), _identity_of(client_manager))
         initial = inner.initialize_parameters(client_manager)
         if initial is not None:
-            ours.given(_to_model(initial))
+            ours.given(ArrayRecord.from_checked({str(n): a for n, a in enumerate(_arrays(initial))}))
         if restored is None:
             return initial
         ours.restore(self)
@@ -56,7 +57,9 @@ class _Resumed:
         inner: Any = super()
         if server_round <= ours.done:
             return _idle_client("fit", ours, server_round)
-        ours.end(self, server_round - 1, _to_model)  # the server may have skipped the evaluation
+        ours.end(
+            self, server_round - 1, partial(_to_models, ours.settings)
+        )  # the server may have skipped the evaluation
         ours.begin(server_round)
         ours.model(parameters)
         return _addressed(ours, inner.configure_fit, server_round, parameters, client_manager)
@@ -114,7 +117,7 @@ class _Resumed:
     def _end(self, server_round: int) -> None:
         """Save a round that is over; after the last one another server may write the run."""
         ours = resumption_of(self)
-        ours.end(self, server_round, _to_model)
+        ours.end(self, server_round, partial(_to_models, ours.settings))
         if server_round == ours.total:
             ours.rounds.release()
 
@@ -181,18 +184,24 @@ def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
         clients[cid] = clients.pop(cid)
 
 
-def _to_model(parameters: Any) -> ArrayRecord:
-    """Return Flower's Parameters as a record over the same bytes, with the keys that Flower uses."""
-    kind = parameters.tensor_type
-    arrays = {str(place): parameter_array(tensor, kind) for place, tensor in enumerate(parameters.tensors)}
-    record = ArrayRecord.from_checked(arrays)
-    record.attributes["tensor_type"] = kind
-    return record
+def _arrays(parameters: Any) -> list[Array]:
+    """Return Flower's Parameters as Arrays over the same bytes."""
+    return [parameter_array(tensor, parameters.tensor_type) for tensor in parameters.tensors]
 
 
-def _to_parameters(record: ArrayRecord) -> Any:
-    tensors = [array.data for array in record.values()]
-    return flower().Parameters(tensors=tensors, tensor_type=record.attributes["tensor_type"])
+def _to_models(settings: Settings, parameters: Any) -> dict[str, ArrayRecord]:
+    """Return Flower's Parameters as records, with the names of the settings."""
+    found: Any = named_parameters(_arrays(parameters), settings.names, settings.packer)
+    records: dict[str, ArrayRecord] = dict(found.items())
+    for record in records.values():
+        record.attributes["tensor_type"] = parameters.tensor_type
+    return records
+
+
+def _to_parameters(models: Mapping[str, ArrayRecord]) -> Any:
+    tensors = [array.data for array in plain_parameters(models)]
+    first = next(iter(models.values()))
+    return flower().Parameters(tensors=tensors, tensor_type=first.attributes["tensor_type"])
 
 
 def _idle_client(kind: str, ours: Resumption, server_round: int) -> list[Any]:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from archive.interop.flower.letters import give, hear
+from archive.interop.flower.parameternames import MODEL
 from archive.interop.flower.records import from_flower, to_flower
 from archive.interop.flower.releases import flower
 from archive.interop.flower.results import MISSING
 from archive.interop.flower.resumption import Resumption, resumption_of
 from archive.interop.flower.strategystate import subclass
+from archive.records import ArrayRecord
 
 __all__ = ["identity_of", "resumable_messages"]
 
@@ -43,7 +45,7 @@ class _Resumed:
             ours.given(from_flower(values["initial_arrays"]))
             if restored is not None:
                 ours.restore(self)
-                values["initial_arrays"] = ours.restored = to_flower(restored)
+                values["initial_arrays"] = ours.restored = to_flower(restored[MODEL])
             if ours.complete:
                 for kind in ("train", "evaluate"):
                     ours.compare_config(kind, values.get(f"{kind}_config") or {})
@@ -52,7 +54,7 @@ class _Resumed:
             if evaluate is not None:
                 values["evaluate_fn"] = _recalled(self, evaluate)
             result = inner.start(*given.args, **given.kwargs)
-            ours.end(self, ours.current, from_flower)
+            ours.end(self, ours.current, _to_models)
         finally:
             ours.rounds.release()
         if ours.complete:
@@ -67,7 +69,7 @@ class _Resumed:
             raise RuntimeError("wrap the outermost strategy in Resumable, and call its start")
         if server_round <= ours.done:
             return []
-        ours.end(self, server_round - 1, from_flower)  # an overridden start() may skip the evaluation
+        ours.end(self, server_round - 1, _to_models)  # an overridden start() may skip the evaluation
         ours.begin(server_round)
         ours.send("train", arrays, config)
         return _addressed(ours, inner.configure_train, server_round, arrays, config, grid)
@@ -105,8 +107,12 @@ class _Resumed:
         if metrics is not None:
             ours.keep("evaluate", server_round, metrics)
         if not ours.evaluates:
-            ours.end(self, server_round, from_flower)
+            ours.end(self, server_round, _to_models)
         return metrics
+
+
+def _to_models(arrays: Any) -> dict[str, ArrayRecord]:
+    return {MODEL: from_flower(arrays)}
 
 
 def identity_of(grid: Any) -> dict[str, str]:
@@ -173,7 +179,7 @@ def _recalled(strategy: Any, evaluate: Callable[[int, Any], Any]) -> Callable[[i
         metrics = evaluate(server_round, arrays)
         if metrics is not None:
             ours.keep("server", server_round, metrics)
-        ours.end(strategy, server_round, from_flower)
+        ours.end(strategy, server_round, _to_models)
         return metrics
 
     return evaluate_fn

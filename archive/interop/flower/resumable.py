@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from archive.checkpoints.retention import BestBy
 from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
+from archive.interop.flower.parameternames import Names, parameter_names
 from archive.interop.flower.releases import flower
 from archive.interop.flower.resumption import Resumption, Settings
 from archive.interop.flower.runstore import Rounds
@@ -28,6 +29,8 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     every: int = 1,
     keep_last: int | None = 3,
     best_by: BestBy | None = None,
+    names: Names = None,
+    packer: Any = None,
     exclude: Iterable[str] = (),
     resume: Literal["auto", "never", "must"] = "auto",
     deterministic: bool | int = False,
@@ -58,6 +61,11 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
         Rounds to keep; None for all.
     best_by : str or (str, "min" or "max"), optional
         As for `CheckpointStore`: the round with the best value of this metric is kept as well.
+    names : list of str, state dict or ArrayRecord, optional
+        For the old API, whose arrays have no names: names of the weights, in order; else they are 0, 1, 2.
+    packer : a packer of `archive.packers`, optional
+        For the old API: by which the strategy packs more than weights into its arrays, as FL4Health's do.
+        Each part becomes a record of the round.
     exclude : iterable of str, optional
         Attributes of the strategy that are not saved, such as a test set; those of an object that the
         strategy holds are named ``object/attribute``. A resumed run has them as the script makes them.
@@ -110,10 +118,16 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     base: Any = type(strategy)
     kind = _resumable_class(base)
     rounds = Rounds(url, experiment, keep_last=keep_last, best_by=best_by, storage_options=storage_options)
+    if not (names is None and packer is None) and not issubclass(base, flower().LegacyStrategy):
+        raise TypeError("names and packer are for strategies of flwr.server.strategy: yours has names")
     seed = None if deterministic is False else 0 if deterministic is True else deterministic
     made: S = object.__new__(kind)
     made.__dict__ = strategy.__dict__  # both objects have one state
-    setattr(made, OURS, Resumption(rounds, Settings(every, resume, seed, tuple(exclude))))
+    setattr(
+        made,
+        OURS,
+        Resumption(rounds, Settings(every, resume, seed, tuple(exclude), parameter_names(names), packer)),
+    )
     return made
 
 

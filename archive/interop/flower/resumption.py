@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from archive.checkpoints.lineage import Line, new_token
 from archive.errors import ExistsError, MissingError, ValueRangeError
 from archive.interop.flower.orders import MAX_KEPT, Order, Report, hash_name
+from archive.interop.flower.parameternames import Names
 from archive.interop.flower.participants import Participants
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
@@ -40,6 +41,10 @@ class Settings:
     """Of the selection of clients; None where clients and replies come as they come."""
     exclude: tuple[str, ...] = ()
     """Attributes of the strategy that are not saved."""
+    names: Names = None
+    """Of the arrays, where the API has none."""
+    packer: Any = None
+    """By which the strategy packed its arrays."""
 
 
 class Resumption:
@@ -101,7 +106,9 @@ class Resumption:
 
     # Starting
 
-    def load(self, strategy: Any, total: int | None, identity: dict[str, str]) -> ArrayRecord | None:
+    def load(
+        self, strategy: Any, total: int | None, identity: dict[str, str]
+    ) -> Mapping[str, ArrayRecord] | None:
         """Become the writer of the run and find its newest round that verifies.
 
         Parameters
@@ -115,8 +122,8 @@ class Resumption:
 
         Returns
         -------
-        ArrayRecord or None
-            The model of that round; None if no round was saved.
+        mapping of str to ArrayRecord, or None
+            The models of that round; None if no round was saved.
 
         Raises
         ------
@@ -156,7 +163,7 @@ class Resumption:
             )
         else:
             _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
-        return found.model
+        return found.models
 
     def _require_wanted(self, found: Snapshot | None) -> None:
         """Raise where rounds are there, or are not, against the script's wish."""
@@ -334,7 +341,12 @@ class Resumption:
 
     # Saving
 
-    def end(self, strategy: Any, round: int, to_model: Any) -> None:  # noqa: A002 Flower's word
+    def end(
+        self,
+        strategy: Any,
+        round: int,  # noqa: A002 Flower's word
+        to_models: Callable[[Any], Mapping[str, ArrayRecord]],
+    ) -> None:
         """Save a round that is over, if it is to be saved and is not saved yet."""
         if round <= max(self._written, self.done) or self._model is None:
             return
@@ -352,7 +364,7 @@ class Resumption:
         snapshot = Snapshot(
             round=round,
             strategy=strategy_class(strategy),
-            model=to_model(self._model),
+            models=to_models(self._model),
             arrays=arrays,
             random_arrays=random_arrays,
             state=captured.tree,

@@ -33,8 +33,8 @@ class Snapshot:
     """Its number, from 1; 0 before any training."""
     strategy: str
     """Class of the strategy, with its module."""
-    model: ArrayRecord
-    """The global arrays."""
+    models: Mapping[str, ArrayRecord]
+    """The global arrays: the record ``model``, and others where a packer finds more in them."""
     arrays: dict[str, Array] = field(default_factory=dict)
     """Arrays that the documents name: the strategy's state."""
     random_arrays: dict[str, Array] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def to_records(snapshot: Snapshot) -> RecordDict:
 
     Examples
     --------
-    >>> records = to_records(Snapshot(3, "FedAvg", ArrayRecord()))
+    >>> records = to_records(Snapshot(3, "FedAvg", {"model": ArrayRecord()}))
     >>> list(records), records["fedarchive.resume"]["round"]
     (['model', 'strategy', 'random', 'fedarchive.resume'], 3)
     """
@@ -83,11 +83,12 @@ def to_records(snapshot: Snapshot) -> RecordDict:
         "round": snapshot.round,
         "strategy": snapshot.strategy,
         "token": snapshot.token,
+        "models": list(snapshot.models),
         **documents,
     }
     return RecordDict(
         {
-            "model": snapshot.model,
+            **snapshot.models,
             "strategy": ArrayRecord.from_checked(snapshot.arrays),
             "random": ArrayRecord.from_checked(snapshot.random_arrays),
             RESUME: ConfigRecord(resume),
@@ -112,11 +113,12 @@ def from_archive(handle: Archive) -> Snapshot:
             )
         documents = {name: from_text(resume[name], path, f"{RESUME}/{name}") for name in _DOCUMENTS}
         parse_chain([*documents["ancestors"], (resume["token"], resume["round"])])
-        model, strategy, numbers = (_kept(handle, records[name]) for name in ("model", "strategy", "random"))
+        models = {name: _kept(handle, records[name]) for name in resume["models"]}
+        strategy, numbers = (_kept(handle, records[name]) for name in ("strategy", "random"))
         return Snapshot(
             resume["round"],
             resume["strategy"],
-            model,
+            models,
             dict(strategy),
             dict(numbers),
             token=resume["token"],

@@ -1,6 +1,7 @@
 """Results of a round as metric records: numbers of numpy among them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,3 +35,35 @@ def test_numbers_of_numpy_are_metrics(tmp_path: Path) -> None:
     saved = archive.load(tmp_path / "default/rounds/00000001.h5")
     assert dict(saved["fit"]) == {"accuracy": 0.9, "count": 3, "rates": [1.0, 0.5]}
     assert dict(saved["server"]) == {"loss": 0.5, "central": 0.75}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_arrays_of_the_old_api_have_names(tmp_path: Path, packed: bool) -> None:
+    weights = [np.arange(6, dtype="f4").reshape(2, 3), np.zeros(3, "f4")]
+    packer = archive.packers.ParameterPackerWithControlVariates(2) if packed else None
+    arrays = packer.pack_parameters(weights, [weights[0] + 1, weights[1] - 1]) if packer else weights
+    initial = common.ndarrays_to_parameters(arrays)
+
+    def make() -> Any:
+        strategy = known.FedAvg(fraction_evaluate=0.0, initial_parameters=initial)
+        return Resumable(strategy, tmp_path, names=["fc.weight", "fc.bias"], packer=packer)
+
+    strategy = make()
+    strategy.initialize_parameters(None)
+    strategy._fedarchive.begin(1)
+    strategy.aggregate_fit(1, [(None, common.FitRes(common.Status(common.Code.OK, ""), initial, 1, {}))], [])
+    strategy.configure_evaluate(1, initial, None)
+    strategy._fedarchive.rounds.release()
+    saved = archive.load(tmp_path / "default/rounds/00000001.h5")
+    assert list(saved["model"]) == ["fc.weight", "fc.bias"]
+    assert ("control_variates" in list(saved)) == packed
+    again = make().initialize_parameters(None)
+    assert (again.tensors, again.tensor_type) == (initial.tensors, initial.tensor_type)
+
+
+def test_names_are_for_the_old_api(tmp_path: Path) -> None:
+    today = pytest.importorskip("flwr.serverapp.strategy")
+    with pytest.raises(TypeError, match="names and packer are for"):
+        Resumable(today.FedAvg(), tmp_path, names=["w"])
+    with pytest.raises(ValueError, match="list of str"):
+        Resumable(known.FedAvg(), tmp_path, names="w")
