@@ -1,23 +1,34 @@
-"""The state of a strategy between rounds: its attributes, and those of the objects it holds.
-
-All of an object's ``__dict__`` is saved, so that your own strategy is saved as Flower's are: moments,
-momentum, clipping norms, wrapped strategies, accountants. Functions, modules, loggers and the like belong to
-the script, which makes them anew.
-"""
+"""A strategy brought to a saved state: the objects that the script makes get their saved attributes."""
 
 from __future__ import annotations
 
-import enum
-import logging
-import threading
-import types
+import json
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from archive.errors import ArchiveError, ValueRangeError
-from archive.interop.statearrays import JSON, Arrays, NotStateError, Path, class_name, is_torch
-from archive.interop.statevalues import decode, encode, is_known_dict, rewind
+from archive.errors import ArchiveError, HostileFileError
+from archive.interop.flower.strategycapture import (
+    Captured,
+    capture,
+    is_plain,
+    paths_of,
+    require_attributes,
+    subclass,
+)
+from archive.interop.flower.strategyobjects import (
+    OURS,
+    attributes,
+    base_of,
+    is_object,
+    is_own_name,
+    loaded_class,
+    members,
+    strategy_class,
+)
+from archive.interop.flower.strategytrees import differs, parts_of, require_tree, shown
+from archive.interop.statearrays import JSON, class_name, is_torch
+from archive.interop.statevalues import decode, rewind
 from archive.records import Array
 
 __all__ = [
@@ -32,90 +43,20 @@ __all__ = [
     "subclass",
 ]
 
-OURS = "_fedarchive"
-"""Our attribute of a wrapped strategy, which is not part of its state."""
-
-_SCRIPT = (
-    *(type, types.ModuleType, logging.Logger, logging.LoggerAdapter, enum.Enum),
-    *(type(threading.Lock()), type(threading.RLock()), threading.Thread, threading.Event),
-)
-"""Classes of objects that a script makes anew and no file holds."""
-
 
 class SchemaError(ArchiveError, ValueError):
     """The saved round belongs to another strategy or another model than the resumed one."""
 
 
-@dataclass(slots=True)
-class Captured:
-    """State of one object as JSON, and its arrays by name."""
+_Before: TypeAlias = tuple[JSON, JSON]
+"""The part at the start of the run, and as the script makes it now; None where there is none."""
 
-    tree: JSON
-    """Class, attributes, and the objects among them."""
-    arrays: Arrays
-    """Arrays by path."""
-    left_out: list[str] = field(default_factory=list)
-    """Paths of values that cannot be saved and are not known to be the script's."""
-
-
-def capture(thing: Any, exclude: Collection[str] = ()) -> Captured:
-    """Return the state of an object and of those it holds.
-
-    Parameters
-    ----------
-    thing : object
-    exclude : collection of str
-        Attributes that are not saved, as in `require_attributes`. Names that the object lacks are ignored: a
-        strategy may delete what it no longer needs.
-
-    Examples
-    --------
-    >>> class Strategy:
-    ...     def __init__(self):
-    ...         self.eta, self.momentum, self.fit = 0.1, [1.5], print
-    >>> captured = capture(Strategy())
-    >>> captured.tree["attributes"], captured.left_out
-    ({'eta': 0.1, 'momentum': [1.5]}, [])
-    """
-    captured = Captured(None, Arrays())
-    captured.tree = _capture(thing, (), captured, _Walk(_paths(exclude)))
-    return captured
-
-
-def require_attributes(thing: Any, exclude: Collection[str]) -> None:
-    """Raise unless an object has every attribute that is to be excluded.
-
-    Parameters
-    ----------
-    thing : object
-        The strategy as the script makes it.
-    exclude : collection of str
-        Names of attributes; ``strategy.testset`` or ``strategy/testset`` is an attribute of an object inside.
-
-    Raises
-    ------
-    ValueRangeError
-        An attribute is missing; the error lists those there are.
-
-    Examples
-    --------
-    >>> class Strategy:
-    ...     def __init__(self):
-    ...         self.eta, self.testset = 0.1, [1.5]
-    >>> require_attributes(Strategy(), ["testsets"])
-    Traceback (most recent call last):
-    archive.errors.ValueRangeError: 'exclude': Strategy has no attribute testsets; there are eta, testset
-    """
-    for path in sorted(_paths(exclude)):
-        owner, *names = thing, *path.split("/")
-        for number, name in enumerate(names):
-            if not hasattr(owner, name):
-                kind = getattr(type(owner), OURS + "_base", type(owner)).__name__
-                missing = "/".join(names[: number + 1])
-                there = ", ".join(sorted(set(getattr(owner, "__dict__", ())) - {OURS})) or "none"
-                problem = f"{kind} has no attribute {missing}; there are {there}"
-                raise ValueRangeError(problem, key="exclude")
-            owner = getattr(owner, name)
+_KEPT = object()
+_MISSING = object()
+_REMEDY = (
+    "make it in the script as it was, or exclude the attribute, which then starts as the script makes it"
+)
+_CONTAINERS: dict[str, Any] = {class_name(kind): kind for kind in (list, tuple, dict)}
 
 
 def restore(
@@ -129,7 +70,9 @@ def restore(
     """Bring an object to a saved state, in place.
 
     A setting that the run never changed, and that the script now sets to another value, keeps the script's
-    value, which ``started`` gets too. All other attributes become what was saved.
+    value, which ``started`` gets too. All other attributes become what was saved. The objects that the script
+    makes are kept, and get their saved attributes. An object that the run made is made again without calling
+    its class, if the class is one of the script's objects, or of the package of the object that holds it.
 
     Parameters
     ----------
@@ -153,78 +96,31 @@ def restore(
     Raises
     ------
     SchemaError
-        An object is of another class than it was.
+        An object is of another class than it was, or cannot be made again.
+    HostileFileError
+        `capture` makes no such state.
     """
-    kept = _paths(exclude)
+    for tree in (saved, started or {}):
+        require_tree(tree, "strategy")
     before = started or {}, given or capture(thing, exclude).tree
-    walk = _Restoring(arrays, kept)
-    walk.restore(thing, saved, before, "")
-    return walk.changes
+    restoring = _Restoring(arrays, paths_of(exclude), thing)
+    restoring.fill(thing, saved, before, "")
+    return restoring.changes
 
 
-def subclass(kind: type, base: Any) -> Any:
-    """Return a subclass of a strategy's class with ours as its first base."""
-    name = f"Resumable[{base.__name__}]"
-    return type(base)(name, (kind, base), {OURS + "_base": base, "__module__": __name__})
-
-
-def strategy_class(thing: object) -> str:
-    """Return the name of an object's class, with its module; for a wrapped strategy, of the class inside."""
-    kind = type(thing)
-    return class_name(getattr(kind, OURS + "_base", kind))
-
-
-def _paths(exclude: Collection[str]) -> frozenset[str]:
-    """Return names of attributes as paths."""
-    names = (exclude,) if isinstance(exclude, str) else exclude
-    return frozenset(name.replace(".", "/") for name in names)
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What a capture has met so far."""
-
-    exclude: frozenset[str]
-    seen: set[int] = field(default_factory=set)
-
-
-def _capture(thing: Any, path: Path, captured: Captured, walk: _Walk) -> JSON:
-    walk.seen.add(id(thing))
-    attributes: dict[str, JSON] = {}
-    objects: dict[str, JSON] = {}
-    tree = {"class": strategy_class(thing), "attributes": attributes, "objects": objects}
-    if _has_state_dict(thing):
-        try:
-            tree["state_dict"] = _encode(thing.state_dict(), (*path, "state_dict"), captured.arrays)
-        except NotStateError:
-            captured.left_out.append("/".join(path))
-        return tree
-    for name, value in _attributes(thing):
-        where = (*path, name)
-        if "/".join(where) in walk.exclude:
-            continue
-        try:
-            attributes[name] = _encode(value, where, captured.arrays)
-        except NotStateError:
-            if _is_object(value):
-                if id(value) not in walk.seen:
-                    objects[name] = _capture(value, where, captured, walk)
-            else:
-                captured.left_out.append("/".join(where))
-    return tree
-
-
-def _encode(value: Any, path: Path, arrays: Arrays) -> JSON:
-    """Return a value as JSON; a value that cannot be saved adds no array."""
-    before = len(arrays)
-    try:
-        # a mapping of another class is filled in place, see `_assign`
-        own = isinstance(value, dict) and not is_known_dict(value)
-        return encode(dict(value) if own else value, path, arrays)
-    except NotStateError:
-        for added in list(arrays)[before:]:
-            del arrays[added]
-        raise
+def _classes(thing: Any, seen: set[int]) -> Iterator[tuple[str, type]]:
+    """Yield the classes of an object and of those it holds, by name."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    inside = members(thing)
+    if inside is None:
+        if not is_object(thing):
+            return
+        yield strategy_class(thing), base_of(thing)
+        inside = dict(attributes(thing)) if hasattr(thing, "__dict__") else {}
+    for value in inside.values():
+        yield from _classes(value, seen)
 
 
 @dataclass(slots=True)
@@ -233,42 +129,135 @@ class _Restoring:
 
     arrays: Mapping[str, Array]
     exclude: frozenset[str]
+    root: Any
     changes: list[str] = field(default_factory=list)
+    made: dict[str, Any] = field(default_factory=dict)
+    """Restored objects and containers by path."""
 
-    def restore(self, thing: Any, saved: JSON, before: tuple[JSON, JSON], path: str) -> None:
-        """Restore one object at a path that ends in a slash, from the trees ``before`` and the saved one."""
-        if saved["class"] != strategy_class(thing):
-            raise SchemaError(
-                f"saved with class {saved['class']}, now {strategy_class(thing)}",
-                key=f"strategy/{path}".rstrip("/"),
-                remedy="resume with the saved class, or give another url or experiment",
-            )
+    def fill(self, thing: Any, saved: JSON, before: _Before, path: str) -> None:
+        """Restore an object, whose attributes have paths that begin with ``path``."""
+        place = path.rstrip("/")
+        self._require_class(strategy_class(thing), saved, place)
+        self.made[place] = thing
         if "state_dict" in saved:
             key = f"strategy/{path}state_dict"
             thing.load_state_dict(decode(saved["state_dict"], self.arrays, key=key))
             return
-        first, now = (tree.get("attributes", {}) for tree in before)
-        for name, tree in saved["attributes"].items():
-            if path + name in self.exclude:
+        first, now = (parts_of(tree or {}) for tree in before)
+        names = {**{name: {"value": tree} for name, tree in saved["attributes"].items()}, **saved["objects"]}
+        for name, part in names.items():
+            if path + name in self.exclude or name == OURS or is_own_name(name):
                 continue
-            known = is_plain(tree) and name in first and name in now
-            if known and now[name] != first[name] and tree == first[name]:
-                self.changes.append(f"{path}{name} was {first[name]!r} and is {now[name]!r} from here on")
-                first[name] = now[name]  # the next start compares with this value
-                continue
-            value = decode(tree, self.arrays, key=f"strategy/{path}{name}")
-            _assign(thing, name, getattr(thing, name, None), value)
-        for name, tree in saved["objects"].items():
-            if path + name in self.exclude:
-                continue
-            if not hasattr(thing, name):
+            fresh = getattr(thing, name, _MISSING)
+            value = self._part(fresh, part, (first.get(name), now.get(name)), path + name, thing)
+            if value is _KEPT:
+                _adopt(before[0], name, now[name])
+            elif "value" in part:
+                _assign(thing, name, fresh, value)
+            elif value is not fresh:
+                object.__setattr__(thing, name, value)
+
+    def _part(self, fresh: Any, part: JSON, before: _Before, path: str, owner: Any) -> Any:
+        """Return the value of an attribute or member; `_KEPT` for a setting that the script changed."""
+        if "value" in part:
+            return self._value(part, before, path)
+        absent = fresh is _MISSING or fresh is None
+        if "same" in part:  # wired by the script, or made by the run
+            return self.made.get(part["same"], fresh) if absent else fresh
+        if "script" in part:
+            if fresh is _MISSING:
                 raise SchemaError(
-                    f"saved with an object of class {tree['class']}, which the strategy now lacks",
-                    key=f"strategy/{path}{name}",
-                    remedy="resume with the saved strategy",
+                    "the run made a value that no file holds", key=f"strategy/{path}", remedy=_REMEDY
                 )
-            inner = tuple(tree.get("objects", {}).get(name, {}) for tree in before)
-            self.restore(getattr(thing, name), tree, inner, f"{path}{name}/")
+            return fresh
+        if absent and part.get("unsaved") == ["data"]:
+            self.changes.append(f"{path} is not there yet, and what was saved of it is not restored")
+            return fresh
+        if absent and before[0] is not None and "class" in before[0]:
+            problem = f"saved with an object of class {part['class']}, which the strategy now lacks"
+            raise SchemaError(problem, key=f"strategy/{path}", remedy="resume with the saved strategy")
+        was, given = (tree if tree is not None and "class" in tree else {} for tree in before)
+        if "items" in part:
+            return self._container(fresh, part, (was, given), path, owner)
+        thing = self._make(part, path, owner) if absent else fresh
+        self.fill(thing, part, (was, given), f"{path}/")
+        return thing
+
+    def _value(self, part: JSON, before: _Before, path: str) -> Any:
+        was, given = before
+        if is_plain(part["value"]) and differs(was, given):
+            line = f"{path} was {shown(was)!r} and is {shown(given)!r}"
+            if part == was:
+                self.changes.append(f"{line} from here on")
+                return _KEPT
+            self.changes.append(f"{line} in the script, but the run changed it: its own value goes on")
+        return decode(part["value"], self.arrays, key=f"strategy/{path}")
+
+    def _container(self, fresh: Any, part: JSON, before: _Before, path: str, owner: Any) -> Any:
+        """Return the container with its saved members; one that the script made is filled in place."""
+        was, given = before
+        if "keys" in was and "keys" in given and set(parts_of(was)) != set(parts_of(given)):
+            problem = f"the run began with {shown(was)}, and the script makes {shown(given)}"
+            raise SchemaError(problem, key=f"strategy/{path}", remedy=_REMEDY)
+        if fresh is _MISSING or fresh is None:
+            if part["class"] not in _CONTAINERS:
+                raise self._unmade(part, path)
+            fresh = _CONTAINERS[part["class"]]()
+        self._require_class(class_name(type(fresh)), part, path)
+        self.made[path] = fresh
+        mapping = {"$": "dict", "items": [[key, None] for key in part["keys"]]}
+        keys = list(decode(mapping, {}, key=f"strategy/{path}"))
+        if len(keys) != len(part["items"]):
+            raise HostileFileError("two members of one key", key=f"strategy/{path}")
+        there, first, now = members(fresh) or {}, parts_of(was), parts_of(given)
+        values = []
+        for key, label, item in zip(keys, map(json.dumps, part["keys"]), part["items"], strict=True):
+            inner: _Before = first.get(label), now.get(label)
+            value = self._part(there.get(key, _MISSING), item, inner, f"{path}/{key}", owner)
+            if value is _KEPT:
+                inner[0].update(now[label])
+                value = there[key]
+            elif value is _MISSING:
+                raise self._unmade(item, f"{path}/{key}")
+            values.append(value)
+        self.made[path] = _refill(fresh, keys, values)
+        return self.made[path]
+
+    def _make(self, part: JSON, path: str, owner: Any) -> Any:
+        """Return an object without attributes, of a class that a file may name."""
+        kind = dict(_classes(self.root, set())).get(part["class"])
+        if kind is None:
+            found, package = loaded_class(part["class"]), base_of(owner).__module__.partition(".")[0]
+            kind = found if found is not None and found.__module__.partition(".")[0] == package else None
+        if kind is None or "unsaved" in part or "state_dict" in part or hasattr(kind, "__del__"):
+            raise self._unmade(part, path)
+        try:
+            return object.__new__(kind)
+        except TypeError as error:
+            raise self._unmade(part, path) from error
+
+    def _unmade(self, part: JSON, path: str) -> SchemaError:
+        name = part.get("class", "unknown")
+        problem = f"the run made an object of class {name}, which cannot be made again from a file"
+        return SchemaError(problem, key=f"strategy/{path}", remedy=_REMEDY)
+
+    def _require_class(self, name: str, saved: JSON, path: str) -> None:
+        if saved["class"] != name:
+            raise SchemaError(
+                f"saved with class {saved['class']}, now {name}",
+                key=f"strategy/{path}".rstrip("/"),
+                remedy="resume with the saved class, or give another url or experiment",
+            )
+
+
+def _adopt(started: JSON, name: str, part: JSON) -> None:
+    """Put the script's part into the state at the start: the next start compares with that."""
+    started["attributes"].pop(name, None)
+    started["objects"].pop(name, None)
+    if "value" in part:
+        started["attributes"][name] = part["value"]
+    else:
+        started["objects"][name] = part
 
 
 def _assign(thing: Any, name: str, fresh: Any, value: Any) -> None:
@@ -288,26 +277,13 @@ def _assign(thing: Any, name: str, fresh: Any, value: Any) -> None:
         object.__setattr__(thing, name, value)
 
 
-def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(thing).items():
-        script = isinstance(value, _SCRIPT) or (callable(value) and not hasattr(value, "__dict__"))
-        if name != OURS and not script and not isinstance(value, (types.FunctionType, types.MethodType)):
-            yield name, value
-
-
-def _is_object(value: Any) -> bool:
-    """Tell whether a value is an object with attributes, or with a state dict."""
-    return _has_state_dict(value) or (
-        hasattr(value, "__dict__") and not isinstance(value, (Mapping, Iterator))
-    )
-
-
-def _has_state_dict(value: Any) -> bool:
-    return callable(getattr(value, "state_dict", None)) and callable(getattr(value, "load_state_dict", None))
-
-
-def is_plain(tree: JSON) -> bool:
-    """Tell whether a tree names no array: such trees can be compared."""
-    if isinstance(tree, list):
-        return all(map(is_plain, tree))
-    return not isinstance(tree, dict) or ("at" not in tree and all(map(is_plain, tree.values())))
+def _refill(container: Any, keys: list[Any], values: list[Any]) -> Any:
+    """Give a container other members, in place where it can be changed."""
+    if isinstance(container, tuple):
+        return tuple(values)
+    container.clear()
+    if isinstance(container, dict):
+        container.update(zip(keys, values, strict=True))
+    else:
+        container.extend(values)
+    return container
