@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.errors import ArchiveError, HostileFileError, ValueRangeError
+from archive.errors import ArchiveError, HostileFileError, UnsupportedDtypeError, ValueRangeError
 from archive.interop.statearrays import (
     JSON,
     LEAVES,
@@ -145,9 +145,15 @@ def decode(tree: JSON, arrays: Mapping[str, Array] | Found, *, key: str, path: s
         `encode` makes no such tree, or an array that the tree names is missing.
     ValueRangeError
         The class of a named tuple or enum is in none of the modules that the program has imported.
+    UnsupportedDtypeError
+        No element type of numpy or ml_dtypes has the saved name.
     """
     try:
         return _decode(tree, arrays if isinstance(arrays, Found) else Found(arrays))
+    except UnsupportedDtypeError as error:
+        raise UnsupportedDtypeError(
+            error.problem, path=error.path or path, key=error.key or key, remedy=error.remedy
+        ) from error
     except ArchiveError:  # an array that fails its digest, say
         raise
     except NotLoadedError as error:

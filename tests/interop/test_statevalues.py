@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from archive.dtypes import parse_dtype
-from archive.errors import HostileFileError, ValueRangeError
+from archive.errors import HostileFileError, UnsupportedDtypeError, ValueRangeError
 from archive.interop.statearrays import Arrays, NotStateError
 from archive.interop.statevalues import decode, encode
 from archive.records import Array
@@ -475,3 +475,11 @@ def test_a_time_zone_without_a_key_is_not_saved() -> None:
     for value in (zone, datetime(2024, 1, 1, tzinfo=zone)):
         with pytest.raises(NotStateError, match="without a key"):
             through(value)
+
+
+@pytest.mark.parametrize("name", ["no such", "O", "float8_new"])
+def test_an_unknown_element_type_is_named_with_its_place(name: str) -> None:
+    for tree in ({"$": "numpy_dtype", "name": name}, {"$": "scalar", "dtype": name, "hex": ""}):
+        with pytest.raises(UnsupportedDtypeError) as caught:
+            decode([tree], {}, key="k", path="m.h5")
+        assert (caught.value.path, caught.value.key) == ("m.h5", "k")
