@@ -7,12 +7,14 @@ loggers and the like belong to the script, which makes them anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from archive.errors import ValueRangeError
 from archive.interop.flower.strategyobjects import (
+    CONTAINERS,
     OURS,
     attributes,
     base_of,
@@ -21,16 +23,16 @@ from archive.interop.flower.strategyobjects import (
     is_generator,
     is_object,
     is_script,
+    made_anew,
     members,
     strategy_class,
 )
+from archive.interop.flower.strategytrees import Captured, classes_in, parts_of
 from archive.interop.statearrays import JSON, Arrays, NotStateError, Path, class_name
 from archive.interop.statevalues import encode, is_known_dict
 
 __all__ = [
-    "Captured",
     "capture",
-    "is_plain",
     "paths_of",
     "require_attributes",
     "subclass",
@@ -40,21 +42,7 @@ _MAX_DEPTH = 90
 """Attributes that lead to an object, at most: a value may be nested 100 deep, objects included."""
 
 
-@dataclass(slots=True)
-class Captured:
-    """State of one object as JSON, and its arrays by name."""
-
-    tree: JSON
-    """Class, attributes, and the objects among them."""
-    arrays: Arrays
-    """Arrays by path. They share the memory of the object: save them before the object changes."""
-    left_out: list[str] = field(default_factory=list)
-    """Paths of values that cannot be saved and are not known to be the script's."""
-    data: list[str] = field(default_factory=list)
-    """Paths of data sets and loaders, which the script loads anew."""
-
-
-def capture(thing: Any, exclude: Collection[str] = ()) -> Captured:
+def capture(thing: Any, exclude: Collection[str] = (), started: JSON = None) -> Captured:
     """Return the state of an object and of those it holds.
 
     A data set or a loader of one (torch's, Hugging Face's, Flower's, TensorFlow's, and subclasses) is not
@@ -69,6 +57,9 @@ def capture(thing: Any, exclude: Collection[str] = ()) -> Captured:
     exclude : collection of str
         Attributes that are not saved, as in `require_attributes`. Names that the object lacks are ignored: a
         strategy may delete what it no longer needs.
+    started : JSON, optional
+        `capture` at the start of the run. An object that the run made since then, and that `restore` could
+        not make again, is left out with the attribute that holds it.
 
     Examples
     --------
@@ -79,9 +70,9 @@ def capture(thing: Any, exclude: Collection[str] = ()) -> Captured:
     >>> captured.tree["attributes"], captured.left_out
     ({'eta': 0.1, 'momentum': [1.5]}, [])
     """
-    walk = _Capturing(paths_of(exclude))
+    walk = _Capturing(paths_of(exclude), frozenset(classes_in(started)) if started else None)
     walk.seen[id(thing)] = ""
-    tree = walk.tree_of(thing, ())
+    tree = walk.tree_of(thing, (), started or {})
     return Captured(tree, walk.arrays, walk.left_out, walk.data)
 
 
@@ -132,11 +123,8 @@ def subclass(kind: type, base: Any) -> Any:
     return type(base)(name, (kind, base), {OURS + "_base": base, "__module__": __name__})
 
 
-def is_plain(tree: JSON) -> bool:
-    """Tell whether a tree names no array: such trees can be compared."""
-    if isinstance(tree, list):
-        return all(map(is_plain, tree))
-    return not isinstance(tree, dict) or ("at" not in tree and all(map(is_plain, tree.values())))
+class _LostError(Exception):
+    """An object that the run made, and that cannot be made again."""
 
 
 @dataclass(slots=True)
@@ -144,6 +132,8 @@ class _Capturing:
     """One call of `capture`."""
 
     exclude: frozenset[str]
+    classes: frozenset[str] | None
+    """Names of the classes that the script's objects have; None at the start of a run."""
     arrays: Arrays = field(default_factory=Arrays)
     left_out: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
@@ -152,7 +142,7 @@ class _Capturing:
     seen_in_data: set[int] = field(default_factory=set)
     """Objects in data sets and loaders by id, of which only the random generators are saved."""
 
-    def tree_of(self, thing: Any, path: Path, *, data: bool = False) -> JSON:
+    def tree_of(self, thing: Any, path: Path, was: JSON, *, data: bool = False) -> JSON:
         """Return the tree of an object; of ``data`` only the random generators are saved."""
         saved: dict[str, JSON] = {}
         objects: dict[str, JSON] = {}
@@ -164,9 +154,14 @@ class _Capturing:
                 self.left_out.append("/".join(path))
                 tree["unsaved"] = ["state_dict"]
             return tree
-        unsaved = []
+        unsaved: list[str] = []
+        before = parts_of(was)
         for name, value in attributes(thing):
-            part = self._data_part(value, (*path, name)) if data else self._part(value, (*path, name))
+            where = (*path, name)
+            if data:
+                part = self._data_part(value, where)
+            else:
+                part = self._attribute(value, where, before.get(name), thing)
             if "value" in part:
                 saved[name] = part["value"]
             elif "script" in part:
@@ -175,7 +170,20 @@ class _Capturing:
                 objects[name] = part
         return {**tree, "unsaved": unsaved} if unsaved else tree
 
-    def _part(self, value: Any, path: Path) -> JSON:
+    def _attribute(self, value: Any, path: Path, was: JSON, owner: Any) -> JSON:
+        """Return an attribute as `_part` does, or leave it out with all that was captured of it."""
+        found: tuple[Any, ...] = self.arrays, self.seen, self.left_out, self.data
+        before = [len(part) for part in found]
+        try:
+            return self._part(value, path, was, owner)
+        except _LostError:
+            for part, number in zip(found, before, strict=True):
+                for key in list(part)[number:]:
+                    del part[key if isinstance(part, dict) else number]
+            self.left_out.append("/".join(path))
+            return {"script": True}
+
+    def _part(self, value: Any, path: Path, was: JSON, owner: Any) -> JSON:
         """Return an attribute or member: ``value``, ``script``, or the tree of an object or a container."""
         where = "/".join(path)
         if where in self.exclude or is_script(value):
@@ -197,9 +205,27 @@ class _Capturing:
         if id(value) in self.seen:
             return {"same": self.seen[id(value)]}
         self.seen[id(value)] = where
-        return self.tree_of(value, path) if inside is None else self._container(value, inside, path)
+        if inside is not None:
+            return self._container(value, inside, path, was, owner)
+        tree = self.tree_of(value, path, was if was and "class" in was else {})
+        scripts = {tree["class"]: base_of(value)} if tree["class"] in (self.classes or ()) else {}
+        self._require_restorable(tree, was, lambda: made_anew(tree, owner, scripts) is not None)
+        return tree
 
-    def _container(self, value: Any, inside: dict[Any, Any], path: Path) -> JSON:
+    def _require_restorable(self, tree: JSON, was: JSON, may_make: Callable[[], bool]) -> None:
+        """Raise where the script makes no such object there, and `restore` could not make one."""
+        if self.classes is None:
+            return
+        if was is None or was == {"value": None}:
+            lost = not may_make()
+        elif "value" in was:
+            lost = "keys" not in tree or not isinstance(was["value"], (list, dict))
+        else:
+            lost = was.get("class", tree["class"]) != tree["class"]
+        if lost:
+            raise _LostError
+
+    def _container(self, value: Any, inside: dict[Any, Any], path: Path, was: JSON, owner: Any) -> JSON:
         """Return the tree of a container of objects; its keys have to be values without arrays."""
         try:
             arrays = Arrays()
@@ -209,17 +235,25 @@ class _Capturing:
         if keys is None or arrays:
             self.left_out.append("/".join(path))
             return {"script": True}
-        items = [self._part(member, (*path, str(key))) for key, member in inside.items()]
+        before = parts_of(was) if was and "keys" in was else {}
+        items: list[JSON] = []
+        for key, label in zip(inside, map(json.dumps, keys), strict=True):
+            items.append(self._part(inside[key], (*path, str(key)), before.get(label), owner))
+            lost = "script" in items[-1] or items[-1].get("unsaved") == ["data"]
+            if self.classes is not None and lost and label not in before:
+                raise _LostError
         if all("script" in item for item in items):
             return {"script": True}
-        return {"class": class_name(type(value)), "keys": keys, "items": items}
+        tree = {"class": class_name(type(value)), "keys": keys, "items": items}
+        self._require_restorable(tree, was, lambda: tree["class"] in CONTAINERS)
+        return tree
 
     def _data_object(self, value: Any, path: Path) -> JSON:
         """Return the generators of a data set or loader and of what it holds, or its state dict."""
         if id(value) in self.seen_in_data:
             return {"script": True}
         self.seen_in_data.add(id(value))
-        tree = self.tree_of(value, path, data=True)
+        tree = self.tree_of(value, path, {}, data=True)
         kept = "state_dict" in tree or tree["attributes"] or tree["objects"]
         return {**tree, "unsaved": ["data"]} if kept else {"script": True}
 

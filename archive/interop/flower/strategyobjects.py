@@ -18,6 +18,7 @@ from archive.interop.statearrays import class_name, is_torch
 from archive.interop.stateclasses import class_at
 
 __all__ = [
+    "CONTAINERS",
     "OURS",
     "attributes",
     "base_of",
@@ -27,13 +28,16 @@ __all__ = [
     "is_object",
     "is_own_name",
     "is_script",
-    "loaded_class",
+    "made_anew",
     "members",
     "strategy_class",
 ]
 
 OURS = "_fedarchive"
 """Our attribute of a wrapped strategy, which is not part of its state."""
+
+CONTAINERS: dict[str, Any] = {class_name(kind): kind for kind in (list, tuple, dict)}
+"""Containers that a saved state has made anew, by the name of their class."""
 
 _SCRIPT = (
     *(type, types.ModuleType, logging.Logger, logging.LoggerAdapter),
@@ -104,7 +108,24 @@ def members(value: Any) -> dict[Any, Any] | None:
     return dict(enumerate(value)) if type(value) in (list, tuple, deque) else None
 
 
-def loaded_class(name: str) -> type | None:
+def made_anew(tree: Mapping[str, Any], owner: Any, classes: Mapping[str, type]) -> Any:
+    """Return an object without attributes for one that a run made; None where that is not safe or not enough.
+
+    A file may name a class that an object of the script has, or one of the package of the object that holds
+    it. The class is not called, and must not act when its objects go.
+    """
+    name, package = tree["class"], base_of(owner).__module__.partition(".")[0]
+    kind = classes.get(name) or _loaded_class(name)
+    own = kind is not None and (name in classes or kind.__module__.partition(".")[0] == package)
+    if not own or "unsaved" in tree or "state_dict" in tree or hasattr(kind, "__del__"):
+        return None
+    try:
+        return object.__new__(kind)  # type: ignore[arg-type]
+    except TypeError:  # a class of C, or an abstract one
+        return None
+
+
+def _loaded_class(name: str) -> type | None:
     """Return the class of a full name among the modules that the program has imported."""
     parts = name.split(".")
     for number in range(len(parts) - 1, 0, -1):

@@ -9,24 +9,23 @@ from typing import Any, TypeAlias
 
 from archive.errors import ArchiveError, HostileFileError
 from archive.interop.flower.strategycapture import (
-    Captured,
     capture,
-    is_plain,
     paths_of,
     require_attributes,
     subclass,
 )
 from archive.interop.flower.strategyobjects import (
+    CONTAINERS,
     OURS,
     attributes,
     base_of,
     is_object,
     is_own_name,
-    loaded_class,
+    made_anew,
     members,
     strategy_class,
 )
-from archive.interop.flower.strategytrees import differs, parts_of, require_tree, shown
+from archive.interop.flower.strategytrees import Captured, differs, is_plain, parts_of, require_tree, shown
 from archive.interop.statearrays import JSON, class_name, is_torch
 from archive.interop.statevalues import decode, rewind
 from archive.records import Array
@@ -56,7 +55,6 @@ _MISSING = object()
 _REMEDY = (
     "make it in the script as it was, or exclude the attribute, which then starts as the script makes it"
 )
-_CONTAINERS: dict[str, Any] = {class_name(kind): kind for kind in (list, tuple, dict)}
 
 
 def restore(
@@ -130,6 +128,8 @@ class _Restoring:
     arrays: Mapping[str, Array]
     exclude: frozenset[str]
     root: Any
+    classes: dict[str, type] | None = None
+    """Classes of the script's objects by name, from the first time that one is needed."""
     changes: list[str] = field(default_factory=list)
     made: dict[str, Any] = field(default_factory=dict)
     """Restored objects and containers by path."""
@@ -179,7 +179,9 @@ class _Restoring:
         was, given = (tree if tree is not None and "class" in tree else {} for tree in before)
         if "items" in part:
             return self._container(fresh, part, (was, given), path, owner)
-        thing = self._make(part, path, owner) if absent else fresh
+        thing = self._made(part, owner) if absent else fresh
+        if thing is None:
+            raise self._unmade(part, path)
         self.fill(thing, part, (was, given), f"{path}/")
         return thing
 
@@ -200,9 +202,9 @@ class _Restoring:
             problem = f"the run began with {shown(was)}, and the script makes {shown(given)}"
             raise SchemaError(problem, key=f"strategy/{path}", remedy=_REMEDY)
         if fresh is _MISSING or fresh is None:
-            if part["class"] not in _CONTAINERS:
+            if part["class"] not in CONTAINERS:
                 raise self._unmade(part, path)
-            fresh = _CONTAINERS[part["class"]]()
+            fresh = CONTAINERS[part["class"]]()
         self._require_class(class_name(type(fresh)), part, path)
         self.made[path] = fresh
         mapping = {"$": "dict", "items": [[key, None] for key in part["keys"]]}
@@ -223,18 +225,10 @@ class _Restoring:
         self.made[path] = _refill(fresh, keys, values)
         return self.made[path]
 
-    def _make(self, part: JSON, path: str, owner: Any) -> Any:
-        """Return an object without attributes, of a class that a file may name."""
-        kind = dict(_classes(self.root, set())).get(part["class"])
-        if kind is None:
-            found, package = loaded_class(part["class"]), base_of(owner).__module__.partition(".")[0]
-            kind = found if found is not None and found.__module__.partition(".")[0] == package else None
-        if kind is None or "unsaved" in part or "state_dict" in part or hasattr(kind, "__del__"):
-            raise self._unmade(part, path)
-        try:
-            return object.__new__(kind)
-        except TypeError as error:
-            raise self._unmade(part, path) from error
+    def _made(self, part: JSON, owner: Any) -> Any:
+        if self.classes is None:
+            self.classes = dict(_classes(self.root, set()))
+        return made_anew(part, owner, self.classes)
 
     def _unmade(self, part: JSON, path: str) -> SchemaError:
         name = part.get("class", "unknown")

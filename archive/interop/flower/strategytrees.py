@@ -9,25 +9,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 import xxhash
 
 from archive.errors import ArchiveError, HostileFileError
-from archive.interop.flower.strategycapture import Captured, is_plain
-from archive.interop.statearrays import JSON
+from archive.interop.statearrays import JSON, Arrays
 from archive.interop.statevalues import MALFORMED, decode
 from archive.records import Array
 from archive.records.payload import NdarrayPayload
 
-__all__ = ["BULK_BYTES", "bulk", "differences", "differs", "parts_of", "require_tree", "shown", "unchanged"]
+__all__ = [
+    "BULK_BYTES",
+    "Captured",
+    "bulk",
+    "classes_in",
+    "differences",
+    "differs",
+    "is_plain",
+    "parts_of",
+    "require_tree",
+    "shown",
+    "unchanged",
+]
 
 Bulk: TypeAlias = tuple[int, bytes]
 """Bytes of the arrays of an attribute, and a digest of all that is saved of the attribute."""
 BULK_BYTES = 16 << 20
 """Attributes of fewer bytes of arrays may be saved each round whether they change or not."""
 _MAX_DEPTH = 100
+
+
+@dataclass(slots=True)
+class Captured:
+    """State of one object as JSON, and its arrays by name."""
+
+    tree: JSON
+    """Class, attributes, and the objects among them."""
+    arrays: Arrays
+    """Arrays by path. They share the memory of the object: save them before the object changes."""
+    left_out: list[str] = field(default_factory=list)
+    """Paths of values that cannot be saved and are not known to be the script's."""
+    data: list[str] = field(default_factory=list)
+    """Paths of data sets and loaders, which the script loads anew."""
+
+
+def is_plain(tree: JSON) -> bool:
+    """Tell whether a tree names no array: such trees can be compared."""
+    if isinstance(tree, list):
+        return all(map(is_plain, tree))
+    return not isinstance(tree, dict) or ("at" not in tree and all(map(is_plain, tree.values())))
 
 
 def differences(started: JSON, given: JSON) -> list[tuple[str, Any, Any]]:
@@ -87,6 +120,14 @@ def parts_of(tree: JSON) -> dict[str, JSON]:
     state = {"state_dict": {"value": tree["state_dict"]}} if "state_dict" in tree else {}
     objects: dict[str, JSON] = tree.get("objects", {})
     return values | objects | state
+
+
+def classes_in(tree: JSON) -> Iterator[str]:
+    """Yield the names of the classes of an object and of those inside."""
+    if "class" in tree:
+        yield tree["class"]
+        for part in parts_of(tree).values():
+            yield from classes_in(part)
 
 
 def shown(part: JSON) -> Any:

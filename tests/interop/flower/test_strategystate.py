@@ -632,3 +632,66 @@ def test_an_object_that_a_data_set_holds_too_is_state() -> None:
     first.set, first.rule = Augmented(Inner()), None
     first.rule = first.set.rule
     assert capture(first).tree["objects"]["rule"]["attributes"] == {"norm": 1.0}
+
+
+class Recording:
+    """Keeps what it gets, as strategies do: results of other packages, objects with functions, schedulers."""
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+        self.latest: Any = None
+        self.kept = [Metric("a")]
+        self.inner = Metric("b")
+        self.table: dict[str, Any] = {"a": Metric("a")}
+        self.loss: Any = 0.5
+        self.by_round: Any = None
+
+
+def test_objects_that_could_not_be_made_again_are_left_out_with_their_attribute() -> None:
+    first = Recording()
+    started = capture(first).tree
+    assert capture(first, (), started).left_out == []
+    first.results = [(argparse.Namespace(a=1), np.ones(2))]
+    first.latest = Scheduler()
+    first.kept += [Metric("b", rule=len)]
+    first.inner.late = argparse.Namespace(b=2)  # type: ignore[attr-defined]
+    first.inner.seen = [np.zeros(1), Metric("c")]
+    first.table["f"] = len
+    first.loss = Metric("loss")
+    first.by_round = OrderedDict({"a": Metric("d")})
+    saved = capture(first, (), started)
+    assert saved.left_out == ["results", "latest", "kept", "inner/late", "table", "loss", "by_round"]
+    assert list(saved.arrays) == ["inner/seen/0"]
+    second = Recording()
+    assert restore(second, json.loads(json.dumps(saved.tree)), started, saved.arrays) == []
+    assert (second.results, second.latest, second.loss, second.by_round) == ([], None, 0.5, None)
+    assert [metric.name for metric in (*second.kept, second.inner, second.inner.seen[1])] == ["a", "b", "c"]
+    assert list(second.table) == ["a"]
+
+
+def test_objects_that_can_be_made_again_are_kept_by_later_rounds() -> None:
+    first = Manager(Metric("a"), Metric("b"))
+    started = capture(first).tree
+    first.update(1)
+    saved = capture(first, (), started)
+    assert saved.tree == capture(first).tree
+    assert saved.left_out == []
+
+
+def test_an_object_that_is_left_out_in_one_place_is_saved_in_another() -> None:
+    first = Recording()
+    started = capture(first).tree
+    shared = Metric("shared")
+    first.results, first.latest = [shared, Scheduler()], shared
+    saved = capture(first, (), started)
+    assert saved.left_out == ["results"]
+    second = Recording()
+    restore(second, saved.tree, started, saved.arrays)
+    assert second.latest.name == "shared"
+
+
+def test_another_class_in_its_place_is_left_out() -> None:
+    first = Recording()
+    started = capture(first).tree
+    first.inner = Inner()  # type: ignore[assignment]
+    assert capture(first, (), started).left_out == ["inner"]
