@@ -42,7 +42,7 @@ _MAX_DEPTH = 90
 """Attributes that lead to an object, at most: a value may be nested 100 deep, objects included."""
 
 
-def capture(thing: Any, exclude: Collection[str] = (), started: JSON = None) -> Captured:
+def capture(thing: Any, exclude: Collection[str] = (), given: JSON = None) -> Captured:
     """Return the state of an object and of those it holds.
 
     A data set or a loader of one (torch's, Hugging Face's, Flower's, TensorFlow's, and subclasses) is not
@@ -57,9 +57,9 @@ def capture(thing: Any, exclude: Collection[str] = (), started: JSON = None) -> 
     exclude : collection of str
         Attributes that are not saved, as in `require_attributes`. Names that the object lacks are ignored: a
         strategy may delete what it no longer needs.
-    started : JSON, optional
-        `capture` at the start of the run. An object that the run made since then, and that `restore` could
-        not make again, is left out with the attribute that holds it.
+    given : JSON, optional
+        `capture` of the object as the script made it. What the run has put into it since then, and `restore`
+        could not make again, is left out with the attribute that holds it.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def capture(thing: Any, exclude: Collection[str] = (), started: JSON = None) -> 
     >>> captured.tree["attributes"], captured.left_out
     ({'eta': 0.1, 'momentum': [1.5]}, [])
     """
-    walk = _Capturing(paths_of(exclude), frozenset(classes_in(started)) if started else None)
+    walk = _Capturing(paths_of(exclude), frozenset(classes_in(given)) if given else None)
     walk.seen[id(thing)] = ""
-    tree = walk.tree_of(thing, (), started or {})
+    tree = walk.tree_of(thing, (), given or {})
     return Captured(tree, walk.arrays, walk.left_out, walk.data)
 
 

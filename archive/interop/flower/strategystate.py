@@ -25,7 +25,15 @@ from archive.interop.flower.strategyobjects import (
     members,
     strategy_class,
 )
-from archive.interop.flower.strategytrees import Captured, differs, is_plain, parts_of, require_tree, shown
+from archive.interop.flower.strategytrees import (
+    Captured,
+    differs,
+    is_generator_tree,
+    is_plain,
+    parts_of,
+    require_tree,
+    shown,
+)
 from archive.interop.statearrays import JSON, class_name, is_torch
 from archive.interop.statevalues import decode, rewind
 from archive.records import Array
@@ -52,9 +60,7 @@ _Before: TypeAlias = tuple[JSON, JSON]
 
 _KEPT = object()
 _MISSING = object()
-_REMEDY = (
-    "make it in the script as it was, or exclude the attribute, which then starts as the script makes it"
-)
+_REMEDY = "make it in the script, or exclude its attribute, which then is as the script makes it"
 
 
 def restore(
@@ -192,7 +198,8 @@ class _Restoring:
             if part == was:
                 self.changes.append(f"{line} from here on")
                 return _KEPT
-            self.changes.append(f"{line} in the script, but the run changed it: its own value goes on")
+            if not is_generator_tree(part["value"]):  # one without a seed differs at every start
+                self.changes.append(f"{line} in the script, but the run changed it: its own value goes on")
         return decode(part["value"], self.arrays, key=f"strategy/{path}")
 
     def _container(self, fresh: Any, part: JSON, before: _Before, path: str, owner: Any) -> Any:

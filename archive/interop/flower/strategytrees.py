@@ -28,6 +28,7 @@ __all__ = [
     "classes_in",
     "differences",
     "differs",
+    "is_generator_tree",
     "is_plain",
     "parts_of",
     "require_tree",
@@ -39,6 +40,7 @@ Bulk: TypeAlias = tuple[int, bytes]
 """Bytes of the arrays of an attribute, and a digest of all that is saved of the attribute."""
 BULK_BYTES = 16 << 20
 """Attributes of fewer bytes of arrays may be saved each round whether they change or not."""
+_GENERATORS = ("generator", "random_state", "random", "torch_generator")
 _MAX_DEPTH = 100
 
 
@@ -122,6 +124,11 @@ def parts_of(tree: JSON) -> dict[str, JSON]:
     return values | objects | state
 
 
+def is_generator_tree(tree: JSON) -> bool:
+    """Tell whether a tree is that of a random generator."""
+    return isinstance(tree, dict) and tree.get("$") in _GENERATORS
+
+
 def classes_in(tree: JSON) -> Iterator[str]:
     """Yield the names of the classes of an object and of those inside."""
     if "class" in tree:
@@ -134,6 +141,8 @@ def shown(part: JSON) -> Any:
     """Return a part for a message."""
     if "value" not in part:
         return part["class"] + (f" of {len(part['items'])}" if "items" in part else "")
+    if is_generator_tree(part["value"]):
+        return "(random generator)"
     if not is_plain(part["value"]):
         return "(arrays)"
     try:

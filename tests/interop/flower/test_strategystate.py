@@ -695,3 +695,17 @@ def test_another_class_in_its_place_is_left_out() -> None:
     started = capture(first).tree
     first.inner = Inner()  # type: ignore[assignment]
     assert capture(first, (), started).left_out == ["inner"]
+
+
+def test_a_generator_without_a_seed_is_named_by_differences_only() -> None:
+    first, second = Recording(), Recording()
+    for number, thing in enumerate((first, second)):
+        thing.loss = np.random.default_rng(number)
+    started = capture(first).tree
+    assert differences(started, capture(second).tree) == [
+        ("loss", "(random generator)", "(random generator)")
+    ]
+    first.loss.random()
+    saved = capture(first)
+    assert restore(second, saved.tree, started, saved.arrays) == []
+    assert second.loss.random() == first.loss.random()
