@@ -104,8 +104,9 @@ def restore(
     HostileFileError
         `capture` makes no such state.
     """
-    for tree in (saved, started or {}):
-        require_tree(tree, "strategy")
+    require_tree(saved, "strategy")
+    if started:
+        require_tree(started, "strategy")
     before = started or {}, given or capture(thing, exclude).tree
     restoring = _Restoring(arrays, paths_of(exclude), thing)
     restoring.fill(thing, saved, before, "")
@@ -224,6 +225,7 @@ class _Restoring:
             inner: _Before = first.get(label), now.get(label)
             value = self._part(there.get(key, _MISSING), item, inner, f"{path}/{key}", owner)
             if value is _KEPT:
+                inner[0].clear()
                 inner[0].update(now[label])
                 value = there[key]
             elif value is _MISSING:

@@ -152,11 +152,10 @@ def shown(part: JSON) -> Any:
 
 
 def require_tree(tree: JSON, key: str) -> None:
-    """Raise HostileFileError for a tree that `capture` does not make; an empty one stands for none."""
+    """Raise HostileFileError for a tree that `capture` does not make."""
     try:
-        if tree:
-            _validate(tree)
-            tree["class"], tree["attributes"]
+        _validate(tree)
+        tree["class"], tree["attributes"]
     except MALFORMED as error:
         problem = f"invalid saved state: {type(error).__name__}: {error}"
         raise HostileFileError(problem, key=key) from error
@@ -171,7 +170,11 @@ def _validate(part: JSON, depth: int = 0) -> None:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name that is no text")
     if "items" in part:
-        if not isinstance(part["keys"], list) or len(part["keys"]) != len(part["items"]):
+        if (
+            "class" not in part
+            or not isinstance(part["keys"], list)
+            or len(part["keys"]) != len(part["items"])
+        ):
             raise ValueError("as many keys as members")
         for item in part["items"]:
             _validate(item, depth + 1)

@@ -429,6 +429,7 @@ def test_a_file_makes_no_object_that_acts_when_it_goes() -> None:
         {"objects": {"metrics": {"same": 1}}},
         {"objects": {"metrics": {"class": "builtins.tuple", "keys": [0], "items": []}}},
         {"objects": {"metrics": {"class": "builtins.tuple", "keys": [0, 0], "items": [{"value": 1}] * 2}}},
+        {"objects": {"metrics": {"keys": [], "items": []}}},
         {"objects": {"by_kind": {"class": "builtins.dict", "keys": [[]], "items": [{"value": 1}]}}},
         {"attributes": {"spare": {"$": "path", "flavour": "posix", "pure": True, "text": "a\0"}}},
     ],
@@ -709,3 +710,14 @@ def test_a_generator_without_a_seed_is_named_by_differences_only() -> None:
     saved = capture(first)
     assert restore(second, saved.tree, started, saved.arrays) == []
     assert second.loss.random() == first.loss.random()
+
+
+@pytest.mark.parametrize(
+    "tree", [None, {}, [], 0, {"class": "x"}, {"value": 1}, {"class": "x", "keys": [], "items": []}]
+)
+def test_a_state_of_no_object_is_refused(tree: Any) -> None:
+    given = capture(Inner()).tree
+    with pytest.raises(HostileFileError, match="'strategy': invalid saved state"):
+        restore(Inner(), tree, given, {})
+    with pytest.raises(HostileFileError, match="'strategy': invalid saved state"):
+        differences(tree, given)
