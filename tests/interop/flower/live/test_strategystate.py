@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,36 @@ def test_accountants_go_on(tmp_path: Path) -> None:
     second = Accounted()
     start(Resumable(second, tmp_path), 4)
     assert second.accountant.spent == [1, 2, 3, 4]
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+
+class Reporting(known.FedAvg):
+    """Has a folder, a date, and reporters in a list, as FL4Health's strategies do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder, self.since = Path("runs"), datetime(2024, 1, 1)
+        self.reporters, self.by_round = [Seen()], {}
+
+    def aggregate_train(self, server_round: int, replies: Any) -> Any:
+        self.reporters[0].rounds.append(server_round)
+        self.by_round[server_round] = Seen()
+        self.since += timedelta(days=1)
+        return super().aggregate_train(server_round, replies)
+
+
+def test_objects_in_lists_go_on_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("WARNING", "flwr")
+    start(Resumable(Reporting(), tmp_path), 2)
+    second = Reporting()
+    reporter = second.reporters[0]
+    start(Resumable(second, tmp_path), 4)
+    assert second.reporters == [reporter]
+    assert reporter.rounds == list(second.by_round) == [1, 2, 3, 4]
+    assert {type(seen) for seen in second.by_round.values()} == {Seen}
+    assert second.since == datetime(2024, 1, 5)
+    assert [line for line in caplog.messages if "fedarchive" in line] == []
