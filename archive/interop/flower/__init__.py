@@ -7,9 +7,10 @@
 ===============  ====================================================================
 
 Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption`` (one attempt of a run) with
-``results`` (metrics of rounds that are done) and ``participants`` (its nodes), ``orders`` and ``letters``
-(what server and clients tell each other, and how messages carry it), ``roundstate`` (the content of a round
-file), ``runstore`` and ``contexts`` (files), ``appfolder`` (paths inside an app), ``strategystate``,
+``settings`` (what must be true before it), ``results`` (metrics of rounds that are done) and ``participants``
+(its nodes), ``orders`` and ``letters`` (what server and clients tell each other, and how messages carry it),
+``roundstate`` (the content of a round file), ``runstore`` and ``contexts`` (files), ``appfolder`` (paths
+inside an app), ``strategystate``, ``strategycapture``, ``strategytrees``, ``strategyobjects``,
 ``strategyvalues`` and ``randomness`` (a strategy's state as JSON and named arrays), ``arrays`` and
 ``releases`` (Flower's own classes). Which states an attempt may go on from is decided in
 `archive.checkpoints.lineage`. flwr is imported when it is first needed.

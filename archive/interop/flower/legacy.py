@@ -18,7 +18,8 @@ from archive.interop.flower.messagebased import identity_of
 from archive.interop.flower.parameternames import named_parameters, plain_parameters
 from archive.interop.flower.releases import flower
 from archive.interop.flower.results import MISSING
-from archive.interop.flower.resumption import Resumption, Settings, resumption_of
+from archive.interop.flower.resumption import Resumption, resumption_of
+from archive.interop.flower.settings import Settings
 from archive.interop.flower.strategystate import subclass
 from archive.interop.flower.strategyvalues import parameter_array
 from archive.records import Array, ArrayRecord

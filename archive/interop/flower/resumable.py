@@ -11,9 +11,10 @@ from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
 from archive.interop.flower.parameternames import Names, parameter_names
 from archive.interop.flower.releases import flower
-from archive.interop.flower.resumption import Resumption, Settings
+from archive.interop.flower.resumption import Resumption
 from archive.interop.flower.runstore import Rounds
-from archive.interop.flower.strategystate import OURS
+from archive.interop.flower.settings import Settings
+from archive.interop.flower.strategystate import OURS, require_attributes
 from archive.storage.url import URL
 
 __all__ = ["Resumable"]
@@ -84,6 +85,8 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     ------
     TypeError
         ``strategy`` is of no strategy class of Flower.
+    ValueRangeError
+        ``exclude`` names an attribute that the strategy lacks.
     ValueError
         ``every`` or ``keep_last`` is below 1, ``experiment`` is not the name of a folder, ``resume`` is not
         one of the three, or ``url`` is a relative path in an app that Flower started.
@@ -120,13 +123,15 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     rounds = Rounds(url, experiment, keep_last=keep_last, best_by=best_by, storage_options=storage_options)
     if not (names is None and packer is None) and not issubclass(base, flower().LegacyStrategy):
         raise TypeError("names and packer are for strategies of flwr.server.strategy: yours has names")
+    excluded = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    require_attributes(strategy, excluded)
     seed = None if deterministic is False else 0 if deterministic is True else deterministic
     made: S = object.__new__(kind)
     made.__dict__ = strategy.__dict__  # both objects have one state
     setattr(
         made,
         OURS,
-        Resumption(rounds, Settings(every, resume, seed, tuple(exclude), parameter_names(names), packer)),
+        Resumption(rounds, Settings(every, resume, seed, excluded, parameter_names(names), packer)),
     )
     return made
 

@@ -6,45 +6,27 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from archive.checkpoints.lineage import Line, new_token
-from archive.errors import ExistsError, MissingError, ValueRangeError
 from archive.interop.flower.orders import MAX_KEPT, Order, Report, hash_name
-from archive.interop.flower.parameternames import Names
 from archive.interop.flower.participants import Participants
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.results import Results
 from archive.interop.flower.roundstate import Snapshot, describe, require_schema
 from archive.interop.flower.runstore import Rounds
-from archive.interop.flower.strategystate import OURS, SchemaError, capture, is_plain, restore, strategy_class
+from archive.interop.flower.settings import Settings, require_same, require_wanted
+from archive.interop.flower.strategycapture import capture
+from archive.interop.flower.strategystate import OURS, is_plain, restore, strategy_class
+from archive.interop.flower.strategytrees import Bulk, Captured, bulk, differences, unchanged
 from archive.interop.statearrays import JSON, Arrays, NotStateError
 from archive.interop.statevalues import decode, encode
 from archive.records import ArrayRecord
 
-__all__ = ["Resumption", "Settings", "resumption_of"]
+__all__ = ["Resumption", "resumption_of"]
 
 _log = logging.getLogger(LOGGER)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Arguments of `Resumable` that say how its strategy is run."""
-
-    every: int = 1
-    """Save each round whose number is a multiple, and the last round."""
-    resume: Literal["auto", "never", "must"] = "auto"
-    """Whether rounds may be there at the start."""
-    seed: int | None = None
-    """Of the selection of clients; None where clients and replies come as they come."""
-    exclude: tuple[str, ...] = ()
-    """Attributes of the strategy that are not saved."""
-    names: Names = None
-    """Of the arrays, where the API has none."""
-    packer: Any = None
-    """By which the strategy packed its arrays."""
 
 
 class Resumption:
@@ -93,6 +75,8 @@ class Resumption:
         self._configs: dict[str, Any] = {}
         self._model: Any = None
         self._written = 0
+        self._bulk: dict[str, Bulk] = {}
+        self._compared = 0
 
     @property
     def resumed(self) -> bool:
@@ -145,13 +129,13 @@ class Resumption:
         if self._fresh is None:
             self._fresh = self._started  # as the script made the strategy, before any start of it
         found = self.rounds.newest()
-        self._require_wanted(found)
+        require_wanted(found, self.settings, total, self.rounds.shown)
         self.running = True
         self._kept = self.rounds.kept()
         if found is None:
             _log.info("fedarchive: no round saved yet, starting anew; rounds go to %s", self.rounds.shown)
             return None
-        self._require_same(found, strategy)
+        require_same(found, strategy, identity, self.rounds.shown)
         self._saved = found
         self._line = found.line.follow(found.round)
         self.participants = Participants(found.nodes)
@@ -164,46 +148,6 @@ class Resumption:
         else:
             _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
         return found.models
-
-    def _require_wanted(self, found: Snapshot | None) -> None:
-        """Raise where rounds are there, or are not, against the script's wish."""
-        shown = self.rounds.shown
-        if found is None and self.settings.resume == "must":
-            raise MissingError(
-                'there is no round to resume after, and resume="must"',
-                path=shown,
-                remedy="look whether the url and the experiment are those of the run",
-            )
-        if found is not None and self.settings.resume == "never":
-            raise ExistsError(
-                f'round {found.round} was saved here, and resume="never"',
-                path=shown,
-                remedy="give another url or experiment",
-            )
-        if found is not None and self.total is not None and found.round > self.total:
-            raise ValueRangeError(
-                f"{found.round} rounds are done, and {self.total} are asked for",
-                path=shown,
-                remedy=f"ask for {found.round} or more; or go back, which removes the rounds after it: "
-                f"CheckpointStore({shown!r}).rewind({self.total})",
-            )
-
-    def _require_same(self, found: Snapshot, strategy: Any) -> None:
-        """Raise where the round was saved by another app or with another class of strategy."""
-        for key, was in found.identity.items():
-            now = self._identity.get(key, was)
-            if was and now and was != now:
-                raise SchemaError(
-                    f"saved by an app whose {key} is {was!r}, and this app's is {now!r}",
-                    path=self.rounds.shown,
-                    remedy="give another url or experiment",
-                )
-        if found.strategy != strategy_class(strategy):
-            raise SchemaError(
-                f"saved with {found.strategy}, not with {strategy_class(strategy)}",
-                path=self.rounds.shown,
-                remedy="resume with the saved strategy, or give another url or experiment",
-            )
 
     def given(self, initial: ArrayRecord) -> None:
         """Set the arrays that the script starts with."""
@@ -222,8 +166,13 @@ class Resumption:
         if saved is None:
             return
         require_schema(saved.schema, self._schema)
-        for change in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh):
-            self._tell_change(change)
+        if self.complete:
+            for difference in differences(saved.started, self._fresh):
+                self._tell_change(*difference)
+        exclude = self.settings.exclude
+        for change in restore(strategy, saved.state, saved.started, saved.arrays, self._fresh, exclude):
+            if not self.complete:
+                _log.warning("fedarchive: %s", change)
         self._started, self._schema = saved.started, saved.schema
 
     def compare_config(self, kind: str, config: Any) -> None:
@@ -238,15 +187,15 @@ class Resumption:
         """Return whether the script changed a value of a config, and warn if it did."""
         if now.get(key) == given.get(key):
             return False
-        self._tell_change(
-            f"{kind}_config[{key!r}] was {given.get(key)!r} and is {now.get(key)!r} from here on"
-        )
+        self._tell_change(f"{kind}_config[{key!r}]", given.get(key), now.get(key))
         return True
 
-    def _tell_change(self, change: str) -> None:
+    def _tell_change(self, name: str, was: Any, now: Any) -> None:
+        """Warn of a setting that the script changed."""
+        effect = "from here on"
         if self.complete:
-            change += ", which changes nothing: the run is complete; give another experiment to run with it"
-        _log.warning("fedarchive: %s", change)
+            effect = "which changes nothing in a complete run: give another experiment to run with it"
+        _log.warning("fedarchive: %s was %r and is %r %s", name, was, now, effect)
 
     # Messages
 
@@ -352,9 +301,8 @@ class Resumption:
             return
         if round % self.settings.every and round != self.total:
             return
-        captured = capture(strategy, self.settings.exclude)
-        for name in captured.left_out:
-            self._warn(f"{name} of the strategy cannot be saved, and a resumed run starts without it")
+        captured = capture(strategy, self.settings.exclude, self._fresh)
+        self._tell_left_out(captured)
         arrays = captured.arrays | self.results.arrays
         random_arrays = Arrays()
         configs = {
@@ -385,6 +333,24 @@ class Resumption:
         self.rounds.save(snapshot, metrics)
         self._written = round
         self._kept = self.rounds.kept()
+
+    def _tell_left_out(self, captured: Captured) -> None:
+        """Warn once of what of the strategy is not saved, and of what is saved and never changes."""
+        for name in captured.left_out:
+            self._warn(f"{name} of the strategy cannot be saved, and a resumed run starts without it")
+        for name in captured.data:
+            self._warn(
+                f"{name} of the strategy is a data set or a loader: the script loads it anew, no round has "
+                f"it; exclude=({name!r},) ends this warning"
+            )
+        if self._compared < 2:  # digests of two rounds tell
+            now = bulk(captured)
+            for name, nbytes in unchanged(self._bulk, now):
+                self._warn(
+                    f"{name} of the strategy has {nbytes / 1e6:.0f} MB that did not change, and is saved "
+                    f"with every round; exclude=({name!r},) leaves it to the script"
+                )
+            self._bulk, self._compared = now, self._compared + 1
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

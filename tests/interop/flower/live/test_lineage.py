@@ -76,7 +76,7 @@ def states(contexts: dict[int, Any], url: Path) -> dict[str, Any]:
         record = context.state.config_records.get(REFERENCE)
         if record is not None:
             version = Version(*(record[name] for name in Version._fields))
-            state = NodeContexts(Location(str(url)), record["experiment"]).open(node, version).state
+            state: Any = NodeContexts(Location(str(url)), record["experiment"]).open(node, version).state
             found[node] = {
                 name: {k: getattr(v, "data", v) for k, v in values.items()} for name, values in state.items()
             }

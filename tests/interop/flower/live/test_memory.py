@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import archive
+from archive.checkpoints.lineage import Version
 from archive.interop.flower import persist_state, to_flower
-from archive.interop.flower.contexts import NodeContexts, Version
+from archive.interop.flower.contexts import NodeContexts
+from archive.storage.url import Location
 from tests.interop.flower.live.grid import identify
 from tests.interop.flower.live.killing import forked
 from tests.interop.flower.live.names import require_today
@@ -66,8 +68,8 @@ def save_state(folder: Path) -> None:
     layers = {f"layer{n}": archive.Array(np.full(ELEMENTS, n, "f4")) for n in range(ARRAYS)}
     arrays = archive.ArrayRecord(layers)
     state = archive.RecordDict({"model": arrays, "history": archive.MetricRecord({"loss": []})})
-    contexts = NodeContexts(str(folder), "default", keep_last=2, storage_options=None)
-    contexts.save("partition-0", Version(1, 1), archive.Context(1, 1, {"partition-id": 0}, state, {}))
+    contexts = NodeContexts(Location(str(folder)), "default")
+    contexts.save("partition-0", Version(1, 1), archive.Context(1, 1, {"partition-id": 0}, state, {}), {})
     archive.save(arrays, folder / "model.h5")
 
 
@@ -77,10 +79,10 @@ def measured(work: Callable[[], float], folder: Path) -> float:
     return float(found)
 
 
-def call_through_mod(folder: Path, experiment: str, app: Callable[[Any], None]) -> None:
+def call_through_mod(folder: Path, app: Callable[[Any], None]) -> None:
     """Call an app through the mod, in a client that has just started."""
     identify(1)
-    mod = persist_state(folder, experiment=experiment)
+    mod = persist_state(folder)
     content = common.RecordDict({"config": common.ConfigRecord({"server-round": 2})})
     asked = common.Message(content, dst_node_id=1, message_type="train")
     context = common.Context(7, 99, {"partition-id": 0}, common.RecordDict(), {})
@@ -109,13 +111,13 @@ def read(state: Any) -> None:
 def test_a_persisted_state_costs_a_client_little(folder: Path, app: Callable[[Any], None]) -> None:
     def work() -> float:
         with Peak() as peak:
-            call_through_mod(folder, "default", app)
+            call_through_mod(folder, app)
         return peak.mb
 
     assert measured(work, folder) < LIMIT_MB
 
 
-def test_saving_what_an_app_makes_costs_little(folder: Path) -> None:
+def test_saving_what_an_app_makes_costs_little(folder: Path, tmp_path: Path) -> None:
     """The arrays are the app's own; only what the mod adds is counted."""
 
     def work() -> float:
@@ -126,7 +128,7 @@ def test_saving_what_an_app_makes_costs_little(folder: Path) -> None:
             state["model"] = common.ArrayRecord(layers)
             watch.__enter__()
 
-        call_through_mod(folder, "made", make)
+        call_through_mod(tmp_path, make)
         watch.__exit__()
         return watch.mb
 

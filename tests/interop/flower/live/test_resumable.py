@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from archive.errors import DamagedError, ValueRangeError, VersionError
 from archive.interop.flower import Resumable, persist_state
 from archive.interop.flower.strategystate import SchemaError
 from tests.interop.flower.live.grid import InProcessGrid
-from tests.interop.flower.live.messageruns import client_app, initial_arrays, known, start
+from tests.interop.flower.live.messageruns import app, client_app, initial_arrays, known, start
 from tests.interop.flower.live.models import SHAPES, initial_weights
 
 
@@ -200,3 +201,136 @@ def test_the_store_finds_what_the_run_wrote(tmp_path: Path) -> None:
     assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2]
     with pytest.raises(archive.errors.MissingError):
         store.context("partition-2")
+
+
+def test_a_complete_run_says_so_and_names_settings_that_differ(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(eta: float, lr: float) -> Any:
+        strategy = Resumable(known.FedAdam(eta=eta), tmp_path)
+        config = app.ConfigRecord({"lr": lr})
+        return strategy.start(InProcessGrid(client_app(), 2), initial_arrays(), 2, train_config=config)
+
+    first = start(0.1, 1.0)
+    caplog.clear()
+    again = start(0.2, 0.5)
+    assert data_of(again) == data_of(first)
+    assert "complete, nothing to do: all 2 rounds are done" in caplog.text
+    assert "eta was 0.1 and is 0.2 which changes nothing in a complete run" in caplog.text
+    assert "train_config['lr'] was 1.0 and is 0.5 which changes nothing in a complete run" in caplog.text
+
+
+def test_a_changed_config_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for rounds, lr in ((1, 1.0), (2, 0.5)):
+        strategy = Resumable(known.FedAvg(), tmp_path)
+        config = app.ConfigRecord({"lr": lr})
+        strategy.start(InProcessGrid(client_app(), 2), initial_arrays(), rounds, train_config=config)
+    assert "train_config['lr'] was 1.0 and is 0.5 from here on" in caplog.text
+    saved = archive.load(tmp_path / "default/rounds/00000002.h5")
+    assert saved["train"]["lr"] == 0.5
+
+
+def test_rounds_may_be_required_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(archive.errors.MissingError, match=r'no round to resume after.*"must"'):
+        run(tmp_path, known.FedAvg, 1, resume="must")
+    run(tmp_path, known.FedAvg, 1, resume="never")
+    with pytest.raises(archive.errors.ExistsError, match=r'round 1 was saved here.*"never"'):
+        run(tmp_path, known.FedAvg, 2, resume="never")
+    run(tmp_path, known.FedAvg, 2, resume="must")
+    assert rounds_in(tmp_path) == [1, 2]
+
+
+def test_another_app_is_an_error(tmp_path: Path) -> None:
+    def start(fab_id: str, rounds: int) -> Any:
+        grid = InProcessGrid(client_app(), 2)
+        grid.run.fab_id = fab_id
+        return Resumable(known.FedAvg(), tmp_path).start(grid, initial_arrays(), rounds)
+
+    start("us/first", 1)
+    with pytest.raises(SchemaError, match=r"whose name is 'first', and this app's is 'second'"):
+        start("us/second", 2)
+    with pytest.raises(SchemaError, match="publisher"):
+        start("them/first", 2)
+    start("us/first", 2)
+    start("", 3)  # a script, of which Flower says nothing
+    assert rounds_in(tmp_path) == [1, 2, 3]
+
+
+def test_nothing_trains_where_rounds_cannot_be_saved(tmp_path: Path) -> None:
+    (tmp_path / "default").write_bytes(b"a file where the folder would be")
+    trained: list[int] = []
+    grid = InProcessGrid(client_app(), 2, trap=lambda partition, message: trained.append(partition))
+    with pytest.raises(archive.ArchiveError, match=r"default"):
+        Resumable(known.FedAvg(), tmp_path).start(grid, initial_arrays(), 1)
+    assert trained == []
+
+
+def test_two_nodes_of_one_name_stop_the_run(tmp_path: Path) -> None:
+    grid = InProcessGrid(client_app(tmp_path), 3)
+    for context in grid.contexts.values():
+        context.node_config["partition-id"] = 0
+    grid.contexts = dict(grid.contexts)
+    failing = grid.send_and_receive
+
+    def lenient(messages: Any, *, timeout: float | None = None) -> list[Any]:
+        replies = []
+        for message in messages:
+            with contextlib.suppress(archive.errors.ExistsError):  # in Flower an error reply
+                replies += failing([message])
+        return replies
+
+    grid.send_and_receive = lenient  # type: ignore[method-assign]
+    with pytest.raises((ValueRangeError, archive.ArchiveError), match="partition-0"):
+        Resumable(known.FedAvg(), tmp_path, deterministic=True).start(grid, initial_arrays(), 1)
+
+
+def test_the_best_round_is_kept(tmp_path: Path) -> None:
+    losses = {0: 9.0, 1: 3.0, 2: 1.0, 3: 2.0, 4: 4.0, 5: 5.0, 6: 6.0}
+    strategy = Resumable(known.FedAvg(), tmp_path, keep_last=2, best_by="central")
+    strategy.start(
+        InProcessGrid(client_app(), 2),
+        initial_arrays(),
+        6,
+        evaluate_fn=lambda number, arrays: app.MetricRecord({"central": losses[number]}),
+    )
+    assert rounds_in(tmp_path) == [2, 5, 6]
+
+
+def test_an_attribute_can_be_excluded(tmp_path: Path) -> None:
+    def make(number: int) -> Any:
+        strategy = known.FedAvg()
+        strategy.testset = np.full(1000, number)
+        return strategy
+
+    run(tmp_path, lambda: make(1), 1, exclude=("testset",))
+    strategy = Resumable(make(2), tmp_path, exclude=("testset",))
+    start(strategy, 2)
+    assert strategy.testset[0] == 2
+    with archive.open(tmp_path / "default/rounds/00000002.h5") as saved:
+        assert "testset" not in dict(saved.records["strategy"])
+    with pytest.raises(archive.ArchiveError, match="tests"):
+        run(tmp_path / "other", lambda: make(1), 1, exclude=("tests",))
+
+
+def test_what_is_large_and_never_changes_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make() -> Any:
+        strategy = known.FedAvg()
+        strategy.table, strategy.moving = np.zeros(2_500_000), np.zeros(2_500_000)
+        return strategy
+
+    class Moving(known.FedAvg):
+        moving: Any
+
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            self.moving[0] += 1
+            return super().aggregate_train(server_round, replies)
+
+    strategy = make()
+    strategy.__class__ = Moving
+    start(Resumable(strategy, tmp_path), 4)
+    told = [record.getMessage() for record in caplog.records if "did not change" in record.getMessage()]
+    assert len(told) == 1
+    assert "table of the strategy has 20 MB" in told[0]
+    assert "exclude=('table',)" in told[0]

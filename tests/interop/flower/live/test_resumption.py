@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive import packers
 from archive.interop.flower import Resumable
 from tests.interop.flower.live.names import require_today
 
@@ -40,7 +41,7 @@ def test_numbers_of_numpy_are_metrics(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_arrays_of_the_old_api_have_names(tmp_path: Path, packed: bool) -> None:
     weights = [np.arange(6, dtype="f4").reshape(2, 3), np.zeros(3, "f4")]
-    packer = archive.packers.ParameterPackerWithControlVariates(2) if packed else None
+    packer = packers.ParameterPackerWithControlVariates(2) if packed else None
     arrays = packer.pack_parameters(weights, [weights[0] + 1, weights[1] - 1]) if packer else weights
     initial = common.ndarrays_to_parameters(arrays)
 

@@ -151,7 +151,8 @@ class Reporting(known.FedAvg):
     def __init__(self) -> None:
         super().__init__()
         self.folder, self.since = Path("runs"), datetime(2024, 1, 1)
-        self.reporters, self.by_round = [Seen()], {}
+        self.reporters = [Seen()]
+        self.by_round: dict[int, Any] = {}
 
     def aggregate_train(self, server_round: int, replies: Any) -> Any:
         self.reporters[0].rounds.append(server_round)
