@@ -38,13 +38,15 @@ class ParameterPackerWithLayerNames(ParameterPacker[list[str]]):
     {'weights': ['fc1', 'fc2'], 'names': ['names']}
     """
 
-    def pack_parameters(self, model_weights: NDArrays, weights_names: list[str]) -> NDArrays:
+    def pack_parameters(
+        self, model_weights: NDArrays, weights_names: list[str] | tuple[str, ...]
+    ) -> NDArrays:
         """Return the weights followed by an array of their names.
 
         Raises
         ------
         TypeError
-            Not a list of ndarrays and a list of str.
+            Not a list of ndarrays and a list or tuple of str.
         ValueError
             More or fewer names than weights; a name that ends with NUL, which numpy's text drops.
         """

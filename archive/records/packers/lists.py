@@ -72,7 +72,7 @@ def names_to_ndarray(names: object, what: str) -> NDArray:
     Raises
     ------
     TypeError
-        Not a list of str.
+        Not a list or tuple of str.
     ValueError
         A name ends with NUL, which numpy's text would drop.
 
@@ -83,7 +83,7 @@ def names_to_ndarray(names: object, what: str) -> NDArray:
     >>> names_to_ndarray([], "names")
     array([], dtype=float64)
     """
-    if not isinstance(names, list):
+    if not isinstance(names, (list, tuple)):
         raise TypeError(f"{what} must be a list of str, not {_kind(names)}")
     for position, name in enumerate(names):
         if not isinstance(name, str):

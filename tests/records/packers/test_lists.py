@@ -183,6 +183,25 @@ def test_names_come_back(pairs: list[Any]) -> None:
     assert found_names == names
 
 
+def test_names_may_be_a_tuple() -> None:
+    weights = [np.ones(1), np.ones(2)]
+    packed = ParameterPackerWithLayerNames().pack_parameters(weights, ("a", "fc"))
+    assert packed[-1].tolist() == ["a", "fc"]
+    info: Any = ([np.zeros((1, 1), "i8")], [np.array([3])], ("fc",))
+    packed = SparseCooParameterPacker().pack_parameters([np.ones(1)], info)
+    assert packed[-1].tolist() == ["fc"]
+
+
+def test_names_of_big_endian_text_come_back() -> None:
+    layers, sparse = ParameterPackerWithLayerNames(), SparseCooParameterPacker()
+    packed = [np.ones(1), np.ones(2), np.array(["a", "fc"], ">U2")]
+    assert layers.unpack_parameters(packed)[1] == ["a", "fc"]
+    assert layers.from_records(layers.to_records(packed))[-1].dtype == packed[-1].dtype
+    packed = [np.ones(1), np.zeros((1, 1), "i8"), np.array([3]), np.array(["fc"], ">U2")]
+    assert sparse.unpack_parameters(packed)[1][2] == ["fc"]
+    assert sparse.from_records(sparse.to_records(packed))[-1].dtype == packed[-1].dtype
+
+
 def test_names_none_is_float64() -> None:
     packer = ParameterPackerWithLayerNames()
     (names,) = packer.pack_parameters([], [])
