@@ -11,6 +11,7 @@ from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.write.inputs import Inputs, RecordInput, gather, source_of
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS
 from archive.records import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict, RecordSet
+from archive.records.ownelements import has_own_elements
 from archive.records.payload import BytesPayload
 
 __all__ = ["take_snapshot"]
@@ -87,7 +88,7 @@ class _Copies:
 
     def of(self, array: Any, place: tuple[str, str]) -> Array:
         """Return a private Array of an ndarray, a tensor, or an Array of ours or Flower's."""
-        if isinstance(array, Array):
+        if isinstance(array, Array) and not has_own_elements(array):
             if isinstance(stored := array.payload, StoredPayload):
                 stored = stored.share(self._readers)
                 return Array.from_payload(array.dtype, array.shape, array.stype, stored)

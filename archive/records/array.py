@@ -16,10 +16,10 @@ from archive.records.payload import (
     private_copy,
     require_plain_elements,
 )
-from archive.records.privateelements import PrivateElements
+from archive.records.privateelements import PrivateElements, unsupported_stype
 from archive.records.shape import Shape
 from archive.records.stype import SType
-from archive.records.tensors import is_tensor, require_torch, tensor_to_elements
+from archive.records.tensors import is_tensor_like, require_torch, tensor_to_elements
 
 __all__ = ["Array", "array_from_numpy"]
 
@@ -106,21 +106,21 @@ class Array(PrivateElements):
         torch_tensor: Any = None,
     ) -> None:
         if len(args) > len(_SLOTS):
-            _refuse(f"at most {len(_SLOTS)} positional values, not {len(args)}")
+            _refuse(f"{len(args)} positional values")
         given = zip(_SLOTS, (dtype, shape, stype, data), strict=True)
         parts = {name: value for name, value in given if value is not None}
         sources = [value for value in (ndarray, torch_tensor) if value is not None]
-        if args and (isinstance(args[0], np.ndarray) or is_tensor(args[0])):
+        if args and (isinstance(args[0], np.ndarray) or is_tensor_like(args[0])):
             sources.extend(args)
             args = ()
         if len(sources) > 1 or (sources and (parts or args)):
-            _refuse("one way to make it, not two mixed")
+            _refuse("several of these at once")
         if ndarray is not None and not isinstance(ndarray, np.ndarray):
-            _refuse(f"ndarray to be an ndarray, not {type(ndarray)}")
+            _refuse(f"as ndarray {type(ndarray)}")
         if torch_tensor is not None:
-            require_torch()
-            if not is_tensor(torch_tensor):
-                _refuse(f"torch_tensor to be a tensor, not {type(torch_tensor)}")
+            require_torch("torch_tensor")
+            if not is_tensor_like(torch_tensor):
+                _refuse(f"as torch_tensor {type(torch_tensor)}")
         if sources:
             is_ndarray = isinstance(sources[0], np.ndarray)
             made = (self.from_numpy_ndarray if is_ndarray else self.from_torch_tensor)(sources[0])
@@ -129,23 +129,21 @@ class Array(PrivateElements):
             return
         for name, value in zip(_SLOTS, args, strict=False):
             if name in parts:
-                _refuse(f"{name} once, not twice")
+                _refuse(f"{name} twice")
             parts[name] = value
         self._set_parts(parts)
 
     def _set_parts(self, parts: dict[str, Any]) -> None:
         missing = [name for name in _SLOTS if name not in parts]
         if missing:
-            _refuse(
-                "an ndarray, a tensor, or all of dtype, shape, stype and data; missing: " + ", ".join(missing)
-            )
+            _refuse("no " + ", ".join(missing) + "".join(f"; {name}={type(parts[name])}" for name in parts))
         dtype, shape, stype, data = (parts[name] for name in _SLOTS)
         if not isinstance(dtype, str) or not isinstance(stype, str):
-            _refuse(f"dtype and stype to be str, not {type(dtype)} and {type(stype)}")
+            _refuse(f"dtype of {type(dtype)} and stype of {type(stype)}, not of str")
         if not isinstance(shape, (tuple, list)) or not all(isinstance(length, int) for length in shape):
-            _refuse(f"shape to be a tuple or list of int, not {shape!r}")
+            _refuse(f"shape {shape!r}, not a tuple or list of int")
         if not isinstance(data, bytes):
-            _refuse(f"data to be bytes, not {type(data)}")
+            _refuse(f"data of {type(data)}, not of bytes")
         self.dtype, self.shape, self.stype = dtype, Shape(shape), stype
         self._payload = BytesPayload(data, dtype)
 
@@ -198,7 +196,7 @@ class Array(PrivateElements):
         (1, 1)
         """
         if not isinstance(ndarray, np.ndarray):
-            _refuse(f"an ndarray, not {type(ndarray)}")
+            raise TypeError(f"Expected NumPy ndarray, got {type(ndarray)}")
         require_plain_elements(ndarray)
         elements = private_copy(ndarray)
         return cls.from_payload(
@@ -212,6 +210,7 @@ class Array(PrivateElements):
         Parameters
         ----------
         tensor : torch.Tensor
+            Or what has ``detach().cpu().numpy()``, whatever its class.
             bfloat16 and the 8-bit floats become their ml_dtypes types, where Flower fails.
         key : str, optional
             Named in errors.
@@ -225,9 +224,9 @@ class Array(PrivateElements):
         ValueRangeError
             The storage of the tensor was freed or made smaller.
         """
-        require_torch()
-        if not is_tensor(tensor):
-            _refuse(f"a torch.Tensor, not {type(tensor)}")
+        require_torch("from_torch_tensor")
+        if not is_tensor_like(tensor):
+            raise TypeError(f"Expected PyTorch Tensor, got {type(tensor)}")
         elements, private = tensor_to_elements(tensor, key)
         if not private:
             return cls.from_numpy_ndarray(elements)
@@ -335,9 +334,7 @@ class Array(PrivateElements):
 
     def _require_elements(self) -> None:
         if self.stype != SType.NUMPY:
-            raise TypeError(
-                f"an Array of stype {self.stype!r} has no known elements, only {SType.NUMPY!r} has; use data"
-            )
+            raise unsupported_stype(self.stype)
 
     def __eq__(self, other: object) -> bool:
         """Compare dtype, shape, stype and data; reads data only when all else is equal."""
@@ -382,5 +379,8 @@ def array_from_numpy(ndarray: NDArray) -> Array:
     return Array.from_numpy_ndarray(ndarray)
 
 
-def _refuse(expected: str) -> NoReturn:
-    raise TypeError(f"Array expects {expected}")
+def _refuse(got: str) -> NoReturn:
+    raise TypeError(
+        "Invalid arguments for Array. Expected either a PyTorch tensor, a NumPy ndarray, "
+        f"or explicit dtype/shape/stype/data values. Got {got}."
+    )

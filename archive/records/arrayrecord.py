@@ -7,18 +7,27 @@ from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
-from archive.dtypes import NDArray, parse_dtype
-from archive.errors import UnsupportedDtypeError
+from archive.dtypes import NDArray
+from archive.errors import ArchiveError
 from archive.records.array import Array
+from archive.records.arraychecks import (
+    is_state_dict,
+    refuse,
+    require_array,
+    require_arrays,
+    require_ndarrays,
+    require_tensors,
+    require_torch_dtypes,
+)
 from archive.records.lazydict import LazyDict
-from archive.records.payload import memory_of, release_of, require_plain_elements
+from archive.records.ownelements import data_payload, has_own_elements, tensor_of
+from archive.records.payload import memory_of, release_of
+from archive.records.privateelements import unsupported_stype
 from archive.records.stype import GC_THRESHOLD, SType
-from archive.records.tensors import has_torch_dtype, is_tensor, require_torch, ties_in
+from archive.records.tensors import require_torch, ties_in
 from archive.records.typeddict import require_str_key
 
-__all__ = ["ArrayRecord", "require_arrays"]
+__all__ = ["ArrayRecord"]
 
 Self = TypeVar("Self", bound="ArrayRecord")
 
@@ -50,6 +59,7 @@ class ArrayRecord(LazyDict[Array]):
 
     Examples
     --------
+    >>> import numpy as np
     >>> record = ArrayRecord([np.zeros((2, 2), "f4"), np.ones(2, "f4")])
     >>> list(record), record.count_bytes()
     (['0', '1'], 282)
@@ -65,29 +75,27 @@ class ArrayRecord(LazyDict[Array]):
         array_dict: MutableMapping[str, Array] | None = None,
         keep_input: bool = True,
     ) -> None:
-        super().__init__(require_str_key, _require_array)
-        if len(args) > 1:
-            raise TypeError(
-                f"ArrayRecord expects one positional input, not {len(args)}; keep_input is a keyword"
-            )
+        super().__init__(require_str_key, require_array)
         keywords = [numpy_ndarrays, torch_state_dict, array_dict]
         given = [source for source in (*args, *keywords) if source is not None]
-        if len(given) > 1:
-            raise TypeError(f"ArrayRecord expects one input, not {len(given)}")
+        if len(args) > 1 or len(given) > 1:
+            refuse(f"Got {max(len(args), len(given))} inputs.")
         if not given:
             return
         kind = type(self)
-        if numpy_ndarrays is not None or (args and isinstance(given[0], list)):
-            converted = kind.from_numpy_ndarrays(given[0], keep_input=keep_input)
-        elif torch_state_dict is not None or (args and _is_state_dict(given[0])):
-            converted = kind.from_torch_state_dict(given[0], keep_input=keep_input)
-        elif array_dict is not None or (args and isinstance(given[0], dict)):
-            converted = kind.from_array_dict(given[0], keep_input=keep_input)
-        else:
-            raise TypeError(
-                "ArrayRecord expects a list of ndarrays, a dict of Arrays or a torch state_dict, "
-                f"not {type(given[0])}"
-            )
+        try:
+            if numpy_ndarrays is not None or (args and isinstance(given[0], list)):
+                converted = kind.from_numpy_ndarrays(given[0], keep_input=keep_input)
+            elif torch_state_dict is not None or (args and is_state_dict(given[0])):
+                converted = kind.from_torch_state_dict(given[0], keep_input=keep_input)
+            elif array_dict is not None or (args and isinstance(given[0], dict)):
+                converted = kind.from_array_dict(given[0], keep_input=keep_input)
+            else:
+                raise TypeError(f"Got {type(given[0])}.")
+        except ArchiveError:  # of a valid input, as of an element type that numpy lacks
+            raise
+        except TypeError as error:
+            refuse(str(error), error)
         self._data = converted._data
 
     @property
@@ -99,6 +107,7 @@ class ArrayRecord(LazyDict[Array]):
 
         Examples
         --------
+        >>> import numpy as np
         >>> record = ArrayRecord([np.zeros(2)])
         >>> record.attributes["role"] = "weights"
         >>> record.copy().attributes
@@ -130,13 +139,14 @@ class ArrayRecord(LazyDict[Array]):
 
         Examples
         --------
+        >>> import numpy as np
         >>> ArrayRecord.from_checked({"w": Array(np.zeros(2))})["w"].shape
         (2,)
         """
         record = cls.__new__(cls)
         record._data = arrays
         record._check_key_fn = require_str_key
-        record._check_value_fn = _require_array
+        record._check_value_fn = require_array
         return record
 
     @classmethod
@@ -160,7 +170,7 @@ class ArrayRecord(LazyDict[Array]):
         record = cls.from_checked({})
         for key in list(array_dict):
             array = array_dict[key] if keep_input else array_dict.pop(key)
-            record._data[key] = Array.from_payload(array.dtype, array.shape, array.stype, array.payload)
+            record._data[key] = Array.from_payload(array.dtype, array.shape, array.stype, data_payload(array))
         return record
 
     @classmethod
@@ -181,7 +191,7 @@ class ArrayRecord(LazyDict[Array]):
         ValueError
             An ndarray holds Python objects; nothing was released.
         """
-        _require_ndarrays(ndarrays)
+        require_ndarrays(ndarrays)
         record = cls.from_checked({})
         released = _Released()
         for place in range(len(ndarrays)):
@@ -204,7 +214,8 @@ class ArrayRecord(LazyDict[Array]):
         Parameters
         ----------
         state_dict : dict of str to torch.Tensor
-            Tensors that are the same view of one memory, as tied weights are, share one copy.
+            Or what has ``detach().cpu().numpy()``, whatever its class. Tensors that are the same view of one
+            memory, as tied weights are, share one copy.
         keep_input : bool, default True
             False pops every key after its conversion.
 
@@ -218,8 +229,8 @@ class ArrayRecord(LazyDict[Array]):
         ValueRangeError
             The storage of a tensor was freed or made smaller; likewise.
         """
-        require_torch()
-        _require_tensors(state_dict)
+        require_torch("from_torch_state_dict")
+        require_tensors(state_dict)
         record = cls.from_checked({})
         first = {key: keys[0] for keys in ties_in(state_dict) for key in keys[1:]}
         for key in list(state_dict):
@@ -276,15 +287,15 @@ class ArrayRecord(LazyDict[Array]):
             An Array has another ``stype`` than ``"numpy.ndarray"`` or a dtype that torch lacks; nothing was
             removed.
         """
-        require_torch()
+        require_torch("to_torch_state_dict")
         self._require_elements()
         if not keep_input:
-            _require_torch_dtypes(self._data)
+            require_torch_dtypes(self._data)
         tensors: OrderedDict[str, Any] = OrderedDict()
         first = self._ties()
         released = _Released()
         for key in list(self._data):
-            tensors[key] = tensors[first[key]] if key in first else self._data[key].torch()
+            tensors[key] = tensors[first[key]] if key in first else tensor_of(self._data[key])
             if not keep_input:
                 released.add(self._data.pop(key))
         if not keep_input:
@@ -296,6 +307,8 @@ class ArrayRecord(LazyDict[Array]):
         earlier: dict[object, str] = {}
         ties = {}
         for key, array in self._data.items():
+            if has_own_elements(array):
+                continue
             same = memory_of(array.payload), array.dtype, tuple(array.shape)
             first = earlier.setdefault(same, key)
             if first != key:
@@ -304,13 +317,14 @@ class ArrayRecord(LazyDict[Array]):
 
     def count_bytes(self) -> int:
         """Return the length of every Array's ``data`` plus that of every key, reading no data."""
-        return sum(len(key) + array.payload.data_nbytes for key, array in self._data.items())
+        return sum(len(key) + data_payload(array).data_nbytes for key, array in self._data.items())
 
     def drain(self) -> Iterator[tuple[str, Array]]:
         """Yield every key with its Array after removing it from the record.
 
         Examples
         --------
+        >>> import numpy as np
         >>> record = ArrayRecord([np.zeros(2), np.zeros(3)])
         >>> [(key, array.shape, len(record)) for key, array in record.drain()]
         [('0', (2,), 1), ('1', (3,), 0)]
@@ -323,10 +337,8 @@ class ArrayRecord(LazyDict[Array]):
 
     def _require_elements(self) -> None:
         for key, array in self._data.items():
-            if array.stype != SType.NUMPY:
-                raise TypeError(
-                    f"{key!r} has stype {array.stype!r}, only {SType.NUMPY!r} has elements to convert"
-                )
+            if array.stype != SType.NUMPY and not has_own_elements(array):
+                raise unsupported_stype(array.stype, key)
 
 
 class _Released:
@@ -336,55 +348,7 @@ class _Released:
         self._nbytes = 0
 
     def add(self, array: Array) -> None:
-        self._nbytes += array.payload.data_nbytes
+        self._nbytes += data_payload(array).data_nbytes
         if self._nbytes > GC_THRESHOLD:
             gc.collect()
             self._nbytes = 0
-
-
-def _require_array(value: object) -> None:
-    if not isinstance(value, Array):
-        raise TypeError(f"Value must be of type `{Array}` but `{type(value)}` was passed.")
-
-
-# separate functions, so that no loop variable keeps the last input alive while the input is consumed
-
-
-def _require_ndarrays(ndarrays: object) -> None:
-    if not isinstance(ndarrays, list):
-        raise TypeError(f"ArrayRecord expects a list of ndarrays, not {type(ndarrays)}")
-    for ndarray in ndarrays:
-        if not isinstance(ndarray, np.ndarray):
-            raise TypeError(f"ArrayRecord expects a list of ndarrays, not of {type(ndarray)}")
-        require_plain_elements(ndarray)
-
-
-def _require_tensors(state_dict: MutableMapping[str, Any]) -> None:
-    for key, tensor in state_dict.items():
-        require_str_key(key)
-        if not is_tensor(tensor):
-            raise TypeError(f"Value must be a torch.Tensor but `{type(tensor)}` was passed.")
-
-
-def require_arrays(array_dict: object) -> None:
-    """Raise TypeError unless a dict holds Arrays by str."""
-    if not isinstance(array_dict, MutableMapping):
-        raise TypeError(f"array_dict must be a dict of Arrays, not {type(array_dict)}")
-    for key, value in array_dict.items():
-        require_str_key(key)
-        _require_array(value)
-
-
-def _require_torch_dtypes(arrays: dict[str, Array]) -> None:
-    for key, array in arrays.items():
-        try:
-            known = has_torch_dtype(parse_dtype(array.dtype))
-        except UnsupportedDtypeError:
-            continue  # free text of a caller: the .npy has the element type
-        if not known:
-            raise TypeError(f"{key!r}: torch has no element type for dtype {array.dtype!r}")
-
-
-def _is_state_dict(source: object) -> bool:
-    """Return whether a dict holds any tensor; the conversion names a value that is not a tensor."""
-    return isinstance(source, dict) and any(map(is_tensor, source.values()))

@@ -7,7 +7,8 @@ from collections.abc import MutableMapping
 from typing import ClassVar
 
 from archive.records.array import Array
-from archive.records.arrayrecord import ArrayRecord, require_arrays
+from archive.records.arraychecks import require_arrays
+from archive.records.arrayrecord import ArrayRecord
 
 __all__ = ["ParametersRecord"]
 

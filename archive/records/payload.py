@@ -320,8 +320,8 @@ def require_plain_elements(ndarray: NDArray) -> None:
     """Raise ValueError where elements are Python objects, which only pickle could hold."""
     if ndarray.dtype.hasobject:
         raise ValueError(
-            f"an array of dtype {ndarray.dtype} holds Python objects, which are never pickled; "
-            "convert it to a numeric or fixed-width type"
+            f"Object arrays cannot be saved: dtype {ndarray.dtype} holds Python objects, which are never "
+            "pickled; convert the array to a numeric or fixed-width type"
         )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from archive.dtypes import NDArray, is_ml_dtype
 from archive.records.payload import Payload, array_index, read_elements
+from archive.records.stype import SType
 from archive.records.tensors import is_tensor, require_torch, tensor_from_elements, tensor_to_elements
 
-__all__ = ["PrivateElements"]
+__all__ = ["PrivateElements", "unsupported_stype"]
 
 _CPU = (1, 0)
 """DLPack's device: kDLCPU, the first."""
@@ -154,6 +155,15 @@ class PrivateElements:
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return the device of the elements for DLPack: the CPU."""
         return _CPU
+
+
+def unsupported_stype(stype: str, key: str | None = None) -> TypeError:
+    """Return the error for a serialisation of which only the caller knows the elements."""
+    of = "" if key is None else f" of {key!r}"
+    return TypeError(
+        f"Unsupported serialization type for numpy conversion: {stype!r}{of}; "
+        f"only {SType.NUMPY!r} has known elements, use data"
+    )
 
 
 def _fill_tensor(array: PrivateElements, index: Any, dtype: Any, device: Any, out: Any) -> Any:

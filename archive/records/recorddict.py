@@ -77,7 +77,8 @@ class RecordDict(TypedDict[str, Record]):
         super().__setitem__(key, value)
         if before is not None and _kind_of(before) is not _kind_of(value):
             warnings.warn(
-                f"record {key!r}: a {type(before).__name__} was overwritten by a {type(value).__name__}",
+                f"Key {key!r} was overwritten: record of type `{type(before).__name__}` replaced with type "
+                f"`{type(value).__name__}`",
                 UserWarning,
                 stacklevel=2,
             )

@@ -22,6 +22,7 @@ __all__ = [
     "has_torch_dtype",
     "is_known",
     "is_tensor",
+    "is_tensor_like",
     "plain_elements",
     "require_torch",
     "tensor_from_elements",
@@ -79,8 +80,13 @@ _REMEDIES = {
 """What to save instead of a tensor that has no elements for numpy."""
 
 
-def require_torch() -> Any:
+def require_torch(use: str = "tensors") -> Any:
     """Return the torch module that the program has imported.
+
+    Parameters
+    ----------
+    use : str, optional
+        What needs torch, named in the error as Flower names it.
 
     Raises
     ------
@@ -89,7 +95,7 @@ def require_torch() -> Any:
     """
     torch = sys.modules.get("torch")
     if torch is None:
-        raise RuntimeError("PyTorch is not loaded; import torch before converting to or from tensors")
+        raise RuntimeError(f"PyTorch is required to use {use}: import torch first")
     return torch
 
 
@@ -101,8 +107,27 @@ def is_tensor(value: object) -> bool:
     >>> is_tensor(np.zeros(3))
     False
     """
-    kind = getattr(sys.modules.get("torch"), "Tensor", None)
-    return kind is not None and isinstance(value, kind)
+    return _is_of_torch(value, "Tensor")
+
+
+def is_tensor_like(value: object) -> bool:
+    """Return whether a value has the methods ``detach``, ``cpu`` and ``numpy``, whatever its class.
+
+    A ``torch.Tensor`` has them, and so has an object that stands in for a tensor, as in Flower's tests.
+    """
+    methods = ("detach", "cpu", "numpy")
+    return is_tensor(value) or all(callable(getattr(value, name, None)) for name in methods)
+
+
+def _is_of_torch(value: object, name: str) -> bool:
+    """Return whether a value is an instance of a class of the loaded torch."""
+    kind = getattr(sys.modules.get("torch"), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _stands_in(tensor: Any) -> bool:
+    """Return whether an object has methods of a tensor, but no element type of torch."""
+    return not _is_of_torch(getattr(tensor, "dtype", None), "dtype")
 
 
 def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bool]:
@@ -111,7 +136,8 @@ def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bo
     Parameters
     ----------
     tensor : torch.Tensor
-        Any shape, on any device, with or without gradient.
+        Any shape, on any device, with or without gradient. Of an object that stands in for a tensor its own
+        ``detach().cpu().numpy()`` is returned.
     key : str, optional
         Named in errors.
 
@@ -128,7 +154,14 @@ def tensor_to_elements(tensor: Any, key: str | None = None) -> tuple[NDArray, bo
         numpy has no such type or layout (sparse, quantised, complex32). The remedy says what to save.
     ValueRangeError
         The tensor reaches beyond its storage, which was freed or made smaller.
+    TypeError
+        An object that stands in for a tensor returns no ndarray.
     """
+    if _stands_in(tensor):
+        elements = tensor.detach().cpu().numpy()
+        if not isinstance(elements, np.ndarray):
+            raise TypeError(f"detach().cpu().numpy() of a {type(tensor)} is a {type(elements)}, no ndarray")
+        return elements, False
     torch = require_torch()
     plain = plain_elements([tensor]) if _dtype_text(tensor) in _SHARED else None
     if plain is not None:
@@ -271,11 +304,12 @@ def empty_tensor(shape: tuple[int, ...], dtype: str) -> Any:
 def ties_in(tensors: Mapping[str, Any]) -> list[list[str]]:
     """Return the keys of tensors that are the same view of one memory, as tied weights are, by group."""
     torch = require_torch()
-    plain, strided = (torch.Tensor, torch.nn.Parameter), torch.strided
     # with the tensors: the address of one that a mapping makes on the way would come again
     by_address: dict[int, list[tuple[str, Any]]] = {}
     for key, tensor in tensors.items():
-        if type(tensor) in plain and tensor.layout is strided:
+        if _stands_in(tensor):
+            continue
+        if type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout is torch.strided:
             by_address.setdefault(tensor.data_ptr(), []).append((key, tensor))
     by_address.pop(0, None)  # on meta, without elements, or freed
     groups: dict[object, list[str]] = {}
@@ -295,8 +329,7 @@ def torch_name(dtype: object) -> str | None:
     >>> torch_name(np.dtype("f4")) is None
     True
     """
-    kind = getattr(sys.modules.get("torch"), "dtype", None)
-    return str(dtype).removeprefix("torch.") if kind is not None and isinstance(dtype, kind) else None
+    return str(dtype).removeprefix("torch.") if _is_of_torch(dtype, "dtype") else None
 
 
 def _dtype_text(tensor: Any) -> str:

@@ -50,9 +50,9 @@ class MetricRecord(TypedDict[str, MetricValue]):
     >>> record = MetricRecord({"loss": 0.5, "accuracy": [0.25, 0.75]})
     >>> record.count_bytes()
     36
-    >>> record["correct"] = True
+    >>> record["correct"] = True  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    TypeError: A metric must be int, float, or a list of one of them, not <class 'bool'>.
+    TypeError: Not all values are of valid type. Expected `int | float ...` but `<class 'bool'>` was passed.
     """
 
     def __init__(self, metric_dict: Mapping[str, MetricValue] | None = None, keep_input: bool = True) -> None:
@@ -132,20 +132,15 @@ def _plain_value(value: Any) -> Any:
 def _check_metric(value: object) -> None:
     kind = _deciding_type(value)
     if kind is not None and (not issubclass(kind, (int, float)) or issubclass(kind, bool)):
-        raise TypeError(
-            f"A metric must be int, float, or a list of one of them, not {_described(value, kind)}."
-        )
-    _check_rest(value, kind)
+        raise _invalid(MetricValue, kind)
+    _check_rest(value, kind, "int | float")
 
 
 def _check_config(value: object) -> None:
     kind = _deciding_type(value)
     if kind is not None and not issubclass(kind, (int, float, str, bytes)):
-        raise TypeError(
-            f"A config must be int, float, str, bytes, bool, or a list of one of them, "
-            f"not {_described(value, kind)}."
-        )
-    _check_rest(value, kind)
+        raise _invalid(ConfigValue, kind)
+    _check_rest(value, kind, "int | float | str | bytes | bool")
 
 
 def _deciding_type(value: object) -> type | None:
@@ -155,18 +150,19 @@ def _deciding_type(value: object) -> type | None:
     return type(value)
 
 
-def _check_rest(value: object, kind: type | None) -> None:
+def _check_rest(value: object, kind: type | None, allowed: str) -> None:
     if kind is None or not isinstance(value, list):
         return
     for place, item in enumerate(value):
         if not isinstance(item, kind):
             raise TypeError(
-                f"A list must hold one type: its first value is {kind}, the one at {place} is {type(item)}."
+                f"All values in a list must be of the same valid type. One of {allowed}. "
+                f"The first is {kind}, the one at {place} is {type(item)}."
             )
 
 
-def _described(value: object, kind: type) -> str:
-    return f"a list of {kind}" if isinstance(value, list) else f"{kind}"
+def _invalid(allowed: object, kind: type) -> TypeError:
+    return TypeError(f"Not all values are of valid type. Expected `{allowed}` but `{kind}` was passed.")
 
 
 def _config_bytes(value: ConfigValue) -> int:

@@ -13,7 +13,8 @@ from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import UnsupportedDtypeError
 from archive.format.constants import MODE_ELEMENTS
 from archive.records import Array, SType
-from archive.records.tensors import is_tensor, tensor_to_elements
+from archive.records.ownelements import has_own_elements
+from archive.records.tensors import is_tensor_like, tensor_to_elements
 
 __all__ = [
     "as_array",
@@ -54,12 +55,12 @@ def number_type(array: Any) -> DType | None:
     """Return the type of the elements of an array-like; None where they are not numbers."""
     if isinstance(array, np.ndarray):
         found = array.dtype
-    elif is_tensor(array):
+    elif is_tensor_like(array):
         found = tensor_to_elements(array)[0].dtype
     elif array.stype != SType.NUMPY:
         return None
     else:
-        payload = getattr(array, "payload", None)
+        payload = _payload(array)
         if isinstance(payload, StoredPayload):
             if payload.type.mode != MODE_ELEMENTS:
                 return None
@@ -91,7 +92,7 @@ def require_convertible(found: DType | None, wanted: DType, key: str) -> None:
 
 def convert(array: Any, dtype: DType) -> Array | NDArray:
     """Return the numbers of an array-like as another type, rounded as numpy and ml_dtypes do."""
-    payload = getattr(array, "payload", None)
+    payload = _payload(array)
     if isinstance(payload, StoredPayload | ConvertedPayload):
         converted = ConvertedPayload(payload, dtype)
         return Array.from_payload(converted.spec.type.dtype, payload.shape, SType.NUMPY, converted)
@@ -102,9 +103,9 @@ def convert(array: Any, dtype: DType) -> Array | NDArray:
 
 def as_array(array: Any) -> Array:
     """Return an array-like as an Array."""
-    if isinstance(array, Array):
+    if isinstance(array, Array) and not has_own_elements(array):
         return array
-    if isinstance(array, np.ndarray) or is_tensor(array):
+    if isinstance(array, np.ndarray) or is_tensor_like(array):
         return Array(array)
     return Array(str(array.dtype), tuple(array.shape), str(array.stype), bytes(array.data))
 
@@ -124,10 +125,16 @@ def _is_number(dtype: DType) -> bool:
     return dtype.kind in "biufc" or is_ml_dtype(dtype)
 
 
+def _payload(array: Any) -> object:
+    """Return the payload of an Array that leaves its elements to it; None of any other array-like."""
+    own = isinstance(array, Array) and has_own_elements(array)
+    return None if own else getattr(array, "payload", None)
+
+
 def _elements(array: Any) -> NDArray:
     if isinstance(array, np.ndarray):
         return array
-    if is_tensor(array):
+    if is_tensor_like(array):
         return tensor_to_elements(array)[0]
     elements: NDArray = as_array(array).payload.getitem(...)
     return elements

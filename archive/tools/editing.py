@@ -53,7 +53,7 @@ from archive.records import (
     ConfigRecord,
     MetricRecord,
 )
-from archive.records.tensors import is_tensor
+from archive.records.tensors import is_tensor_like
 from archive.storage.remote.staging import Spool
 from archive.storage.url import URL, Cache, Location, parse_url
 from archive.tools.conversion import (
@@ -295,7 +295,7 @@ class Editor(NamedArrays):
         self._require_open()
         record, name = key if isinstance(key, tuple) and len(key) == 2 else self._place_of(key)
         require_texts(record, name)
-        if not is_tensor(array):  # a tensor may be on another device
+        if not is_tensor_like(array):  # a tensor may be on another device
             source_of(array, (record, name))
         if state := self._state():
             state.replace((record, name))

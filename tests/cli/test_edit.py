@@ -98,7 +98,7 @@ def test_the_first_value(saved: Path) -> None:
         (["--cast", "float16", "--keys", "x*"], "no array 'x*'"),
         (["--cast", "float16", "--keys", "opaque"], "does not hold numbers"),
         (["--delete", "step", "--keys", "x*"], "give --cast too"),
-        (["--metric", "loss=high"], "A metric must be int, float"),
+        (["--metric", "loss=high"], "Expected `int | float"),
         (["--config", "lr=1"], "name one of the records: fit/lr, run/lr"),
         (["--metric", "loss"], "KEY=VALUE"),
         (["--set", "step", "nowhere.npy"], "No such file"),

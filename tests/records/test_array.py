@@ -87,8 +87,13 @@ def test_data_is_the_callers_object() -> None:
     ],
 )
 def test_wrong_construction_is_a_type_error(args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as caught:
         Array(*args, **keywords)
+    text = (
+        "Invalid arguments for Array. Expected either a PyTorch tensor, a NumPy ndarray, or explicit "
+        "dtype/shape/stype/data values."
+    )
+    assert str(caught.value).startswith(text) or "unexpected keyword argument 'unknown'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,9 @@ def test_from_ndarray_refuses_objects_and_non_arrays() -> None:
         Array(np.array([None]))
     with pytest.raises(ValueError, match="Python objects"):
         Array(np.zeros(2, [("a", "f4"), ("b", "O")]))
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match=r"^Object arrays cannot be saved"):
+        Array.from_numpy_ndarray(np.array([None]))
+    with pytest.raises(TypeError, match=r"^Expected NumPy ndarray, got <class 'list'>"):
         Array.from_numpy_ndarray([1, 2])  # type: ignore[arg-type]
 
 

@@ -91,8 +91,13 @@ def test_dict_is_drained_by_key_when_asked() -> None:
 def test_wrong_construction_is_a_type_error(
     args: tuple[Any, ...], keywords: dict[str, Any], keep_input: bool
 ) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as caught:
         ArrayRecord(*args, **keywords, keep_input=keep_input)
+    text = (
+        "Invalid arguments for ArrayRecord. Expected either a list of NumPy ndarrays, a PyTorch state_dict, "
+        "or a dictionary of Arrays. The `keep_input` argument is keyword-only."
+    )
+    assert str(caught.value).startswith(text) or "unexpected keyword argument 'unknown'" in str(caught.value)
 
 
 def test_texts_of_wrong_keys_and_values() -> None:
@@ -106,9 +111,9 @@ def test_texts_of_wrong_keys_and_values() -> None:
     with pytest.raises(TypeError, match=value_text):
         record["a"] = 1  # type: ignore[assignment]
     with pytest.raises(TypeError, match=key_text):
-        ArrayRecord({1: Array(np.zeros(2))})
+        ArrayRecord.from_array_dict({1: Array(np.zeros(2))})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match=value_text):
-        ArrayRecord({"a": 1})
+        ArrayRecord.from_array_dict({"a": 1})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,30 @@ def test_a_refused_dict_is_not_consumed(source: dict[Any, Any]) -> None:
     with pytest.raises(TypeError):
         ArrayRecord(source, keep_input=False)
     assert source == before
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ArrayRecord([np.zeros(2), 3]), "Expected NumPy ndarray, got <class 'int'>"),
+        (lambda: ArrayRecord({"a": 1}), "Value must be of type"),
+        (lambda: ArrayRecord([], []), "Got 2 inputs"),
+        (lambda: ArrayRecord("w"), "Got <class 'str'>"),
+    ],
+    ids=["list", "dict", "two", "text"],
+)
+def test_what_is_wrong_stands_after_the_text_of_invalid_arguments(make: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=f"^Invalid arguments for ArrayRecord.*keyword-only.*{says}"):
+        make()
+
+
+def test_the_classmethods_name_the_type_they_expect() -> None:
+    with pytest.raises(TypeError, match=r"^Expected NumPy ndarray, got <class 'int'>"):
+        ArrayRecord.from_numpy_ndarrays([3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"^Expected a list of NumPy ndarrays, got <class 'tuple'>"):
+        ArrayRecord.from_numpy_ndarrays((np.zeros(2),))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^Unsupported serialization type for numpy conversion: 'raw' of"):
+        ArrayRecord({"w": Array("f", (1,), "raw", b"x")}).to_numpy_ndarrays()
 
 
 def test_a_refused_list_is_not_consumed() -> None:
@@ -338,7 +367,7 @@ def test_equality_pickle_and_copies(stored: Stored) -> None:
 
 
 def test_is_no_state_dict_without_tensors() -> None:
-    with pytest.raises(TypeError, match="ArrayRecord expects"):
+    with pytest.raises(TypeError, match=r"^Invalid arguments for ArrayRecord\. .*RecordDict"):
         ArrayRecord(RecordDict())
 
 

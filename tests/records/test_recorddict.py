@@ -89,7 +89,8 @@ def test_old_properties_warn(old: str, new: str) -> None:
 
 def test_overwriting_with_another_kind_warns() -> None:
     records = RecordDict({"x": METRIC})
-    with pytest.warns(UserWarning, match="'x'.*MetricRecord.*ConfigRecord"):
+    says = "^Key 'x' was overwritten: record of type `MetricRecord` replaced with type `ConfigRecord`$"
+    with pytest.warns(UserWarning, match=says):
         records["x"] = CONFIG
     assert records["x"] is CONFIG
     with pytest.warns(UserWarning, match="overwritten"):

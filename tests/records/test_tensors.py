@@ -12,7 +12,7 @@ import pytest
 
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records import Array, ArrayRecord
-from archive.records.tensors import is_tensor, tensor_from_elements, tensor_to_elements
+from archive.records.tensors import is_tensor, is_tensor_like, tensor_from_elements, tensor_to_elements
 
 from .conftest import StoredPayload
 from .test_payload import saved
@@ -258,6 +258,7 @@ for call in (
     try:
         call()
     except RuntimeError as error:
+        assert str(error).startswith("PyTorch is required to use "), error
         assert "import torch" in str(error), error
     else:
         raise AssertionError(call)
@@ -276,3 +277,90 @@ def test_tensors_that_a_mapping_makes_on_the_way_are_not_tied() -> None:
 
     record = ArrayRecord(torch_state_dict=Lazy({str(number): None for number in range(20)}))
     assert [float(array.numpy()[0]) for array in record.values()] == [float(n) for n in range(20)]
+
+
+# What stands in for a tensor
+
+
+class Standin:
+    """Has `detach`, `cpu` and `numpy`, as a tensor; its class is nobody's."""
+
+    def __init__(self, elements: Any) -> None:
+        self.elements = elements
+        self.calls: list[str] = []
+
+    def detach(self) -> "Standin":
+        self.calls.append("detach")
+        return self
+
+    def cpu(self) -> "Standin":
+        self.calls.append("cpu")
+        return self
+
+    def numpy(self) -> Any:
+        self.calls.append("numpy")
+        return self.elements
+
+
+def test_a_tensor_is_what_has_its_methods() -> None:
+    assert is_tensor_like(Standin([]))
+    assert is_tensor_like(torch.zeros(1))
+    assert not is_tensor(Standin([]))
+    for other in (np.zeros(1), Array(np.zeros(1)), "text", None, 1.5):
+        assert not is_tensor_like(other)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Array,
+        lambda t: Array(torch_tensor=t),
+        Array.from_torch_tensor,
+        lambda t: ArrayRecord({"w": t})["w"],
+        lambda t: ArrayRecord(torch_state_dict={"w": t})["w"],
+        lambda t: ArrayRecord.from_torch_state_dict({"w": t}, keep_input=False)["w"],
+    ],
+    ids=["Array", "torch_tensor", "from_torch_tensor", "ArrayRecord", "torch_state_dict", "state_dict"],
+)
+def test_from_what_stands_in_for_a_tensor(make: Callable[[Any], Array]) -> None:
+    source = Standin(np.arange(6, dtype="f4").reshape(2, 3))
+    array = make(source)
+    assert source.calls == ["detach", "cpu", "numpy"]
+    assert (array.dtype, array.shape, array.data) == ("float32", (2, 3), saved(source.elements))
+    source.elements[0, 0] = 9
+    assert array.numpy()[0, 0] == 0
+
+
+def test_what_stands_in_for_a_tensor_but_has_no_elements() -> None:
+    with pytest.raises(TypeError, match="no ndarray"):
+        Array(Standin([1, 2]))
+
+
+def test_a_state_of_tensors_and_stand_ins_keeps_its_ties() -> None:
+    shared = torch.ones(2)
+    record = ArrayRecord({"a": shared, "b": Standin(np.zeros(2)), "c": shared})
+    assert record["a"].payload is record["c"].payload
+    assert record["b"].numpy().tolist() == [0, 0]
+
+
+def test_stand_ins_are_saved_without_torch() -> None:
+    code = """
+import sys, tempfile, os
+import numpy as np, archive
+from archive.tools import edit
+class Standin:
+    def detach(self): return self
+    def cpu(self): return self
+    def numpy(self): return np.arange(3.0)
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "a.h5")
+    archive.save({"w": Standin(), "v": Standin()}, path)
+    with edit(path) as editor:
+        editor["v"] = Standin()
+        editor.cast("float32", keys=["v"])
+    with archive.open(path) as saved:
+        assert saved["w"].numpy().tolist() == [0, 1, 2]
+        assert saved["v"].numpy().dtype == "float32"
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -82,12 +82,40 @@ def test_settings_are_configs_only(value: Any) -> None:
 @pytest.mark.parametrize("value", NEITHER, ids=numbered(NEITHER))
 @pytest.mark.parametrize("kind", [MetricRecord, ConfigRecord])
 def test_other_values_are_neither(kind: Any, value: Any) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^(Not all values are of valid type|All values in a list must be)"):
         kind({"k": value})
     record = kind()
     with pytest.raises(TypeError):
         record["k"] = value
     assert len(record) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (
+            MetricRecord,
+            True,
+            "Not all values are of valid type. Expected `int | float | list[int] | list[float]` but `<class",
+        ),
+        (
+            ConfigRecord,
+            None,
+            "Not all values are of valid type. Expected `int | float | str | bytes | bool | list[int]",
+        ),
+        (MetricRecord, [1, 2.0], "All values in a list must be of the same valid type. One of int | float."),
+        (
+            ConfigRecord,
+            ["a", 1],
+            "All values in a list must be of the same valid type. One of int | float | str | bytes | bool.",
+        ),
+    ],
+    ids=["metric", "config", "metrics", "configs"],
+)
+def test_texts_begin_as_flowers(kind: Any, value: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        kind({"k": value})
+    assert str(caught.value).startswith(text)
 
 
 @pytest.mark.parametrize("kind", [MetricRecord, ConfigRecord])

@@ -24,7 +24,7 @@ from archive.format.constants import KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS
 from archive.format.elements import opaque_view
 from archive.format.index import RecordName
 from archive.records import ConfigRecord, MetricRecord
-from archive.records.tensors import is_tensor, tensor_to_elements, torch_name
+from archive.records.tensors import is_tensor_like, tensor_to_elements, torch_name
 from archive.storage.location import locate_sink
 from archive.storage.remote.staging import Spool
 from archive.storage.url import Location
@@ -268,7 +268,7 @@ def _pieces(chunks: Iterable[Any], dtype: np.dtype[Any], spec: StorageSpec, name
         raise ValueError(f"{name}: a 0-d array does not come in pieces")
     rows = 0
     for chunk in chunks:
-        if is_tensor(chunk):
+        if is_tensor_like(chunk):
             piece, _ = tensor_to_elements(chunk, name)
         else:
             piece = plain_array(chunk) if isinstance(chunk, np.ndarray) else np.asarray(chunk)

@@ -38,8 +38,9 @@ from archive.records import (
     RecordDict,
     RecordSet,
 )
+from archive.records.ownelements import has_own_elements
 from archive.records.payload import NdarrayPayload
-from archive.records.tensors import is_tensor, tensor_to_elements
+from archive.records.tensors import is_tensor_like, tensor_to_elements
 from archive.records.valuerecord import plain_values
 
 __all__ = [
@@ -178,12 +179,12 @@ def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, 
             spec, source = _ndarray(plain, None, b"", place)
             # id() of what the plan keeps alive: the id of anything else may be used again
             return spec, source, id(array) if source is array else None
-        if isinstance(array, Array):
+        if isinstance(array, Array) and not has_own_elements(array):
             return _array(array, place)
-        if is_tensor(array):
+        if is_tensor_like(array):
             return _tensor(array, place)
         if all(hasattr(array, name) for name in ("dtype", "shape", "stype", "data")):
-            return _flower_array(array, place)
+            return _parts(array, place)
     except ArchiveError:
         raise
     except TypeError as error:
@@ -305,7 +306,8 @@ def _tensor(tensor: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, o
     return (*_ndarray(elements, None, b"", place), identity)
 
 
-def _flower_array(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
+def _parts(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, object]:
+    """Return what `source_of` does for Flower's Array, and for an Array whose class makes its own data."""
     data = array.data
     if not isinstance(data, bytes):  # Flower checks no assignment: any buffer may be there, of any items
         data = np.frombuffer(data, np.uint8).data

@@ -17,6 +17,7 @@ from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.interop.flower.releases import flower
 from archive.npy import npy_header
 from archive.records import Array, SType
+from archive.records.ownelements import data_payload
 from archive.records.payload import Payload
 
 __all__ = ["lazy_array", "payload_of"]
@@ -57,7 +58,7 @@ class _LazyArray:
 
     def over(self, array: Array) -> Any:
         """Take an Array's description and payload."""
-        self.payload = array.payload
+        self.payload = data_payload(array)
         self.dtype, self.stype = array.dtype, array.stype
         self.shape = tuple(array.shape) if flower().ArrayChunk is not None else list(array.shape)
         return self

@@ -9,6 +9,7 @@ import numpy as np
 
 from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
+from archive.records.ownelements import has_own_elements
 from archive.records.packers.lists import NDArray, NDArrays
 from archive.records.recorddict import RecordDict
 from archive.records.recordset import RecordSet
@@ -186,7 +187,7 @@ def elements(record: ArrayRecord, keys: Iterable[str] | None = None) -> NDArrays
             )
         if array.stype != SType.NUMPY:
             raise ValueError(f"{key!r} must have stype {SType.NUMPY!r}, but {array.stype!r} was found")
-        found = array.payload.writable()
+        found = array.numpy() if has_own_elements(array) else array.payload.writable()
         arrays.append(np.asfortranarray(found) if key in transposed else found)
     return arrays
 

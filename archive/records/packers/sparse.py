@@ -30,7 +30,7 @@ from archive.records.packers.named import (
     unique_names,
 )
 from archive.records.recordset import RecordSet
-from archive.records.tensors import is_tensor, tensor_to_elements
+from archive.records.tensors import is_tensor_like, tensor_to_elements
 
 __all__ = ["SparseCooParameterPacker"]
 
@@ -140,7 +140,7 @@ class SparseCooParameterPacker(ParameterPacker[SparseInfo]):
         ValueError
             ``x`` has no axes.
         """
-        if is_tensor(x):
+        if is_tensor_like(x):
             dense, _ = tensor_to_elements(x)
         elif isinstance(x, np.ndarray):
             dense = np.asarray(x)

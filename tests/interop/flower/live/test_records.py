@@ -118,6 +118,17 @@ def test_contexts_both_ways() -> None:
     assert from_flower(found) == context
 
 
+def test_an_array_that_makes_its_data_itself() -> None:
+    class Scaled(archive.Array):
+        @property
+        def data(self) -> bytes:
+            return archive.Array(10 * super().numpy()).data
+
+    found = to_flower(archive.RecordDict({"m": archive.ArrayRecord.from_checked({"w": Scaled(np.ones(2))})}))
+    assert found["m"]["w"].data == archive.Array(np.full(2, 10.0)).data
+    assert found["m"].to_numpy_ndarrays()[0].tolist() == [10, 10]
+
+
 def test_what_flower_cannot_hold() -> None:
     with pytest.raises(TypeError, match="dict"):
         to_flower({"a": 1})
