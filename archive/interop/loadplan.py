@@ -14,7 +14,7 @@ from archive.interop.modulefit import (
     model_tree,
     names_of,
     repeated,
-    unmatched,
+    select,
 )
 from archive.interop.statearrays import JSON, Found
 from archive.interop.statefile import SavedState, names_at, places_in, read_arrays
@@ -74,9 +74,10 @@ def make_plan(
     tree = model_tree(saved)
     trees = {str(key): part for key, part in saved.items(tree)}
     strict, prefix, unwrap, _, dtype = selection
-    keys = [selection.keys] if isinstance(selection.keys, str) else selection.keys
-    keys = None if keys is None else list(keys)
-    wanted, names = names_of(own, trees, prefix, unwrap, keys)
+    wanted, names = names_of(own, trees, prefix, unwrap)
+    unmatched: list[str] = []
+    if (keys := selection.keys) is not None:
+        wanted, names, unmatched = select(wanted, names, [keys] if isinstance(keys, str) else keys)
     model = {"$": "OrderedDict", "items": [[name, trees[key]] for key, name in names.items()]}
     states = {key: part for key, part in saved.items(saved.tree) if key in parts}
     places = names_at(places_in([model, *states.values()]), saved.path)
@@ -85,7 +86,7 @@ def make_plan(
     if prefix and not names:
         first = dict.fromkeys(key.partition(".")[0] for key in trees)
         problems.append(f"no saved key begins with {prefix!r}, but with {', '.join(list(first)[:20])}")
-    problems += repeated(names) + unmatched(own, names, keys or ()) + compare_parts(saved, parts, states)
+    problems += repeated(names) + unmatched + compare_parts(saved, parts, states)
     require_none(problems, saved.path)
     model["items"] = [pair for pair in model["items"] if pair[0] in own]
     if "metadata" in tree and not prefix and not unwrap:

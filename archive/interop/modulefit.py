@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from archive.engine.read.keypatterns import match_names
 from archive.errors import ArchiveError
 from archive.interop.statearrays import JSON, class_name
 from archive.interop.statefile import MODEL, SavedState
@@ -27,8 +27,8 @@ __all__ = [
     "names_of",
     "repeated",
     "require_versions",
+    "select",
     "tie",
-    "unmatched",
     "untied",
 ]
 
@@ -76,13 +76,13 @@ def model_tree(saved: SavedState) -> dict[str, JSON]:
 
 
 def names_of(
-    own: Iterable[str], saved: Iterable[str], prefix: str, unwrap: bool, keys: Iterable[str] | None
+    own: Iterable[str], saved: Iterable[str], prefix: str, unwrap: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the keys of a module that are wanted, and the saved keys with those of the module they are for.
+    """Return the keys of a module, and the saved keys with those of the module that they are for.
 
     Examples
     --------
-    >>> names_of(["module.w"], ["net.w", "net.b", "x"], "net.", True, None)
+    >>> names_of(["module.w"], ["net.w", "net.b", "x"], "net.", True)
     (['module.w'], {'net.w': 'module.w', 'net.b': 'b'})
     """
     wanted = list(own)
@@ -92,11 +92,30 @@ def names_of(
         if key.startswith(prefix):
             name = _unwrapped(key[len(prefix) :]) if unwrap else key[len(prefix) :]
             found[key] = plain.get(name, name)
-    if keys is not None:
-        patterns = list(keys)
-        wanted = [key for key in wanted if _matches(key, patterns)]
-        found = {key: name for key, name in found.items() if _matches(name, patterns)}
     return wanted, found
+
+
+def select(
+    own: list[str], names: Mapping[str, str], keys: Iterable[str]
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Return what `names_of` does, of some keys and patterns only, and what is wrong with these.
+
+    The keys of a module are those of a record ``model``: the rule is that of `Archive.load`.
+
+    Examples
+    --------
+    >>> select(["fc.w", "fc.b", "x"], {"fc.w": "fc.w", "y": "y"}, ["model/fc.*", "z"])
+    (['fc.w', 'fc.b'], {'fc.w': 'fc.w'}, ["no key matches 'z'"])
+    """
+    known = [(MODEL, name) for name in dict.fromkeys([*own, *names.values()])]
+    chosen: set[str] = set()
+    problems = []
+    for key in keys:
+        places = match_names(known, key)
+        chosen |= {known[place][1] for place in places}
+        problems += [] if places else [f"no key matches {key!r}"]
+    found = {key: name for key, name in names.items() if name in chosen}
+    return [name for name in own if name in chosen], found, problems
 
 
 def repeated(names: Mapping[str, str]) -> list[str]:
@@ -109,21 +128,11 @@ def repeated(names: Mapping[str, str]) -> list[str]:
     ]
 
 
-def unmatched(own: Iterable[str], names: Mapping[str, str], keys: Iterable[str]) -> list[str]:
-    """Return what is wrong with keys that neither the module nor the archive has."""
-    there = [*own, *names.values()]
-    return [f"no key matches {key!r}" for key in keys if not any(_matches(name, [key]) for name in there)]
-
-
 def _unwrapped(key: str) -> str:
     """Return a key without what DistributedDataParallel and torch.compile put before it."""
     while key.startswith("module."):
         key = key.removeprefix("module.")
     return key.replace("_orig_mod.", "")
-
-
-def _matches(key: str, patterns: list[str]) -> bool:
-    return key in patterns or any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def compare(

@@ -273,7 +273,8 @@ def load_model(
     optimizer, scheduler, scaler : optional
         New ones, made as for the saved training; for a module on ``meta``, after it was loaded.
     keys : str or iterable of str, optional
-        Only these keys of the module; each may be a shell pattern, as in ``"encoder.*"``. One that matches
+        Only these keys of the module; each may be a shell pattern by the rule of `Archive.load`, as in
+        ``"encoder.*"``: a key that exists stands for itself, ``"model/KEY"`` for KEY. One that matches
         nothing is an error.
     prefix : str, optional
         Text before the module's keys in the archive: ``"encoder."`` loads a part of a larger model.

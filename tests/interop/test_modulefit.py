@@ -161,6 +161,33 @@ def test_some_keys(tmp_path: Path) -> None:
     assert torch.equal(other[2].bias, before[2].bias)
 
 
+@pytest.mark.parametrize(
+    ("keys", "loaded"),
+    [
+        ("x[0]", {"x[0]"}),
+        ("x[01]", {"x0", "x1"}),
+        ("a/b", {"a/b"}),
+        ("model/x?", {"x0", "x1"}),
+        (["model/x0", "a/b"], {"x0", "a/b"}),
+        ("*/b", {"a/b"}),
+        (["x*", "x0"], {"x[0]", "x0", "x1"}),
+    ],
+    ids=["itself", "pattern", "slash", "record", "list", "any record", "several"],
+)
+def test_keys_are_matched_by_the_rule_of_load(tmp_path: Path, keys: Any, loaded: set[str]) -> None:
+    def buffers(value: float) -> Any:
+        module = nn.Module()
+        for name in ("x[0]", "x0", "x1", "a/b"):
+            module.register_buffer(name, torch.full((2,), value))
+        return module
+
+    save_model(buffers(1), tmp_path / "m.h5")
+    other = buffers(0)
+    load_model(other, tmp_path / "m.h5", keys=keys)
+    assert {name for name, buffer in other.named_buffers() if buffer[0]} == loaded
+    assert {key for (_, key), _ in archive.load(tmp_path / "m.h5", keys=keys).drain()} == loaded
+
+
 def test_what_is_no_module(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="is a module, not OrderedDict; save_state"):
         save_model(net().state_dict(), tmp_path / "m.h5")

@@ -366,7 +366,7 @@ def select_rows(reader: Reader, keys: str | Iterable[str | tuple[str, str]]) -> 
     for row, (record, name), key in zip(rows, pairs, wanted, strict=True):
         if row >= 0 and record in (None, handle._record(row).name):
             found.append(row)
-        elif isinstance(key, str) and not handle._rows(name) and not {*"*?["}.isdisjoint(key):
+        elif isinstance(key, str) and not handle._rows(name) and not {*"*?[/"}.isdisjoint(key):
             from archive.engine.read.keypatterns import match_rows  # opening does without
 
             found += match_rows(reader, key)

@@ -36,7 +36,8 @@ def match_names(names: Iterable[tuple[str, str]], pattern: str) -> list[int]:
     """Return the places of the (record, key) pairs that a pattern matches.
 
     ``*`` stands for any characters, ``?`` for one, ``[ab]`` for one of these. A pattern with a slash is
-    matched with ``record/key``, any other with the key alone. A name that exists stands for itself.
+    matched with ``record/key``, any other with the key alone. A key that exists stands for itself, and so
+    does a ``record/key``.
 
     Examples
     --------
@@ -44,7 +45,11 @@ def match_names(names: Iterable[tuple[str, str]], pattern: str) -> list[int]:
     >>> match_names(names, "*.weight"), match_names(names, "model/*"), match_names(names, "fc.bias")
     ([0, 2], [0, 1], [1])
     """
-    texts = ["/".join(pair) for pair in names] if "/" in pattern else [key for _, key in names]
+    pairs = list(names)
+    keys = [key for _, key in pairs]
+    texts = ["/".join(pair) for pair in pairs] if "/" in pattern else keys
     matches = re.compile(fnmatch.translate(pattern)).match
-    exact = [place for place, text in enumerate(texts) if text == pattern]
-    return exact or [place for place, text in enumerate(texts) if matches(text)]
+    for known in (keys, texts):
+        if exact := [place for place, text in enumerate(known) if text == pattern]:
+            return exact
+    return [place for place, text in enumerate(texts) if matches(text)]
