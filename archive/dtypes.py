@@ -22,6 +22,7 @@ __all__ = [
     "dtype_name",
     "from_descr",
     "is_ml_dtype",
+    "long_name",
     "npy_dtype",
     "parse_dtype",
     "parse_literal",
@@ -59,6 +60,8 @@ ML_DTYPES = frozenset(
 )
 """Names that are looked up in ml_dtypes; all but bfloat16 take one byte an element."""
 
+_SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+"""Names that a caller may write; in a file they name no type."""
 _UNSOUND_UNIT = re.compile(r"\[(?!(?:[1-9][0-9]*)?[A-Za-z]+\])")
 _STRING = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _CHAINED = re.compile(r"""[-+*/%@.<>=&|^~#]|[\w'")\]}]\s*[(\[{]|[fr]['"]""", re.IGNORECASE)
@@ -96,6 +99,18 @@ def _spelled(dtype: DType) -> str:
 
 
 _plain_name = functools.lru_cache(maxsize=1024)(_spelled)
+
+
+def long_name(text: str) -> str:
+    """Return the name of the element type that a caller wrote in short, or as torch shows it.
+
+    Examples
+    --------
+    >>> long_name("bf16"), long_name("torch.float8_e4m3fn"), long_name("<f4")
+    ('bfloat16', 'float8_e4m3fn', '<f4')
+    """
+    name = text.removeprefix("torch.")
+    return _SHORT_NAMES.get(name, name)
 
 
 def is_ml_dtype(dtype: DType) -> bool:

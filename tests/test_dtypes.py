@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from archive.dtypes import ML_DTYPES, dtype_name, is_ml_dtype, npy_dtype, parse_dtype
+from archive.dtypes import ML_DTYPES, dtype_name, is_ml_dtype, long_name, npy_dtype, parse_dtype
 from archive.errors import UnsupportedDtypeError
 from archive.npy import npy_header, split_npy
 
@@ -58,6 +58,14 @@ NO_TYPES = [
 def test_what_names_no_type(text: str) -> None:
     with pytest.raises(UnsupportedDtypeError):
         parse_dtype(text)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16", "fp32", "fp64"])
+def test_short_names_are_for_callers_only(name: str) -> None:
+    assert parse_dtype(long_name(name)).itemsize == int(name[2:]) // 8
+    assert long_name(f"torch.{name}") == long_name(name)
+    with pytest.raises(UnsupportedDtypeError):
+        parse_dtype(name)
 
 
 CHAINS = ["1+" * 60_000 + "1", "a" + ".a" * 60_000, "a" + "()" * 60_000, "a" + "[0]" * 40_000]

@@ -46,7 +46,7 @@ from archive.interop.modulefit import (
 from archive.interop.statearrays import Found
 from archive.interop.statefile import SavedState, names_at, places_in, read_arrays, to_records
 from archive.interop.statevalues import decode, without_collections
-from archive.records.tensors import is_tensor, require_torch, ties_in
+from archive.records.tensors import is_tensor, require_torch, ties_in, torch_dtype
 from archive.storage.url import URL, Cache, parse_url
 
 __all__ = [
@@ -284,7 +284,7 @@ def load_model(
         plain module.
     device : str or torch.device, optional
         Where the tensors of a module on ``meta`` are made; ``"cpu"`` if not given.
-    dtype : torch.dtype, optional
+    dtype : torch.dtype or str, optional
         Converts saved floating-point tensors. A module on ``meta`` gets them so; any other has to have that
         type already (``module.to(dtype)``), unless ``strict=False``.
     cache, cache_bytes, storage_options
@@ -314,7 +314,7 @@ def load_model(
     >>> module.weight.dtype, module.weight.device
     (torch.bfloat16, device(type='cpu'))
     """
-    own, parts = _state_dict(module), _given(optimizer, scheduler, scaler)
+    own, parts, dtype = _state_dict(module), _given(optimizer, scheduler, scaler), torch_dtype(dtype)
     with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
         with without_collections():
             plan = make_plan(handle, own, parts, Selection(strict, prefix, unwrap, keys, dtype))

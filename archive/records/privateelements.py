@@ -9,7 +9,13 @@ from typing import Any
 from archive.dtypes import NDArray, is_ml_dtype
 from archive.records.payload import Payload, array_index, read_elements
 from archive.records.stype import SType
-from archive.records.tensors import is_tensor, require_torch, tensor_from_elements, tensor_to_elements
+from archive.records.tensors import (
+    is_tensor,
+    require_torch,
+    tensor_from_elements,
+    tensor_to_elements,
+    torch_dtype,
+)
 
 __all__ = ["PrivateElements", "unsupported_stype"]
 
@@ -78,7 +84,7 @@ class PrivateElements:
         ----------
         index : Any, optional
             As for `read`. Only the segments it touches are read.
-        dtype : torch.dtype, optional
+        dtype : torch.dtype or str, optional
             Element type of the tensor; if not given, that of the elements.
         device : torch.device or str, optional
             Where it is; if not given, the CPU. A conversion and a move make one copy more.
@@ -105,11 +111,12 @@ class PrivateElements:
         --------
         >>> import archive, numpy as np, torch
         >>> array = archive.Array(torch.arange(6, dtype=torch.bfloat16).reshape(3, 2))
-        >>> array.torch(slice(1, None)).tolist(), array.torch(0, torch.float64)
+        >>> array.torch(slice(1, None)).tolist(), array.torch(0, dtype="float64")
         ([[2.0, 3.0], [4.0, 5.0]], tensor([0., 1.], dtype=torch.float64))
         """
         require_torch()
         self._require_elements()
+        dtype = torch_dtype(dtype)
         if out is not None:
             return _fill_tensor(self, array_index(index), dtype, device, out)
         if index is Ellipsis:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import NDArray, parse_dtype, plain_name
+from archive.dtypes import NDArray, long_name, parse_dtype, plain_name
 from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.records.payload import private_copy
 
@@ -28,6 +28,7 @@ __all__ = [
     "tensor_from_elements",
     "tensor_to_elements",
     "ties_in",
+    "torch_dtype",
     "torch_name",
     "unsupported_tensor",
 ]
@@ -319,6 +320,24 @@ def ties_in(tensors: Mapping[str, Any]) -> list[list[str]]:
                 view = tensor.shape, tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg()
                 groups.setdefault((address, tensor.device, view), []).append(key)
     return [keys for keys in groups.values() if len(keys) > 1]
+
+
+def torch_dtype(dtype: Any) -> Any:
+    """Return the ``torch.dtype`` that a name means, such as ``"bfloat16"``; all else as it is.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        torch and archives share no type of that name, or the loaded torch lacks it.
+    """
+    if not isinstance(dtype, str):
+        return dtype
+    found = getattr(require_torch(), long_name(dtype), None) if is_known(long_name(dtype)) else None
+    if found is None:
+        raise UnsupportedDtypeError(
+            f"{dtype!r} names no element type of torch", key=dtype, remedy='name one, such as "bfloat16"'
+        )
+    return found
 
 
 def torch_name(dtype: object) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from archive.descriptions import parse_description
-from archive.dtypes import NDArray, is_ml_dtype, parse_dtype
+from archive.dtypes import NDArray, is_ml_dtype, long_name, parse_dtype
 from archive.engine.read.convertedpayload import ConvertedPayload
 from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import UnsupportedDtypeError
@@ -38,12 +38,12 @@ def parse_number_type(dtype: Any) -> DType:
 
     Examples
     --------
-    >>> parse_number_type("bfloat16").itemsize, parse_number_type(np.float16).name
-    (2, 'float16')
+    >>> parse_number_type("bf16").name, parse_number_type(np.float16).name
+    ('bfloat16', 'float16')
     """
     text = str(dtype)
     named = isinstance(dtype, str) or text.startswith("torch.")
-    found = parse_dtype(text.removeprefix("torch.")) if named else np.dtype(dtype)
+    found = parse_dtype(long_name(text)) if named else np.dtype(dtype)
     if not _is_number(found):
         raise UnsupportedDtypeError(
             f"{text!r} is no type of numbers", key=text, remedy='name one, such as "bfloat16"'

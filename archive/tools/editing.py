@@ -246,7 +246,7 @@ class Editor(NamedArrays):
         Parameters
         ----------
         dtype : str or dtype
-            A type of numbers, such as ``"bfloat16"``, ``np.float16`` or ``torch.float8_e4m3fn``.
+            A type of numbers, such as ``"bfloat16"`` or ``"bf16"``, ``np.float16``, ``torch.float8_e4m3fn``.
         keys : str or iterable, optional
             Keys and patterns, as for `Archive.load`, and (record, key) pairs. If not given,
             all arrays of real floating-point numbers, but for the state of an optimizer in a saved state,

@@ -208,6 +208,12 @@ def test_types_are_converted(tmp_path: Path) -> None:
     load_model(meta, tmp_path / "m.h5", dtype=torch.float64)
     assert torch.equal(meta[0].weight, module[0].weight.double())
     assert meta[1].num_batches_tracked.dtype == torch.int64
+    with torch.device("meta"):
+        named = net()
+    load_model(named, tmp_path / "m.h5", dtype="bf16")
+    assert torch.equal(named[0].weight, module[0].weight.bfloat16())
+    with pytest.raises(TypeError, match="'bf61' names no element type of torch"):
+        load_model(named, tmp_path / "m.h5", dtype="bf61")
     load_model(meta16, tmp_path / "m.h5", strict=False)
     assert torch.equal(meta16[0].weight, module[0].weight.bfloat16())
     assert meta16[0].weight.requires_grad

@@ -246,3 +246,16 @@ else:
 assert "torch" not in sys.modules
 """
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_type_of_torch_may_be_a_name() -> None:
+    t = torch()
+    array = Array(np.arange(3.0))
+    for name in ("bfloat16", "bf16", "torch.bfloat16"):
+        assert array.torch(dtype=name).dtype == t.bfloat16
+    assert array.torch(slice(2), "int32", "cpu").tolist() == [0, 1]
+    out = t.zeros(3, dtype=t.float16)
+    assert array.torch(out=out, dtype="fp16") is out
+    for name in ("float", "f4", "bf61", "Tensor"):
+        with pytest.raises(TypeError, match=f"'{name}' names no element type of torch"):
+            array.torch(dtype=name)

@@ -290,6 +290,14 @@ class TestCast:
             assert e["large"].data == archive.Array(converted["large"]).data
         assert path.read_bytes() == (tmp_path / "w.h5").read_bytes()
 
+    def test_short_names_of_types(self, path: Path) -> None:
+        with edit(path) as e:
+            assert e.cast("bf16", "large") == [("model", "large")]
+            assert e.cast("torch.bfloat16", "large") == []
+            assert e.cast("fp32", "fortran") == [("model", "fortran")]
+        found = model_of(path)
+        assert [found[key].dtype for key in ("large", "fortran")] == ["bfloat16", "float32"]
+
     def test_counters_stay_unless_they_are_named(self, path: Path) -> None:
         with edit(path) as e:
             assert e.cast(np.float16) == [("model", key) for key in ("wte", "large", "fortran", "lm_head")]

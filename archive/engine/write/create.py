@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from archive.dtypes import NDArray, parse_dtype
+from archive.dtypes import NDArray, long_name, parse_dtype
 from archive.engine.attributes import encode_record
 from archive.engine.report import SaveReport
 from archive.engine.storagespec import StorageSpec, elements_spec
@@ -251,7 +251,7 @@ def _declared(
         raise ValueError(f"{'/'.join(place)}: a shape has no negative axis: {axes}")
     try:
         text = torch_name(dtype) or dtype
-        kind = parse_dtype(text) if isinstance(text, str) else np.dtype(text)
+        kind = parse_dtype(long_name(text)) if isinstance(text, str) else np.dtype(text)
         spec = elements_spec(kind, axes, False)
     except (TypeError, ValueError) as error:
         raise unstorable(error, place) from error

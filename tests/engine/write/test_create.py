@@ -93,6 +93,12 @@ def test_pieces_of_tensors_that_do_not_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "a.h5").exists()
 
 
+def test_pieces_of_a_type_by_its_short_name(tmp_path: Path) -> None:
+    with create(tmp_path / "a.h5") as writer:
+        writer.add("model", "w", [np.zeros((2, 3), "f2")], shape=(2, 3), dtype="fp16")
+    assert archive.load(tmp_path / "a.h5").parameters_records["model"]["w"].dtype == "float16"
+
+
 def test_nothing_at_all(tmp_path: Path) -> None:
     with create(tmp_path / "model.h5"):
         pass
