@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Generic, TypeVar, cast
 
 from archive.engine.read.keypatterns import match_names
+from archive.engine.read.suggestions import hint, suggestion
 from archive.errors import ValueRangeError
 from archive.records import (
     ArrayRecord,
@@ -26,12 +26,9 @@ __all__ = [
     "members_with_prefix",
     "require_free",
     "require_texts",
-    "suggestion",
 ]
 
 R = TypeVar("R", MetricRecord, ConfigRecord)
-_SUGGESTED_OF = 100_000
-"""Keys that are compared with a key that is not there."""
 
 
 class Slots(MutableMapping[str, Any]):
@@ -111,12 +108,17 @@ class NamedArrays:
     def _require_open(self) -> None:
         """Raise where nothing may be asked for any more."""
 
+    def _written(self) -> dict[str, str]:
+        """Return how a caller writes what each record holds, by the name of the record."""
+        return {name: f"e[{name!r}, KEY] is an array of it" for name in self._arrays}
+
     def _place_of(self, key: Any) -> tuple[str, str]:
         """Return where an array is, or would be added, that is assigned by its key alone."""
         if isinstance(key, str) and key not in self:
             if len(self._arrays) == 1:
                 return next(iter(self._arrays)), key
-            raise KeyError(f"no array {key!r}; name its record to add one, as in e[record, {key!r}]")
+            first = next(iter(self._arrays), "model")
+            raise KeyError(f"no array {key!r}; name its record to add one, as in e[{first!r}, {key!r}]")
         return self._find(key)
 
     def _find(self, key: Any) -> tuple[str, str]:
@@ -133,7 +135,8 @@ class NamedArrays:
         if found:
             names = ", ".join(repr((there, name)) for there in found)
             raise KeyError(f"{name!r} is in several records, name one: {names}")
-        raise KeyError(f"no array {key!r}" + suggestion(name, (key for _, key in self)))
+        meant = hint(key, self._written(), self) or suggestion(name, (key for _, key in self))
+        raise KeyError(f"no array {key!r}{meant}")
 
     def _select(self, keys: str | Iterable[str | tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the arrays that patterns match, or that are named, each once."""
@@ -216,19 +219,6 @@ def require_free(records: RecordSet | RecordDict, name: str) -> None:
         raise ValueRangeError(
             f"a {type(records[name]).__name__} has that name", key=name, remedy="choose another name"
         )
-
-
-def suggestion(name: object, names: Iterable[str]) -> str:
-    """Return similar names for the text of an error; the first 100,000 are compared.
-
-    Examples
-    --------
-    >>> suggestion("fc.wieght", ["fc.weight", "fc.bias"])
-    "; did you mean 'fc.weight'?"
-    """
-    known = dict.fromkeys(itertools.islice(names, _SUGGESTED_OF))
-    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
 def require_texts(record: object, key: object) -> None:

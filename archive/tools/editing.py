@@ -40,6 +40,7 @@ from archive.engine.progress import Bar, Progress
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
+from archive.engine.read.suggestions import suggestion
 from archive.engine.report import SaveReport
 from archive.engine.write.inputs import gather, source_of
 from archive.engine.write.plan import timestamp
@@ -71,7 +72,6 @@ from archive.tools.editables import (
     add_record,
     members_with_prefix,
     require_texts,
-    suggestion,
 )
 from archive.tools.statetrees import StateTree, state_of
 
@@ -361,6 +361,10 @@ class Editor(NamedArrays):
                 path=there.path,
                 remedy="edit it again; nothing was written",
             )
+
+    def _written(self) -> dict[str, str]:
+        values = {name: f"e.metrics[{name!r}]" for name in self.metrics}
+        return values | {name: f"e.configs[{name!r}]" for name in self.configs} | super()._written()
 
     def _record(self, name: str) -> Slots:
         """Return the arrays of a record, which is added where it is not there."""

@@ -329,17 +329,21 @@ class Archive:
         if rows:
             names = ", ".join(repr((self._record(row).name, name)) for row in rows)
             raise KeyError(f"{name!r} is in several records, name one: {names}")
-        raise KeyError(f"no array {key!r}" + self._suggest(name))
+        raise KeyError(f"no array {key!r}" + self._suggest(key, name))
 
-    def _suggest(self, name: str) -> str:
-        """Return similar keys for the error text; only the first 100,000 keys are compared."""
+    def _suggest(self, key: object, name: str) -> str:
+        """Return what may have been meant by a key, for the error text."""
         keys = self._reader.index.keys(np.flatnonzero(self._kinds == KIND_ARRAYS)[:100_000].tolist())
         if name in keys and not self._rows(name):
             raise self._reader.index.origin.invalid(f"the name table does not lead to {name!r}")
-        import difflib  # after a mistake only
+        from archive.engine.read.suggestions import hint, suggestion  # after a mistake only
 
-        close = difflib.get_close_matches(name, dict.fromkeys(keys), n=3, cutoff=0.6)
-        return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        records = {
+            record.name: f"saved.records[{record.name!r}]"
+            + f", or saved[{record.name!r}, KEY] for an array of it" * (record.kind == KIND_ARRAYS)
+            for record in self._reader.index.records
+        }
+        return hint(key, records, self) or suggestion(name, keys)
 
 
 def _access(reader: Reader) -> Literal["mmap", "pread", "remote", "cache"]:
