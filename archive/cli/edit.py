@@ -23,8 +23,8 @@ Container, creation time, attributes and tied arrays stay as they are.
 
 A KEY is RECORD/KEY, or the key alone where one record has it. A NAME is RECORD/NAME, or the name alone
 where there is one record of metrics (of configs), or none. Options may be repeated. In whatever order they
-are given, arrays are deleted first, then renamed, then set, then cast. Only --keys takes patterns. Of a
-saved training state --cast without --keys leaves the state of the optimizer as it is.
+are given, arrays are deleted first, then renamed, then set, then cast. --delete and --keys take patterns. Of
+a saved training state --cast without --keys leaves the state of the optimizer as it is.
 
 JSON: path, source, arrays, array_bytes, file_bytes, seconds, digest."""
 
@@ -35,7 +35,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
     parser.add_argument("--out", metavar="OUT", help="where the changed archive goes; default: PATH itself")
-    _add_repeated(parser, "--delete", "KEY", "delete an array")
+    _add_repeated(parser, "--delete", "KEY", "delete an array, or those of a pattern")
     _add_repeated(parser, "--delete-record", "RECORD", "delete a record of arrays, such as optimizer")
     _add_repeated(parser, "--rename", ("KEY", "NEW"), "give an array another key, and maybe another record")
     _add_repeated(parser, "--set", ("KEY", "FILE"), "replace or add an array: that of a .npy file")
@@ -96,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _change(editor: Editor, arguments: argparse.Namespace) -> None:
     for text in arguments.delete:
-        del editor[_key(editor, text)]
+        key = _key(editor, text)
+        del editor[key if key in editor else text]
     for name in arguments.delete_record:
         editor.delete_record(name)
     for old, new in arguments.rename:

@@ -173,7 +173,8 @@ class Editor(NamedArrays):
     must not change before, and a tied array (two keys of one array) is untied: the other key keeps the old
     elements. One object under two keys ties them.
 
-    A record whose last array was deleted stays, without arrays. The editor belongs to the process that made
+    ``del e["optimizer/*"]`` deletes what a pattern names, by the rule of `Archive.load`. A record whose last
+    array was deleted stays, without arrays. The editor belongs to the process that made
     it: in the child of a fork leaving the block changes nothing.
     """
 
@@ -319,10 +320,11 @@ class Editor(NamedArrays):
         del self._arrays[name], self._records.array_records[name]
 
     def __delitem__(self, key: str | tuple[str, str]) -> None:
-        record, name = self._find(key)
+        names = self._select(key) if isinstance(key, str) and key not in self else [self._find(key)]
         if state := self._state():
-            state.remove((record, name))
-        del self._arrays[record][name]
+            state.remove(names)
+        for record, name in names:
+            del self._arrays[record][name]
 
     def __enter__(self) -> Editor:
         self._require_open()

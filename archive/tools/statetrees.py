@@ -95,18 +95,16 @@ class StateTree:
         leaf.pair[0], leaf.keys = key, (*leaf.keys[:-1], key)
         at, leaf.part["at"] = leaf.part["at"], _spell(new)
         self._leaves[leaf.part["at"]] = self._leaves.pop(at)
-        self._refer(at, leaf.part["at"])
+        self._refer({at}, leaf.part["at"])
 
-    def remove(self, name: Name) -> None:
-        """Take a value out of its mapping; raises as `rename`."""
-        leaf = self._only(name)
-        if leaf is None:
-            return
-        if leaf.pairs is None:
-            raise _refusal(name, "the saved state would lack a part of a value")
-        leaf.pairs[:] = [pair for pair in leaf.pairs if pair is not leaf.pair]
-        del self._leaves[leaf.part["at"]]
-        self._refer(leaf.part["at"], None)
+    def remove(self, names: list[Name]) -> None:
+        """Take values out of their mappings, all or none; raises as `rename`."""
+        found = {name: leaf for name in names if (leaf := self._only(name)) is not None}
+        mappings = {id(pairs): pairs for pairs in (_pairs(name, leaf) for name, leaf in found.items())}
+        gone = {id(leaf.pair) for leaf in found.values()}
+        for pairs in mappings.values():
+            pairs[:] = [pair for pair in pairs if id(pair) not in gone]
+        self._forget({leaf.part["at"] for leaf in found.values()})
 
     def remove_part(self, name: str) -> None:
         """Take a whole part out of the state, where the state has that part.
@@ -123,9 +121,7 @@ class StateTree:
         if _is_mapping(self._root):
             self._root["items"] = [pair for pair in self._root["items"] if pair[0] != name]
         self._changed = True
-        for at in inside:
-            del self._leaves[at]
-            self._refer(at, None)
+        self._forget(inside)
 
     @property
     def optimizers(self) -> frozenset[str]:
@@ -150,7 +146,7 @@ class StateTree:
             raise _refusal(name, "the saved state has a part of a value there")
         for member in _SHAPED:
             leaf.part.pop(member, None)
-        self._refer(leaf.part["at"], None)
+        self._refer({leaf.part["at"]}, None)
 
     def require_plain(self, name: Name) -> None:
         """Raise where an array holds the bytes of another type, which no conversion may change."""
@@ -188,11 +184,17 @@ class StateTree:
         self._changed = True
         return found[0] if found else None
 
-    def _refer(self, old: str, new: str | None) -> None:
+    def _forget(self, places: set[str]) -> None:
+        """Have arrays at these places name nothing any more."""
+        for at in places:
+            del self._leaves[at]
+        self._refer(places, None)
+
+    def _refer(self, old: set[str], new: str | None) -> None:
         """Have what says it is the same object as a part name it by another place, or be one of its own."""
         for found in self._leaves.values():
             for leaf in found:
-                if leaf.part.get("as") == old:
+                if leaf.part.get("as") in old:
                     if new is None:
                         del leaf.part["as"]
                     else:
@@ -226,6 +228,13 @@ def _leaves(root: Any) -> Iterator[_Leaf]:
             left.append((part.get("metadata"), (*keys, "_metadata"), None, []))
         else:
             left += [(value, (*keys, str(name)), None, []) for name, value in part.items()]
+
+
+def _pairs(name: Name, leaf: _Leaf) -> list[Any]:
+    """Return the keys and values of the mapping that a value is taken out of."""
+    if leaf.pairs is None:
+        raise _refusal(name, "the saved state would lack a part of a value")
+    return leaf.pairs
 
 
 def _is_mapping(part: Any) -> bool:

@@ -124,6 +124,13 @@ def test_what_is_refused(
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
+def test_deleted_by_a_pattern(saved: Path) -> None:
+    before = dtypes(saved)
+    assert edit(saved, "--delete", "model/fc.*") == 0
+    assert dtypes(saved) == {key: name for key, name in before.items() if not key.startswith("model/fc.")}
+    assert len(dtypes(saved)) < len(before)
+
+
 def test_keys_of_several_records(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     w = archive.Array(np.zeros(1))
     records = {"a": archive.ArrayRecord({"b/w": w, "v": w}), "a/b": archive.ArrayRecord({"w": w, "v": w})}

@@ -146,6 +146,50 @@ def test_an_array_that_is_not_there(path: Path, key: Any, says: str, use: str) -
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [
+        ("*e", {"wte", "large"}),
+        ("model/[wl]*e", {"wte", "large"}),
+        ("model/wte", {"wte"}),
+        ("large", {"large"}),
+        ("ste?", {"step"}),
+    ],
+)
+def test_deleting_by_a_pattern(path: Path, pattern: str, gone: set[str]) -> None:
+    with edit(path) as e:
+        del e[pattern]
+    assert keys(path) == [key for key in arrays() if key not in gone]
+
+
+def test_a_key_that_looks_like_a_pattern_is_deleted_alone(path: Path) -> None:
+    with edit(path) as e:
+        e["l[a]rge"] = np.zeros(1)
+        e["ema", "wte"] = np.zeros(1)
+        del e["l[a]rge"]
+        with pytest.raises(KeyError, match="in several records"):
+            del e["wte"]
+        with pytest.raises(KeyError, match=r"no array 'x\*'"):
+            del e["x*"]
+        with pytest.raises(KeyError, match=r"no array \('model', 'w\*'\)"):
+            del e["model", "w*"]
+    assert keys(path) == [*arrays(), "wte"]
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("model", r"no array 'model'; 'model' is a record: e\['model', KEY\]"),
+        ("metrics", r"no array 'metrics'; 'metrics' is a record: e.metrics\['metrics'\]"),
+        ("run", r"no array 'run'; 'run' is a record: e.configs\['run'\]"),
+        ("model/wte", r"no array 'model/wte'; did you mean \['model', 'wte'\]\?"),
+    ],
+)
+def test_a_record_is_no_array(path: Path, key: str, says: str) -> None:
+    with edit(path) as e, pytest.raises(KeyError, match=says):
+        e[key]
+
+
 def test_a_key_of_several_records(path: Path) -> None:
     with edit(path) as e:
         e["ema", "wte"] = np.zeros(1)
@@ -153,7 +197,7 @@ def test_a_key_of_several_records(path: Path) -> None:
             KeyError, match=r"in several records, name one: \('model', 'wte'\), \('ema', 'wte'\)"
         ):
             e["wte"]
-        with pytest.raises(KeyError, match="no array 'new'"):
+        with pytest.raises(KeyError, match=r"no array 'new'.*as in e\['model', 'new'\]"):
             e["new"] = np.zeros(1)  # nobody says in which record
     with archive.open(path) as handle:
         assert handle["ema", "wte"].shape == (1,)

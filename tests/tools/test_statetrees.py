@@ -81,6 +81,18 @@ def test_layers_are_deleted_replaced_and_added(path: Path) -> None:
     assert list(load(path)["model"]) == ["fc.weight", "tail", "half"]
 
 
+def test_patterns_delete_all_or_nothing(path: Path) -> None:
+    with edit(path) as e:
+        with pytest.raises(ValueRangeError, match="lack a part of a value"):
+            del e["optimizer/*"]  # one array is an item of a list
+        assert sum(record == "optimizer" for record, _ in e) == 2
+        del e["*/h*"]
+    found = load(path)
+    assert list(found["model"]) == ["fc.weight", "tail"]
+    assert found["model"]["tail"].tolist() == [0, 1, 2]
+    assert list(found["optimizer"]["state"][0]) == ["m"]
+
+
 def test_a_part_is_deleted_whole(path: Path) -> None:
     with edit(path) as e:
         e.delete_record("optimizer")
