@@ -4,12 +4,15 @@
 ``store``               `CheckpointStore`, which users call
 ``savedrun``            the same without what changes a run
 ``rounds``              files of rounds and clients: saved and removed
-``roundreader``         the same read, listed and verified while other processes save and remove some
+``roundreader``         the same read and listed while other processes save and remove some
+``roundcheck``          the same verified
 ``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions
 ``writerlock``          the right to go on with a run, for one process at a time
+``filecontent``         what a caller saves, and what the store adds
+``curve``               metrics of the rounds before, carried by each round
 ``snapshot``            copies of records, for a save while the caller continues
 ``patterns``            patterns of file names
 ``columns``, ``tables`` metrics and configs of many archives as columns

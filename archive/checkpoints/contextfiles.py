@@ -9,6 +9,7 @@ from typing import Any
 
 from archive import reading, writing
 from archive.checkpoints.columns import read_row
+from archive.checkpoints.filecontent import Content
 from archive.checkpoints.lineage import Line, Version, parse_chain, parse_token
 from archive.checkpoints.paths import CHECKPOINT, RESUME, context_path, is_spelled, spell, spellings, unspell
 from archive.checkpoints.roundfile import DAMAGE, GONE
@@ -30,7 +31,7 @@ class ContextFiles(RoundReader):
         super().__init__(*arguments)
         self._mine: set[str] = set()  # nodes whose file this store has saved
 
-    def save_context(self, node: str, context: Any, metrics: None = None) -> SaveReport:
+    def save_context(self, node: str, content: Content) -> SaveReport:
         """Save the context of a node, unless the file of that name is another node's."""
         path, options = context_path(spell(node)), self.location.options
         if node not in self._mine and (found := self._node(path)) not in (None, node):
@@ -42,7 +43,7 @@ class ContextFiles(RoundReader):
             )
         place = make_place(self.location.path, path, options)
         marks = {CHECKPOINT: {"node": spell(node)}}
-        report = writing.save(context, place, configs=marks, storage_options=options)
+        report = writing.save(content.records, place, configs=marks, storage_options=options)
         self._mine.add(node)
         return report
 

@@ -25,6 +25,11 @@ class Goal:
     largest: bool
     """Whether the largest value is the best."""
 
+    @property
+    def word(self) -> Literal["min", "max"]:
+        """The direction, as `parse_goal` takes it."""
+        return "max" if self.largest else "min"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

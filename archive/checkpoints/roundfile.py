@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from archive import reading
 from archive.checkpoints.columns import Row, row_of
+from archive.checkpoints.curve import CURVE, CURVE_KEYS, Curve, parse_curve, scalars_of
+from archive.checkpoints.filecontent import OWN_RECORDS
 from archive.checkpoints.paths import CHECKPOINT, client_path, is_write, unspell
+from archive.checkpoints.retention import Goal, Policy, parse_goal
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
 from archive.engine.read.reader import Reader
@@ -36,16 +39,21 @@ __all__ = [
     "DAMAGE",
     "GONE",
     "ClientFile",
+    "Past",
     "RoundFile",
     "RoundReport",
     "client_marks",
     "clients_of",
+    "curve_of",
     "describe",
+    "goal_of",
     "is_client",
     "is_named",
     "open_file",
     "read_client",
+    "read_curve",
     "read_digest",
+    "read_past",
     "read_round",
     "round_marks",
 ]
@@ -116,13 +124,31 @@ class RoundFile:
     """Client files by name; None where the file names none."""
 
 
-def round_marks(number: int, clients: Mapping[str, ClientFile]) -> dict[str, dict[str, Any]]:
-    """Return the configs by which a round file names its client files."""
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the next round takes over from a round."""
+
+    number: int = -1
+    """Number of the round; -1 before the first."""
+    goal: Goal | None = None
+    """What makes a round the best."""
+    curve: Curve = field(default_factory=Curve)
+    """Metrics of this round and of those before."""
+
+
+def round_marks(
+    number: int, clients: Mapping[str, ClientFile], past: Past, goal: Goal | None, policy: Policy
+) -> dict[str, dict[str, Any]]:
+    """Return the configs of a round file: client files, goal, what is kept, and the curve before it."""
     files = clients.values()
     spelled = [file.spelled for file in files]
     marks = {"round": number, "clients": spelled, "digests": [file.digest for file in files]}
     writes = [file.write for file in files]
-    return {CHECKPOINT: marks | ({"writes": writes} if any(writes) else {})}
+    marks |= {"writes": writes} if any(writes) else {}
+    marks |= {"best_by": [goal.metric, goal.word]} if goal else {}
+    kept = {"keep_last": policy.last, "keep_every": policy.every}
+    marks |= {key: value for key, value in kept.items() if value is not None}
+    return {CHECKPOINT: marks, **({CURVE: past.curve.values()} if past.curve.rounds else {})}
 
 
 def client_marks(number: int, spelled: str, write: str) -> dict[str, dict[str, Any]]:
@@ -159,7 +185,8 @@ def open_file(
         handle.close()
         raise
     space: Any = records.configs_records if isinstance(records, RecordSet) else records
-    space.pop(CHECKPOINT, None)
+    for name in OWN_RECORDS:
+        space.pop(name, None)
     return handle
 
 
@@ -176,6 +203,55 @@ def read_round(location: Location, number: int) -> RoundFile:
         return RoundFile(number, reader.identity.hex(), row_of(reader.values), clients_of(reader, number))
 
     return _read(location, read)
+
+
+def read_past(location: Location, number: int) -> Past:
+    """Return what the round after this one takes over.
+
+    Raises
+    ------
+    ArchiveError
+        The round file is missing or damaged.
+    """
+
+    def read(reader: Reader) -> Past:
+        row = row_of(reader.values)
+        return Past(number, goal_of(row), curve_of(reader).after(number, scalars_of(row)))
+
+    return _read(location, read)
+
+
+def read_curve(location: Location) -> Curve:
+    """Return the metrics of the rounds before a round, as its file has them.
+
+    Raises
+    ------
+    ArchiveError
+        The round file is missing or damaged.
+    """
+    return _read(location, curve_of)
+
+
+def goal_of(row: Row) -> Goal | None:
+    """Return what makes a round the best, as the file of a round says it."""
+    found: Any = row.get(("configs", CHECKPOINT, "best_by"))
+    try:
+        metric, word = found
+        return parse_goal((metric, word))
+    except (TypeError, ValueError):
+        return None
+
+
+def curve_of(reader: Reader) -> Curve:
+    """Return the curve that an open round file carries."""
+    record = RecordName(KIND_CONFIGS, CURVE)
+    if record not in reader.index.records:
+        return Curve()
+    row = row_of(reader.values)
+    values = {key: value for (kind, name, key), value in row.items() if (kind, name) == ("configs", CURVE)}
+    if len(values) < CURVE_KEYS:  # the others are datasets because there are thousands of rounds
+        values = record_values(reader, "values").get(record, {})
+    return parse_curve(values, reader.path)
 
 
 def read_client(location: Location) -> ClientFile | None:

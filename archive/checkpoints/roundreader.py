@@ -6,13 +6,14 @@ the time that it is read is no error: the rounds are listed again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from archive import reading
 from archive.checkpoints.columns import Row, read_row
+from archive.checkpoints.curve import CURVE, Curve
 from archive.checkpoints.paths import (
     RUN_FOLDERS,
     parse_round,
@@ -20,20 +21,28 @@ from archive.checkpoints.paths import (
     round_path,
 )
 from archive.checkpoints.retention import Goal, best_round, metric_of
+from archive.checkpoints.roundcheck import check_round, digest_now
 from archive.checkpoints.roundfile import (
     DAMAGE,
     GONE,
     ClientFile,
     RoundFile,
     RoundReport,
-    clients_of,
-    describe,
+    goal_of,
     open_file,
+    read_curve,
     read_digest,
     read_round,
 )
 from archive.engine.read.handle import Archive
-from archive.errors import ArchiveError, DamagedError, MissingError, StorageError, UnsupportedURLError
+from archive.errors import (
+    ArchiveError,
+    DamagedError,
+    MissingError,
+    StorageError,
+    UnsupportedURLError,
+    VersionError,
+)
 from archive.reading import Mode, Verify
 from archive.storage.folder import file_exists, join, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
@@ -44,8 +53,8 @@ __all__ = ["FileRow", "RoundReader"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-FileRow = tuple[int, str, str, Row]
-"""Round, client (empty for the round itself), URL and values of a file."""
+FileRow = tuple[int, str, str | None, Row]
+"""Round, client (empty for the round itself), URL (None where the round was removed) and values of a file."""
 SHOWN_RUNS = 20
 """Experiments that an error names."""
 LISTINGS = 3
@@ -204,21 +213,35 @@ class RoundReader:
         return best_round(values, goal), damaged
 
     def history(self, *, clients: bool) -> list[FileRow]:
-        """Return the values of all rounds, oldest first; ``clients``: and after each those of its clients."""
+        """Return the values of all rounds, oldest first; ``clients``: and after each those of its clients.
+
+        Of rounds that were removed these are the scalar metrics that the newest round carries.
+        """
+        rows: dict[int, list[FileRow]]
         if clients:
-            found = self._read_all(self._read_with_clients)
-            return [row for rows in found.values() for row in rows]
-        rows = self._read_all(lambda numbers: self._map(self.row, numbers))
-        return [(number, "", self.shown(round_path(number)), row) for number, row in rows.items()]
+            rows = self._read_all(self._read_with_clients)
+        else:
+            found = self._read_all(lambda numbers: self._map(self.row, numbers))
+            rows = {n: [(n, "", self.shown(round_path(n)), row)] for n, row in found.items()}
+        removed = {n: [(n, "", None, row)] for n, row in self._curve(rows).rows() if n not in rows}
+        return [row for _, of_round in sorted((removed | rows).items()) for row in of_round]
+
+    def goal(self) -> Goal | None:
+        """Return what makes a round the best, as the newest round says that says it; None where none does."""
+        for number in reversed(self.numbers()):
+            with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+                if (goal := goal_of(self.row(number))) is not None:
+                    return goal
+        return None
 
     def verify(self, number: int) -> RoundReport:
         """Read every byte of a round and its client files; MissingError where it is removed meanwhile."""
         while True:
-            report, digest = self._verify(number)
+            report, digest = check_round(self.at, number)
             if report:
                 return report
             self.require(number)
-            if read_digest(self.at(round_path(number))) == digest:
+            if digest_now(self.at(round_path(number))) == digest:
                 return report
 
     def require_best(self, goal: Goal) -> int:
@@ -255,6 +278,14 @@ class RoundReader:
             except GONE:
                 continue  # removed meanwhile
         return None
+
+    def _curve(self, rows: Mapping[int, Sequence[FileRow]]) -> Curve:
+        """Return the curve of the newest round that has one."""
+        for number in sorted(rows, reverse=True):
+            if ("configs", CURVE, "keys") in rows[number][0][3]:
+                with contextlib.suppress(*GONE):
+                    return read_curve(self.at(round_path(number)))
+        return Curve()
 
     def _read_all(self, read: Callable[[Sequence[int]], Sequence[T | None]]) -> dict[int, T]:
         """Return what is read of each round, oldest first.
@@ -308,31 +339,6 @@ class RoundReader:
         if file is None:
             raise self._missing(f"client {client!r} has no file in round {number}")
         return file
-
-    def _verify(self, number: int) -> tuple[RoundReport, str]:
-        """Return the outcome for what is there now, and the digest of the round file."""
-        path, digest = round_path(number), ""
-        clients: dict[str, ClientFile] = {}
-        try:
-            # `open_file` asks for the values, which may be what is damaged
-            with reading.open(self.at(path)) as handle:
-                digest = handle._reader.identity.hex()
-                problem = describe(handle.verify())
-                if not problem:
-                    clients = clients_of(handle._reader, number) or {}
-        except (*DAMAGE, *GONE) as error:
-            problem = error.problem
-        failures = [f"{path}: {problem}" if problem else ""]
-        failures += map_archives(self._verify_client, clients.values(), remote=self.remote)
-        return RoundReport(number, 1 + len(clients), tuple(filter(None, failures))), digest
-
-    def _verify_client(self, file: ClientFile) -> str:
-        try:
-            with open_file(self.at(file.path), digest=file.digest) as handle:
-                problem = describe(handle.verify())
-        except (*DAMAGE, *GONE) as error:
-            problem = error.problem
-        return f"{file.path}: {problem}" if problem else ""
 
     def _several(self, runs: Sequence[str]) -> MissingError:
         shown = ", ".join(map(repr, runs[:SHOWN_RUNS]))

@@ -9,21 +9,27 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from archive import writing
+from archive.checkpoints.columns import Row
 from archive.checkpoints.contextfiles import ContextFiles
+from archive.checkpoints.curve import scalars_of
+from archive.checkpoints.filecontent import Content, create_file, metrics_of
 from archive.checkpoints.paths import client_path, is_spelled, parse_client, parse_round, round_path, spell
+from archive.checkpoints.retention import Goal, Policy
 from archive.checkpoints.roundfile import (
     DAMAGE,
     GONE,
     ClientFile,
+    Past,
     client_marks,
     is_client,
     is_named,
     read_client,
     read_digest,
+    read_past,
     round_marks,
 )
 from archive.engine.report import SaveReport
+from archive.engine.write.inputs import Inputs
 from archive.errors import DamagedError, ExistsError, MissingError, ReplacedError, VersionError
 from archive.storage.folder import (
     Entry,
@@ -35,7 +41,7 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.protocols import Source
-from archive.storage.url import URL, Cache
+from archive.storage.url import URL, Cache, parse_url
 from archive.tools.collection import collect_garbage
 from archive.workers import map_archives
 
@@ -54,13 +60,12 @@ class Rounds(ContextFiles):
         cache_bytes: int | None = None,
     ) -> None:
         super().__init__(url, experiment, storage_options, cache, cache_bytes)
+        self._past = Past()  # of the round that this store saved last
         self._own: dict[int, dict[str, ClientFile]] = {}  # by round and client: files that this store saved
 
     # Saving
 
-    def save_client(
-        self, number: int, client: str, records: Any, metrics: Mapping[str, Any] | None
-    ) -> SaveReport:
+    def save_client(self, number: int, client: str, content: Content) -> SaveReport:
         """Save a client's file of a future round; it replaces no file, a round may name each."""
         self._require_new(number)
         spelled, write = spell(client), ""
@@ -70,7 +75,7 @@ class Rounds(ContextFiles):
         ):
             write = secrets.token_hex(8)  # of a killed run, of another process, or of a name in another case
         path = client_path(number, spelled, write)
-        report = self._create(path, records, metrics, client_marks(number, spelled, write))
+        report = self._create(path, content.inputs(client_marks(number, spelled, write)))
         file = ClientFile(number, spelled, write, report.digest)
         if self.exists(number) and not self._is_named(file):
             self._remove_client(path)
@@ -78,31 +83,46 @@ class Rounds(ContextFiles):
         self._own.setdefault(number, {})[client] = file
         return report
 
-    def save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
-        """Save a round; ExistsError where another process was faster."""
+    def save_round(
+        self, number: int, content: Content, goal: Goal | None, policy: Policy
+    ) -> tuple[SaveReport, Row]:
+        """Save a round and return its metrics too; ExistsError where another process was faster."""
         self._require_new(number)
-        marks = round_marks(number, self._found_clients(number))
+        past = self._before(number)
+        goal = goal or past.goal
+        inputs = content.inputs(round_marks(number, self._found_clients(number), past, goal, policy))
+        metrics = metrics_of(inputs)
         try:
-            report = self._create(round_path(number), records, metrics, marks)
+            report = self._create(round_path(number), inputs)
         except ExistsError:
             self._own.pop(number, None)
             raise
         self._own.pop(number, None)
-        return report
+        self._past = Past(number, goal, past.curve.after(number, scalars_of(metrics)))
+        return report, metrics
 
-    def _create(
-        self, path: str, records: Any, metrics: Mapping[str, Any] | None, marks: dict[str, dict[str, Any]]
-    ) -> SaveReport:
+    def goal(self) -> Goal | None:
+        """Return what makes a round the best; nothing is read after a save of this store."""
+        if self.numbers()[-1:] == [self._past.number]:
+            return self._past.goal
+        return super().goal()
+
+    def _before(self, number: int) -> Past:
+        """Return what a round takes over from the newest readable round before it."""
+        if self._past.number == number - 1:
+            return self._past  # saved by this store, and not asked for again
+        for earlier in reversed(self.numbers()):
+            if earlier < number:
+                if earlier == self._past.number:
+                    return self._past
+                with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+                    return read_past(self.at(round_path(earlier)), earlier)
+        return Past()
+
+    def _create(self, path: str, inputs: Inputs) -> SaveReport:
         url = make_place(self.location.path, path, self.location.options)
         try:
-            return writing.save(
-                records,
-                url,
-                metrics=metrics,
-                configs=marks,
-                overwrite=False,
-                storage_options=self.location.options,
-            )
+            return create_file(inputs, parse_url(url, self.location.options))
         except ExistsError as error:
             error.remedy = (
                 "another process saved it at the same time: save the next round, or this file again"
@@ -162,8 +182,20 @@ class Rounds(ContextFiles):
 
     # Removing
 
+    def rewind(self, number: int) -> list[int]:
+        """Remove every round after a round, the newest first, and return their numbers in that order.
+
+        A kill in between leaves a shorter run, which is whole.
+        """
+        removed = [later for later in reversed(self.numbers()) if later > number]
+        for later in removed:
+            self.remove(later)
+        return removed
+
     def remove(self, number: int) -> None:
         """Remove a round, then its client files; after a kill in between `collect` removes them."""
+        if number >= self._past.number:
+            self._past = Past()  # what comes next follows another round
         folder = _folder(number)
         named = {file.path: file for file in (self._named(number) or ())}
         # listed while the round is there: what comes later is of a round that is saved anew

@@ -105,7 +105,7 @@ class SavedRun:
         return self._files.context(require_name("node", node))
 
     def history(self, *, clients: bool = False) -> Table:
-        """Return metrics and configs of all rounds as columns; no array byte is read.
+        """Return metrics and configs of all rounds that ever were as columns; no array byte is read.
 
         Parameters
         ----------
@@ -115,7 +115,9 @@ class SavedRun:
         Returns
         -------
         Table
-            As `archive.table`, with one row a round, oldest first.
+            As `archive.table`, with one row a round, oldest first. Rounds that were removed before the newest
+            was saved have a row too: their metrics that are one number each, at most 1,000 of them. There
+            ``path`` is None and the column ``kept`` False.
 
         Raises
         ------
@@ -148,6 +150,11 @@ class SavedRun:
         self._files.find(keep=saving)
 
     def _best(self) -> int:
-        if self._goal is None:
-            raise ValueError('open("best") needs a store with best_by')
-        return self._files.require_best(self._goal)
+        goal = self._goal or self._files.goal()
+        if goal is None:
+            self._files.newest()  # raises where there is no round at all
+            raise ValueError(
+                'no round says what makes a round the best: give the store best_by="loss" or '
+                'best_by=("accuracy", "max"), or what your metric is called'
+            )
+        return self._files.require_best(goal)

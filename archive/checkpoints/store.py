@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, overload
 
+from archive.checkpoints.filecontent import Content
 from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, metric_of, parse_policy, removable
-from archive.checkpoints.roundfile import GONE
 from archive.checkpoints.savedrun import SavedRun
-from archive.checkpoints.snapshot import take_snapshot
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError
 from archive.storage.url import URL, Cache
@@ -71,7 +68,7 @@ class CheckpointStore(SavedRun):
     >>> store.open("latest")["w"].numpy(), store.open("best", client="client-7")["drift"].numpy()
     (array([4, 4, 4]), array([2, 2]))
     >>> store.history()["loss"].tolist()
-    [0.0, 0.3, 0.2]
+    [0.5, 0.0, 0.3, 0.2]
     """
 
     def __init__(
@@ -106,6 +103,7 @@ class CheckpointStore(SavedRun):
         *,
         client: str | None = ...,
         metrics: Mapping[str, Any] | None = ...,
+        configs: Mapping[str, Any] | None = ...,
         background: Literal[False],
     ) -> SaveReport: ...
 
@@ -117,6 +115,7 @@ class CheckpointStore(SavedRun):
         *,
         client: str | None = ...,
         metrics: Mapping[str, Any] | None = ...,
+        configs: Mapping[str, Any] | None = ...,
         background: bool | None = ...,
     ) -> SaveReport | None: ...
 
@@ -127,6 +126,7 @@ class CheckpointStore(SavedRun):
         *,
         client: str | None = None,
         metrics: Mapping[str, Any] | None = None,
+        configs: Mapping[str, Any] | None = None,
         background: bool | None = None,
     ) -> SaveReport | None:
         """Save a round, or the file of one client of a future round.
@@ -140,7 +140,7 @@ class CheckpointStore(SavedRun):
         client : str, optional
             Save a client's file of this round, before the round itself, which records its digest. It
             replaces no file: beside one that a killed run left it gets another name.
-        metrics : mapping, optional
+        metrics, configs : mapping, optional
             As for `archive.save`.
         background : bool, optional
             For this save only.
@@ -174,7 +174,7 @@ class CheckpointStore(SavedRun):
             job = partial(self._save_round, number)
         else:
             job = partial(self._files.save_client, number, require_name("client", client))
-        return self._run(job, records, metrics, background)
+        return self._run(job, Content(records, metrics, configs), background)
 
     def save_context(self, node: str, context: Any) -> SaveReport | None:
         """Save the Context of a node; it replaces the earlier one.
@@ -190,12 +190,30 @@ class CheckpointStore(SavedRun):
         require_name("node", node)
         if not hasattr(context, "state") or not hasattr(context, "run_config"):
             raise TypeError(f"a context must be a Context, not {type(context).__name__}")
-        return self._run(partial(self._files.save_context, node), context, None, None)
+        return self._run(partial(self._files.save_context, node), Content(context), None)
 
     def remove(self, round: int) -> None:  # noqa: A002 the word of the field
         """Remove a round and its client files, such as a damaged round that is to be saved anew."""
         self._begin()
         self._files.remove(self._files.require(require_round(round)))
+
+    def rewind(self, round: int) -> list[int]:  # noqa: A002 the word of the field
+        """Remove every round after a round, so that the run goes on from there; `history` ends there too.
+
+        The newest goes first: a kill in between leaves a shorter run, which is whole.
+
+        Returns
+        -------
+        list of int
+            The rounds that were removed, the newest first.
+
+        Raises
+        ------
+        MissingError
+            There is no such round.
+        """
+        self._begin()
+        return self._files.rewind(self._files.require(require_round(round)))
 
     def prune(self) -> list[int]:
         """Remove the rounds that are not kept, and return their numbers.
@@ -241,25 +259,20 @@ class CheckpointStore(SavedRun):
                 error.add_note(f"and a save in the background failed: {failed}")
 
     def _run(
-        self,
-        job: Callable[[Any, Any], SaveReport],
-        records: Any,
-        metrics: Mapping[str, Any] | None,
-        background: bool | None,
+        self, job: Callable[[Content], SaveReport], content: Content, background: bool | None
     ) -> SaveReport | None:
         """Save now, or a copy in the background."""
         if not (self._in_background if background is None else background):
-            return job(records, metrics)
-        self._background.start(partial(job, take_snapshot(records), copy.deepcopy(metrics)))
+            return job(content)
+        self._background.start(partial(job, content.copy()))
         return None
 
-    def _save_round(self, number: int, records: Any, metrics: Mapping[str, Any] | None) -> SaveReport:
-        report = self._files.save_round(number, records, metrics)
+    def _save_round(self, number: int, content: Content) -> SaveReport:
+        report, metrics = self._files.save_round(number, content, self._goal, self._policy)
         saved = f"round {number} was saved, but"
         try:
             if self._goal is not None:  # raise now, not when the first round is to be removed
-                with contextlib.suppress(*GONE):  # another process keeps fewer rounds
-                    metric_of(self._files.row(number), self._goal)
+                metric_of(metrics, self._goal)
             if self._policy.removes:
                 self._prune()
         except ArchiveError as error:
@@ -272,8 +285,9 @@ class CheckpointStore(SavedRun):
     def _prune(self) -> list[int]:
         files = self._files
         going = set(removable(files.numbers(), self._policy))
-        if going and self._goal is not None:
-            going.discard(-1 if (best := files.best(self._goal)[0]) is None else best)
+        goal = (self._goal or files.goal()) if going else None
+        if goal is not None:
+            going.discard(-1 if (best := files.best(goal)[0]) is None else best)
         whole = files.newest_whole() if going else None
         if whole is None:
             return []

@@ -100,6 +100,7 @@ def history_of(files: Sequence[FileRow], *, clients: bool = False) -> Table:
     }
     if clients:
         columns["client"] = _texts([client for _, client, _, _ in files])
+    columns["kept"] = np.array([url is not None for _, _, url, _ in files], bool)
     return _tabulate(columns, [row for *_, row in files])
 
 

@@ -98,8 +98,10 @@ def check_after(folder: Path, before: list[int], number: int) -> str:
     if before:
         assert store.context("node").state["n"]["round"] in (before[-1], number)
     history = store.history()
-    assert history["round"].tolist() == rounds
-    assert history["loss"].tolist() == [1 / found for found in rounds] if rounds else True
+    assert history["round"][history["kept"]].tolist() == rounds
+    ever = list(range(1, rounds[-1] + 1)) if rounds else []
+    assert history["round"].tolist() == ever
+    assert history["loss"].tolist() == [1 / found for found in ever] if rounds else True
     if not there:
         save_round(folder, number, SIZE)
         check_whole(archive.CheckpointStore(folder), number)

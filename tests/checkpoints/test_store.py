@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,8 +15,10 @@ import numpy as np
 import pytest
 
 import archive
+from archive.checkpoints.curve import CURVE, Curve
 from archive.checkpoints.paths import CHECKPOINT
-from archive.checkpoints.roundfile import ClientFile, client_marks, read_round, round_marks
+from archive.checkpoints.retention import Policy
+from archive.checkpoints.roundfile import ClientFile, Past, client_marks, read_round, round_marks
 from archive.errors import (
     ArchiveError,
     DamagedError,
@@ -26,6 +29,7 @@ from archive.errors import (
     StorageError,
     TruncatedError,
     UnsupportedDtypeError,
+    ValueRangeError,
 )
 from archive.storage.url import parse_url
 from tests.crafting import Crafted
@@ -110,7 +114,11 @@ def test_how_a_round_is_opened(tmp_path: Path) -> None:
 def test_nothing_is_made_by_reading(tmp_path: Path) -> None:
     store = Store(tmp_path / "run", best_by="loss")
     assert store.rounds() == []
-    assert {name: len(column) for name, column in store.history().items()} == {"path": 0, "round": 0}
+    assert {name: len(column) for name, column in store.history().items()} == {
+        "path": 0,
+        "round": 0,
+        "kept": 0,
+    }
     assert store.prune() == store.gc(0) == []
     for number in ("latest", "best", 3):
         with pytest.raises(MissingError):
@@ -475,7 +483,8 @@ def test_thousands_of_clients(tmp_path: Path) -> None:
         name, write = f"client-{number}", f"{number:016x}" if number % 2 else ""
         names[name] = ClientFile(1, name, write, f"{number:032x}")
     (tmp_path / "rounds").mkdir()
-    archive.save(arrays(1), tmp_path / "rounds/00000001.h5", configs=round_marks(1, names))
+    marks = round_marks(1, names, Past(), None, Policy(None, None))
+    archive.save(arrays(1), tmp_path / "rounds/00000001.h5", configs=marks)
     assert read_round(parse_url(tmp_path / "rounds/00000001.h5"), 1).clients == names
     assert store.clients(1) == sorted(names)
     assert store.history()["round"].tolist() == [1]
@@ -1008,3 +1017,244 @@ def test_a_store_that_nobody_may_list(server: S3Server) -> None:
         store = Store(folder, storage_options=server.options(proxy.endpoint))
         store.save_context("a", archive.Context(1, 2, {}, archive.RecordSet(), {}))
         assert store.context("a").node_id == 2
+
+
+# What a run shows of itself
+
+
+def test_configs_of_a_round_and_of_a_client(tmp_path: Path) -> None:
+    for background in (False, True):
+        with Store(tmp_path / str(background), background=background) as store:
+            store.save(arrays(1), 1, client="a", configs={"lr": 0.1})
+            store.save(
+                arrays(1), 1, metrics={"loss": 0.5}, configs={"run": {"seed": 7}, "app": {"name": "x"}}
+            )
+        configs: Any = store.open(1).records.configs_records
+        assert configs == {"run": {"seed": 7}, "app": {"name": "x"}}
+        assert store.open(1, client="a").records.configs_records == {"configs": {"lr": 0.1}}
+        assert store.history()["seed"].tolist() == [7]
+
+
+@pytest.mark.parametrize("name", ["fedarchive.checkpoint", "fedarchive.curve"])
+@pytest.mark.parametrize("client", [None, "a"])
+def test_the_names_of_the_store_are_its_own(tmp_path: Path, name: str, client: str | None) -> None:
+    store = Store(tmp_path)
+    records = archive.RecordDict({name: archive.ArrayRecord([np.ones(3)])})
+    for saved, configs in ((arrays(1), {name: {"round": 2}}), (records, None)):
+        with pytest.raises(ValueRangeError, match="a record of this name is the store's own") as caught:
+            store.save(saved, 1, client=client, configs=configs)
+        assert caught.value.key == name
+    assert files(tmp_path) == []
+
+
+def run_of(store: Store, losses: list[float]) -> Store:
+    for number, loss in enumerate(losses, start=1):
+        store.save(arrays(number), number, metrics={"fit": {"loss": loss, "n": number}, "each": {"x": [1.0]}})
+    return store
+
+
+LOSSES = [0.9, 0.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_whole_curve_is_shown(tmp_path: Path, again: bool) -> None:
+    """Whatever retention removed, and whether one store saved all rounds or each a store of its own."""
+    options: dict[str, Any] = {"keep_last": 3, "best_by": "loss"}
+    store = Store(tmp_path, **options)
+    for number, loss in enumerate(LOSSES, start=1):
+        store = Store(tmp_path, **options) if again else store
+        store.save(arrays(number), number, metrics={"loss": loss, "n": number}, client=None)
+    assert store.rounds() == [2, 8, 9, 10], "the best of all rounds stays"
+    table = Store(tmp_path).history()
+    assert list(table) == ["path", "round", "kept", "loss", "n"]
+    assert table["round"].tolist() == table["n"].tolist() == list(range(1, 11))
+    assert table["n"].dtype == np.int64
+    assert table["loss"].tolist() == LOSSES
+    assert np.flatnonzero(table["kept"]).tolist() == [1, 7, 8, 9]
+    shown = [str(tmp_path / f"rounds/{n:08d}.h5") if n in (2, 8, 9, 10) else None for n in range(1, 11)]
+    assert table["path"].tolist() == shown
+    with Store(tmp_path).open("best") as best:
+        assert best["b"].numpy().tolist() == [2, 2, 2]
+        records: Any = best.records
+        assert records.metrics_records == {"metrics": {"loss": 0.0, "n": 2}}
+        assert not records.configs_records
+    assert Store(tmp_path).prune() == [], "a store without best_by keeps the best too"
+
+
+def test_the_curve_with_clients(tmp_path: Path) -> None:
+    fill(Store(tmp_path, keep_last=1), 1, 2, 3, clients=2)
+    table = Store(tmp_path).history(clients=True)
+    assert table["round"].tolist() == [1, 2, 3, 3, 3]
+    assert table["client"].tolist() == ["", "", "", "client-0", "client-1"]
+    assert table["kept"].tolist() == [False, False, True, True, True]
+    assert not [name for name in table if name.startswith("fedarchive")]
+    assert not [name for name in archive.table(str(tmp_path / "rounds/*.h5")) if "curve" in name]
+
+
+def test_metrics_that_come_and_go(tmp_path: Path) -> None:
+    store = Store(tmp_path, keep_last=1)
+    store.save(arrays(1), 1, metrics={"a": 1, "b": 0.5, "many": [1, 2]})
+    store.save(arrays(3), 3)
+    store.save(arrays(4), 4, metrics={"a": 2.5, "c": float("inf"), "large": 2**63})
+    store.save(arrays(5), 5, metrics={"a": float("nan")})
+    table = Store(tmp_path).history()
+    assert table["round"].tolist() == [1, 3, 4, 5]
+    np.testing.assert_array_equal(table["a"], [1, np.nan, 2.5, np.nan])
+    np.testing.assert_array_equal(table["b"], [0.5, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(table["c"], [np.nan, np.nan, np.inf, np.nan])
+    assert "many" not in table
+
+
+def test_rewinding_rewinds_the_curve(place: str) -> None:
+    store = run_of(Store(place), LOSSES)
+    assert store.rewind(7) == [10, 9, 8]
+    assert store.rounds() == Store(place).history()["round"].tolist() == list(range(1, 8))
+    assert store.rewind(7) == []
+    with pytest.raises(MissingError, match="there is no round 9"):
+        store.rewind(9)
+    pruning = Store(place, keep_last=2)
+    pruning.save(arrays(8), 8, metrics={"fit": {"loss": 5.0, "n": 8}})
+    assert pruning.rounds() == [7, 8]
+    assert pruning.rewind(7) == [8]
+    store.save(arrays(8), 8, metrics={"fit": {"loss": 6.0, "n": 8}})
+    table = store.history()
+    assert table["loss"].tolist() == [*LOSSES[:7], 6.0]
+    assert table["kept"].tolist() == [False] * 6 + [True] * 2
+
+
+def test_a_kill_while_rewinding_leaves_a_shorter_run(tmp_path: Path) -> None:
+    """The newest rounds go first: a folder that cannot be removed stops it in between."""
+    store = run_of(Store(tmp_path), LOSSES[:5])
+    os.rename(tmp_path / "rounds/00000004.h5", tmp_path / "aside")
+    (tmp_path / "rounds/00000004.h5").mkdir()
+    (tmp_path / "rounds/00000004.h5/x").write_bytes(b"")
+    with pytest.raises(StorageError):
+        store._files.remove(4)
+    assert store.rounds() == [1, 2, 3, 5]
+    assert store.rewind(3) == [5]
+
+
+def test_a_damaged_round_does_not_stop_the_curve(tmp_path: Path) -> None:
+    run_of(Store(tmp_path), LOSSES[:3])
+    place = tmp_path / "rounds/00000003.h5"
+    place.write_bytes(place.read_bytes()[:-100])
+    store = Store(tmp_path)
+    store.save(arrays(4), 4, metrics={"fit": {"loss": 0.7, "n": 4}})
+    store.remove(3)
+    store.remove(1)
+    assert store.history()["round"].tolist() == [1, 2, 4]
+
+
+def test_a_curve_of_thousands_of_rounds(tmp_path: Path) -> None:
+    """Too large for attributes, and a dataset."""
+    curve = Curve()
+    for number in range(5000):
+        curve = curve.after(number, {("metrics", "a"): number, ("metrics", "b"): number / 2})
+    (tmp_path / "rounds").mkdir()
+    marks = {CHECKPOINT: {"round": 5000, "clients": [], "digests": []}, CURVE: curve.values()}
+    archive.save(arrays(1), tmp_path / "rounds/00005000.h5", metrics={"a": 5000}, configs=marks)
+    store = Store(tmp_path, keep_last=1)
+    assert store.history()["a"].tolist() == list(range(5001))
+    store.save(arrays(1), 5001, metrics={"a": 5001})
+    assert store.rounds() == [5001]
+    table = store.history()
+    assert table["a"].tolist() == list(range(5002))
+    assert table["b"].tolist()[:5000] == [number / 2 for number in range(5000)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rounds": b"123"}, {"values": b""}, {"records": ["m"]}, {"keys": ["a"] * 9}, {"integers": [1.5]}],
+)
+def test_a_curve_that_is_malformed(tmp_path: Path, change: dict[str, Any]) -> None:
+    """The digests match: somebody made it so."""
+    curve = Curve().after(1, {("m", "a"): 1.0, ("m", "b"): 2.0})
+    (tmp_path / "rounds").mkdir()
+    marks = {CHECKPOINT: {"round": 2, "clients": [], "digests": []}, CURVE: curve.values() | change}
+    archive.save(arrays(1), tmp_path / "rounds/00000002.h5", configs=marks)
+    with pytest.raises(HostileFileError, match="the metrics of earlier rounds are malformed"):
+        Store(tmp_path).history()
+    assert "the metrics of earlier rounds are malformed" in str(Store(tmp_path).verify(2).failures)
+    Store(tmp_path).save(arrays(3), 3)
+    assert Store(tmp_path).open("latest")["b"].numpy().tolist() == [3, 3, 3]
+
+
+def break_file(path: Path, how: str) -> None:
+    """Do to a file what may happen, whatever its digests say."""
+    data = path.read_bytes()
+    if how == "folder of it":
+        shutil.rmtree(path.parent)
+        path.parent.write_bytes(b"")
+        return
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how == "loop":
+        path.symlink_to(path.name)
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how != "gone":
+        path.write_bytes(data)
+        path.write_bytes({"cut": data[:500], "empty": b"", "newer": newer(path)}[how])
+
+
+def newer(path: Path) -> bytes:
+    """Return an archive as a later version of the format might write it."""
+    crafted = Crafted(path)
+    crafted.footer[8] = 9
+    return crafted.assemble()
+
+
+HOW = ["cut", "empty", "folder", "loop", "pipe", "newer"]
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        *(("00000002.h5", how) for how in HOW),
+        *(("00000002/client-0.h5", how) for how in [*HOW, "gone", "folder of it"]),
+    ],
+)
+def test_every_damage_is_a_report(tmp_path: Path, file: str, how: str) -> None:
+    store = fill(Store(tmp_path), 1, 2, clients=2)
+    break_file(tmp_path / "rounds" / file, how)
+    report = store.verify(2)
+    assert not report
+    assert report.failures[0].startswith(f"rounds/{file}: ")
+    assert store.verify(1)
+
+
+def test_the_best_is_remembered(place: str) -> None:
+    store = run_of(Store(place, best_by="fit/loss", keep_last=2), LOSSES[:3])
+    assert Store(place).open("best")["b"].numpy().tolist() == [2, 2, 2]
+    store = Store(place, keep_last=2)
+    store.save(arrays(4), 4, metrics={"fit": {"loss": 0.4}})
+    store.save(arrays(5), 5, metrics={"fit": {"loss": 0.4}})
+    assert store.rounds() == [2, 4, 5], "the goal goes from round to round"
+    assert Store(place, best_by=("n", "max")).open("best")["b"].numpy()[0] == 2
+    assert Store(place).open("best")["b"].numpy()[0] == 2
+    run_of(largest := Store(f"{place}-2", best_by=("loss", "max")), LOSSES[:3])
+    assert largest.rounds() == [1, 2, 3]
+    assert Store(f"{place}-2").open("best")["b"].numpy()[0] == 1
+
+
+def test_nothing_says_which_is_the_best(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no round was saved"):
+        Store(tmp_path).open("best")
+    fill(Store(tmp_path), 1)
+    with pytest.raises(ValueError, match='give the store best_by="loss" or'):
+        Store(tmp_path).open("best")
+
+
+def test_a_save_reads_nothing_of_the_round_before(server: S3Server) -> None:
+    """What the next round takes over is kept in memory."""
+    with Proxy(server.endpoint) as proxy:
+        options = server.options(proxy.endpoint)
+        store = Store(f"s3://{BUCKET}/{uuid.uuid4().hex}", "run", storage_options=options, best_by="loss")
+        counts = []
+        for number in (1, 2, 3):
+            proxy.reset()
+            fill(store, number)
+            counts.append([f"{request.method} {request.target.count('list-type')}" for request in proxy.seen])
+        assert counts[1] == counts[2]
+        assert not [request for request in counts[2] if request.startswith("GET 0")], counts[2]

@@ -186,7 +186,7 @@ def test_columns_of_a_store(tmp_path: Path) -> None:
             store.save({}, number, client=client, metrics={"n": ord(client)})
         store.save({}, number, metrics={"loss": 1 / number, "round": 7}, background=number == 10)
     found = store.history()
-    assert list(found) == ["path", "round", "loss", "metrics/round"]
+    assert list(found) == ["path", "round", "kept", "loss", "metrics/round"]
     assert found["round"].tolist() == [1, 2, 10]
     whole = store.history(clients=True)
     assert whole["round"].tolist() == [1, 1, 1, 2, 2, 2, 10, 10, 10]
