@@ -8,6 +8,7 @@
 ``roundcheck``          the same verified
 ``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files
+``runfacts``            what runs a folder has, and facts about each
 ``paths``               names of files
 ``retention``           which rounds stay, and which is the best: pure decisions
 ``writerlock``          the right to go on with a run, for one process at a time

@@ -26,6 +26,7 @@ _COMMANDS = {
     "recover": ("recover", "complete what a failed save left behind (NAME.partial)"),
     "mean": ("mean", "average archives into a new one"),
     "edit": ("edit", "rename, delete, replace or cast arrays, and set metrics and configs"),
+    "runs": ("runs", "runs in a folder: list, show, their metrics, remove rounds, rewind"),
     "cp": ("copy", "copy an archive between any two paths or URLs, verified on the way"),
     "gc": ("gc", "remove what killed writers left behind: unfinished uploads, temporary files"),
     "cache": ("cache", "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"),

@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from archive.cli.exits import OK
-from archive.cli.options import define_archive, open_archive
+from archive.cli.options import define_archive, open_archive, open_run
+from archive.cli.runs import show_run
 from archive.cli.text import columns, print_json, printable, size
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ Print facts about an archive without reading an array.
 
 JSON: path, container (recordset, recorddict or context), version, writer, created, arrays,
 array_bytes, file_bytes, access, verified; records, a list of {kind, name, arrays}, kind is arrays,
-metrics or configs; context, null or {run_id, node_id} (null under --foreign)."""
+metrics or configs; context, null or {run_id, node_id} (null under --foreign). Of the folder of a run: as of
+`fedarchive runs show`."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,10 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts about one archive."""
+    """Print the facts about one archive, or about one run."""
+    store = open_run(arguments, arguments.path)
+    if store is not None:
+        return show_run(store, arguments.json)
     with open_archive(arguments) as handle:
         info = handle.info
         # the fields of a context are in the index, which a foreign file lacks

@@ -17,7 +17,7 @@ __all__ = ["DESCRIPTION", "define", "list_arrays", "run"]
 DESCRIPTION = """\
 Print one line an array: record/key, dtype, shape, stype, bytes of its elements. Then one line an
 attribute of a record of arrays, a metric or a config: record/key, which of the three, value. No array
-is read.
+is read. Of the folder of a run its newest round is listed.
 
 JSON: path; arrays, a list of {record, key, dtype, shape, stype, nbytes, offset} (offset of the first
 stored byte, null under --foreign); attributes, metrics and configs, lists of {record, key, type,
@@ -88,9 +88,11 @@ def _records(handle: archive.Archive) -> Iterator[tuple[str, str, Any]]:
                 "metrics": records.metrics_records,
                 "configs": records.configs_records,
             }
-            yield kind, record, spaces[kind][record]  # type: ignore[index]
+            space: Any = spaces[kind]
         else:
-            yield kind, record, records[record]
+            space = records
+        if record in space:  # a store keeps its own records of a round to itself
+            yield kind, record, space[record]
 
 
 def _list_values(record: str, values: Any) -> list[dict[str, Any]]:

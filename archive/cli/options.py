@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import archive
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, StorageError, UnsupportedURLError
 from archive.storage.url import parse_cache, parse_url
 
 __all__ = [
@@ -21,8 +23,10 @@ __all__ = [
     "define_reading",
     "folder",
     "open_archive",
+    "open_run",
     "options_for",
     "reading_options",
+    "runs_at",
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -33,7 +37,7 @@ Other users of the machine see it: secrets belong into the environment"""
 
 def define_archive(parser: argparse.ArgumentParser) -> None:
     """Add the archive to read, ``--foreign`` and how it is read."""
-    parser.add_argument("path", metavar="PATH", help="the archive: a path or URL")
+    parser.add_argument("path", metavar="PATH", help="the archive, or the folder of a run: a path or URL")
     parser.add_argument(
         "--foreign",
         action="store_true",
@@ -54,13 +58,41 @@ def define_decoded(parser: argparse.ArgumentParser) -> None:
 
 
 def open_archive(arguments: argparse.Namespace) -> archive.Archive:
-    """Open the archive that was named."""
+    """Open the archive that was named; of a folder of a run its newest round."""
+    run = open_run(arguments, arguments.path)
+    if run is not None:
+        rounds = run.rounds()
+        return run.open(rounds[-1] if rounds else "latest")
     return archive.open(
         arguments.path,
         foreign=arguments.foreign,
         decoded_bytes=arguments.decoded_bytes,
         **reading_options(arguments, arguments.path),
     )
+
+
+def open_run(arguments: argparse.Namespace, path: str) -> archive.CheckpointStore | None:
+    """Return the run in a folder; None where a file is named, or no folder with runs is there."""
+    return (
+        archive.CheckpointStore(path, **reading_options(arguments, path))
+        if runs_at(arguments, path)
+        else None
+    )
+
+
+def runs_at(arguments: argparse.Namespace, path: str) -> list[str]:
+    """Return the names of the runs in a folder: ``""`` for the folder itself; none where a file is named."""
+    location = parse_url(path, options_for(arguments.options, path))
+    if location.remote:
+        if location.name.endswith((".h5", ".hdf5")):
+            return []  # asked for at once
+    elif not Path(location.path).is_dir():
+        return []
+    from archive.checkpoints.runfacts import find_experiments
+
+    with contextlib.suppress(UnsupportedURLError, StorageError):  # it cannot be listed: it may be a file
+        return find_experiments(location)
+    return []
 
 
 def define_reading(parser: argparse.ArgumentParser) -> None:

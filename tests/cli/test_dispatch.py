@@ -20,7 +20,7 @@ from archive.__main__ import main as main_of_module
 from archive.cli import main
 from tests.children import child_environment
 
-COMMANDS = ["info", "ls", "verify", "demo", "reindex", "recover", "mean", "edit"]
+COMMANDS = ["info", "ls", "verify", "demo", "reindex", "recover", "mean", "edit", "runs"]
 READERS = ["info", "ls", "verify"]
 
 

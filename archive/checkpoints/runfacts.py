@@ -1,0 +1,194 @@
+"""Facts about runs for people: which there are in a folder, and what each has; damage is told, not raised."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archive.checkpoints.columns import Row
+from archive.checkpoints.paths import CHECKPOINT, RUN_FOLDERS, parse_round
+from archive.checkpoints.retention import Goal, best_round, metric_of
+from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of
+from archive.checkpoints.rounds import Rounds
+from archive.errors import VersionError
+from archive.storage.folder import Entry, list_files, locate_folder
+from archive.storage.subfolders import find_subfolders
+from archive.storage.url import URL, Location
+
+__all__ = ["Attempt", "RunFacts", "contexts_of", "facts_of", "find_experiments", "list_runs"]
+
+RESUME = "fedarchive.resume"
+"""Config record of the rounds of `archive.interop.flower.Resumable`."""
+SHORT = 200
+"""Characters of a value that is shown."""
+Options = Mapping[str, Any] | None
+_READ = (*DAMAGE, *GONE, VersionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of a resumable server, and the rounds of it that the run has."""
+
+    token: str
+    """Random name of the attempt."""
+    after: int
+    """Round that the attempt resumed after; 0 where it began the run."""
+    last: int
+    """Last round that the run has of the attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run has."""
+
+    path: str
+    """Folder of the run."""
+    experiment: str
+    """Name of the folder, where it was found in another one; else empty."""
+    rounds: tuple[int, ...]
+    """Numbers of the rounds that are kept, oldest first."""
+    damaged: tuple[int, ...]
+    """Those whose metadata cannot be read."""
+    clients: tuple[str, ...]
+    """Names of the clients of the newest round that can be read."""
+    contexts: int
+    """Files of contexts."""
+    file_bytes: int
+    """Length of all files of the run together."""
+    saved: float | None
+    """When the newest round was saved, in seconds since 1970; None where the store does not say."""
+    best: int | None
+    """The best round; None where nothing says what makes a round the best."""
+    best_by: tuple[str, str] | None
+    """The metric that does, and ``min`` or ``max``."""
+    best_value: float | None
+    """Its value in the best round."""
+    keep_last: int | None
+    """Newest rounds that are kept; None for all."""
+    keep_every: int | None
+    """Divisor of the numbers of rounds that are kept besides."""
+    attempts: tuple[Attempt, ...]
+    """Starts of the server, the newest last; empty where no resumable server saved the run."""
+    resume: dict[str, int | float | str | bool]
+    """Whatever else the server says of itself in the newest round: short values of its own record."""
+
+
+def find_experiments(url: URL, storage_options: Options = None) -> list[str]:
+    """Return the names of the runs in a folder: ``""`` where the folder itself is one.
+
+    Raises
+    ------
+    StorageError, UnsupportedURLError
+        The folder cannot be listed.
+    """
+    place = locate_folder(url, storage_options)
+    return find_subfolders(place.path, RUN_FOLDERS, place.options)
+
+
+def list_runs(url: URL, storage_options: Options = None) -> list[RunFacts]:
+    """Return the facts about every run in a folder."""
+    names = find_experiments(url, storage_options)
+    return [facts_of(Rounds(url, name or None, storage_options), name) for name in names]
+
+
+def facts_of(files: Rounds, experiment: str = "") -> RunFacts:
+    """Return the facts about a run.
+
+    Raises
+    ------
+    MissingError
+        No round and no context is there.
+    StorageError
+    """
+    files.find()
+    entries = list(list_files(files.location.path, files.location.options))
+    times = {number: entry.modified for entry in entries if (number := _round_of(entry)) is not None}
+    if not entries:
+        files.newest()  # raises
+    rows = _rows(files, sorted(times))
+    readable = [number for number in sorted(times, reverse=True) if number in rows]
+    newest = rows[readable[0]] if readable else {}
+    goal = next((found for number in readable if (found := goal_of(rows[number]))), None)
+    best, value = _best(rows, goal)
+    kept: Any = {key: newest.get(("configs", CHECKPOINT, key)) for key in ("keep_last", "keep_every")}
+    return RunFacts(
+        path=files.location.display,
+        experiment=experiment,
+        rounds=tuple(sorted(times)),
+        damaged=tuple(sorted(times.keys() - rows.keys())),
+        clients=_clients(files, readable),
+        contexts=sum(entry.path.startswith("contexts/") for entry in entries),
+        file_bytes=sum(entry.nbytes for entry in entries),
+        saved=(times[max(times)] or None) if times else None,
+        best=best,
+        best_by=None if goal is None else (goal.metric, goal.word),
+        best_value=value,
+        attempts=_attempts(newest, readable[:1]),
+        resume=_resume(newest),
+        **kept,
+    )
+
+
+def contexts_of(files: Rounds) -> list[Location]:
+    """Return the locations of all contexts of a run."""
+    files.find()
+    found = list_files(files.location.path, files.location.options, path="contexts")
+    return [files.at(f"contexts/{path}") for path in sorted(e.path for e in found) if path.endswith(".h5")]
+
+
+def _round_of(entry: Entry) -> int | None:
+    folder, _, name = entry.path.partition("/")
+    return parse_round(name) if folder == "rounds" else None
+
+
+def _rows(files: Rounds, numbers: Sequence[int]) -> dict[int, Row]:
+    rows = {}
+    for number in numbers:
+        with contextlib.suppress(*_READ):
+            rows[number] = files.row(number)
+    return rows
+
+
+def _best(rows: Mapping[int, Row], goal: Goal | None) -> tuple[int | None, float | None]:
+    if goal is None:
+        return None, None
+    values: dict[int, float] = {}
+    for number, row in rows.items():
+        with contextlib.suppress(ValueError):  # several records have that key
+            if (value := metric_of(row, goal)) is not None:
+                values[number] = value
+    best = best_round(values, goal)
+    return best, None if best is None else values[best]
+
+
+def _clients(files: Rounds, readable: Sequence[int]) -> tuple[str, ...]:
+    for number in readable:
+        with contextlib.suppress(*_READ):
+            return tuple(sorted(files.clients(number)))
+    return ()
+
+
+def _attempts(row: Row, newest: Sequence[int]) -> tuple[Attempt, ...]:
+    token, ancestors = (row.get(("configs", RESUME, key)) for key in ("token", "ancestors"))
+    if not isinstance(token, str) or not token:
+        return ()
+    ends: list[tuple[str, int]] = []
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        ends = [(str(name), int(last)) for name, last in json.loads(str(ancestors))]
+    starts = [0, *(last for _, last in ends)]
+    whole = [*ends, (token, newest[0])]
+    return tuple(Attempt(name, after, last) for (name, last), after in zip(whole, starts, strict=True))
+
+
+def _resume(row: Row) -> dict[str, int | float | str | bool]:
+    return {
+        key: value
+        for (kind, record, key), value in row.items()
+        if (kind, record) == ("configs", RESUME)
+        and key not in ("token", "ancestors")
+        and isinstance(value, (int, float, str, bool))
+        and len(str(value)) <= SHORT
+    }

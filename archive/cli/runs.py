@@ -1,0 +1,241 @@
+"""``fedarchive runs``: what runs a folder has, what each shows, and removing rounds of one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import archive
+from archive.cli.exits import OK
+from archive.cli.options import define_options, options_for
+from archive.cli.text import columns, elided, json_value, moment, print_json, printable, size
+from archive.errors import ArchiveError, MissingError
+
+if TYPE_CHECKING:
+    from archive.checkpoints.runfacts import RunFacts
+
+__all__ = ["DESCRIPTION", "define", "run", "run_lines"]
+
+DESCRIPTION = """\
+ls: one line for each run in a folder: newest round, rounds kept, clients, size, best round. show: one run.
+history: metrics and configs of all rounds that ever were. rm: remove rounds, whose files are then gone.
+rewind: remove every round after ROUND, the newest first, so that the run goes on from there.
+
+A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
+
+JSON: of ls path and runs, a list of what show prints: path, experiment, rounds, damaged, clients, contexts,
+file_bytes, saved, best, best_by, best_value, keep_last, keep_every, attempts (a list of {token, after,
+last}), resume. Of history path and columns, an object of lists; what a round lacks is "nan" or null. Of rm
+and rewind path and removed, a list of rounds."""
+
+ACTIONS = ("ls", "show", "history", "rm", "rewind")
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument("path", metavar="URL", help="a folder with runs, or of one run")
+    parser.add_argument("rounds", metavar="ROUND", nargs="*", type=_round, help="of rm and rewind")
+    parser.add_argument("--experiment", metavar="NAME", help="name of the run in the folder")
+    parser.add_argument("--yes", action="store_true", help="of rm and rewind: do not ask")
+    define_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do one of these."""
+    wanted = {"rm": "a round or more", "rewind": "one round"}.get(arguments.action)
+    given = len(arguments.rounds)
+    if given != (0 if wanted is None else 1) and not (arguments.action == "rm" and given):
+        raise ArchiveError(
+            f"{arguments.action} takes {wanted or 'no round'}",
+            path=arguments.path,
+            remedy="try: fedarchive runs --help",
+        )
+    if arguments.action == "ls":
+        return _list(arguments)
+    store = archive.CheckpointStore(
+        arguments.path, arguments.experiment, storage_options=options_for(arguments.options, arguments.path)
+    )
+    if arguments.action == "show":
+        return show_run(store, arguments.json)
+    if arguments.action == "history":
+        return _show_history(store, arguments.json)
+    return _remove(store, arguments)
+
+
+def show_run(store: archive.CheckpointStore, as_json: bool) -> int:
+    """Print the facts about one run."""
+    from archive.checkpoints.runfacts import facts_of
+
+    facts = facts_of(store._files)
+    if as_json:
+        print_json(_json(facts))
+    else:
+        print("\n".join(run_lines(facts)))
+    return OK
+
+
+def run_lines(facts: RunFacts) -> list[str]:
+    """Return the facts about one run as lines."""
+    rows = [
+        ["path", printable(facts.path)],
+        ["rounds", _numbers(facts.rounds)],
+        *([["damaged", _numbers(facts.damaged)]] if facts.damaged else []),
+        ["saved", "unknown" if facts.saved is None else moment(facts.saved)],
+        ["best", _best(facts) or "nothing says what makes a round the best"],
+        ["keeps", _retention(facts)],
+        ["clients", ", ".join(map(printable, facts.clients)) or "none"],
+        ["contexts", str(facts.contexts)],
+        ["file bytes", f"{facts.file_bytes} ({size(facts.file_bytes)})"],
+    ]
+    for number, attempt in enumerate(facts.attempts):
+        began = f"resumed after round {attempt.after}" if number else "began the run"
+        rows.append(
+            [
+                "" if number else "attempts",
+                f"{printable(attempt.token)} {began}, rounds to {attempt.last}",
+            ]
+        )
+    rows += [[printable(key), elided(printable(str(value)))] for key, value in facts.resume.items()]
+    return columns(rows)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from archive.checkpoints.runfacts import list_runs
+
+    runs = list_runs(arguments.path, options_for(arguments.options, arguments.path))
+    if arguments.experiment is not None:
+        runs = [facts for facts in runs if facts.experiment == arguments.experiment]
+    if not runs:
+        raise MissingError("no run is here", path=arguments.path, remedy="check the folder and the name")
+    if arguments.json:
+        print_json({"path": arguments.path, "runs": [_json(facts) for facts in runs]})
+        return OK
+    header = ["run", "newest", "rounds", "clients", "size", "best"]
+    rows = [
+        [
+            printable(facts.experiment or "."),
+            str(facts.rounds[-1]) if facts.rounds else "-",
+            str(len(facts.rounds)),
+            str(len(facts.clients)),
+            size(facts.file_bytes),
+            _best(facts) or "-",
+        ]
+        for facts in runs
+    ]
+    print("\n".join(columns([header, *rows])))
+    return OK
+
+
+def _show_history(store: archive.CheckpointStore, as_json: bool) -> int:
+    table = store.history()
+    path = store.url
+    shown = {name: column.tolist() for name, column in table.items()}
+    if as_json:
+        facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
+        print_json({"path": path, "columns": facts})
+        return OK
+    del shown["path"]
+    shown["kept"] = ["yes" if kept else "no" for kept in shown["kept"]]
+    fields = [[_field(value) for value in values] for values in shown.values()]
+    lines = columns([[printable(name) for name in shown], *map(list, zip(*fields, strict=True))])
+    print("\n".join(lines))
+    return OK
+
+
+def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
+    there, asked = store.rounds(), sorted(set(arguments.rounds))
+    missing = [number for number in asked if number not in there]
+    if missing:
+        raise MissingError(
+            f"there is no round {_numbers(missing)}",
+            path=store.url,
+            remedy=f"there are {_numbers(there)}" if there else "check the folder",
+        )
+    rewinding = arguments.action == "rewind"
+    going = [number for number in there if number > asked[0]] if rewinding else asked
+    if going and not arguments.yes:
+        _ask(f"remove round {_numbers(going)} of {printable(store.url)}", arguments)
+    if rewinding:
+        store.rewind(asked[0])
+    else:
+        for number in reversed(asked):
+            store.remove(number)
+    if arguments.json:
+        print_json({"path": store.url, "removed": going})
+    else:
+        print(f"{printable(store.url)}: removed {_numbers(going) or 'nothing'}")
+    return OK
+
+
+def _ask(what: str, arguments: argparse.Namespace) -> None:
+    """Ask on a terminal; raise unless the answer is yes."""
+    answer = ""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
+        raise ArchiveError(
+            f"nothing was removed: {arguments.action} would {what}",
+            path=arguments.path,
+            remedy="give --yes",
+        )
+
+
+def _json(facts: RunFacts) -> dict[str, Any]:
+    shown = asdict(facts)
+    shown["saved"] = None if facts.saved is None else moment(facts.saved)
+    shown["best_value"] = json_value(facts.best_value)
+    shown["resume"] = {key: json_value(value) for key, value in facts.resume.items()}
+    return shown
+
+
+def _best(facts: RunFacts) -> str:
+    if facts.best_by is None:
+        return ""
+    metric, word = facts.best_by
+    found = "none" if facts.best is None else f"{facts.best} ({facts.best_value:.6g})"
+    return f"{found} by {word} {printable(metric)}"
+
+
+def _retention(facts: RunFacts) -> str:
+    kept = [f"the last {facts.keep_last}"] if facts.keep_last is not None else []
+    kept += [f"every {facts.keep_every}"] if facts.keep_every is not None else []
+    return " and ".join(kept) or "all rounds"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Return numbers with their ranges.
+
+    Examples
+    --------
+    >>> _numbers([1, 2, 3, 5, 8, 9])
+    '1-3, 5, 8, 9'
+    """
+    parts: list[str] = []
+    at = 0
+    while at < len(numbers):
+        end = at
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        if end - at > 1:
+            parts.append(f"{numbers[at]}-{numbers[end]}")
+        else:
+            parts += map(str, numbers[at : end + 1])
+        at = end + 1
+    return ", ".join(parts)
+
+
+def _field(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.6g}"
+    return "-" if value is None else elided(printable(str(value)), 40)
+
+
+def _round(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a round is a number, not {text!r}")
+    return int(text)

@@ -1,0 +1,236 @@
+"""``fedarchive runs``, and what other commands do with the folder of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.cli import main
+
+if TYPE_CHECKING:
+    from tests.servers.s3 import S3Server
+
+Out = pytest.CaptureFixture[str]
+
+
+def fill(url: str | Path, experiment: str | None, rounds: int = 5, **options: Any) -> archive.CheckpointStore:
+    store = archive.CheckpointStore(url, experiment, keep_last=3, best_by="loss", **options)
+    for number in range(1, rounds + 1):
+        store.save({"c": np.full(3, number)}, number, client="Berlin")
+        metrics = {"loss": abs(number - 2) / 4, "n": number}
+        store.save({"w": np.full(4, number)}, number, metrics=metrics, configs={"lr": 0.1})
+    store.save_context("Berlin", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    return store
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Two runs in a folder."""
+    fill(tmp_path / "runs", "adam", 5)
+    fill(tmp_path / "runs", "evil\x1b[31m", 3)
+    return tmp_path / "runs"
+
+
+def test_ls(runs: Path, capsys: Out) -> None:
+    assert main(["runs", "ls", str(runs)]) == 0
+    header, adam, evil = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["run", "newest", "rounds", "clients", "size", "best"]
+    assert adam[:4] == ["adam", "5", "4", "1"]
+    assert adam[-5:] == ["2", "(0)", "by", "min", "loss"]
+    assert evil[0] == "evil\\x1b[31m"
+    assert main(["runs", "ls", str(runs), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [run["experiment"] for run in told["runs"]] == ["adam", "evil\x1b[31m"]
+    assert told["runs"][0]["rounds"] == [2, 3, 4, 5]
+    assert told["runs"][0]["file_bytes"] == sum(p.stat().st_size for p in (runs / "adam").rglob("*.h5"))
+    assert main(["runs", "ls", str(runs / "adam")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == [".", "5", "4"]
+
+
+def test_show(runs: Path, capsys: Out) -> None:
+    assert main(["runs", "show", str(runs), "--experiment", "adam"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["rounds"] == "2-5"
+    assert lines["keeps"] == "the last 3"
+    assert lines["clients"] == "Berlin"
+    assert lines["contexts"] == "1"
+    assert main(["info", str(runs / "adam"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == [
+        *("path", "experiment", "rounds", "damaged", "clients", "contexts", "file_bytes", "saved", "best"),
+        *("best_by", "best_value", "keep_last", "keep_every", "attempts", "resume"),
+    ]
+    assert (told["best"], told["best_by"], told["best_value"]) == (2, ["loss", "min"], 0.0)
+    assert (told["attempts"], told["resume"]) == ([], {})
+
+
+def test_attempts_of_a_resumable_server(tmp_path: Path, capsys: Out) -> None:
+    store = archive.CheckpointStore(tmp_path)
+    resume = {
+        "token": "b" * 16,
+        "ancestors": json.dumps([["a" * 16, 3]]),
+        "app": "x/y\x1b 1.0",
+        "strategy": "FedAvg",
+        "state": "{" * 1000,
+    }
+    store.save({"w": np.zeros(3)}, 4, configs={"fedarchive.resume": resume})
+    assert main(["runs", "show", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"attempts    {'a' * 16} began the run, rounds to 3" in lines
+    assert f"            {'b' * 16} resumed after round 3, rounds to 4" in lines
+    assert "app         x/y\\x1b 1.0" in lines
+    assert not [line for line in lines if "{{{" in line]
+    for token, ancestors, found in [
+        (7, "[]", 0),
+        ("c", "no JSON", 1),
+        ("c", "[[1]]", 1),
+        ("c", "[" * 9999, 1),
+    ]:
+        store.save(
+            {},
+            store.rounds()[-1] + 1,
+            configs={"fedarchive.resume": {"token": token, "ancestors": ancestors}},
+        )
+        assert main(["runs", "show", str(tmp_path), "--json"]) == 0
+        assert len(json.loads(capsys.readouterr().out)["attempts"]) == found
+
+
+def test_history(runs: Path, capsys: Out) -> None:
+    assert main(["runs", "history", str(runs / "adam")]) == 0
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["round", "kept", "loss", "n", "lr"]
+    assert rows == [
+        *(["1", "no", "0.25", "1", "-"], ["2", "yes", "0", "2", "0.1"], ["3", "yes", "0.25", "3", "0.1"]),
+        *(["4", "yes", "0.5", "4", "0.1"], ["5", "yes", "0.75", "5", "0.1"]),
+    ]
+    assert main(["runs", "history", str(runs / "adam"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(runs / "adam")
+    assert told["columns"]["lr"] == ["nan", 0.1, 0.1, 0.1, 0.1]
+    assert told["columns"]["path"][:2] == [None, str(runs / "adam/rounds/00000002.h5")]
+
+
+def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
+    store, folder = archive.CheckpointStore(runs, "adam"), str(runs / "adam")
+    for words in (["rm", folder, "5"], ["rewind", folder, "4"]):
+        assert main(["runs", *words]) == 2, "nobody can be asked"
+        assert "nothing was removed" in capsys.readouterr().err
+    for words in (["rm", folder, "1", "5"], ["rewind", folder, "9"], ["rewind", folder, "1"]):
+        assert main(["runs", *words, "--yes"]) == 2
+        assert "there is no round" in capsys.readouterr().err
+    for words in (["rm", folder], ["rewind", folder], ["rewind", folder, "2", "3"], ["ls", folder, "2"]):
+        assert main(["runs", *words, "--yes"]) == 2
+        assert "takes" in capsys.readouterr().err
+    assert store.rounds() == [2, 3, 4, 5]
+    assert main(["runs", "rewind", folder, "3", "--yes"]) == 0
+    assert capsys.readouterr().out == f"{folder}: removed 4, 5\n"
+    assert store.rounds() == [2, 3]
+    assert main(["runs", "rewind", folder, "3"]) == 0
+    assert capsys.readouterr().out == f"{folder}: removed nothing\n"
+    assert main(["runs", "rm", str(runs), "2", "--experiment", "adam", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": folder, "removed": [2]}
+    assert store.rounds() == [3]
+    assert sorted(p.name for p in (runs / "adam").rglob("*.h5")) == ["00000003.h5", "Berlin.h5", "Berlin.h5"]
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("y", [2, 3]), ("n", [2, 3, 4, 5]), ("", [2, 3, 4, 5])])
+def test_a_terminal_is_asked(
+    runs: Path, command: list[str], environment: dict[str, str], answer: str, kept: list[int]
+) -> None:
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [*command, "runs", "rewind", str(runs / "adam"), "3"],
+        env=environment,
+        stdin=other,
+        stdout=subprocess.PIPE,
+        stderr=other,
+    )
+    os.close(other)
+    asked = b""
+    while b"[y/N] " not in asked:
+        asked += os.read(terminal, 1000)
+    assert f"remove round 4, 5 of {runs / 'adam'}?".encode() in asked
+    os.write(terminal, answer.encode() + b"\n")
+    process.communicate()
+    os.close(terminal)
+    assert process.returncode == (0 if answer == "y" else 2)
+    assert archive.CheckpointStore(runs, "adam").rounds() == kept
+
+
+def test_folders_without_a_run(tmp_path: Path, capsys: Out) -> None:
+    (tmp_path / "empty").mkdir()
+    for action in ("ls", "show"):
+        for folder in ("empty", "gone"):
+            assert main(["runs", action, str(tmp_path / folder)]) == 2
+            assert capsys.readouterr().err.startswith(f"fedarchive: {tmp_path / folder}: no ")
+    for command in ("info", "ls", "verify"):
+        assert main([command, str(tmp_path / "empty")]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_of_several_runs_one_is_named(runs: Path, capsys: Out) -> None:
+    for words in (["runs", "show"], ["runs", "history"], ["info"], ["ls"]):
+        assert main([*words, str(runs)]) == 2
+        assert "several runs are here: 'adam', 'evil" in capsys.readouterr().err
+
+
+def test_ls_of_a_run_lists_its_newest_round(runs: Path, capsys: Out) -> None:
+    assert main(["ls", str(runs / "adam")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model/w", "int64", "(4,)", "numpy.ndarray", "32"]
+    assert [line.split()[0] for line in lines[1:]] == ["metrics/loss", "metrics/n", "configs/lr"]
+    assert main(["ls", str(runs / "adam"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(runs / "adam/rounds/00000005.h5")
+
+
+def test_verify_reads_every_file_of_a_run(runs: Path, capsys: Out) -> None:
+    assert main(["verify", str(runs / "adam")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{runs / 'adam'}: round 2: ok, 2 files"
+    assert len(lines) == 5
+    assert lines[4].startswith(f"{runs / 'adam/contexts/Berlin.h5'}: ok")
+    assert main(["verify", str(runs), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [entry["round"] for entry in told["rounds"]] == [2, 3, 4, 5, 1, 2, 3]
+    assert len(told["files"]) == 2
+
+
+@pytest.mark.parametrize("file", ["rounds/00000004.h5", "rounds/00000004/Berlin.h5", "contexts/Berlin.h5"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_verify_of_a_run_reports_damage(runs: Path, capsys: Out, file: str, cut: bool) -> None:
+    path = runs / "adam" / file
+    data = bytearray(path.read_bytes())
+    data[-20 if cut else len(data) // 2] ^= 1
+    path.write_bytes(data[: len(data) // 2] if cut else data)
+    assert main(["verify", str(runs / "adam")]) == 1
+    told = capsys.readouterr()
+    assert f"{path}: " in told.out + told.err
+    assert main(["verify", str(runs / "adam"), "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["ok"]
+    assert main(["runs", "ls", str(runs)]) == 0
+    assert main(["runs", "show", str(runs / "adam")]) == 0
+
+
+def test_a_bucket(server: S3Server, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.servers.s3 import BUCKET
+
+    folder = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    fill(folder, "adam", 4, storage_options=server.options())
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
+    options = ["-o", f"endpoint_url={server.endpoint}"]
+    assert main(["runs", "ls", folder, *options]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["adam", "4", "3"]
+    for words in (["runs", "show"], ["runs", "history"], ["info"], ["ls"], ["verify"]):
+        assert main([*words, folder, *options]) == 0
+    assert "round 4: ok, 2 files" in capsys.readouterr().out
+    assert main(["verify", f"{folder}/adam/rounds/00000004.h5", *options]) == 0
