@@ -23,12 +23,14 @@ torch.bfloat16
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from archive import reading, writing
+from archive.engine.read.handle import Archive
 from archive.engine.report import SaveReport
 from archive.interop.loadplan import Selection, make_plan, require_none
 from archive.interop.modulefit import (
@@ -118,7 +120,7 @@ def save_state(
 
 
 def load_state(
-    url: URL,
+    url: URL | Archive,
     *,
     map_location: Any = "cpu",
     keys: Iterable[str | int | tuple[str | int, ...]] | None = None,
@@ -134,8 +136,9 @@ def load_state(
 
     Parameters
     ----------
-    url : str or path-like
-        An archive that was saved in another way gives a dict of state dicts by the names of its records.
+    url : str, path-like or open Archive
+        An archive that is open stays open. One that was saved in another way gives a dict of state dicts by
+        the names of its records.
     map_location : str or torch.device, default "cpu"
         Device of the tensors. ``"meta"`` reads no elements of strided ones.
     keys : iterable of keys, optional
@@ -161,7 +164,7 @@ def load_state(
     device = torch.device(map_location)
     if isinstance(keys, (str, int)):
         raise TypeError(f"keys is a list of keys, such as [{keys!r}], not one key")
-    with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
+    with _opened(url, cache, cache_bytes, storage_options) as handle:
         saved = SavedState.of(handle)
         tree = saved.tree if keys is None else saved.select(keys)
         names = names_at(places_in(tree), saved.path)
@@ -239,7 +242,7 @@ def save_model(
 
 def load_model(
     module: Any,
-    url: URL,
+    url: URL | Archive,
     strict: bool = True,
     *,
     optimizer: Any = None,
@@ -265,7 +268,8 @@ def load_model(
     module : torch.nn.Module
         A module on the device ``meta`` gets the tensors of the archive. Parameters that were tied when they
         were saved are tied afterwards.
-    url : str or path-like
+    url : str, path-like or open Archive
+        As ``store.open("best")`` of a `CheckpointStore` returns it; an archive that is open stays open.
         Any archive with a record ``model``, or with a single record of arrays; also what `save_state` saved
         of a dict with the key ``"model"``, ``"state_dict"`` or ``"model_state_dict"``.
     strict : bool, default True
@@ -315,7 +319,7 @@ def load_model(
     (torch.bfloat16, device(type='cpu'))
     """
     own, parts, dtype = _state_dict(module), _given(optimizer, scheduler, scaler), torch_dtype(dtype)
-    with reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread") as handle:
+    with _opened(url, cache, cache_bytes, storage_options) as handle:
         with without_collections():
             plan = make_plan(handle, own, parts, Selection(strict, prefix, unwrap, keys, dtype))
         arrays = read_arrays(handle, plan.places)
@@ -337,6 +341,17 @@ def load_model(
         _put(module, own, _converted(values, dtype), convert=dtype is None)
         tie(module, pairs)
     return plan.report
+
+
+def _opened(
+    url: URL | Archive, cache: Cache, cache_bytes: int | None, storage_options: Mapping[str, Any] | None
+) -> contextlib.AbstractContextManager[Archive]:
+    """Open what is named, to be closed after its block; leave open what is open already."""
+    if not isinstance(url, Archive):
+        return reading.open(parse_url(url, storage_options, cache, cache_bytes), access="pread")
+    if cache or cache_bytes is not None or storage_options:
+        raise TypeError("cache, cache_bytes and storage_options are for a URL, not for an open archive")
+    return contextlib.nullcontext(url)
 
 
 def _state_dict(module: Any) -> Any:

@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ArchiveError, DigestError, HostileFileError, ValueRangeError
+from archive.errors import ArchiveError, ClosedError, DigestError, HostileFileError, ValueRangeError
 
 torch = pytest.importorskip("torch")
-from archive.interop.torch import ModelMismatchError, load_model, save_model, save_state  # noqa: E402 needs torch
+from archive.interop.torch import (  # noqa: E402 needs torch
+    ModelMismatchError,
+    load_model,
+    load_state,
+    save_model,
+    save_state,
+)
 
 nn: Any = torch.nn
 optim, schedulers = torch.optim, torch.optim.lr_scheduler
@@ -371,3 +377,39 @@ def test_damage_is_not_loaded(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DigestError, match=r"optimizer/state\.4\.exp_avg"):
         load_model(*make_training("adam", "step")[:1], path, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_best_model_of_a_run_in_two_lines(tmp_path: Path, whole: bool) -> None:
+    """Whether the run saved state dicts, or models with their optimizers."""
+    net = torch.nn.Linear(3, 2)
+    store = archive.CheckpointStore(tmp_path, best_by="loss", keep_last=1)
+    for number, loss in enumerate([0.5, 0.1, 0.4], start=1):
+        torch.nn.init.constant_(net.weight, number)
+        metrics = {"loss": loss}
+        if whole:
+            save_model(net, tmp_path / "aside.h5", optimizer=torch.optim.Adam(net.parameters()))
+            with archive.open(tmp_path / "aside.h5") as saved:
+                store.save(saved.records, number, metrics=metrics)
+        else:
+            store.save(net.state_dict(), number, metrics=metrics)
+    loaded = torch.nn.Linear(3, 2)
+    assert load_model(loaded, archive.CheckpointStore(tmp_path).open("best")).missing_keys == []
+    assert loaded.weight.tolist() == [[2.0] * 3] * 2
+
+
+def test_an_open_archive_stays_open(tmp_path: Path) -> None:
+    net = torch.nn.Linear(3, 2)
+    save_state({"model": net.state_dict(), "epoch": 3}, tmp_path / "m.h5")
+    with archive.open(tmp_path / "m.h5") as opened:
+        load_model(torch.nn.Linear(3, 2), opened)
+        assert load_state(opened, keys=["epoch"]) == {"epoch": 3}
+        state = load_state(opened)
+        assert state["model"]["weight"].equal(net.weight)
+        state["model"]["weight"] += 1
+        assert not opened.closed
+        assert torch.equal(load_state(opened)["model"]["weight"], net.weight), "private memory"
+        with pytest.raises(TypeError, match="are for a URL, not for an open archive"):
+            load_model(net, opened, cache=True)
+    with pytest.raises(ClosedError):
+        load_model(net, opened)
