@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from archive.checkpoints.columns import Row
-from archive.checkpoints.paths import CHECKPOINT, RUN_FOLDERS, parse_round
+from archive.checkpoints.lineage import parse_chain, parse_token
+from archive.checkpoints.paths import CHECKPOINT, RESUME, RUN_FOLDERS, parse_round
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of
 from archive.checkpoints.rounds import Rounds
@@ -20,8 +21,6 @@ from archive.storage.url import URL, Location
 
 __all__ = ["Attempt", "RunFacts", "contexts_of", "facts_of", "find_experiments", "list_runs"]
 
-RESUME = "fedarchive.resume"
-"""Config record of the rounds of `archive.interop.flower.Resumable`."""
 SHORT = 200
 """Characters of a value that is shown."""
 Options = Mapping[str, Any] | None
@@ -73,7 +72,8 @@ class RunFacts:
     attempts: tuple[Attempt, ...]
     """Starts of the server, the newest last; empty where no resumable server saved the run."""
     resume: dict[str, int | float | str | bool]
-    """Whatever else the server says of itself in the newest round: short values of its own record."""
+    """What else the server says of itself in the newest round: version of its record, class of its strategy,
+    ``identity`` of the app, ``nodes`` that had saved states."""
 
 
 def find_experiments(url: URL, storage_options: Options = None) -> list[str]:
@@ -173,22 +173,25 @@ def _clients(files: Rounds, readable: Sequence[int]) -> tuple[str, ...]:
 
 def _attempts(row: Row, newest: Sequence[int]) -> tuple[Attempt, ...]:
     token, ancestors = (row.get(("configs", RESUME, key)) for key in ("token", "ancestors"))
-    if not isinstance(token, str) or not token:
+    try:
+        ends = [*parse_chain(json.loads(str(ancestors))), (parse_token(token), newest[0])]
+    except (ValueError, TypeError, RecursionError, IndexError):
         return ()
-    ends: list[tuple[str, int]] = []
-    with contextlib.suppress(ValueError, TypeError, RecursionError):
-        ends = [(str(name), int(last)) for name, last in json.loads(str(ancestors))]
     starts = [0, *(last for _, last in ends)]
-    whole = [*ends, (token, newest[0])]
-    return tuple(Attempt(name, after, last) for (name, last), after in zip(whole, starts, strict=True))
+    return tuple(Attempt(name, after, last) for (name, last), after in zip(ends, starts[:-1], strict=True))
 
 
 def _resume(row: Row) -> dict[str, int | float | str | bool]:
+    """Return what a server says of itself that people can read."""
+    values = {key: value for (kind, name, key), value in row.items() if (kind, name) == ("configs", RESUME)}
+    shown = {key: value for key, value in values.items() if key in ("version", "strategy")}
+    for key in ("identity", "nodes"):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(str(values.get(key)))
+            parts = found.values() if isinstance(found, dict) else found if isinstance(found, list) else []
+            shown[key] = ", ".join(str(part) for part in parts if part)
     return {
         key: value
-        for (kind, record, key), value in row.items()
-        if (kind, record) == ("configs", RESUME)
-        and key not in ("token", "ancestors")
-        and isinstance(value, (int, float, str, bool))
-        and len(str(value)) <= SHORT
+        for key, value in shown.items()
+        if isinstance(value, (int, float, str, bool)) and value != "" and len(str(value)) <= SHORT
     }

@@ -76,32 +76,35 @@ def test_show(runs: Path, capsys: Out) -> None:
 def test_attempts_of_a_resumable_server(tmp_path: Path, capsys: Out) -> None:
     store = archive.CheckpointStore(tmp_path)
     resume = {
+        "version": 2,
         "token": "b" * 16,
         "ancestors": json.dumps([["a" * 16, 3]]),
-        "app": "x/y\x1b 1.0",
+        "identity": json.dumps({"name": "app\x1b", "publisher": "me", "federation": ""}),
+        "nodes": json.dumps(["0", "1"]),
         "strategy": "FedAvg",
-        "state": "{" * 1000,
+        "state": "{}",
     }
     store.save({"w": np.zeros(3)}, 4, configs={"fedarchive.resume": resume})
     assert main(["runs", "show", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"attempts    {'a' * 16} began the run, rounds to 3" in lines
     assert f"            {'b' * 16} resumed after round 3, rounds to 4" in lines
-    assert "app         x/y\\x1b 1.0" in lines
-    assert not [line for line in lines if "{{{" in line]
-    for token, ancestors, found in [
-        (7, "[]", 0),
-        ("c", "no JSON", 1),
-        ("c", "[[1]]", 1),
-        ("c", "[" * 9999, 1),
-    ]:
-        store.save(
-            {},
-            store.rounds()[-1] + 1,
-            configs={"fedarchive.resume": {"token": token, "ancestors": ancestors}},
-        )
+    assert "strategy    FedAvg" in lines
+    assert "identity    app\\x1b, me" in lines
+    assert "nodes       0, 1" in lines
+    assert not [line for line in lines if line.startswith("state")]
+    odd: list[dict[str, Any]] = [
+        {"token": 7},
+        {"ancestors": "[[1]]"},
+        {"ancestors": "[" * 9999},
+        {"ancestors": "?"},
+    ]
+    for change in [*odd, {"identity": "[" * 9999, "nodes": "{"}, {"identity": "7", "nodes": "null"}]:
+        store.save({}, store.rounds()[-1] + 1, configs={"fedarchive.resume": resume | change})
         assert main(["runs", "show", str(tmp_path), "--json"]) == 0
-        assert len(json.loads(capsys.readouterr().out)["attempts"]) == found
+        told = json.loads(capsys.readouterr().out)
+        assert len(told["attempts"]) == (0 if change in odd else 2)
+        assert told["resume"]["strategy"] == "FedAvg"
 
 
 def test_history(runs: Path, capsys: Out) -> None:
