@@ -8,7 +8,7 @@ Each name is loaded when it is first used, so that importing this module loads n
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
 - `Mode`, `Verify`, `Access`, `BestBy`: the words that `archive.open` and `archive.CheckpointStore` take.
-- `URL`, `Cache`, `Spool`, `Progress`, `Report`: arguments of many calls.
+- `URL`, `Cache`, `Spool`, `Progress`, `Report`: arguments of many calls; `Names` is one of Flower's `Resumable`.
 
 Examples
 --------
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from archive.engine.read.handle import Info
     from archive.engine.report import Failure, SaveReport, VerifyReport
     from archive.engine.write.create import ArchiveWriter
+    from archive.interop.flower.parameternames import Names
     from archive.interop.torch import LoadReport
     from archive.reading import Access, Mode, Verify
     from archive.records.context import UserConfig
@@ -69,6 +70,7 @@ __all__ = [
     "Mode",
     "NDArray",
     "NDArrays",
+    "Names",
     "Payload",
     "Progress",
     "Record",
@@ -97,6 +99,7 @@ _HOMES = {
     **dict.fromkeys(("Failure", "SaveReport", "VerifyReport"), "archive.engine.report"),
     "ArchiveWriter": "archive.engine.write.create",
     "Editor": "archive.tools.editing",
+    "Names": "archive.interop.flower.parameternames",
     "LoadReport": "archive.interop.torch",
     **dict.fromkeys(("Access", "Mode", "Verify"), "archive.reading"),
     "UserConfig": "archive.records.context",
