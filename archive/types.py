@@ -8,7 +8,7 @@ Each name is loaded when it is first used, so that importing this module loads n
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
 - `Mode`, `Verify`, `Access`, `BestBy`: the words that `archive.open` and `archive.CheckpointStore` take.
-- `URL`, `Cache`, `Spool`, `Progress`, `Report`: arguments of many calls; `Names` is one of Flower's `Resumable`.
+- `URL`, `Cache`, `Spool`, `Progress`, `Report`, `Names`: arguments of calls.
 
 Examples
 --------

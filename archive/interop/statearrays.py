@@ -42,7 +42,7 @@ class NotStateError(TypeError):
     """A value that no file can hold: a function, a handle, an object of an unknown class."""
 
     def __init__(self, path: Path, problem: str, remedy: str | None = None) -> None:
-        self.key = "/".join(path)
+        self.key: str = "/".join(path)
         """Path of the value in the state."""
         super().__init__(f"{self.key}: {problem}")
         self.problem = problem

@@ -57,11 +57,11 @@ class Resumption:
         """The round that runs now."""
         self.total: int | None = None
         """Number of rounds of the run, if known."""
-        self.evaluates = False
+        self.evaluates: bool = False
         """Whether the server evaluates at the end of a round."""
         self.restored: Any = None
         """The global arrays of the loaded round, as Flower's object."""
-        self.participants = Participants()
+        self.participants: Participants = Participants()
         """The nodes of this attempt."""
         self._line = Line(new_token())
         self._identity: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Resumption:
         self._saved: Snapshot | None = None
         self._started: JSON = None
         self._schema: JSON = None
-        self.results = Results(self.rounds.shown)
+        self.results: Results = Results(self.rounds.shown)
         """Metrics of all rounds."""
         self._given: dict[str, JSON] = {}
         self._configs: dict[str, Any] = {}
