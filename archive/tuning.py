@@ -87,10 +87,14 @@ def json_bytes() -> int:
 # Reading over a network
 
 REQUESTS = 8
-"""Requests under way at once, at most: of 16 to 20 MiB each, so that they hold some 128 MiB."""
+"""Requests under way at once, at most, of 16 to 20 MiB each; those of `load` hold 1 MiB of that, over
+s3fs and aiohttp."""
 REQUEST_BYTES = 16 << 20
 """A request ends with the piece that makes it this long. At 20 ms a request and 1 GB/s a connection this
 keeps the time spent on waiting under a half, and eight at once fill 10 Gbit/s."""
+WINDOW_BYTES = 128 << 10
+"""Bytes of a request that are verified at a time, before they are copied to their places: several segments,
+or one that is longer."""
 GAP_BYTES = 4096
 """Unwanted bytes that a request fetches along rather than end: padding between arrays is smaller."""
 SINGLE_REQUEST_BYTES = 64 << 20

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from archive.dtypes import NDArray
 from archive.owner import Owner
 
-__all__ = ["Sink", "Source"]
+__all__ = ["Sink", "Source", "Take"]
+
+Take = Callable[[int, Any], None]
+"""What is called with bytes as they come, and where in their range they begin. They come in order. At 0 they
+begin anew: the request was sent again."""
 
 
 class Source(Protocol):
@@ -45,6 +50,10 @@ class Source(Protocol):
 
     def read_into(self, offset: int, out: NDArray) -> None:
         """Fill ``out`` (contiguous uint8) from ``offset``."""
+        ...
+
+    def stream(self, offset: int, nbytes: int, take: Take) -> None:
+        """Hand over a range as it comes, in the calling thread."""
         ...
 
     def private(self, offset: int, nbytes: int) -> NDArray:

@@ -321,6 +321,15 @@ class StoreTests(_Base):
             assert found == version
         for start, stop in ((0, 1), (17, 4099), (len(DATA) - 1, len(DATA)), (0, len(DATA)), (5, 5)):
             assert bytes(store.get_range(path, start, stop, version)) == DATA[start:stop]
+            came = bytearray()
+
+            def take(at: int, chunk: Any, came: bytearray = came) -> None:
+                del came[at:]  # at 0 they begin anew
+                assert len(came) == at
+                came += chunk
+
+            store.stream_range(path, start, stop, version, take)
+            assert came == DATA[start:stop]
 
     def test_an_empty_object(self, root: Root, store: ObjectStore) -> None:
         path = self.path(root, "empty")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.read.reader import Reader
 from archive.format.constants import MAX_SEGMENT_BYTES
@@ -48,11 +50,9 @@ def run_fills(reader: Reader, fills: list[Fill]) -> Iterator[int]:
         return fill.out.nbytes
 
     def fetch(request: Request[Fill]) -> int:
-        # verify in the receive buffer, then copy: unverified bytes never reach the caller
-        segments = [segment for _, _, fill in request.pieces for segment in fill.segments]
-        data = reader.fetch(Request(request.start, request.stop, segments))
-        for offset, nbytes, fill in request.pieces:
-            fill.out[:] = data[offset - request.start : offset - request.start + nbytes]
+        arrival = _Arrival(reader, request)
+        reader.source.stream(request.start, request.nbytes, arrival.take)
+        arrival.mend()
         return sum(nbytes for _, nbytes, _ in request.pieces)
 
     if not reader.network:
@@ -61,9 +61,72 @@ def run_fills(reader: Reader, fills: list[Fill]) -> Iterator[int]:
     return run_parallel(fetch, requests, network=reader.network)
 
 
-def cut_fill(fill: Fill) -> Iterator[Fill]:
+class _Arrival:
+    """The bytes of a request as they come: verified window by window, and only then copied to their places.
+
+    Beside the memory that is filled there is one window, not the whole request.
+    """
+
+    def __init__(self, reader: Reader, request: Request[Fill]) -> None:
+        self._reader, self._start = reader, request.start
+        self._windows = [part for *_, fill in request.pieces for part in cut_fill(fill, tuning.WINDOW_BYTES)]
+        self._memory: NDArray = np.empty(max(len(part.out) for part in self._windows), np.uint8)
+        self._next = 0
+        self._failed: list[tuple[Fill, list[Segment]]] = []
+
+    def take(self, at: int, chunk: Any) -> None:
+        """Take bytes that begin at ``at`` of the request, and put in place what is complete."""
+        if not at:
+            self._next = 0
+            self._failed.clear()
+        data = np.frombuffer(chunk, np.uint8)
+        low, high = self._start + at, self._start + at + len(data)
+        for number in range(self._next, len(self._windows)):
+            window = self._windows[number]
+            begin, end = window.offset, window.offset + len(window.out)
+            first, last = max(begin, low), min(end, high)
+            if first >= last:
+                return
+            part = data[first - low : last - low]
+            if last - first < end - begin:
+                self._memory[first - begin : last - begin] = part
+                part = self._memory[: end - begin]
+            if last < end:
+                return
+            self._put(window, part)
+            self._next = number + 1
+
+    def mend(self) -> None:
+        """Fetch windows that failed their digests once more.
+
+        Raises
+        ------
+        DigestError
+        """
+        failed = {segment for _, segments in self._failed for segment in segments}
+        for request in plan_requests((part.offset, len(part.out), part) for part, _ in self._failed):
+            segments = [segment for *_, part in request.pieces for segment in part.segments]
+            wrong = [number for *_, number in segments if number in failed]
+            data = self._reader.refetch(Request(request.start, request.stop, segments), wrong)
+            for offset, nbytes, part in request.pieces:
+                part.out[:] = data[offset - request.start : offset - request.start + nbytes]
+
+    def _put(self, window: Fill, data: NDArray) -> None:
+        reader = self._reader
+        failed = (
+            []
+            if reader.verify == "off"
+            else failed_pieces(reader.index, data, window.offset, window.segments)
+        )
+        if failed:
+            self._failed.append((window, failed))
+        else:
+            window.out[:] = data
+
+
+def cut_fill(fill: Fill, most: int = MAX_SEGMENT_BYTES) -> Iterator[Fill]:
     """Yield a long read in pieces of at most 4 MiB: each is hashed while it is in the processor's cache."""
-    count = MAX_SEGMENT_BYTES // max(nbytes for _, nbytes, _ in fill.segments)
+    count = max(1, most // max(nbytes for _, nbytes, _ in fill.segments))
     for at in range(0, len(fill.segments), count):
         part = fill.segments[at : at + count]
         low, high = part[0][0] - fill.offset, part[-1][0] + part[-1][1] - fill.offset

@@ -218,10 +218,22 @@ class Reader:
             The bytes do not match, and do not match when fetched once more.
         """
         data = self.source.read(request.start, request.nbytes)
-        if self.verify == "off" or not failed_pieces(self.index, data, request.start, request.pieces):
-            return data
+        failed = (
+            [] if self.verify == "off" else failed_pieces(self.index, data, request.start, request.pieces)
+        )
+        return self.refetch(request, failed) if failed else data
+
+    def refetch(self, request: Request[Segment], failed: list[Segment]) -> NDArray:
+        """Return the bytes of a request, of which segments failed their digests, fetched once more.
+
+        Raises
+        ------
+        DigestError
+            They do not match, or the source gives the same bytes again.
+        """
         again = self.source.reread(request.start, request.nbytes)
-        failed = failed_pieces(self.index, data if again is None else again, request.start, request.pieces)
+        if again is not None:
+            failed = failed_pieces(self.index, again, request.start, request.pieces)
         if again is None or failed:
             raise self.digest_error(failed[0])
         return again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from archive.dtypes import NDArray
 from archive.storage.local.source import FileSource
+from archive.storage.protocols import Take
 
 __all__ = ["SplicedSource"]
 
@@ -49,6 +50,10 @@ class SplicedSource:
         """Fill ``out`` from ``offset``."""
         source, at = self._route(offset)
         source.read_into(at, out)
+
+    def stream(self, offset: int, nbytes: int, take: Take) -> None:
+        """Hand over a range at once."""
+        take(0, self.read(offset, nbytes))
 
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a writable range that no other caller sees."""

@@ -15,6 +15,7 @@ from archive import system
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
+from archive.storage.protocols import Take
 from archive.storage.remedies import remedy_of
 
 __all__ = [
@@ -83,6 +84,10 @@ class FileSource:
                     remedy="something truncated it while it was open: take another copy",
                 )
             done += count
+
+    def stream(self, offset: int, nbytes: int, take: Take) -> None:
+        """Hand over a range at once."""
+        take(0, self.read(offset, nbytes))
 
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""

@@ -22,6 +22,7 @@ from archive.dtypes import NDArray
 from archive.errors import ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
 from archive.storage.local.source import FileSource, MapSource, is_remote_filesystem
+from archive.storage.protocols import Take
 from archive.storage.remote.cachefolder import BLOCK_BYTES, CacheFolder, marks_at, prune_cache
 from archive.storage.remote.firstrequest import Purpose, note_needed
 from archive.storage.remote.objectstore import ObjectStore
@@ -206,6 +207,13 @@ class CachedSource(RemoteSource):
         except _LOST:
             self._give_up()
         return super().read(offset, nbytes)
+
+    def stream(self, offset: int, nbytes: int, take: Take) -> None:
+        """Hand over a range: at once where a file keeps it."""
+        if self._file is None:
+            super().stream(offset, nbytes, take)
+        else:
+            take(0, self.read(offset, nbytes))
 
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a writable range: pages copied when written, or memory of its own."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from archive.storage.protocols import Take
+
 __all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload"]
 
 Buffer = Any
@@ -92,7 +94,7 @@ class ObjectStore(Protocol):
     min_part_bytes: int
     """Smallest part but the last."""
     pins: bool
-    """Whether `get_range` itself notices another version; where not, digests and `head` do."""
+    """Whether a request for a range itself notices another version; where not, digests and `head` do."""
     writable: bool
     """Whether there is any way to make an object appear."""
 
@@ -110,6 +112,10 @@ class ObjectStore(Protocol):
 
     def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
         """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
+        ...
+
+    def stream_range(self, path: str, start: int, stop: int, version: ObjectVersion, take: Take) -> None:
+        """Hand over what `get_range` returns as it comes, in the calling thread."""
         ...
 
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
+from archive.storage.protocols import Take
 from archive.storage.remote.firstrequest import Purpose, first_bytes, note_needed
 from archive.storage.remote.objectstore import ObjectStore, ObjectVersion
 
@@ -84,6 +85,13 @@ class RemoteSource:
     def read_into(self, offset: int, out: NDArray) -> None:
         """Fill ``out`` from ``offset``."""
         out[:] = self.read(offset, len(out))
+
+    def stream(self, offset: int, nbytes: int, take: Take) -> None:
+        """Hand over a range as it comes."""
+        if offset >= self.nbytes - len(self._tail):
+            take(0, self.read(offset, nbytes))
+        else:
+            self._require_open().stream_range(self._object, offset, offset + nbytes, self.version, take)
 
     def private(self, offset: int, nbytes: int) -> NDArray:
         """Return a range in memory of its own."""

@@ -20,6 +20,7 @@ from tests.engine.read.test_slices import CHOSEN, PATH, URL, WAYS, Ways, arrays,
 from tests.engine.read.test_slices import store as store
 from tests.engine.read.test_slices import ways as ways
 from tests.optional import torch
+from tests.storage import folderstore
 from tests.storage.folderstore import FolderStore, reach
 
 ALL_WAYS = (*WAYS, "foreign")
@@ -162,6 +163,29 @@ def test_only_the_segments_of_a_range_are_fetched(ways: Ways, eager: None, store
         with pytest.raises(ValueError, match="shape"):
             handle["wide"].read(rows, np.zeros((3, 3), "f4"))
         assert store.asked == []
+
+
+@pytest.mark.parametrize("piece", [1 << 10, 99_999, 1 << 18, 300_001, 1 << 24])
+def test_bytes_come_in_pieces_of_any_length(
+    ways: Ways, eager: None, store: FolderStore, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """And windows that do not match are fetched once more, by requests for these alone."""
+    monkeypatch.setattr(folderstore, "PIECE_BYTES", piece)
+    with ways["remote"]() as handle:
+        store.clear()
+        loaded: Any = handle.load()["model"]
+        for key, wanted in arrays().items():
+            assert np.array_equal(loaded[key].numpy(), wanted), key
+        requests, nbytes = store.counted(), store.nbytes()
+        store.clear()
+        store.flip = {0: 5_000_000, 1: 300}
+        try:
+            found: Any = handle.load()["model"]
+        finally:
+            store.flip = {}
+        assert all(np.array_equal(found[key].numpy(), wanted) for key, wanted in arrays().items())
+        assert store.counted() == requests + 2
+        assert nbytes < store.nbytes() <= nbytes + 2 * tuning.WINDOW_BYTES
 
 
 def test_a_flaw_on_the_way_is_fetched_again(ways: Ways, eager: None, store: FolderStore) -> None:

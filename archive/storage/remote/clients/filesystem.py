@@ -22,6 +22,7 @@ from fsspec.spec import AbstractFileSystem
 from archive import system
 from archive.errors import ArchiveError, MissingError, StorageError, TruncatedError, UnsupportedURLError
 from archive.owner import Owner
+from archive.storage.protocols import Take
 from archive.storage.remote.clients.connections import Instances
 from archive.storage.remote.clients.failures import cause_of, exists_error, replaced_error
 from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
@@ -125,6 +126,10 @@ class FileSystemStore:
                     remedy="try again, or download it first",
                 )
         raise replaced_error(self.url(path))
+
+    def stream_range(self, path: str, start: int, stop: int, version: ObjectVersion, take: Take) -> None:
+        """Hand over bytes ``start`` to ``stop`` at once: fsspec has no other way."""
+        take(0, self.get_range(path, start, stop, version))
 
     def put(self, path: str, data: Buffer, *, exclusive: bool = False) -> None:
         """Make an object of ``data`` appear whole.

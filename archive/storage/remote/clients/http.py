@@ -12,7 +12,8 @@ import aiohttp
 import fsspec
 
 from archive.errors import UnsupportedURLError
-from archive.storage.remote.clients.bodies import Received, read_body
+from archive.storage.protocols import Take
+from archive.storage.remote.clients.bodies import read_body
 from archive.storage.remote.clients.connections import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -20,7 +21,7 @@ from archive.storage.remote.clients.connections import (
     fault_of_connection,
 )
 from archive.storage.remote.clients.failures import cause_of, failure_of, setup_problem
-from archive.storage.remote.clients.loop import run_on
+from archive.storage.remote.clients.loop import Arrivals, run_on
 from archive.storage.remote.clients.ranged import RangedStore
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import Contact, Fault, Kind, fault_of_status, retried
@@ -135,36 +136,39 @@ class HttpStore(RangedStore):
     def _contact(self, path: str) -> Contact:
         return self._contacts[urlsplit(path).netloc]
 
-    def _get(self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int) -> Received:
+    def _get(
+        self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int, take: Take
+    ) -> ObjectVersion:
         headers = {"Range": header} | ({"If-Match": tag} if tag else {})
-        received: Received = retried(
-            lambda seconds: self._request("GET", path, headers, check, seconds),
+        version: ObjectVersion = retried(
+            lambda seconds: self._request("GET", path, headers, (check, Arrivals(take)), seconds),
             self._contact(path),
             nbytes=nbytes,
         )
-        return received
+        return version
 
     def _request(
         self,
         method: str,
         path: str,
         headers: dict[str, str],
-        check: Callable[[Reply], Body] | None,
+        body: tuple[Callable[[Reply], Body], Arrivals] | None,
         seconds: float,
     ) -> Any:
         filesystem = self._instances.get()
 
-        async def request() -> Reply | Received:
+        async def request() -> Reply | ObjectVersion:
             try:
                 async with await _send(filesystem, method, path, headers) as response:
                     reply = _reply(response)
-                    if check is None:
+                    if body is None:
                         return reply
-                    return await read_body(response.content.read, reply, check(reply))
+                    check, arrivals = body
+                    return await read_body(response.content.read, reply, check(reply), arrivals.hand)
             except _FAILURES as error:
                 raise fault_of_connection(error) from cause_of(error)
 
-        return run_on(filesystem.loop, request(), seconds)
+        return run_on(filesystem.loop, request(), seconds, body and body[1])
 
 
 async def _send(filesystem: Any, method: str, path: str, headers: dict[str, str]) -> aiohttp.ClientResponse:

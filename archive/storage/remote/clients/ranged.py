@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from archive.storage.remote.clients.bodies import Received, join_body
+import numpy as np
+
+from archive.storage.protocols import Take
+from archive.storage.remote.clients.bodies import new_memory
 from archive.storage.remote.clients.failures import failure_of, replaced_error
 from archive.storage.remote.clients.replies import (
     Body,
@@ -33,8 +36,10 @@ class RangedStore(ABC):
         """Return the current version."""
 
     @abstractmethod
-    def _get(self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int) -> Received:
-        """Return the body of one GET whose head ``check`` has accepted, sent again where that helps.
+    def _get(
+        self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int, take: Take
+    ) -> ObjectVersion:
+        """Take the body of one GET whose head ``check`` has accepted, sent again where that helps.
 
         Parameters
         ----------
@@ -45,6 +50,11 @@ class RangedStore(ABC):
         nbytes : int
             Bytes that are expected.
 
+        Returns
+        -------
+        ObjectVersion
+            The version that the body is of.
+
         Raises
         ------
         Fault
@@ -52,9 +62,15 @@ class RangedStore(ABC):
 
     def get_suffix(self, path: str, nbytes: int) -> tuple[Buffer, ObjectVersion]:
         """Return the last bytes, at most ``nbytes``, and the version they are of; one request."""
+        came: list[Buffer] = []
+
+        def check(reply: Reply) -> Body:
+            came.clear()
+            return expect_suffix(reply, nbytes)
+
         try:
-            received = self._get(
-                path, suffix_header(nbytes), "", lambda reply: expect_suffix(reply, nbytes), nbytes
+            version = self._get(
+                path, suffix_header(nbytes), "", check, nbytes, lambda at, chunk: came.append(chunk)
             )
         except Fault as fault:
             if fault.kind is not Kind.RANGE:
@@ -63,22 +79,35 @@ class RangedStore(ABC):
             version = self.head(path)
             return self.get_range(path, max(version.nbytes - nbytes, 0), version.nbytes, version), version
         # a server that ignores ranges, and says no length, sends more than was asked for
-        return join_body(received)[-nbytes:], received[1].version or ObjectVersion(0)
+        return memoryview(b"".join(came))[-nbytes:], version
 
     def get_range(self, path: str, start: int, stop: int, version: ObjectVersion) -> Buffer:
         """Return bytes ``start`` to ``stop``, exactly, of that version; one request unless it fails."""
         if stop <= start:
             return b""
+        data = new_memory(stop - start)
+
+        def place(at: int, chunk: Buffer) -> None:
+            # numpy lets other threads run as it copies
+            data[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
+
+        self.stream_range(path, start, stop, version, place)
+        return data.data.toreadonly()
+
+    def stream_range(self, path: str, start: int, stop: int, version: ObjectVersion, take: Take) -> None:
+        """Hand over bytes ``start`` to ``stop``, exactly, of that version, as they come."""
+        if stop <= start:
+            return
         try:
-            received = self._get(
+            self._get(
                 path,
                 range_header(start, stop),
                 version.tag,
                 lambda reply: expect_range(reply, start, stop, version),
                 stop - start,
+                take,
             )
         except Fault as fault:
             if fault.kind in (Kind.CONFLICT, Kind.MISSING, Kind.RANGE):
                 raise replaced_error(self.url(path), removed=fault.kind is Kind.MISSING) from fault
             raise failure_of(fault, self.url(path)) from fault
-        return join_body(received)

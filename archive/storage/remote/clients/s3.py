@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from archive.errors import MissingError, UnsupportedURLError
-from archive.storage.remote.clients.bodies import Received
+from archive.storage.protocols import Take
 from archive.storage.remote.clients.failures import failure_of
 from archive.storage.remote.clients.proofs import tag_of, unproven
 from archive.storage.remote.clients.ranged import RangedStore
@@ -168,10 +168,14 @@ class S3Store(RangedStore):
         bucket, key, version = self.client.filesystem().split_path(path)
         return {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
 
-    def _get(self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int) -> Received:
+    def _get(
+        self, path: str, header: str, tag: str, check: Callable[[Reply], Body], nbytes: int, take: Take
+    ) -> ObjectVersion:
         arguments = self._versioned(path) | {"Range": header} | ({"IfMatch": tag} if tag else {})
         return retried(
-            lambda seconds: self.client.get(check, seconds, **arguments), self.client.contact, nbytes=nbytes
+            lambda seconds: self.client.get(check, take, seconds, **arguments),
+            self.client.contact,
+            nbytes=nbytes,
         )
 
     def _run(self, path: str, attempt: Callable[[float], T]) -> T:

@@ -17,7 +17,8 @@ from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from archive.errors import StorageError
-from archive.storage.remote.clients.bodies import Received, read_body
+from archive.storage.protocols import Take
+from archive.storage.remote.clients.bodies import read_body
 from archive.storage.remote.clients.connections import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -25,10 +26,11 @@ from archive.storage.remote.clients.connections import (
     fault_of_connection,
 )
 from archive.storage.remote.clients.failures import setup_problem
-from archive.storage.remote.clients.loop import run_on
+from archive.storage.remote.clients.loop import Arrivals, run_on
 from archive.storage.remote.clients.proofs import expect_answer, expect_xml, unproven
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import VARIABLE, Contact, Fault, Kind, fault_of_status
+from archive.storage.remote.objectstore import ObjectVersion
 from archive.storage.url import Location
 
 __all__ = ["PARALLEL", "S3Client", "fault_of", "version_fields"]
@@ -174,30 +176,28 @@ class S3Client:
         ------
         Fault
         """
-        answer = self._send(method, seconds, arguments)
+        sent = arguments | {"Body": _View(arguments["Body"])} if "Body" in arguments else arguments
+        answer: dict[str, Any] = self._run(_call, method, seconds, sent)
         expect_answer(method, arguments, answer)
         return answer
 
-    def _send(self, method: str, seconds: float, arguments: dict[str, Any]) -> dict[str, Any]:
-        if "Body" in arguments:
-            arguments = arguments | {"Body": _View(arguments["Body"])}
-        answer: dict[str, Any] = self._run(_call, method, seconds, arguments)
-        return answer
-
-    def get(self, check: Callable[[Reply], Body], seconds: float, **arguments: Any) -> Received:
-        """Return the body of one GET whose head ``check`` has accepted.
+    def get(
+        self, check: Callable[[Reply], Body], take: Take, seconds: float, **arguments: Any
+    ) -> ObjectVersion:
+        """Take the body of one GET whose head ``check`` has accepted, and return its version.
 
         Raises
         ------
         Fault
         """
+        arrivals = Arrivals(take)
 
-        async def get(filesystem: Any, method: str, arguments: dict[str, Any]) -> Received:
+        async def get(filesystem: Any, method: str, arguments: dict[str, Any]) -> ObjectVersion:
             response = await _call(filesystem, method, arguments)
             stream = response["Body"]
             try:
                 reply = _reply(response)
-                return await read_body(stream.read, reply, check(reply))
+                return await read_body(stream.read, reply, check(reply), arrivals.hand)
             except _FAILURES as error:
                 raise fault_of(error) from error
             finally:
@@ -206,8 +206,8 @@ class S3Client:
                 if inspect.isawaitable(closing):
                     await closing
 
-        received: Received = self._run(get, "get_object", seconds, arguments)
-        return received
+        version: ObjectVersion = self._run(get, "get_object", seconds, arguments, arrivals)
+        return version
 
     def _run(
         self,
@@ -215,10 +215,11 @@ class S3Client:
         method: str,
         seconds: float,
         arguments: dict[str, Any],
+        arrivals: Arrivals | None = None,
     ) -> Any:
         filesystem = self.filesystem()
         try:
-            return run_on(filesystem.loop, work(filesystem, method, arguments), seconds)
+            return run_on(filesystem.loop, work(filesystem, method, arguments), seconds, arrivals)
         except Fault as fault:
             self.denied = self.denied or fault.kind is Kind.DENIED
             raise
