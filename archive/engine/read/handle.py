@@ -215,16 +215,20 @@ class Archive:
         """
         index, reader = self._reader.index, self._reader
         every = np.flatnonzero(self._kinds == KIND_ARRAYS).tolist() if keys is None else []
-        rows: Iterable[int] = every if keys is None else dict.fromkeys(select_rows(reader, keys))
+        rows = every if keys is None else list(dict.fromkeys(select_rows(reader, keys)))
+        # for all rows at once: of 20,000 arrays, asked for one by one, these took a fourth of the time
+        records = [index.records[number].name for number in index.record[rows].tolist()]
+        names, types = zip(records, index.keys(rows), strict=True), index.type[rows].tolist()
+        shapes = index.shapes() if len(rows) > 1 else dict(zip(rows, map(index.shape, rows), strict=True))
+        ready: Iterable[int] = rows
         if reader.network:
             from archive.engine.read.prefetch import prefetch_rows  # for remote archives alone
 
-            rows = prefetch_rows(reader, rows)
+            ready = prefetch_rows(reader, rows)
         try:
-            for row in rows:
-                name = self._record(row).name, index.key(row)
+            for row, name, type_row in zip(ready, names, types, strict=True):
                 try:
-                    yield name, lazy_array(reader, row, index.shape(row), index.type.item(row))
+                    yield name, lazy_array(reader, row, shapes[row], type_row)
                 finally:
                     reader.release(row)
         finally:
