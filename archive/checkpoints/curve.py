@@ -19,10 +19,11 @@ from archive.errors import HostileFileError
 __all__ = ["CURVE", "CURVE_KEYS", "MAX_COLUMNS", "Curve", "parse_curve", "scalars_of"]
 
 CURVE = "fedarchive.curve"
-"""Config record of round files: ``rounds`` (int64, little-endian, as bytes), ``values`` (float64 likewise,
-column after column), and of each column ``records``, ``keys``, ``integers`` (whether it has integers)."""
-CURVE_KEYS = 5
-"""Values of that record."""
+"""Config record of round files: ``length`` (number of rounds), ``rounds`` (int64, little-endian, as bytes),
+``values`` (float64 likewise, column after column), and of each column ``records``, ``keys`` and ``integers``
+(whether it has integers)."""
+CURVE_KEYS = 6
+"""Values of that record; ``length`` is never a dataset."""
 MAX_COLUMNS = 1000
 """Metrics that a curve has at most: those of the first rounds come first."""
 
@@ -63,6 +64,7 @@ class Curve:
     def values(self) -> dict[str, Any]:
         """Return what the config record `CURVE` holds."""
         return {
+            "length": len(self.rounds),
             "rounds": np.array(self.rounds, "<i8").tobytes(),
             "values": np.array(list(self.columns.values()), "<f8").tobytes(),
             "records": [record for record, _ in self.columns],
@@ -91,7 +93,8 @@ def parse_curve(values: Mapping[str, Any], path: str) -> Curve:
         table = np.frombuffer(values["values"], "<f8").reshape(len(names), len(rounds))
         integers = values["integers"]
         sound = (
-            len(set(names)) == len(names) == len(integers)
+            len(rounds) == values["length"]
+            and len(set(names)) == len(names) == len(integers)
             and all(isinstance(text, str) for name in names for text in name)
             and rounds == sorted(set(rounds))
             and not any(np.isinf(row).any() for row, whole in zip(table, integers, strict=True) if whole)

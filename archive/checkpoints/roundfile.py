@@ -31,7 +31,6 @@ from archive.errors import (
 from archive.format.constants import KIND_CONFIGS
 from archive.format.index import RecordName
 from archive.reading import Mode, Verify
-from archive.records import RecordSet
 from archive.storage.protocols import Source
 from archive.storage.url import Location
 
@@ -180,13 +179,11 @@ def open_file(
                 path=location.display,
                 remedy="something replaced it afterwards: take a copy, or an earlier round",
             )
-        records = handle.records
+        handle._hidden = OWN_RECORDS
+        _ = handle.records  # an error of its values comes now
     except ArchiveError:
         handle.close()
         raise
-    space: Any = records.configs_records if isinstance(records, RecordSet) else records
-    for name in OWN_RECORDS:
-        space.pop(name, None)
     return handle
 
 

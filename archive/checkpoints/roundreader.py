@@ -282,7 +282,7 @@ class RoundReader:
     def _curve(self, rows: Mapping[int, Sequence[FileRow]]) -> Curve:
         """Return the curve of the newest round that has one."""
         for number in sorted(rows, reverse=True):
-            if ("configs", CURVE, "keys") in rows[number][0][3]:
+            if ("configs", CURVE, "length") in rows[number][0][3]:
                 with contextlib.suppress(*GONE):
                     return read_curve(self.at(round_path(number)))
         return Curve()

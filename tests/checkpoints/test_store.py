@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -1145,6 +1146,21 @@ def test_a_damaged_round_does_not_stop_the_curve(tmp_path: Path) -> None:
     assert store.history()["round"].tolist() == [1, 2, 4]
 
 
+def test_a_curve_of_many_metrics(tmp_path: Path) -> None:
+    """Names and values are datasets, from the second round on."""
+    metrics = {f"metric-{number}": number / 2 for number in range(1200)}
+    for number in range(1, 4):
+        Store(tmp_path, keep_last=1).save({"w": np.zeros(1)}, number, metrics=metrics)
+    table = Store(tmp_path).history()
+    assert table["metric-999"].tolist() == [499.5] * 3
+    assert np.isnan(table["metric-1000"]).tolist() == [True, True, False], "a curve has 1,000 columns"
+    with Store(tmp_path).open(3) as opened:
+        assert list(opened) == [("model", "w")]
+        for records in (opened.records, opened.load(["w"]), pickle.loads(pickle.dumps(opened)).records):
+            assert not records.config_records
+    assert Store(tmp_path).verify(3)
+
+
 def test_a_curve_of_thousands_of_rounds(tmp_path: Path) -> None:
     """Too large for attributes, and a dataset."""
     curve = Curve()
@@ -1164,7 +1180,14 @@ def test_a_curve_of_thousands_of_rounds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"rounds": b"123"}, {"values": b""}, {"records": ["m"]}, {"keys": ["a"] * 9}, {"integers": [1.5]}],
+    [
+        {"length": 2},
+        {"rounds": b"123"},
+        {"values": b""},
+        {"records": ["m"]},
+        {"keys": ["a"] * 9},
+        {"integers": [1.5]},
+    ],
 )
 def test_a_curve_that_is_malformed(tmp_path: Path, change: dict[str, Any]) -> None:
     """The digests match: somebody made it so."""

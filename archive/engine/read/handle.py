@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -20,7 +20,7 @@ from archive.engine.read.storedpayload import lazy_array
 from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
 from archive.format.footer import Footer
 from archive.format.index import RecordName
-from archive.records import Array, Context
+from archive.records import Array, Context, RecordSet
 from archive.records.valuerecord import ConfigValue
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ class Archive:
     ((2, 3), [[3.0, 4.0, 5.0]], [('model', 'w')])
     """
 
-    def __init__(self, reader: Reader | Reference) -> None:
+    def __init__(self, reader: Reader | Reference, hidden: Collection[str] = ()) -> None:
         self._held = reader
+        self._hidden = hidden  # configs that a store added, and that nobody is handed out
 
     @property
     def _reader(self) -> Reader:
@@ -92,7 +93,7 @@ class Archive:
 
         Changing them changes memory only; an archive is immutable.
         """
-        return build_records(self._reader, None)
+        return self._without_hidden(build_records(self._reader, None))
 
     @cached_property
     def info(self) -> Info:
@@ -191,7 +192,7 @@ class Archive:
         """
         from archive.engine.read.load import load_records  # 2 ms that opening does without
 
-        return load_records(self._reader, keys, progress)
+        return self._without_hidden(load_records(self._reader, keys, progress))
 
     def drain(
         self, keys: str | Iterable[str | tuple[str, str]] | None = None
@@ -304,7 +305,14 @@ class Archive:
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = self._held
-        return _handle, (held if isinstance(held, Reference) else reference_of(held)).arguments
+        reference = held if isinstance(held, Reference) else reference_of(held)
+        return _handle, (self._hidden, *reference.arguments)
+
+    def _without_hidden(self, records: Records) -> Records:
+        space: Any = records.configs_records if isinstance(records, RecordSet) else records
+        for name in self._hidden:
+            space.pop(name, None)
+        return records
 
     @cached_property
     def _kinds(self) -> NDArray:
@@ -383,6 +391,6 @@ def select_rows(reader: Reader, keys: str | Iterable[str | tuple[str, str]]) -> 
     return found
 
 
-def _handle(*arguments: Any) -> Archive:
+def _handle(hidden: Collection[str], *arguments: Any) -> Archive:
     """Unpickle a handle of its own, which can be closed without closing others."""
-    return Archive(Reference(*arguments))
+    return Archive(Reference(*arguments), hidden)

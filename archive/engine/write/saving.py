@@ -100,7 +100,8 @@ class _Content:
         for record in inputs.records:
             if record.kind != KIND_ARRAYS or record.attributes:
                 name = RecordName(record.kind, record.name)
-                self.values[name] = encode_record(name, record.values or record.attributes)
+                values = record.values or record.attributes
+                self.values[name] = encode_record(name, values, record.attribute_bytes)
 
 
 def _sink_of(options: SaveOptions, plan: Plan | None) -> Sink:
