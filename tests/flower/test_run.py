@@ -5,7 +5,6 @@ Needs an environment with flwr's newest release and its simulation extra, see `t
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,11 @@ from typing import Any
 import pytest
 
 import archive
-from tests.flower.simulation import NODES, Simulation
-from tests.interop.environments import GIVEN, find_or_make, variables
+from tests.flower.superlink import Simulation
 
-NEEDED = "import archive, flwr.serverapp.strategy, ray"
 ROUNDS = 5
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a Python that has all that a simulation needs."""
-    for place in GIVEN:
-        found = place / "bin" / "python"
-        needed: list[str | Path] = [found, "-c", NEEDED]
-        if not subprocess.run(needed, env=variables(), capture_output=True, check=False).returncode:
-            return found
-    if GIVEN:
-        pytest.skip("no environment of FEDARCHIVE_FLWR has flwr[simulation] and fedarchive's dependencies")
-    return find_or_make("flwr[simulation]", tmp_path_factory.mktemp("flwr"))
 
 
 def uninterrupted(python: Path, folder: Path) -> dict[str, Any]:
@@ -72,7 +56,7 @@ def test_killed_in_round_3_and_run_again(python: Path, tmp_path: Path) -> None:
     assert not simulation.out.exists()
     assert max(path.name for path in rounds.iterdir()) == "00000002.h5"
     ahead = len(list(contexts.glob("*/00000003-1.h5")))
-    assert 0 < ahead <= NODES
+    assert 0 < ahead <= simulation.nodes
     with simulation.running():
         simulation.submit(ROUNDS)
         resumed = simulation.result() | {"states": states(simulation)}
@@ -82,7 +66,7 @@ def test_killed_in_round_3_and_run_again(python: Path, tmp_path: Path) -> None:
         assert state["history"]["rounds"] == [1, 2, 3, 4, 5]
     sys.stdout.write(
         f"two controls and the resumed run agree bit for bit: {first['arrays'][:16]}; {processes} processes "
-        f"killed, {ahead} of {NODES} clients were a round ahead\n"
+        f"killed, {ahead} of {simulation.nodes} clients were a round ahead\n"
     )
 
 
