@@ -103,7 +103,7 @@ def test_a_release_is_refused(checkout: Path, arguments: list[str], reason: str)
     assert reason in done.stderr
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/policy.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/policy.md", "docs/resume.md"])
 def test_pages_name_what_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`poe ([a-z]+)\b(?! alone)", text)

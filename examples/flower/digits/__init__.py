@@ -1,0 +1,1 @@
+"""digits: a Flower app in plain numpy whose runs resume."""
