@@ -28,11 +28,12 @@ def uninterrupted(python: Path, folder: Path) -> dict[str, Any]:
 
 def states(simulation: Simulation) -> dict[str, Any]:
     """Return the last state that every client kept."""
-    found, store = {}, archive.CheckpointStore(simulation.url)
+    found: dict[str, Any] = {}
+    store = archive.CheckpointStore(simulation.url)
     for partition in range(simulation.nodes):
         state = store.context(f"partition-{partition}").state
         history: dict[str, Any] = dict(state.metric_records["history"])
-        found[partition] = {
+        found[str(partition)] = {
             "history": {key: list(values) for key, values in history.items()},
             "momentum": state.array_records["momentum"]["v"].data.hex(),
         }
