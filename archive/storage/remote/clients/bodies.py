@@ -16,8 +16,10 @@ from archive.storage.remote.objectstore import ObjectVersion
 
 __all__ = ["new_memory", "read_body"]
 
-CHUNK_BYTES = 64 << 10
-"""Bytes asked for at once, the length of aiohttp's own chunks, which are joined for more."""
+CHUNK_BYTES = 128 << 10
+"""Bytes asked for at once; what has arrived by then is what comes. By chunks of 64 KiB, 128 KiB and 1 MiB a
+load of 170 MB over s3fs took 551, 414 and 376 ms of processor time (medians of 10), and one of 32 MiB had a
+peak of 1.09, 1.10 and 1.29 times the arrays."""
 MAP_BYTES = 1 << 20
 """Memory longer than this is a map of its own."""
 

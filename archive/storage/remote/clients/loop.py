@@ -21,7 +21,7 @@ Hand = Callable[[int, Buffer], Awaitable[None]]
 
 GRACE = 5.0
 """Seconds that a cancelled request may take to let go of its connection."""
-AHEAD = 3
+AHEAD = 2
 """Chunks of a request that may wait to be taken."""
 PAUSE = 0.001
 """Seconds until a request that has so many looks again."""
