@@ -120,7 +120,7 @@ class Line:
         (True, False, True)
         """
         if version.token == self.token:
-            return version.round > self.after
+            return not self.ancestors or version.round > self.after
         return any(token == version.token and version.round <= last for token, last in self.ancestors)
 
     def newest(self, versions: Iterable[Version], before: tuple[int, int] | None) -> list[Version]:

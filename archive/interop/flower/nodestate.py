@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from archive.checkpoints.lineage import Line, Version, obsolete_without_server
 from archive.checkpoints.roundfile import DAMAGE, GONE
@@ -101,8 +101,9 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         node, is_named = self._name(context)
         if order is not None and order.ask:
             return answer_name(message, where or KEY, Report(node))
-        turn = _Turn(self._store(order, context), node, order, message_place(message, order))
-        version, problem = self._find(turn, context, is_named)
+        carried = _reference(context, node)
+        turn = _Turn(self._stores(order, carried), node, order, carried, message_place(message, order))
+        version, problem = self._find(turn, is_named)
         try:
             before = _restore(context, turn.state)
             reply = call_next(message, context)
@@ -114,19 +115,18 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         answer(reply, where, Report(node, version is not None, problem))
         return reply
 
-    def _find(self, turn: _Turn, context: Any, is_named: bool) -> tuple[Version | None, str]:
+    def _find(self, turn: _Turn, is_named: bool) -> tuple[Version | None, str]:
         """Read the state that the app goes on from; return its version, and what is wrong with it."""
-        known = _reference(context, turn)
         problem = ""
-        for version in turn.candidates(known):
+        for version in turn.candidates():
             try:
-                turn.state = turn.contexts.open(turn.node, version).state
+                turn.state = turn.store_of(version).open(turn.node, version).state
             except (*DAMAGE, *GONE) as error:
                 problem = problem or str(error)
                 if self._on_missing == "error":
                     raise
                 continue
-            if known is None:
+            if version != turn.carried:
                 _log.info("fedarchive: state of %s resumed after %s", turn.node, version)
             if problem:
                 problem = f"went on from {version}: {problem}"
@@ -163,13 +163,14 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
             return value, True
         return f"{self._node_key.removesuffix('-id')}-{value}", True
 
-    def _store(self, order: Order | None, context: Any) -> NodeContexts:
-        """Return the states of the experiment that a message belongs to."""
-        record = context.state.config_records.get(REFERENCE, {})
-        experiment = order.experiment if order is not None else record.get("experiment", DEFAULT)
-        if experiment not in self._contexts:
-            self._contexts[experiment] = NodeContexts(self._location, experiment)
-        return self._contexts[experiment]
+    def _stores(self, order: Order | None, carried: _Carried | None) -> tuple[NodeContexts, NodeContexts]:
+        """Return the states of the experiment of a message, and those of the state that Flower carries."""
+        before = carried.experiment if carried is not None else DEFAULT
+        names = before if order is None else order.experiment, before
+        for name in names:
+            if name not in self._contexts:
+                self._contexts[name] = NodeContexts(self._location, name)
+        return self._contexts[names[0]], self._contexts[names[1]]
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -177,26 +178,57 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
             _log.warning("fedarchive: %s", text)
 
 
+class _Carried(NamedTuple):
+    """The state that Flower carries from message to message of one run, by its reference."""
+
+    experiment: str
+    version: Version
+
+
 class _Turn:
-    """One message to one node."""
+    """One message to one node.
+
+    A message without an order, such as one that the script sends itself, belongs to the attempt whose state
+    Flower carries.
+    """
 
     def __init__(
-        self, contexts: NodeContexts, node: str, order: Order | None, asked: tuple[int, int] | None
+        self,
+        stores: tuple[NodeContexts, NodeContexts],
+        node: str,
+        order: Order | None,
+        carried: _Carried | None,
+        asked: tuple[int, int] | None,
     ) -> None:
-        self.contexts, self.node, self.order, self.asked = contexts, node, order, asked
+        self.contexts, self._before = stores
+        self.node, self.order, self.asked = node, order, asked
+        self.carried: Version | None = None if carried is None else carried.version
+        """The state that Flower carries."""
+        self.line: Line = Line("" if self.carried is None else self.carried.token)
+        """The attempt that the message belongs to."""
+        if order is not None:
+            self.line = order.line
         self.state: Any = None
         """The records that the app goes on from; None where it starts without any."""
 
-    @property
-    def line(self) -> Line:
-        """The attempt that the message belongs to."""
-        return Line("") if self.order is None else self.order.line
+    def store_of(self, version: Version) -> NodeContexts:
+        """Return where a state is: what Flower carries may be of the experiment of those who name none."""
+        return self._before if version == self.carried else self.contexts
 
-    def candidates(self, known: Version | None) -> list[Version]:
-        """Return the states that the app may go on from, the best first."""
-        if known is not None and (self.asked is None or known.place <= self.asked):
-            return [known, *(self._listed(known.place))]
-        return self._listed(self.asked)
+    def candidates(self) -> list[Version]:
+        """Return the states that the app may go on from, the best first.
+
+        Within an attempt that is what Flower carries, in whatever order messages come.
+        """
+        carried = self.carried
+        if carried is None:
+            return self._listed(self.asked)
+        again = self.asked is not None and carried.place > self.asked
+        if self.line.has(carried) and (carried.token or not again):
+            return [carried, *self._listed(carried.place)]
+        found = self._listed(self.asked)
+        # the run may have begun with messages without an order
+        return found if carried.token or self.order is None else [*found, carried]
 
     def _listed(self, before: tuple[int, int] | None) -> list[Version]:
         return self.line.newest(self.contexts.versions(self.node), before)
@@ -224,10 +256,12 @@ class _Turn:
         digest = "" if self.order is None else self.order.digest
         made = self.contexts.save(self.node, made, context, {"node_id": str(node_id), "digest": digest})
         versions = self.contexts.versions(self.node)
-        if self.order is None:
+        if self.order is not None and self.order.kept is not None:
+            # a later message may have ended before: its state stays, as does this one, which Flower carries
+            before = [version for version in versions if version <= made]
+            self.contexts.remove(self.node, self.line.obsolete(before, self.order.kept))
+        elif not made.token:
             self.contexts.remove(self.node, obsolete_without_server(versions, made))
-        elif self.order.kept is not None:
-            self.contexts.remove(self.node, self.line.obsolete(versions, self.order.kept))
         return made
 
 
@@ -248,21 +282,20 @@ def message_place(message: Any, order: Order | None) -> tuple[int, int] | None:
     return found, _PHASES.get(message.metadata.message_type.partition(".")[0], 0)
 
 
-def _reference(context: Any, turn: _Turn) -> Version | None:
-    """Take Flower's reference out of the context; return its version, if the message may have that."""
+def _reference(context: Any, node: str) -> _Carried | None:
+    """Take Flower's reference out of the context."""
     record = context.state.config_records.get(REFERENCE)
     if record is None:
         return None
-    if record["node"] != turn.node:
+    if record["node"] != node:
         raise ArchiveError(
-            f"a reference to the state of {record['node']} in the context of {turn.node}",
-            path=turn.contexts.shown,
+            f"a reference to the state of {record['node']} in the context of {node}",
             key=REFERENCE,
             remedy="give every node its own Context",
         )
     del context.state[REFERENCE]
     version = Version(record["round"], record["phase"], record["turn"], record["token"])
-    return version if turn.order is None or turn.line.has(version) else None
+    return _Carried(record["experiment"], version)
 
 
 def _restore(context: Any, saved: Any) -> dict[str, Any]:
@@ -280,7 +313,7 @@ def _refer(context: Any, turn: _Turn, version: Version | None) -> None:
     if version is None:
         return
     context.state.clear()
-    record = {"node": turn.node, "experiment": turn.contexts.experiment, **version._asdict()}
+    record = {"node": turn.node, "experiment": turn.store_of(version).experiment, **version._asdict()}
     context.state[REFERENCE] = flower().ConfigRecord(record)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,52 @@ def test_further_messages_of_one_round_go_on_from_each_other(client: Client) -> 
     client(2, seen(3), order=order(FIRST, 2))
     client(1, note, order=order(FIRST, 1))  # the same message once more, after its process was killed
     client(2, seen(1), order=order(FIRST, 2))
+
+
+def test_an_attempt_goes_on_from_what_flower_carries_whatever_the_order_of_messages(client: Client) -> None:
+    context = client(1, note, order=order(FIRST, 1), kind="evaluate")
+    client(1, note, context, order=order(FIRST, 1))
+    client(3, note, context, order=order(FIRST, 3))
+    client(2, note, context, order=order(FIRST, 2))  # it arrives after that of round 3
+    client(4, seen(4), context, order=order(FIRST, 4))
+    client(4, seen(4), order=order(FIRST, 4))
+
+
+def test_a_message_that_ends_after_the_next_keeps_its_state(client: Client) -> None:
+    context = None
+    for number in (1, 2, 3, 4):
+        context = client(number, note, context, order=order(FIRST, number))
+    slow = copy.deepcopy(context)
+    client(6, note, context, order=order(FIRST, 6, kept=(3, 4, 5)))
+    client(5, note, slow, order=order(FIRST, 5, kept=(2, 3, 4)))
+    client(7, seen(5), slow, order=order(FIRST, 7))  # Flower carries what ended last
+    assert client.report is not None
+    assert not client.report.problem
+    assert [int(file[:8]) for file in client.files()] == [3, 4, 5, 6]
+
+
+def test_messages_without_an_order_belong_to_the_attempt(client: Client) -> None:
+    context = client(1, note, order=order(FIRST, 1))
+    client(None, note, context)
+    client(1, note, context, kind="query")
+    client(2, seen(3), context, order=order(FIRST, 2))
+    client(2, seen(1), order=order(FIRST.follow(1), 2))  # what came after round 1 comes again
+    client(3, seen(3), order=order(FIRST.follow(2), 3))
+
+
+def test_a_run_may_begin_with_messages_without_an_order(client: Client, tmp_path: Path) -> None:
+    context = client(None, note)
+    for number in (1, 2):
+        client(number, seen(1), context, order=Order("b", FIRST, number))
+    client(3, note, context, order=Order("b", FIRST, 3))
+    client(4, seen(2), order=Order("b", FIRST, 4))
+    context = client(None, note)
+    client(4, seen(2), context, order=Order("b", FIRST.follow(3), 4))  # that of the run comes first
+
+
+def test_messages_may_have_no_round(client: Client) -> None:
+    client(None, note)
+    client(None, seen(1))
 
 
 def test_two_nodes_of_one_name_are_an_error(client: Client) -> None:
