@@ -152,9 +152,9 @@ def _addressed(
         _order_clients(ours, number, client_manager)
     with ours.selecting(number, configure.__name__):
         instructions = configure(number, parameters, client_manager)
-    order = ours.order(number)
+    text_for = ours.orders(number)
     return [
-        (client, type(given)(given.parameters, give_legacy(given.config, order)))
+        (client, type(given)(given.parameters, give_legacy(given.config, text_for(str(client.cid)))))
         for client, given in instructions or ()
     ]
 
@@ -173,7 +173,7 @@ def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
     clients = client_manager.all()
     new = {cid: client for cid, client in clients.items() if cid not in ours.participants.names}
     common = importlib.import_module("flwr.common")
-    asked = common.GetPropertiesIns(give_legacy({}, ours.order(number, ask=True)))
+    asked = common.GetPropertiesIns(give_legacy({}, ours.question(number)))
     found = []
     for cid, client in new.items():
         with contextlib.suppress(ValueError):  # a client without our mod may not know the question

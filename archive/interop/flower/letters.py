@@ -8,7 +8,7 @@ reach the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from archive.interop.flower.orders import Order, Report
@@ -28,21 +28,21 @@ _REPLIES = {
 """Records of the older API: of a message, and of its reply; a reply with parameters alone has none."""
 
 
-def give(messages: Iterable[Any], order: Order) -> list[Any]:
-    """Put an order into messages of the newer API, and return them.
+def give(messages: Iterable[Any], text_for: Callable[[str], str]) -> list[Any]:
+    """Put an order into each message of the newer API, by the id of its node, and return the messages.
 
-    Each gets a content of its own, or shares one with those that shared it before. The strategy may use its
-    records again in later rounds, so they stay as they are.
+    Each gets a content of its own, or shares one with those that shared it before and get the same order. The
+    strategy may use its records again in later rounds, so they stay as they are.
     """
-    text = order.to_text()
-    contents: dict[int, tuple[Any, Any]] = {}
+    contents: dict[tuple[int, str], tuple[Any, Any]] = {}
     made = []
     for message in messages:
         if message.has_content():
-            content = message.content
-            if id(content) not in contents:
-                contents[id(content)] = content, _with_text(content, text)  # kept, or its id could come again
-            message.content = contents[id(content)][1]
+            content, text = message.content, text_for(str(message.metadata.dst_node_id))
+            known = id(content), text
+            if known not in contents:
+                contents[known] = content, _with_text(content, text)  # kept, or its id could come again
+            message.content = contents[known][1]
         made.append(message)
     return made
 
@@ -55,9 +55,9 @@ def _with_text(content: Any, text: str) -> Any:
     return names.RecordDict({**content, name: names.ConfigRecord({**config, KEY: text})})
 
 
-def give_legacy(config: Mapping[str, Any], order: Order) -> dict[str, Any]:
+def give_legacy(config: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Return a config of the older API with an order; the strategy's own config stays as it is."""
-    return {**config, KEY: order.to_text()}
+    return {**config, KEY: text}
 
 
 def take(message: Any) -> tuple[Order | None, str | None]:

@@ -131,7 +131,7 @@ def _addressed(
         grid = _OrderedGrid(grid, ours, number)
     with ours.selecting(number, configure.__name__):
         messages = list(configure(number, arrays, config, grid))
-    return give(messages, ours.order(number))
+    return give(messages, ours.orders(number))
 
 
 def _heard(ours: Resumption, number: int, replies: Any) -> list[Any]:
@@ -160,10 +160,10 @@ class _OrderedGrid:
         known = self._ours.participants.names
         new = [node for node in nodes if str(node) not in known]
         if new:
-            names, order = flower(), self._ours.order(self._number, ask=True)
+            names, question = flower(), self._ours.question(self._number)
             empty = names.RecordDict()
             asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
-            replies = self._grid.send_and_receive(give(asked, order), timeout=ASK_S)
+            replies = self._grid.send_and_receive(give(asked, lambda _: question), timeout=ASK_S)
             _heard(self._ours, self._number, replies)
             self._ours.require_names(map(str, new))
         return sorted(nodes, key=lambda node: self._ours.participants.order(str(node)))

@@ -17,7 +17,7 @@ from archive.errors import ArchiveError, MissingError
 from archive.interop.flower.appfolder import require_app_url
 from archive.interop.flower.contexts import NodeContexts
 from archive.interop.flower.letters import KEY, answer, answer_name, take
-from archive.interop.flower.orders import Order, Report, hash_name
+from archive.interop.flower.orders import Order, Report
 from archive.interop.flower.records import copy_values, from_flower, to_flower
 from archive.interop.flower.releases import LOGGER, flower
 from archive.interop.flower.runstore import DEFAULT
@@ -236,11 +236,11 @@ class _Turn:
     def lack(self, is_named: bool) -> str:
         """Return what is wrong where there is no state; empty where the node may never have had one."""
         order = self.order
-        if order is None or not order.nodes:
+        if order is None:
             return ""
-        if hash_name(self.node) in order.nodes:
+        if order.expects(self.node):
             return f"no state is left, though this node saved one in this run before round {order.round}"
-        if not is_named and order.line.after:
+        if order.nodes and not is_named and order.line.after:
             return (
                 f"no state: its id is not among those that took part up to round {order.line.after}, and "
                 "it has no name besides"

@@ -30,23 +30,33 @@ class Order:
     """Rounds that the run may resume after; None where clients are to remove nothing."""
     digest: str = ""
     """Digest of the round file that the attempt resumed after; empty where it began the run."""
-    nodes: frozenset[bytes] = frozenset()
-    """`hash_name` of each node that has saved a state in this line."""
+    nodes: frozenset[bytes] | None = frozenset()
+    """`hash_name` of each node that has saved a state in this line; None where the receiver has."""
     ask: bool = False
     """The message only asks for the name of the node."""
+
+    def expects(self, name: str) -> bool:
+        """Return whether the node of this name, which gets the message, has saved a state in this line.
+
+        Examples
+        --------
+        >>> order = Order("default", Line("0123456789abcdef"), 3, nodes=frozenset([hash_name("Berlin")]))
+        >>> order.expects("Berlin"), order.expects("Paris")
+        (True, False)
+        """
+        return self.nodes is None or hash_name(name) in self.nodes
 
     def to_text(self) -> str:
         """Return the order as JSON, the one form that messages of both APIs carry."""
         return json.dumps(
             {
-                "version": 1,
                 "experiment": self.experiment,
                 "token": self.line.token,
                 "ancestors": self.line.ancestors,
                 "round": self.round,
                 "kept": self.kept,
                 "digest": self.digest,
-                "nodes": b"".join(sorted(self.nodes)).hex(),
+                "nodes": None if self.nodes is None else b"".join(sorted(self.nodes)).hex(),
                 "ask": self.ask,
             }
         )
@@ -68,15 +78,14 @@ class Order:
         """
         try:
             found = json.loads(text if isinstance(text, str) else "")
-            hashes = bytes.fromhex(found["nodes"])
-            kept = found["kept"]
+            kept, nodes = found["kept"], found["nodes"]
             return cls(
                 experiment=_str(found["experiment"]),
                 line=Line(parse_token(found["token"]), parse_chain(found["ancestors"])),
                 round=parse_number(found["round"]),
                 kept=None if kept is None else tuple(map(parse_number, kept)),
                 digest=_str(found["digest"]),
-                nodes=frozenset(hashes[at : at + _HASH_BYTES] for at in range(0, len(hashes), _HASH_BYTES)),
+                nodes=None if nodes is None else _hashes(bytes.fromhex(nodes)),
                 ask=found["ask"] is True,
             )
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -119,11 +128,15 @@ class Report:
 
 
 def hash_name(name: str) -> bytes:
-    """Return four bytes that stand for the name of a node: a message may name a thousand nodes.
+    """Return four bytes that stand for the name of a node: a message may name thousands of nodes.
 
     One pair of names in four billion has the same bytes. A needless warning is the worst that follows.
     """
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES).digest()
+
+
+def _hashes(joined: bytes) -> frozenset[bytes]:
+    return frozenset(joined[at : at + _HASH_BYTES] for at in range(0, len(joined), _HASH_BYTES))
 
 
 def _str(found: object) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from archive.errors import ValueRangeError
-from archive.interop.flower.orders import Report
+from archive.interop.flower.orders import Order, Report, hash_name
 from archive.interop.flower.releases import LOGGER
 
 __all__ = ["Participants"]
@@ -63,6 +64,32 @@ class Participants:
             if report.problem:
                 self.without += 1
                 _log.warning("fedarchive: round %d: client %s: %s", number, report.node, report.problem)
+
+    def texts(self, order: Order) -> Callable[[str], str]:
+        """Return a function from a node id to the text of an order for that node.
+
+        The nodes with states are listed only for ids whose names are not known yet: in all of n messages the
+        lists would have n * n names.
+
+        Examples
+        --------
+        >>> from archive.checkpoints.lineage import Line
+        >>> nodes = Participants(["Berlin"])
+        >>> nodes.hear([("71", Report("Paris"))], 3)
+        >>> text_for = nodes.texts(Order("default", Line("0123456789abcdef"), 4))
+        >>> [Order.from_text(text_for(node)).expects("Berlin") for node in ("71", "72")]
+        [False, True]
+        """
+        listed = frozenset(map(hash_name, self.stateful))
+        unknown, stateful, stateless = (
+            replace(order, nodes=nodes).to_text() for nodes in (listed, None, frozenset[bytes]())
+        )
+
+        def text_for(node: str) -> str:
+            name = self.names.get(node)
+            return unknown if name is None else stateful if name in self.stateful else stateless
+
+        return text_for
 
     def order(self, node: str) -> tuple[bool, tuple[tuple[bool, int, str], ...], str]:
         """Return what sorts node ids by name, numbers in names by value; nodes without a name come last.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from archive.checkpoints.lineage import Line, new_token
-from archive.interop.flower.orders import MAX_KEPT, Order, Report, hash_name
+from archive.interop.flower.orders import MAX_KEPT, Order, Report
 from archive.interop.flower.participants import Participants
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
@@ -199,19 +199,21 @@ class Resumption:
 
     # Messages
 
-    def order(self, number: int, *, ask: bool = False) -> Order:
-        """Return what the messages of a round tell the clients."""
-        kept = self._kept
-        saved = self._saved
-        return Order(
+    def orders(self, number: int) -> Callable[[str], str]:
+        """Return a function from a node id to what a message of a round tells that client."""
+        kept, saved = self._kept, self._saved
+        order = Order(
             self.rounds.experiment,
             self._line,
             number,
             kept if kept is not None and len(kept) <= MAX_KEPT else None,
             digest=saved.digest if saved is not None else "",
-            nodes=frozenset(map(hash_name, self.participants.stateful)),
-            ask=ask,
         )
+        return self.participants.texts(order)
+
+    def question(self, number: int) -> str:
+        """Return what a message tells a client that it only asks for the name of its node."""
+        return Order(self.rounds.experiment, self._line, number, ask=True).to_text()
 
     def hear(self, number: int, found: Iterable[tuple[str, Report | None]]) -> None:
         """Note what the replies of a round report, by node id."""

@@ -17,6 +17,7 @@ import pytest
 import archive
 from archive.checkpoints.lineage import Version
 from archive.interop.flower.contexts import NodeContexts
+from archive.interop.flower.letters import KEY
 from archive.interop.flower.nodestate import REFERENCE
 from archive.storage.url import Location
 from tests.interop.flower.live import legacyruns
@@ -144,3 +145,17 @@ def test_deterministic_runs_end_with_the_same_bits(tmp_path: Path, run: Callable
         assert_same(found[0], other, "another run")
     _, seeded = forked(lambda: run(str(tmp_path / "s"), 4, None, deterministic=7), tmp_path)
     assert seeded["arrays"] != found[0]["arrays"]
+
+
+@pytest.mark.parametrize("run", [messages, legacy])
+def test_messages_to_known_nodes_do_not_list_all_nodes(tmp_path: Path, run: Callable[..., Any]) -> None:
+    require(run)
+    sizes = []
+
+    def trap(partition: int, message: Any) -> None:
+        values = next(iter(message.content.config_records.values()))
+        sizes.append(len(values[KEY]))
+
+    run(str(tmp_path), 1, trap)
+    assert len(sizes) > 40
+    assert max(sizes) - min(sizes) < 20  # the four nodes have eight letters each
