@@ -84,7 +84,7 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     Raises
     ------
     TypeError
-        ``strategy`` is of no strategy class of Flower.
+        ``strategy`` is of no strategy class of Flower, or was given to `Resumable` before.
     ValueRangeError
         ``exclude`` names an attribute that the strategy lacks.
     ValueError
@@ -120,6 +120,8 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
         raise ValueError(f'resume must be "auto", "never" or "must", not {resume!r}')
     base: Any = type(strategy)
     kind = _resumable_class(base)
+    if OURS in vars(strategy):  # both would have one state, and save into one run
+        raise TypeError("the strategy was made resumable before: make another strategy for this run")
     rounds = Rounds(url, experiment, keep_last=keep_last, best_by=best_by, storage_options=storage_options)
     if not (names is None and packer is None) and not issubclass(base, flower().LegacyStrategy):
         raise TypeError("names and packer are for strategies of flwr.server.strategy: yours has names")

@@ -169,6 +169,10 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         Resumable(object(), tmp_path)
     with pytest.raises(TypeError, match="already"):
         Resumable(Resumable(known.FedAvg(), tmp_path), tmp_path)
+    strategy = known.FedAvg()
+    Resumable(strategy, tmp_path)
+    with pytest.raises(TypeError, match="make another strategy"):
+        Resumable(strategy, tmp_path, experiment="b")
     with pytest.raises(ValueError, match="every"):
         Resumable(known.FedAvg(), tmp_path, every=0)
     with pytest.raises(ValueError, match="keep_last"):
