@@ -16,7 +16,7 @@ from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.results import Results
 from archive.interop.flower.roundstate import Snapshot, describe, require_schema
 from archive.interop.flower.runstore import Rounds
-from archive.interop.flower.settings import Settings, require_same, require_wanted
+from archive.interop.flower.settings import Settings, require_app, require_strategy, require_wanted
 from archive.interop.flower.strategycapture import capture
 from archive.interop.flower.strategystate import OURS, is_plain, restore, strategy_class
 from archive.interop.flower.strategytrees import Bulk, Captured, bulk, differences, unchanged
@@ -123,20 +123,23 @@ class Resumption:
             Rounds were saved and none verifies.
         """
         self._reset()
-        self.total, self._identity = total, identity
+        self.total = total
         self.rounds.claim(strategy_class(strategy))
         self._started = capture(strategy, self.settings.exclude).tree
         if self._fresh is None:
             self._fresh = self._started  # as the script made the strategy, before any start of it
-        found = self.rounds.newest()
+        found, damaged = self.rounds.newest()
         require_wanted(found, self.settings, total, self.rounds.shown)
+        self._saved = found
+        self.identify(identity)
+        if found is not None:
+            require_strategy(found, strategy, self.rounds.shown)
+        self.rounds.discard(damaged)
         self.running = True
         self._kept = self.rounds.kept()
         if found is None:
             _log.info("fedarchive: no round saved yet, starting anew; rounds go to %s", self.rounds.shown)
             return None
-        require_same(found, strategy, identity, self.rounds.shown)
-        self._saved = found
         self._line = found.line.follow(found.round)
         self.participants = Participants(found.nodes)
         self.done = self.current = self._written = found.round
@@ -148,6 +151,18 @@ class Resumption:
         else:
             _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
         return found.models
+
+    def identify(self, identity: Mapping[str, str]) -> None:
+        """Set what Flower says of the app, which may be more than before.
+
+        Raises
+        ------
+        SchemaError
+            Another app saved the run.
+        """
+        saved = self._identity or (self._saved.identity if self._saved is not None else {})
+        require_app(saved, identity, self.rounds.shown)
+        self._identity = {**identity, **{key: now for key, now in [*saved.items(), *identity.items()] if now}}
 
     def given(self, initial: ArrayRecord) -> None:
         """Set the arrays that the script starts with."""

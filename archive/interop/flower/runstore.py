@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -98,10 +98,8 @@ class Rounds:
         if lock is not None:
             lock.release()
 
-    def newest(self) -> Snapshot | None:
-        """Return the newest round that verifies.
-
-        Damaged rounds after it are logged and removed: the run will save them again.
+    def newest(self) -> tuple[Snapshot | None, list[int]]:
+        """Return the newest round that verifies, and the damaged rounds after it, which are logged.
 
         Raises
         ------
@@ -124,16 +122,19 @@ class Rounds:
                 _log.warning("fedarchive: round %d is not taken: %s", bad, why)
             if damaged:
                 _log.warning("fedarchive: round %d is the newest that verifies", number)
-            for bad, _ in damaged:
-                self.store.remove(bad)
-            return found
+            return found, [bad for bad, _ in damaged]
         if damaged:
             raise DamagedError(
                 f"none of {len(damaged)} rounds verifies; the newest: {damaged[0][1]}",
                 path=self.shown,
                 remedy="restore a round from a copy, or give another url or experiment",
             )
-        return None
+        return None, []
+
+    def discard(self, damaged: Iterable[int]) -> None:
+        """Remove damaged rounds, the newest first: the run will save them again."""
+        for number in damaged:
+            self.store.remove(number)
 
     def kept(self) -> tuple[int, ...] | None:
         """Return the rounds that the run may resume after; None where all are kept."""

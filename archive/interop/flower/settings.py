@@ -11,7 +11,7 @@ from archive.interop.flower.parameternames import Names
 from archive.interop.flower.roundstate import Snapshot
 from archive.interop.flower.strategystate import SchemaError, strategy_class
 
-__all__ = ["Settings", "require_same", "require_wanted"]
+__all__ = ["Settings", "require_app", "require_strategy", "require_wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ def require_wanted(found: Snapshot | None, settings: Settings, total: int | None
         )
 
 
-def require_same(found: Snapshot, strategy: Any, identity: Mapping[str, str], shown: str) -> None:
-    """Raise where the round was saved by another app or with another class of strategy."""
-    for key, was in found.identity.items():
+def require_app(before: Mapping[str, str], identity: Mapping[str, str], shown: str) -> None:
+    """Raise where the run is that of another app; what Flower does not say is not compared."""
+    for key, was in before.items():
         now = identity.get(key, was)
         if was and now and was != now:
             raise SchemaError(
@@ -65,6 +65,10 @@ def require_same(found: Snapshot, strategy: Any, identity: Mapping[str, str], sh
                 path=shown,
                 remedy="give another url or experiment",
             )
+
+
+def require_strategy(found: Snapshot, strategy: Any, shown: str) -> None:
+    """Raise where the round was saved with another class of strategy."""
     if found.strategy != strategy_class(strategy):
         raise SchemaError(
             f"saved with {found.strategy}, not with {strategy_class(strategy)}",

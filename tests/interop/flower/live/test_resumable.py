@@ -257,6 +257,19 @@ def test_another_app_is_an_error(tmp_path: Path) -> None:
         start("them/first", 2)
     start("us/first", 2)
     start("", 3)  # a script, of which Flower says nothing
+    with pytest.raises(SchemaError, match="whose name is 'first'"):
+        start("us/second", 4)
+    assert rounds_in(tmp_path) == [1, 2, 3]
+
+
+def test_a_refused_start_removes_no_damaged_round(tmp_path: Path) -> None:
+    run(tmp_path, known.FedAvg, 3)
+    path = tmp_path / "default/rounds/00000003.h5"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(archive.errors.ExistsError, match="never"):
+        run(tmp_path, known.FedAvg, 3, resume="never")
+    with pytest.raises(SchemaError, match="FedAdam"):
+        run(tmp_path, known.FedAdam, 3)
     assert rounds_in(tmp_path) == [1, 2, 3]
 
 
