@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 from archive.interop.flower.letters import give_legacy, hear_legacy
-from archive.interop.flower.messagebased import identity_of
+from archive.interop.flower.messagebased import ask_names, identity_of
 from archive.interop.flower.parameternames import named_parameters, plain_parameters
 from archive.interop.flower.releases import flower
 from archive.interop.flower.results import MISSING
@@ -28,6 +28,8 @@ __all__ = ["resumable_legacy"]
 
 MAX_FRAMES = 8
 """Calls between the server's method that has the number of rounds and the strategy's."""
+WAIT_S = 86_400
+"""Seconds that a deterministic round waits for clients, as Flower does when it selects some."""
 
 
 def resumable_legacy(base: Any) -> Any:
@@ -42,15 +44,18 @@ class _Resumed:
         """Return the parameters of the newest saved round, or the strategy's own."""
         ours = resumption_of(self)
         inner: Any = super()
-        restored = ours.load(self, _rounds_of_caller(), _identity_of(client_manager))
-        initial = inner.initialize_parameters(client_manager)
-        if initial is not None:
-            ours.given(ArrayRecord.from_checked({str(n): a for n, a in enumerate(_arrays(initial))}))
-        if restored is None:
-            return initial
-        ours.restore(self)
-        ours.restored = _to_parameters(restored)
-        return ours.restored
+        with contextlib.ExitStack() as ending:
+            ending.callback(ours.rounds.release)
+            restored = ours.load(self, _rounds_of_caller(), identity_of(_grid_of(client_manager)))
+            initial = inner.initialize_parameters(client_manager)
+            if initial is not None:
+                ours.given(ArrayRecord.from_checked({str(n): a for n, a in enumerate(_arrays(initial))}))
+            if restored is not None:
+                ours.restore(self)
+                initial = ours.restored = _to_parameters(restored)
+            if not ours.complete:
+                ending.pop_all()  # `_end` releases the run after its last round
+        return initial
 
     def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
         """Configure a round; a round that is done needs no clients."""
@@ -63,7 +68,9 @@ class _Resumed:
         )  # the server may have skipped the evaluation
         ours.begin(server_round)
         ours.model(parameters)
-        return _addressed(ours, inner.configure_fit, server_round, parameters, client_manager)
+        instructions = _addressed(self, inner.configure_fit, server_round, parameters, client_manager)
+        ours.identify(identity_of(_grid_of(client_manager)))  # at the start there may have been no node yet
+        return instructions
 
     def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
         """Aggregate a round, or recall its results."""
@@ -98,7 +105,7 @@ class _Resumed:
         if server_round <= ours.done:
             return _idle_client("evaluate", ours, server_round)
         ours.model(parameters)
-        instructions = _addressed(ours, inner.configure_evaluate, server_round, parameters, client_manager)
+        instructions = _addressed(self, inner.configure_evaluate, server_round, parameters, client_manager)
         if not instructions:  # the server ends the round here
             self._end(server_round)
         return instructions
@@ -138,17 +145,20 @@ def _rounds_of_caller() -> int | None:
     return None
 
 
-def _identity_of(client_manager: Any) -> dict[str, str]:
-    """Return what Flower says of the app whose server has a client manager."""
-    clients = getattr(client_manager, "clients", {})
-    return identity_of(getattr(next(iter(clients.values()), None), "grid", None))
+def _grid_of(client_manager: Any) -> Any:
+    """Return the grid that the clients of a manager are reached by; None where it has no client."""
+    clients = client_manager.all() if client_manager is not None else {}
+    return getattr(next(iter(clients.values()), None), "grid", None)
 
 
 def _addressed(
-    ours: Resumption, configure: Callable[..., Any], number: int, parameters: Any, client_manager: Any
+    strategy: Any, configure: Callable[..., Any], number: int, parameters: Any, client_manager: Any
 ) -> Any:
     """Return the instructions of a round, each with what the clients are to know."""
+    ours = resumption_of(strategy)
     if ours.deterministic:
+        wrapped = getattr(strategy, "strategy", strategy)  # by a strategy for privacy
+        client_manager.wait_for(getattr(wrapped, "min_available_clients", 1), timeout=WAIT_S)
         _order_clients(ours, number, client_manager)
     with ours.selecting(number, configure.__name__):
         instructions = configure(number, parameters, client_manager)
@@ -170,19 +180,14 @@ def _heard(ours: Resumption, number: int, results: Any) -> Any:
 
 def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
     """Order the clients of a manager by name, in which it draws them; clients that are new are asked."""
-    clients = client_manager.all()
-    new = {cid: client for cid, client in clients.items() if cid not in ours.participants.names}
-    common = importlib.import_module("flwr.common")
-    asked = common.GetPropertiesIns(give_legacy({}, ours.question(number)))
-    found = []
-    for cid, client in new.items():
-        with contextlib.suppress(ValueError):  # a client without our mod may not know the question
-            answer = client.get_properties(asked, timeout=None, group_id=number)
-            found.append((cid, hear_legacy(answer.properties)))
-    ours.hear(number, found)
-    ours.require_names(new)
+    clients, grid = client_manager.all(), _grid_of(client_manager)
+    if grid is None:
+        ours.require_names(list(clients))
+    else:
+        ask_names(ours, grid, map(int, list(clients)), number)
     for cid in sorted(clients, key=ours.participants.order):
-        clients[cid] = clients.pop(cid)
+        if (client := clients.pop(cid, None)) is not None:  # Flower's thread may have removed it
+            clients[cid] = client
 
 
 def _arrays(parameters: Any) -> list[Array]:

@@ -22,10 +22,8 @@ KEY = "fedarchive"
 _REPLIES = {
     "fitins.config": "fitres.metrics",
     "evaluateins.config": "evaluateres.metrics",
-    "getpropertiesins.config": "getpropertiesres.properties",
-    "getparametersins.config": "",
 }
-"""Records of the older API: of a message, and of its reply; a reply with parameters alone has none."""
+"""Records of the older API: of a message, and of its reply."""
 
 
 def give(messages: Iterable[Any], text_for: Callable[[str], str]) -> list[Any]:
@@ -63,8 +61,8 @@ def give_legacy(config: Mapping[str, Any], text: str) -> dict[str, Any]:
 def take(message: Any) -> tuple[Order | None, str | None]:
     """Take the order out of a message; return it, and the name of the record that carries a report.
 
-    That name is empty where a reply cannot carry a report. Without an order both are None. The message gets a
-    content of its own, because the messages of a simulation may share one.
+    Without an order both are None. The message gets a content of its own, because the messages of a
+    simulation may share one.
 
     Raises
     ------
@@ -89,14 +87,11 @@ def take(message: Any) -> tuple[Order | None, str | None]:
     return None, None
 
 
-def answer_name(message: Any, where: str, report: Report) -> Any:
+def answer_name(message: Any, report: Report) -> Any:
     """Return the reply to a message that only asks for the name of a node."""
     names = flower()
-    records = {where: names.ConfigRecord({KEY: report.to_text()})}
-    if where != KEY:
-        status = where.partition(".")[0] + ".status"
-        records[status] = names.ConfigRecord({"code": 0, "message": ""})
-    return names.Message(names.RecordDict(records), reply_to=message)
+    record = names.ConfigRecord({KEY: report.to_text()})
+    return names.Message(names.RecordDict({KEY: record}), reply_to=message)
 
 
 def answer(reply: Any, where: str | None, report: Report) -> None:

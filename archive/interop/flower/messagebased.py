@@ -7,7 +7,7 @@ the saved results are recalled.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from archive.interop.flower.letters import give, hear
@@ -19,7 +19,7 @@ from archive.interop.flower.resumption import Resumption, resumption_of
 from archive.interop.flower.strategystate import subclass
 from archive.records import ArrayRecord
 
-__all__ = ["identity_of", "resumable_messages"]
+__all__ = ["ask_names", "identity_of", "resumable_messages"]
 
 ASK_S = 60.0
 """Seconds that nodes have to tell their names."""
@@ -145,6 +145,17 @@ def _heard(ours: Resumption, number: int, replies: Any) -> list[Any]:
     return [reply for _, reply in sorted(zip(nodes, found, strict=True), key=lambda pair: order(pair[0]))]
 
 
+def ask_names(ours: Resumption, grid: Any, nodes: Iterable[int], number: int) -> None:
+    """Ask the nodes whose names are not known yet, all at once; warn of those that do not answer."""
+    new = [node for node in nodes if str(node) not in ours.participants.names]
+    if new:
+        names, question = flower(), ours.question(number)
+        empty = names.RecordDict()
+        asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
+        _heard(ours, number, grid.send_and_receive(give(asked, lambda _: question), timeout=ASK_S))
+        ours.require_names(map(str, new))
+
+
 class _OrderedGrid:
     """A grid that lists its nodes by name: their ids, and the order in which they come, are new each run."""
 
@@ -157,15 +168,7 @@ class _OrderedGrid:
     def get_node_ids(self) -> list[int]:
         """Return the ids of all nodes in the order of their names, which nodes that are new are asked for."""
         nodes = list(self._grid.get_node_ids())
-        known = self._ours.participants.names
-        new = [node for node in nodes if str(node) not in known]
-        if new:
-            names, question = flower(), self._ours.question(self._number)
-            empty = names.RecordDict()
-            asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
-            replies = self._grid.send_and_receive(give(asked, lambda _: question), timeout=ASK_S)
-            _heard(self._ours, self._number, replies)
-            self._ours.require_names(map(str, new))
+        ask_names(self._ours, self._grid, nodes, self._number)
         return sorted(nodes, key=lambda node: self._ours.participants.order(str(node)))
 
 

@@ -100,7 +100,7 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         order, where = take(message)
         node, is_named = self._name(context)
         if order is not None and order.ask:
-            return answer_name(message, where or KEY, Report(node))
+            return answer_name(message, Report(node))
         carried = _reference(context, node)
         turn = _Turn(self._stores(order, carried), node, order, carried, message_place(message, order))
         version, problem = self._find(turn, is_named)

@@ -120,15 +120,27 @@ UNSORTED: dict[str, tuple[Callable[[], Any], ClientWork]] = {
 """Strategies that take results as they come."""
 
 
+def registered(grid: InProcessGrid, manager: Any = None) -> Any:
+    """Return a manager that has all nodes of a grid, by default a new one."""
+    made = server.SimpleClientManager() if manager is None else manager
+    for node in grid.ids:
+        made.register(proxies.GridClientProxy(node, grid, grid.run.run_id))
+    return made
+
+
 def run(
-    name: str, url: str, rounds: int, run_id: int, trap: Trap | None = None, **options: Any
+    name: str,
+    url: str,
+    rounds: int,
+    run_id: int,
+    trap: Trap | None = None,
+    manager_of: Callable[[InProcessGrid], Any] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Run a strategy to its end, resumably where there is a URL; return all its results."""
     make, work = {**STRATEGIES, **UNSORTED}[name]
     grid = InProcessGrid(client_app(url, work), NODES, run_id, trap)
-    manager = server.SimpleClientManager()
-    for node in grid.ids:
-        manager.register(proxies.GridClientProxy(node, grid, run_id))
+    manager = (manager_of or registered)(grid)
     strategy = Resumable(make(), url, **options) if url else make()
     made = server.Server(client_manager=manager, strategy=strategy)
     made.set_max_workers(1)
