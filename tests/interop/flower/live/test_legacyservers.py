@@ -71,7 +71,7 @@ def test_the_run_is_free_after_a_server_that_has_nothing_to_do_or_fails_to_start
         pass
 
 
-class _Late(server.SimpleClientManager):  # type: ignore[misc] # flwr is imported as Any
+class _Late(server.SimpleClientManager):  # flwr is imported as Any
     """A manager whose nodes come while the server waits for them, the last first."""
 
     def __init__(self, grid: InProcessGrid) -> None:
