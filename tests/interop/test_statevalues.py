@@ -260,7 +260,6 @@ def local_classes() -> list[Any]:
         *local_classes(),
         Masks(8) if sys.version_info >= (3, 11) else object(),
     ],
-    ids=repr,
 )
 def test_what_no_file_holds(value: Any) -> None:
     with pytest.raises(NotStateError) as caught:
