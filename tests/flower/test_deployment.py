@@ -15,7 +15,7 @@ from tests.flower.deployment import Deployment
 from tests.flower.verdicts import KILLS, SEED, Verdicts
 
 ROUNDS = 4
-VICTIMS = ("superlink", "supernode", "serverapp", "supernode and serverapp")
+VICTIMS = ("superlink", "supernode and serverapp", "serverapp", "supernode")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
