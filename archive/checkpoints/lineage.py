@@ -128,22 +128,30 @@ class Line:
         found = [each for each in versions if self.has(each) and (before is None or each.place < before)]
         return sorted(found, reverse=True)
 
-    def obsolete(self, versions: Iterable[Version], kept: Sequence[int]) -> list[Version]:
-        """Return the states of this line that no kept round and no later message goes on from.
+    def obsolete(self, versions: Iterable[Version], kept: Sequence[int], made: Version) -> list[Version]:
+        """Return the states that no kept round and no later message goes on from, once a state was made.
 
-        States of other lines stay: the server of another attempt may still use them.
+        States of later messages stay: they ended before. So do states of attempts that are not in this line,
+        whose servers may still use them. An attempt that this one goes on from cannot save a round any more
+        once this one has: what it made after its last round that is taken is of no use then.
 
         Examples
         --------
-        >>> states = [Version(number, 1) for number in (1, 2, 3, 5, 6)]
-        >>> [state.round for state in Line("").obsolete(states, kept=[2, 4])]
+        >>> states = [Version(number, 1) for number in (1, 2, 3, 5, 6, 7)]
+        >>> [state.round for state in Line("").obsolete(states, kept=[2, 4], made=states[4])]
         [1, 5]
+        >>> line = Line("b", (("a", 2),))
+        >>> [str(state) for state in line.obsolete([Version(3, 1, 1, "a")], [2, 3], Version(4, 1, 1, "b"))]
+        ['training of round 3']
         """
-        own = sorted(version for version in versions if self.has(version))
-        needed = set(own[-1:])
+        found = list(versions)
+        own = sorted(version for version in found if self.has(version) and version <= made)
+        needed = {made}
         for number in kept:
             needed.update([version for version in own if version.round <= number][-1:])
-        return [version for version in own if version not in needed]
+        ends = dict(self.ancestors) if any(number > self.after for number in kept) else {}
+        lost = [version for version in found if version.round > ends.get(version.token, version.round)]
+        return [version for version in own if version not in needed] + lost
 
 
 def obsolete_without_server(versions: Iterable[Version], made: Version) -> list[Version]:

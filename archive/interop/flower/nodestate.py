@@ -257,9 +257,7 @@ class _Turn:
         made = self.contexts.save(self.node, made, context, {"node_id": str(node_id), "digest": digest})
         versions = self.contexts.versions(self.node)
         if self.order is not None and self.order.kept is not None:
-            # a later message may have ended before: its state stays, as does this one, which Flower carries
-            before = [version for version in versions if version <= made]
-            self.contexts.remove(self.node, self.line.obsolete(before, self.order.kept))
+            self.contexts.remove(self.node, self.line.obsolete(versions, self.order.kept, made))
         elif not made.token:
             self.contexts.remove(self.node, obsolete_without_server(versions, made))
         return made

@@ -184,6 +184,17 @@ def test_states_of_other_attempts_are_not_removed(client: Client) -> None:
     assert sum("b" * 16 in file for file in client.files()) == 1
 
 
+def test_what_a_killed_attempt_made_last_is_removed_once_the_next_has_saved_a_round(client: Client) -> None:
+    train(client, FIRST, [1, 2, 3])
+    train(client, Line("c" * 16), [1])
+    second = FIRST.follow(2)
+    context = client(3, note, order=order(second, 3, kept=(1, 2)))
+    assert [file[7] for file in client.files()] == ["1", "1", "2", "3", "3"]
+    client(4, note, context, order=order(second, 4, kept=(2, 3)))
+    assert [file[7] for file in client.files()] == ["1", "2", "3", "4"]  # the 1 is of an attempt in no line
+    client(4, seen(3), order=order(second, 4))
+
+
 def test_the_server_names_the_experiment(client: Client, tmp_path: Path) -> None:
     train(client, FIRST, [1])
     other = Order("b", Line("b" * 16), 1)
