@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from typing import Any
 
 from archive import reading, writing
 from archive.checkpoints.columns import read_row
 from archive.checkpoints.filecontent import Content
-from archive.checkpoints.lineage import Line, Version, parse_chain, parse_token
-from archive.checkpoints.paths import CHECKPOINT, RESUME, context_path, is_spelled, spell, spellings, unspell
-from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.checkpoints.lineage import Line, Version
+from archive.checkpoints.paths import (
+    CHECKPOINT,
+    context_folder,
+    context_path,
+    is_spelled,
+    spell,
+    spellings,
+    unspell,
+)
+from archive.checkpoints.roundfile import DAMAGE, GONE, line_of
 from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
 from archive.errors import ExistsError, MissingError, VersionError
@@ -61,20 +68,18 @@ class ContextFiles(RoundReader):
 
     def _newest_context(self, spelled: str) -> str | None:
         """Return the path of the state of a node of a Flower run, as of its newest round."""
-        folder = context_path(spelled).removesuffix(".h5")
+        folder = context_folder(spelled)
         files = list_files(self.location.path, self.location.options, path=folder, below=False)
         versions = [version for file in files if (version := Version.parse(file.path)) is not None]
         found = self._line().newest(versions, before=None)
         return f"{folder}/{found[0].file}" if found else None
 
     def _line(self) -> Line:
-        """Return the attempt that saved the newest round."""
-        try:
-            row = self.row(self.newest())
-            token, ancestors = (row.get(("configs", RESUME, key)) for key in ("token", "ancestors"))
-            return Line(parse_token(token), parse_chain(json.loads(str(ancestors))))
-        except (*DAMAGE, *GONE, ValueError, TypeError, RecursionError):
-            return Line("")  # no round, or none of a resumable server
+        """Return the attempt of the newest readable round; one without a token where there is none."""
+        for number in reversed(self.numbers()):
+            with contextlib.suppress(*DAMAGE, *GONE):
+                return line_of(self.row(number)) or Line("")
+        return Line("")
 
     def _open_context(self, node: str, path: str) -> Context:
         place = self.at(path, cached=True)

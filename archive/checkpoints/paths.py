@@ -18,6 +18,7 @@ __all__ = [
     "CHECKPOINT",
     "RESUME",
     "client_path",
+    "context_folder",
     "context_path",
     "is_spelled",
     "is_write",
@@ -154,7 +155,12 @@ def client_path(number: int, spelled: str, write: str = "") -> str:
 
 def context_path(spelled: str) -> str:
     """Return the path of a node's context in its store."""
-    return f"contexts/{_stem(spelled)}.h5"
+    return f"{context_folder(spelled)}.h5"
+
+
+def context_folder(spelled: str) -> str:
+    """Return the path of the states of a node of a Flower run."""
+    return f"contexts/{_stem(spelled)}"
 
 
 def is_write(text: object) -> bool:

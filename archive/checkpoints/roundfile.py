@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,7 +11,8 @@ from archive import reading
 from archive.checkpoints.columns import Row, row_of
 from archive.checkpoints.curve import CURVE, CURVE_KEYS, Curve, parse_curve, scalars_of
 from archive.checkpoints.filecontent import OWN_RECORDS
-from archive.checkpoints.paths import CHECKPOINT, client_path, is_write, unspell
+from archive.checkpoints.lineage import Line, parse_chain, parse_token
+from archive.checkpoints.paths import CHECKPOINT, RESUME, client_path, is_write, unspell
 from archive.checkpoints.retention import Goal, Policy, parse_goal
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
@@ -48,6 +50,7 @@ __all__ = [
     "goal_of",
     "is_client",
     "is_named",
+    "line_of",
     "open_file",
     "read_client",
     "read_curve",
@@ -236,6 +239,15 @@ def goal_of(row: Row) -> Goal | None:
         metric, word = found
         return parse_goal((metric, word))
     except (TypeError, ValueError):
+        return None
+
+
+def line_of(row: Row) -> Line | None:
+    """Return the attempt that saved a round, as its file says; None where no resumable server saved it."""
+    token, ancestors = (row.get(("configs", RESUME, key)) for key in ("token", "ancestors"))
+    try:
+        return Line(parse_token(token), parse_chain(json.loads(str(ancestors))))
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

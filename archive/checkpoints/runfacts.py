@@ -1,4 +1,4 @@
-"""Facts about runs for people: which there are in a folder, and what each has; damage is told, not raised."""
+"""Facts about runs for people: which runs a folder has, and what each has; damage is reported, not raised."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from archive.checkpoints.columns import Row
-from archive.checkpoints.lineage import parse_chain, parse_token
 from archive.checkpoints.paths import CHECKPOINT, RESUME, RUN_FOLDERS, parse_round
 from archive.checkpoints.retention import Goal, best_round, metric_of
-from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of
+from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of, line_of
 from archive.checkpoints.rounds import Rounds
 from archive.errors import VersionError
 from archive.storage.folder import Entry, list_files, locate_folder
@@ -172,11 +171,10 @@ def _clients(files: Rounds, readable: Sequence[int]) -> tuple[str, ...]:
 
 
 def _attempts(row: Row, newest: Sequence[int]) -> tuple[Attempt, ...]:
-    token, ancestors = (row.get(("configs", RESUME, key)) for key in ("token", "ancestors"))
-    try:
-        ends = [*parse_chain(json.loads(str(ancestors))), (parse_token(token), newest[0])]
-    except (ValueError, TypeError, RecursionError, IndexError):
+    line = line_of(row)
+    if line is None or not newest:
         return ()
+    ends = [*line.ancestors, (line.token, newest[0])]
     starts = [0, *(last for _, last in ends)]
     return tuple(Attempt(name, after, last) for (name, last), after in zip(ends, starts[:-1], strict=True))
 

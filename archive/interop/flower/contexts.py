@@ -9,7 +9,7 @@ from typing import Any
 
 from archive import reading, writing
 from archive.checkpoints.lineage import Version
-from archive.checkpoints.paths import CHECKPOINT, context_path, spell, unspell
+from archive.checkpoints.paths import CHECKPOINT, context_folder, spell, unspell
 from archive.errors import DamagedError, ExistsError, MissingError
 from archive.interop.flower.runstore import experiment_folder
 from archive.records import ConfigRecord, Context
@@ -102,7 +102,7 @@ class NodeContexts:
 
 def _inner(node: str, version: Version | None = None) -> str:
     """Return the path of a node's folder, or of a version of its state, in that of the experiment."""
-    folder = context_path(spell(node)).removesuffix(".h5")
+    folder = context_folder(spell(node))
     return folder if version is None else f"{folder}/{version.file}"
 
 

@@ -200,6 +200,9 @@ def test_the_store_finds_what_the_run_wrote(tmp_path: Path) -> None:
     assert store.rounds() == [2, 3, 4]
     assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2, 3, 4]
     assert not [column for column in store.history() if "fedarchive" in column or "resume" in column]
+    path = tmp_path / "default/rounds/00000004.h5"
+    path.write_bytes(path.read_bytes()[:-50])
+    assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2, 3, 4]
     store.remove(4)
     store.remove(3)
     assert dict(store.context("partition-1").state.metric_records["history"])["rounds"] == [1, 2]
