@@ -99,13 +99,13 @@ def facts_of(files: Rounds, experiment: str = "") -> RunFacts:
     Raises
     ------
     MissingError
-        No round and no context is there.
+        The folder has no files, and is not one of several that were found.
     StorageError
     """
     files.find()
     entries = list(list_files(files.location.path, files.location.options))
     times = {number: entry.modified for entry in entries if (number := _round_of(entry)) is not None}
-    if not entries:
+    if not entries and not experiment:
         files.newest()  # raises
     rows = _rows(files, sorted(times))
     readable = [number for number in sorted(times, reverse=True) if number in rows]

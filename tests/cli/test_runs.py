@@ -56,6 +56,14 @@ def test_ls(runs: Path, capsys: Out) -> None:
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == [".", "5", "4"]
 
 
+def test_ls_beside_a_run_of_which_nothing_is_left(runs: Path, capsys: Out) -> None:
+    (runs / "empty/rounds").mkdir(parents=True)
+    assert main(["runs", "ls", str(runs)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows[1:3]] == [["adam", "5"], ["empty", "-"]]
+    assert main(["runs", "show", str(runs / "empty")]) != 0
+
+
 def test_show(runs: Path, capsys: Out) -> None:
     assert main(["runs", "show", str(runs), "--experiment", "adam"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
