@@ -71,6 +71,10 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
     5 gets the newest state of an earlier message. A message without a round (``server-round`` in a config, or
     the group id of the old API) gets the newest state.
 
+    A message that the script sends itself, and no strategy, says nothing either: it goes on from the state of
+    the message before. What it changes before the first round of a resumed run is dropped in that round, for
+    the state of the run.
+
     Examples
     --------
     ::
@@ -120,7 +124,7 @@ class persist_state:  # noqa: N801 a mod, which Flower's users spell like a func
         problem = ""
         for version in turn.candidates():
             try:
-                turn.state = turn.store_of(version).open(turn.node, version).state
+                turn.read(version)
             except (*DAMAGE, *GONE) as error:
                 problem = problem or str(error)
                 if self._on_missing == "error":
@@ -183,6 +187,8 @@ class _Carried(NamedTuple):
 
     experiment: str
     version: Version
+    anew: bool
+    """Whether no state of an earlier run of Flower is in it."""
 
 
 class _Turn:
@@ -208,8 +214,16 @@ class _Turn:
         """The attempt that the message belongs to."""
         if order is not None:
             self.line = order.line
+        self._was_anew = carried is not None and carried.anew
         self.state: Any = None
         """The records that the app goes on from; None where it starts without any."""
+        self.anew: bool = True
+        """Whether no state of an earlier run of Flower is in it."""
+
+    def read(self, version: Version) -> None:
+        """Read the state that the app goes on from."""
+        self.state = self.store_of(version).open(self.node, version).state
+        self.anew = self._was_anew and version == self.carried
 
     def store_of(self, version: Version) -> NodeContexts:
         """Return where a state is: what Flower carries may be of the experiment of those who name none."""
@@ -227,8 +241,9 @@ class _Turn:
         if self.line.has(carried) and (carried.token or not again):
             return [carried, *self._listed(carried.place)]
         found = self._listed(self.asked)
-        # the run may have begun with messages without an order
-        return found if carried.token or self.order is None else [*found, carried]
+        if self.order is not None and self._was_anew and not carried.token:
+            found.append(carried)  # this run began with messages without an order
+        return found
 
     def _listed(self, before: tuple[int, int] | None) -> list[Version]:
         return self.line.newest(self.contexts.versions(self.node), before)
@@ -293,7 +308,7 @@ def _reference(context: Any, node: str) -> _Carried | None:
         )
     del context.state[REFERENCE]
     version = Version(record["round"], record["phase"], record["turn"], record["token"])
-    return _Carried(record["experiment"], version)
+    return _Carried(record["experiment"], version, record["anew"])
 
 
 def _restore(context: Any, saved: Any) -> dict[str, Any]:
@@ -311,8 +326,8 @@ def _refer(context: Any, turn: _Turn, version: Version | None) -> None:
     if version is None:
         return
     context.state.clear()
-    record = {"node": turn.node, "experiment": turn.store_of(version).experiment, **version._asdict()}
-    context.state[REFERENCE] = flower().ConfigRecord(record)
+    place = {"node": turn.node, "experiment": turn.store_of(version).experiment}
+    context.state[REFERENCE] = flower().ConfigRecord({**place, **version._asdict(), "anew": turn.anew})
 
 
 def _contents(state: Any) -> dict[str, Any]:

@@ -254,6 +254,7 @@ def test_a_run_may_begin_with_messages_without_an_order(client: Client, tmp_path
     client(4, seen(2), order=Order("b", FIRST, 4))
     context = client(None, note)
     client(4, seen(2), context, order=Order("b", FIRST.follow(3), 4))  # that of the run comes first
+    client(1, seen(0), context, order=Order("c", Line("c" * 16), 1))  # and no other run's at all
 
 
 def test_messages_may_have_no_round(client: Client) -> None:
