@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -148,7 +149,8 @@ class Line:
         own = sorted(version for version in found if self.has(version) and version <= made)
         needed = {made}
         for number in kept:
-            needed.update([version for version in own if version.round <= number][-1:])
+            at = bisect_left(own, (number + 1,))
+            needed.update(own[max(at - 1, 0) : at])
         ends = dict(self.ancestors) if any(number > self.after for number in kept) else {}
         lost = [version for version in found if version.round > ends.get(version.token, version.round)]
         return [version for version in own if version not in needed] + lost

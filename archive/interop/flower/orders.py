@@ -12,8 +12,8 @@ from archive.errors import ValueRangeError
 __all__ = ["MAX_KEPT", "Order", "Report", "hash_name"]
 
 _HASH_BYTES = 4
-MAX_KEPT = 64
-"""Rounds that a message lists. Where a store keeps more, clients remove nothing."""
+MAX_KEPT = 1000
+"""Rounds that a message lists, in at most 10 KB. Where a store keeps more, clients remove nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 import archive
 from archive.errors import DamagedError, ValueRangeError, VersionError
 from archive.interop.flower import Resumable, persist_state
+from archive.interop.flower.orders import Order
 from archive.interop.flower.strategystate import SchemaError
 from tests.interop.flower.live.grid import InProcessGrid
 from tests.interop.flower.live.messageruns import app, client_app, initial_arrays, known, start
@@ -354,3 +355,13 @@ def test_what_is_large_and_never_changes_is_named_once(
     assert len(told) == 1
     assert "table of the strategy has 20 MB" in told[0]
     assert "exclude=('table',)" in told[0]
+
+
+def test_clients_are_told_of_hundreds_of_kept_rounds(tmp_path: Path) -> None:
+    strategy = Resumable(known.FedAvg(), tmp_path, keep_last=300)
+    for number in range(1, 71):
+        strategy._fedarchive.rounds.store.save({"w": np.zeros(1)}, number)
+    strategy._fedarchive._kept = strategy._fedarchive.rounds.kept()
+    text = strategy._fedarchive.orders(71)("5")
+    assert Order.from_text(text).kept == tuple(range(1, 71))
+    assert len(text) < 2000
