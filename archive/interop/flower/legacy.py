@@ -161,11 +161,13 @@ def _addressed(
         client_manager.wait_for(getattr(wrapped, "min_available_clients", 1), timeout=WAIT_S)
         _order_clients(ours, number, client_manager)
     with ours.selecting(number, configure.__name__):
-        instructions = configure(number, parameters, client_manager)
+        instructions = list(configure(number, parameters, client_manager) or ())
+    if ours.deterministic:
+        ours.require_names(str(client.cid) for client, _ in instructions)  # some may have come since
     text_for = ours.orders(number)
     return [
         (client, type(given)(given.parameters, give_legacy(given.config, text_for(str(client.cid)))))
-        for client, given in instructions or ()
+        for client, given in instructions
     ]
 
 

@@ -95,6 +95,30 @@ def test_clients_that_come_late_are_selected_by_name_too(tmp_path: Path) -> None
     assert found[0]["arrays"] == found[1]["arrays"]
 
 
+class _Joining(server.SimpleClientManager):  # flwr is imported as Any
+    """A manager that gets two more nodes just before the first selection, as from Flower's thread."""
+
+    def __init__(self, grid: InProcessGrid) -> None:
+        super().__init__()
+        self._grid = grid
+        self._ids, grid.ids = grid.ids, grid.ids[2:]
+        registered(grid, self)
+
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
+        if self._grid.ids is not self._ids:
+            self._grid.ids = self._ids
+            self.clients = {**registered(self._grid).clients}
+        return super().sample(*args, **kwargs)
+
+
+def test_a_client_that_is_selected_without_a_name_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "flwr")
+    legacyruns.run(NAME, str(tmp_path), 1, 1, manager_of=_Joining, deterministic=2)  # the seed selects one
+    assert "nodes did not tell their names" in caplog.text
+
+
 def test_all_nodes_are_asked_for_their_names_at_once(tmp_path: Path) -> None:
     sizes: list[int] = []
 
