@@ -187,6 +187,10 @@ def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
         ours.require_names(list(clients))
     else:
         ask_names(ours, grid, map(int, list(clients)), number)
+        dropped = set(clients) - set(map(str, grid.get_node_ids()))
+        for cid in dropped:  # as Flower's thread does a little later; else they would be counted and drawn
+            clients.pop(cid, None)
+        ours.require_names(list(clients))
     for cid in sorted(clients, key=ours.participants.order):
         if (client := clients.pop(cid, None)) is not None:  # Flower's thread may have removed it
             clients[cid] = client

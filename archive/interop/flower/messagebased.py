@@ -21,8 +21,8 @@ from archive.records import ArrayRecord
 
 __all__ = ["ask_names", "identity_of", "resumable_messages"]
 
-ASK_S = 60.0
-"""Seconds that nodes have to tell their names."""
+ASK_S = 600.0
+"""Seconds that nodes have to tell their names: Ray may take minutes to start a first client."""
 
 
 def resumable_messages(base: Any) -> Any:
@@ -146,14 +146,16 @@ def _heard(ours: Resumption, number: int, replies: Any) -> list[Any]:
 
 
 def ask_names(ours: Resumption, grid: Any, nodes: Iterable[int], number: int) -> None:
-    """Ask the nodes whose names are not known yet, all at once; warn of those that do not answer."""
+    """Ask the nodes whose names are not known yet, all at once.
+
+    In the place of a dead node Flower answers when it drops that node, after a minute.
+    """
     new = [node for node in nodes if str(node) not in ours.participants.names]
     if new:
         names, question = flower(), ours.question(number)
         empty = names.RecordDict()
         asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
         _heard(ours, number, grid.send_and_receive(give(asked, lambda _: question), timeout=ASK_S))
-        ours.require_names(map(str, new))
 
 
 class _OrderedGrid:
@@ -161,6 +163,7 @@ class _OrderedGrid:
 
     def __init__(self, grid: Any, ours: Resumption, number: int) -> None:
         self._grid, self._ours, self._number = grid, ours, number
+        self._asked: set[int] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -168,7 +171,12 @@ class _OrderedGrid:
     def get_node_ids(self) -> list[int]:
         """Return the ids of all nodes in the order of their names, which nodes that are new are asked for."""
         nodes = list(self._grid.get_node_ids())
-        ask_names(self._ours, self._grid, nodes, self._number)
+        while new := [node for node in nodes if node not in self._asked]:
+            self._asked.update(new)
+            ask_names(self._ours, self._grid, new, self._number)
+            nodes = list(self._grid.get_node_ids())  # without those that were dropped meanwhile
+        self._ours.require_names(map(str, nodes))
+        self._ours.seed_selection()  # the nodes are drawn at once
         return sorted(nodes, key=lambda node: self._ours.participants.order(str(node)))
 
 

@@ -74,6 +74,7 @@ class Resumption:
         self._given: dict[str, JSON] = {}
         self._configs: dict[str, Any] = {}
         self._model: Any = None
+        self._selection = ""
         self._written = 0
         self._bulk: dict[str, Bulk] = {}
         self._compared = 0
@@ -258,11 +259,16 @@ class Resumption:
             yield
             return
         before = random.getstate()
-        random.seed(f"{self.settings.seed}/{number}/{phase}")
+        self._selection = f"{self.settings.seed}/{number}/{phase}"
+        self.seed_selection()
         try:
             yield
         finally:
             random.setstate(before)
+
+    def seed_selection(self) -> None:
+        """Start the generator of `selecting` again: Flower's threads and requests advance it meanwhile."""
+        random.seed(self._selection)
 
     # Rounds
 
