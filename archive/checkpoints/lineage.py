@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from archive.checkpoints.paths import MAX_ROUND
+
 __all__ = [
     "Line",
     "Version",
@@ -198,6 +200,6 @@ def parse_token(found: object) -> str:
 
 def parse_number(found: object) -> int:
     """Return the number of a round, or raise TypeError."""
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= MAX_ROUND:
         raise TypeError("not a number of a round")
     return found

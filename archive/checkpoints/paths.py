@@ -16,6 +16,7 @@ from archive.errors import ValueRangeError
 
 __all__ = [
     "CHECKPOINT",
+    "MAX_ROUND",
     "RESUME",
     "client_path",
     "context_folder",
@@ -42,6 +43,7 @@ RESUME = "fedarchive.resume"
 RUN_FOLDERS = ("rounds", "contexts")
 """Folders by which a run is recognised."""
 MAX_ROUND = 99_999_999
+"""Greatest number of a round."""
 MAX_STEM = 128
 """Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
 

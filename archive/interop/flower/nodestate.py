@@ -32,6 +32,8 @@ REFERENCE = KEY
 
 _ROUND_KEYS = ("server-round", "server_round", "current_server_round", "current_round")
 """Names of the round in the config of a message, which depend on the strategy."""
+_MAX_DIGITS = 18
+"""Digits of a round in the group id of a message; an id of more is no round."""
 _PHASES = {"train": 1, "evaluate": 2}
 """Order of messages in a round; all other messages come first."""
 
@@ -282,12 +284,12 @@ def message_place(message: Any, order: Order | None) -> tuple[int, int] | None:
     """Return round and phase of a message; None if it names no round."""
     found = None if order is None else order.round
     group = message.metadata.group_id
-    if found is None and group and group.isdecimal():
+    if found is None and group and group.isdecimal() and len(group) <= _MAX_DIGITS:
         found = int(group)
     if found is None and message.has_content():
         for record in message.content.config_records.values():
             values = [record[key] for key in _ROUND_KEYS if isinstance(record.get(key), int)]
-            if values:
+            if values and values[0] >= 0:
                 found = values[0]
                 break
     if found is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from archive.checkpoints.lineage import Line, parse_chain, parse_number, parse_token
+from archive.checkpoints.paths import require_experiment
 from archive.errors import ValueRangeError
 
 __all__ = ["MAX_KEPT", "Order", "Report", "hash_name"]
@@ -14,6 +15,10 @@ __all__ = ["MAX_KEPT", "Order", "Report", "hash_name"]
 _HASH_BYTES = 4
 MAX_KEPT = 1000
 """Rounds that a message lists, in at most 10 KB. Where a store keeps more, clients remove nothing."""
+MAX_NAME = 1000
+"""Characters of the name of a node: a hostile client may send megabytes, and every round file has them."""
+MAX_PROBLEM = 1000
+"""Characters of a problem that a client reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Order:
             found = json.loads(text if isinstance(text, str) else "")
             kept, nodes = found["kept"], found["nodes"]
             return cls(
-                experiment=_str(found["experiment"]),
+                experiment=require_experiment(found["experiment"]),
                 line=Line(parse_token(found["token"]), parse_chain(found["ancestors"])),
                 round=parse_number(found["round"]),
                 kept=None if kept is None else tuple(map(parse_number, kept)),
@@ -113,7 +118,7 @@ class Report:
 
     @classmethod
     def from_text(cls, text: object) -> Report | None:
-        """Return the report of a reply; None where it is none.
+        """Return the report of a reply; None where it is none, or names the node by more than `MAX_NAME`.
 
         Examples
         --------
@@ -122,9 +127,12 @@ class Report:
         """
         try:
             found = json.loads(text if isinstance(text, str) else "")
-            return cls(_str(found["node"]), found["stateful"] is True, _str(found["problem"]))
+            node, problem = _str(found["node"]), _str(found["problem"])
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        if len(node) > MAX_NAME:
+            return None
+        return cls(node, found["stateful"] is True, problem[:MAX_PROBLEM])
 
 
 def hash_name(name: str) -> bytes:

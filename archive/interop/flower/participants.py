@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from archive.interop.flower.releases import LOGGER
 __all__ = ["Participants"]
 
 _log = logging.getLogger(LOGGER)
+_DIGITS = re.compile(r"(\d{1,300})")
+"""A number in a name; Python reads no more than 640 digits in every setting."""
 
 
 class Participants:
@@ -63,7 +66,8 @@ class Participants:
                 self.stateful.add(report.node)
             if report.problem:
                 self.without += 1
-                _log.warning("fedarchive: round %d: client %s: %s", number, report.node, report.problem)
+                node_name, problem = _shown(report.node), _shown(report.problem)
+                _log.warning("fedarchive: round %d: client %s: %s", number, node_name, problem)
 
     def texts(self, order: Order) -> Callable[[str], str]:
         """Return a function from a node id to the text of an order for that node.
@@ -105,11 +109,12 @@ class Participants:
         return not name, _natural(name), node
 
 
+def _shown(text: str) -> str:
+    """Return a text of a client for the log, where it begins no line of its own."""
+    return text if text.isprintable() else ascii(text)
+
+
 def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Return a name in parts, so that its numbers are compared as numbers."""
-    parts: list[str] = [""]
-    for letter in name:
-        if letter.isdecimal() != parts[-1][-1:].isdecimal():
-            parts.append("")
-        parts[-1] += letter
-    return tuple((part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts)
+    parts = _DIGITS.split(name)  # texts and numbers in turn
+    return tuple((place % 2 > 0, int(part) if place % 2 else 0, part) for place, part in enumerate(parts))
