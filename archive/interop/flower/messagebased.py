@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from archive.errors import HostileFileError
 from archive.interop.flower.letters import give, hear
 from archive.interop.flower.parameternames import MODEL
 from archive.interop.flower.records import from_flower, to_flower
@@ -197,4 +198,7 @@ def _recalled(strategy: Any, evaluate: Callable[[int, Any], Any]) -> Callable[[i
 
 
 def _or_none(found: Any) -> Any:
+    """Return a recalled result, which is a record of metrics, or None."""
+    if found is not MISSING and not hasattr(found, "items"):
+        raise HostileFileError("a saved result that is no record", key="history")
     return None if found is MISSING else found

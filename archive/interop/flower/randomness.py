@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from archive.errors import ArchiveError, HostileFileError
 from archive.interop.statearrays import JSON, Arrays
-from archive.interop.statevalues import decode, encode
+from archive.interop.statevalues import MALFORMED, decode, encode
 from archive.records import Array
 
 __all__ = ["random_state", "restore_random_state"]
@@ -45,8 +46,23 @@ def random_state(arrays: Arrays) -> JSON:
 
 
 def restore_random_state(state: JSON, arrays: Mapping[str, Array]) -> None:
-    """Bring the global generators to a saved state; import torch where its state was saved."""
-    found = {name: decode(tree, arrays, key=f"random/{name}") for name, tree in state.items()}
+    """Bring the global generators to a saved state; import torch where its state was saved.
+
+    Raises
+    ------
+    HostileFileError
+        The state is not what `random_state` returns.
+    """
+    try:
+        _restore({name: decode(tree, arrays, key=f"random/{name}") for name, tree in state.items()})
+    except MALFORMED as error:
+        if isinstance(error, ArchiveError):
+            raise
+        problem = f"invalid state of the random generators: {type(error).__name__}: {error}"
+        raise HostileFileError(problem, key="random") from error
+
+
+def _restore(found: dict[str, Any]) -> None:
     version, words, gauss = found["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     np.random.set_state(found["numpy"])  # noqa: NPY002

@@ -113,7 +113,10 @@ def from_archive(handle: Archive) -> Snapshot:
             )
         documents = {name: from_text(resume[name], path, f"{RESUME}/{name}") for name in _DOCUMENTS}
         parse_chain([*documents["ancestors"], (resume["token"], resume["round"])])
+        _require_documents(documents)
         models = {name: _kept(handle, records[name]) for name in resume["models"]}
+        if not models:
+            raise ValueError("it has no model")
         strategy, numbers = (_kept(handle, records[name]) for name in ("strategy", "random"))
         return Snapshot(
             resume["round"],
@@ -127,12 +130,25 @@ def from_archive(handle: Archive) -> Snapshot:
         )
     except ArchiveError:
         raise
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise SchemaError(
             f"not a round of a resumable strategy: {error}",
             path=path,
             remedy="move it away, or give another url or experiment",
         ) from error
+
+
+def _require_documents(documents: Mapping[str, JSON]) -> None:
+    """Raise TypeError unless the documents are what a server saves; `decode` validates the trees inside."""
+    configs, schema, names = documents["configs"] or {}, documents["schema"] or [], documents["nodes"]
+    tables = [documents["history"], *documents["history"].values(), documents["identity"], configs]
+    tables += [part for config in configs.values() for part in (config["given"], config["last"])]
+    if not all(isinstance(table, dict) for table in tables):
+        raise TypeError("a list or value instead of an object")
+    if not all(isinstance(text, str) for text in (*names, *documents["identity"].values())):
+        raise TypeError("a name that is no text")
+    if not isinstance(schema, list):
+        raise TypeError("a schema that is no list")
 
 
 def _kept(handle: Archive, record: Any) -> ArrayRecord:

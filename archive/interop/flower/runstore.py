@@ -16,6 +16,7 @@ from archive.errors import DamagedError, ExistsError
 from archive.interop.flower.appfolder import require_app_url
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.roundstate import Snapshot, from_archive, to_records
+from archive.interop.flower.strategystate import SchemaError
 from archive.storage.folder import join
 from archive.storage.url import URL, Location
 
@@ -106,8 +107,8 @@ class Rounds:
         DamagedError
             There are rounds, and none verifies.
         SchemaError, VersionError
-            A file verifies, but is not a round of a resumable run, or was saved by a newer fedarchive. The
-            file stays.
+            A file verifies, but is not a round of a resumable run, is another round, or was saved by a newer
+            fedarchive. The file stays.
         """
         damaged: list[tuple[int, Exception]] = []
         for number in reversed(self.store.rounds()):
@@ -118,6 +119,12 @@ class Rounds:
             except DAMAGE as error:
                 damaged.append((number, error))
                 continue
+            if found.round != number:
+                raise SchemaError(
+                    f"the file of round {number} is that of round {found.round}",
+                    path=self.store.url,
+                    remedy="move it away: it was copied or renamed",
+                )
             for bad, why in damaged:
                 _log.warning("fedarchive: round %d is not taken: %s", bad, why)
             if damaged:

@@ -1,5 +1,6 @@
 """Results of a round as metric records: numbers of numpy among them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +69,43 @@ def test_names_are_for_the_old_api(tmp_path: Path) -> None:
         Resumable(today.FedAvg(), tmp_path, names=["w"])
     with pytest.raises(ValueError, match="list of str"):
         Resumable(known.FedAvg(), tmp_path, names="w")
+
+
+HOSTILE = {
+    "schema": ["5", "1e999"],
+    "configs": ["5", "[1]", '{"train":5}', '{"train":{"1":5}}', '{"train":{"given":5,"last":5}}'],
+    "random": ["null", "[1]", "{}", '{"python":5}'],
+    "history": ["5", "[]", '{"train":null}', '{"train":{"1":5}}'],
+    "nodes": ["null", "5", "[1]", "[[]]"],
+    "identity": ["null", "[]", '{"name":5}'],
+    "models": [[]],
+}
+
+
+@pytest.mark.parametrize(("name", "made"), [(name, made) for name in HOSTILE for made in HOSTILE[name]])
+def test_a_round_that_somebody_else_made_is_a_typed_error(tmp_path: Path, name: str, made: Any) -> None:
+    runs = pytest.importorskip("tests.interop.flower.live.messageruns")
+
+    def run(rounds: int) -> None:
+        config = runs.app.ConfigRecord({"lr": 1.0})
+        runs.start(Resumable(runs.known.FedAvg(), tmp_path), rounds, train_config=config)
+
+    run(1)
+    path = tmp_path / "default/rounds/00000001.h5"
+    with archive.open(path) as saved:
+        records = archive.RecordDict(dict(saved.records.items()))
+        resume = dict(records["fedarchive.resume"])
+        records["fedarchive.resume"] = archive.ConfigRecord({**resume, name: made})
+        archive.save(records, path)
+    with pytest.raises(archive.ArchiveError):
+        run(2)
+
+
+def test_a_round_under_the_number_of_another_is_a_typed_error(tmp_path: Path) -> None:
+    runs = pytest.importorskip("tests.interop.flower.live.messageruns")
+    runs.start(Resumable(runs.known.FedAvg(), tmp_path), 2)
+    rounds = tmp_path / "default/rounds"
+    shutil.copy(rounds / "00000002.h5", rounds / "00000004.h5")
+    with pytest.raises(archive.ArchiveError, match="round 4 is that of round 2"):
+        runs.start(Resumable(runs.known.FedAvg(), tmp_path), 4)
+    assert (rounds / "00000004.h5").exists()
