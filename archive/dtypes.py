@@ -8,6 +8,7 @@ An element type has two spellings. Its *name* is ``str(dtype)``, the text in Flo
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib
 import re
@@ -35,6 +36,9 @@ NDArray = np.ndarray[Any, np.dtype[Any]]
 MAX_NPY_HEADER = 1 << 17
 """Longest .npy header or dtype that is parsed: ast.literal_eval takes 460 bytes of memory and 3 us for each
 byte of ``"[0,0,..."``."""
+
+_ATTEMPTS = 100
+"""Times that a literal is parsed: in Python 3.11 two threads that parse at once may get a SystemError."""
 
 ML_DTYPES = frozenset(
     {
@@ -196,6 +200,9 @@ def parse_literal(text: str) -> Any:
     """
     if _CHAINED.search(_STRING.sub("''", text)):
         raise ValueError(f"{text[:80]!r} is more than a literal")
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(SystemError):
+            return ast.literal_eval(text)
     return ast.literal_eval(text)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import ml_dtypes
@@ -13,7 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from archive.dtypes import ML_DTYPES, dtype_name, is_ml_dtype, long_name, npy_dtype, parse_dtype
+from archive.dtypes import (
+    ML_DTYPES,
+    dtype_name,
+    is_ml_dtype,
+    long_name,
+    npy_dtype,
+    parse_dtype,
+    parse_literal,
+)
 from archive.errors import UnsupportedDtypeError
 from archive.npy import npy_header, split_npy
 
@@ -95,3 +106,32 @@ ODD_NAMES = ["a.b-c", "f(x)[0]", "#", "'", '"', "\\", "f'", "\\'[", "\n'", "a\tb
 def test_names_of_members_may_be_anything(name: str) -> None:
     dtype = np.dtype([(name, "<f4"), ("b", "<i4", (2,))])
     assert parse_dtype(dtype_name(dtype)) == dtype
+
+
+def test_threads_may_parse_at_once() -> None:
+    """Python 3.11 counts the depth of the trees of all threads together: `ast.literal_eval` may fail."""
+    failed: list[Exception] = []
+
+    def give_way(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)  # another thread goes on in the middle of a tree
+
+    def work() -> None:
+        try:
+            for _ in range(50):
+                parse_literal("{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4, 5), }")
+        except SystemError as error:
+            failed.append(error)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(3, 2, 2)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(give_way)
+    assert not failed

@@ -157,6 +157,7 @@ def _holder(text: bytes) -> str:
     try:
         facts = json.loads(text.partition(b"\n")[0])
         owner = f" ({facts['owner']})" if facts["owner"] else ""
-        return f"process {int(facts['pid'])} on {facts['host']}, since {facts['started']}{owner}"
-    except (ValueError, KeyError, TypeError, RecursionError):  # somebody else wrote the file
+        found = f"process {int(facts['pid'])} on {facts['host']}, since {facts['started']}{owner}"
+        return found if found.isprintable() else ascii(found)
+    except (ValueError, KeyError, OverflowError, TypeError, RecursionError):  # somebody else wrote the file
         return "its lock file does not say which"

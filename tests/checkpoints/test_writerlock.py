@@ -116,13 +116,25 @@ def test_it_is_free_after_its_block(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path)) == [LOCK], "the probe is gone"
 
 
+ENDLESS = b'{"owner": "", "pid": Infinity, "host": "h", "started": ""}\n'
+
+
 @needs_locks
-@pytest.mark.parametrize("text", [b"", b"[" * 4000, b"{}", b'{"owner": 1, "pid": "x"}\n', b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"[" * 4000, b"{}", b'{"owner": 1, "pid": "x"}\n', b"\xff", ENDLESS])
 def test_a_lock_without_a_holder_in_it(tmp_path: Path, text: bytes) -> None:
     with WriterLock(tmp_path):
         (tmp_path / LOCK).write_bytes(text)
         with pytest.raises(LockedError, match="its lock file does not say which"):
             WriterLock(tmp_path).take()
+
+
+@needs_locks
+def test_the_holder_is_named_on_one_line(tmp_path: Path) -> None:
+    with WriterLock(tmp_path):
+        (tmp_path / LOCK).write_text('{"owner": "a\\n\\u001b[2J", "pid": 5, "host": "h", "started": "now"}\n')
+        with pytest.raises(LockedError) as caught:
+            WriterLock(tmp_path).take()
+    assert str(caught.value).isprintable()
 
 
 @needs_locks

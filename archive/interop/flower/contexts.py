@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from archive import reading, writing
+from archive.checkpoints.columns import read_row
 from archive.checkpoints.lineage import Version
-from archive.checkpoints.paths import CHECKPOINT, context_folder, spell, unspell
+from archive.checkpoints.paths import CHECKPOINT, context_folder, is_spelled, spell, unspell
 from archive.errors import DamagedError, ExistsError, MissingError
 from archive.interop.flower.runstore import experiment_folder
-from archive.records import ConfigRecord, Context
+from archive.records import ConfigRecord, Context, RecordDict
 from archive.storage.folder import join, list_files, make_place, remove_file
 from archive.storage.url import Location
 
@@ -50,12 +51,20 @@ class NodeContexts:
             The file is missing or damaged, or is the state of another node.
         """
         place = replace(self._folder, path=join(self._folder.path, _inner(node, version)))
-        context = reading.open(place, verify="open").context
+        try:
+            context = reading.open(place, verify="open").context
+        except TypeError as error:
+            raise _not_a_state(place) from error
         records: Any = context.state
-        marks: Mapping[str, Any] = records.pop(CHECKPOINT, {})
-        if marks.get("node", spell(node)) != spell(node):
+        marks: Any = records.pop(CHECKPOINT, {}) if isinstance(records, RecordDict) else None
+        if not isinstance(marks, Mapping):
+            raise _not_a_state(place)
+        owner = marks.get("node", spell(node))
+        if not isinstance(owner, str) or not is_spelled(owner):
+            raise _not_a_state(place)
+        if owner != spell(node):
             raise DamagedError(
-                f"the state of node {unspell(str(marks['node']))!r}, where that of {node!r} should be",
+                f"the state of node {unspell(owner)!r}, where that of {node!r} should be",
                 path=place.display,
                 remedy="this file system takes both names for one: give nodes names that differ more",
             )
@@ -95,15 +104,21 @@ class NodeContexts:
     def _node_id(self, node: str, version: Version) -> object:
         """Return the id of the node that saved a state."""
         place = replace(self._folder, path=join(self._folder.path, _inner(node, version)))
-        with reading.open(place) as saved:
-            records: Any = saved.records
-            return records.get(CHECKPOINT, {}).get("node_id")
+        return read_row(place).get(("configs", CHECKPOINT, "node_id"))
 
 
 def _inner(node: str, version: Version | None = None) -> str:
     """Return the path of a node's folder, or of a version of its state, in that of the experiment."""
     folder = context_folder(spell(node))
     return folder if version is None else f"{folder}/{version.file}"
+
+
+def _not_a_state(place: Location) -> DamagedError:
+    return DamagedError(
+        "not the state of a node",
+        path=place.display,
+        remedy="something else put the file there: move it away",
+    )
 
 
 def _with(state: Any, marks: Mapping[str, Any]) -> Any:

@@ -71,3 +71,25 @@ def test_nothing_is_written_or_removed_behind_a_planted_link(tmp_path: Path) -> 
         contexts.remove("7", [Version(1, 1)])
     assert sorted(path.name for path in others.iterdir()) == names
     assert all((others / name).read_bytes() == b"a thesis" for name in names)
+
+
+NODE = archive.ArrayRecord({"node": archive.Array(np.ones(2))})
+STATES = {
+    "no context": archive.RecordDict({"w": archive.ArrayRecord([np.ones(2)])}),
+    "an older container": archive.Context(1, 2, {}, archive.RecordSet(), {}),
+    "a name that is none": archive.Context(
+        1, 2, {}, archive.RecordDict({CHECKPOINT: archive.ConfigRecord({"node": "../\0"})}), {}
+    ),
+    "an array as name": archive.Context(1, 2, {}, archive.RecordDict({CHECKPOINT: NODE}), {}),
+}
+
+
+@pytest.mark.parametrize("made", STATES)
+def test_what_is_no_state_is_damage_that_the_client_goes_on_after(tmp_path: Path, made: str) -> None:
+    contexts = contexts_in(tmp_path)
+    version = contexts.save("7", Version(3, 1, 1, TOKEN), context(3), {"node_id": "2"})
+    archive.save(STATES[made], tmp_path / f"run/contexts/7/{version.file}")
+    with pytest.raises(DamagedError, match="not the state of a node"):
+        contexts.open("7", version)
+    with pytest.raises(ExistsError, match="another node called '7'"):
+        contexts.save("7", version, context(3), {"node_id": "2"})
