@@ -41,11 +41,15 @@ from archive.storage.folder import (
     remove_if,
 )
 from archive.storage.protocols import Source
+from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import URL, Cache, parse_url
 from archive.tools.collection import collect_garbage
 from archive.workers import map_archives
 
 __all__ = ["Rounds"]
+
+_PROBE_NAMES = (PROBE_PREFIX, f".{PROBE_PREFIX}")
+"""Beginnings of the names of the files of `WriterLock.probe`: complete, and while they are written."""
 
 
 class Rounds(ContextFiles):
@@ -229,10 +233,28 @@ class Rounds(ContextFiles):
                     path=path,
                 )
                 removed += [garbage.path.removeprefix(shown) for garbage in found]
+        removed += self._collect_probes(before)
         for folder in {entry.path.rpartition("/")[0] for entry in entries}:
             if parse_round(f"{folder}.h5") is not None:
                 remove_empty(self.location.path, f"rounds/{folder}", self.location.options)
         return removed
+
+    def _collect_probes(self, before: float) -> list[str]:
+        """Remove what killed servers left of the files by which they tried the folder."""
+
+        def is_ours(source: Source) -> bool:
+            return source.nbytes <= max(map(len, PROBES)) and bytes(source.read(0, source.nbytes)) in (
+                b"",
+                *PROBES,
+            )
+
+        entries = list_files(self.location.path, self.location.options, below=False)
+        found = [e for e in entries if e.path.startswith(_PROBE_NAMES) and e.modified <= before]
+        return [
+            entry.path
+            for entry in found
+            if remove_if(self.location.path, entry.path, is_ours, self.location.options)
+        ]
 
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
         """Return the paths of client files that no round names or will name."""

@@ -670,7 +670,10 @@ def test_gc_removes_left_overs_and_nothing_else(tmp_path: Path) -> None:
         "rounds/00000001/.client-0.h5.0123456789abcdef.tmp",
         "contexts/.7.h5.7.tmp",
     ]
-    for name, content in (others | dict.fromkeys(gone, begun)).items():
+    probes = {".fedarchive-probe-1": b"fedarchive", "..fedarchive-probe-2.0.tmp": b""}  # of a server's start
+    others[".fedarchive-probe-notes"] = b"notes of somebody"
+    gone += probes
+    for name, content in (others | dict.fromkeys(gone, begun) | probes).items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(content)
     before = set(files(tmp_path))
