@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,8 @@ __all__ = ["DESCRIPTION", "define", "run", "run_lines"]
 DESCRIPTION = """\
 ls: one line for each run in a folder: newest round, rounds kept, clients, size, best round. show: one run.
 history: metrics and configs of all rounds that ever were. rm: remove rounds, whose files are then gone.
-rewind: remove every round after ROUND, the newest first, so that the run goes on from there.
+rewind: remove every round after ROUND, the newest first, so that the run goes on from there; an error where
+a server runs the run.
 
 A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
 
@@ -160,7 +163,8 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     if going and not arguments.yes:
         _ask(f"remove round {_numbers(going)} of {printable(store.url)}", arguments)
     if rewinding:
-        store.rewind(asked[0])
+        with _stopped(store):
+            store.rewind(asked[0])
     else:
         for number in reversed(asked):
             store.remove(number)
@@ -169,6 +173,18 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     else:
         print(f"{printable(store.url)}: removed {_numbers(going) or 'nothing'}")
     return OK
+
+
+@contextlib.contextmanager
+def _stopped(store: archive.CheckpointStore) -> Iterator[None]:
+    """Keep servers from starting the run; LockedError where one runs, which would save its next round."""
+    from archive.checkpoints.writerlock import LOCK, WriterLock
+
+    place = store._files.location
+    with contextlib.ExitStack() as held:
+        if not place.remote and os.path.lexists(os.path.join(place.path, LOCK)):
+            held.enter_context(WriterLock(place, owner="fedarchive runs rewind"))
+        yield
 
 
 def _ask(what: str, arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive.checkpoints.writerlock import WriterLock
 from archive.cli import main
 
 if TYPE_CHECKING:
@@ -151,6 +152,19 @@ def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
     assert json.loads(capsys.readouterr().out) == {"path": folder, "removed": [2]}
     assert store.rounds() == [3]
     assert sorted(p.name for p in (runs / "adam").rglob("*.h5")) == ["00000003.h5", "Berlin.h5", "Berlin.h5"]
+
+
+def test_a_run_is_not_rewound_while_a_server_runs_it(runs: Path, capsys: Out) -> None:
+    store, rewind = (
+        archive.CheckpointStore(runs, "adam"),
+        ["runs", "rewind", str(runs / "adam"), "3", "--yes"],
+    )
+    with WriterLock(runs / "adam", owner="FedAvg"):
+        assert main(rewind) == 2
+        assert "another process writes this run" in capsys.readouterr().err
+        assert store.rounds() == [2, 3, 4, 5]
+    assert main(rewind) == 0
+    assert store.rounds() == [2, 3]
 
 
 @pytest.mark.parametrize(("answer", "kept"), [("y", [2, 3]), ("n", [2, 3, 4, 5]), ("", [2, 3, 4, 5])])
