@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import archive
@@ -182,7 +182,7 @@ def _stopped(store: archive.CheckpointStore) -> Iterator[None]:
 
     place = store._files.location
     with contextlib.ExitStack() as held:
-        if not place.remote and os.path.lexists(os.path.join(place.path, LOCK)):
+        if not place.remote and Path(place.path, LOCK).exists():
             held.enter_context(WriterLock(place, owner="fedarchive runs rewind"))
         yield
 

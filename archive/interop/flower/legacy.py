@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
+from archive.errors import HostileFileError
 from archive.interop.flower.letters import give_legacy, hear_legacy
 from archive.interop.flower.messagebased import ask_names, identity_of
 from archive.interop.flower.parameternames import named_parameters, plain_parameters
@@ -78,8 +79,10 @@ class _Resumed:
         inner: Any = super()
         if server_round <= ours.done:
             found = ours.results.recall("fit", server_round)
+            if not isinstance(found, Mapping):
+                found = _require(found is MISSING or found is None, "fit", server_round, {})
             parameters = ours.restored if server_round == ours.done else None
-            return parameters, {} if found is MISSING else found
+            return parameters, found
         parameters, metrics = inner.aggregate_fit(server_round, _heard(ours, server_round, results), failures)
         if parameters is not None:
             ours.model(parameters)
@@ -91,8 +94,7 @@ class _Resumed:
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done and ours.resumed:
-            found = ours.results.recall("server", server_round)
-            return None if found is MISSING else found
+            return _recalled_pair(ours, "server", server_round, None)
         result = inner.evaluate(server_round, parameters)
         if result is not None:
             ours.keep("server", server_round, result)
@@ -115,8 +117,7 @@ class _Resumed:
         ours = resumption_of(self)
         inner: Any = super()
         if server_round <= ours.done:
-            found = ours.results.recall("evaluate", server_round)
-            return (None, {}) if found is MISSING else found
+            return _recalled_pair(ours, "evaluate", server_round, (None, {}))
         result = inner.aggregate_evaluate(server_round, _heard(ours, server_round, results), failures)
         ours.keep("evaluate", server_round, result)
         self._end(server_round)
@@ -128,6 +129,21 @@ class _Resumed:
         ours.end(self, server_round, partial(_to_models, ours.settings))
         if server_round == ours.total:
             ours.rounds.release()
+
+
+def _recalled_pair(ours: Resumption, kind: str, number: int, missing: Any) -> Any:
+    """Return a saved loss with metrics, which Flower takes apart."""
+    found = ours.results.recall(kind, number)
+    if isinstance(found, (tuple, list)) and len(found) == 2:
+        return found
+    return _require(found is MISSING, kind, number, missing)
+
+
+def _require(sound: bool, kind: str, number: int, value: Any) -> Any:
+    """Return a value, or raise because the saved result that it stands for is no result."""
+    if not sound:
+        raise HostileFileError("a saved result that no server made", key=f"history/{kind}/{number}")
+    return value
 
 
 def _rounds_of_caller() -> int | None:

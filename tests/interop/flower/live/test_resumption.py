@@ -10,6 +10,7 @@ import pytest
 import archive
 from archive import packers
 from archive.interop.flower import Resumable
+from tests.interop.flower.live import legacyruns
 from tests.interop.flower.live.names import require_today
 
 common = require_today()
@@ -109,3 +110,16 @@ def test_a_round_under_the_number_of_another_is_a_typed_error(tmp_path: Path) ->
     with pytest.raises(archive.ArchiveError, match="round 4 is that of round 2"):
         runs.start(Resumable(runs.known.FedAvg(), tmp_path), 4)
     assert (rounds / "00000004.h5").exists()
+
+
+@pytest.mark.parametrize("history", ['{"fit":{"1":5}}', '{"evaluate":{"1":[0.5]}}', '{"server":{"0":"x"}}'])
+def test_a_result_of_the_old_api_that_no_server_made_is_a_typed_error(tmp_path: Path, history: str) -> None:
+    legacyruns.run("FedAvgM of a sample", str(tmp_path), 1, 1)
+    path = tmp_path / "default/rounds/00000001.h5"
+    with archive.open(path) as saved:
+        records = archive.RecordDict(dict(saved.records.items()))
+        resume = dict(records["fedarchive.resume"])
+        records["fedarchive.resume"] = archive.ConfigRecord({**resume, "history": history})
+        archive.save(records, path)
+    with pytest.raises(archive.errors.HostileFileError, match="no server made"):
+        legacyruns.run("FedAvgM of a sample", str(tmp_path), 2, 2)
