@@ -72,7 +72,15 @@ def test_names_are_for_the_old_api(tmp_path: Path) -> None:
         Resumable(known.FedAvg(), tmp_path, names="w")
 
 
-HOSTILE = {
+def save_again(path: Path, change: dict[str, Any]) -> None:
+    """Save a round anew with other facts of its server."""
+    with archive.open(path) as saved:
+        records: Any = saved.records
+        records["fedarchive.resume"] = archive.ConfigRecord({**records["fedarchive.resume"], **change})
+        archive.save(records, path)
+
+
+HOSTILE: dict[str, list[Any]] = {
     "schema": ["5", "1e999"],
     "configs": ["5", "[1]", '{"train":5}', '{"train":{"1":5}}', '{"train":{"given":5,"last":5}}'],
     "random": ["null", "[1]", "{}", '{"python":5}'],
@@ -93,11 +101,7 @@ def test_a_round_that_somebody_else_made_is_a_typed_error(tmp_path: Path, name: 
 
     run(1)
     path = tmp_path / "default/rounds/00000001.h5"
-    with archive.open(path) as saved:
-        records = archive.RecordDict(dict(saved.records.items()))
-        resume = dict(records["fedarchive.resume"])
-        records["fedarchive.resume"] = archive.ConfigRecord({**resume, name: made})
-        archive.save(records, path)
+    save_again(path, {name: made})
     with pytest.raises(archive.ArchiveError):
         run(2)
 
@@ -116,10 +120,6 @@ def test_a_round_under_the_number_of_another_is_a_typed_error(tmp_path: Path) ->
 def test_a_result_of_the_old_api_that_no_server_made_is_a_typed_error(tmp_path: Path, history: str) -> None:
     legacyruns.run("FedAvgM of a sample", str(tmp_path), 1, 1)
     path = tmp_path / "default/rounds/00000001.h5"
-    with archive.open(path) as saved:
-        records = archive.RecordDict(dict(saved.records.items()))
-        resume = dict(records["fedarchive.resume"])
-        records["fedarchive.resume"] = archive.ConfigRecord({**resume, "history": history})
-        archive.save(records, path)
+    save_again(path, {"history": history})
     with pytest.raises(archive.errors.HostileFileError, match="no server made"):
         legacyruns.run("FedAvgM of a sample", str(tmp_path), 2, 2)
