@@ -79,12 +79,10 @@ class EncodedContext:
         return {**configs, "state": self.state, **{value.key: value.inline for value in self.numbers}}
 
 
-def encode_record(
-    name: RecordName, values: Mapping[str, Any], most: int = MAX_ATTRIBUTE_BYTES
-) -> list[EncodedValue]:
+def encode_record(name: RecordName, values: Mapping[str, Any], most: int | None = None) -> list[EncodedValue]:
     """Validate and encode the values of a record; those of a record of arrays must all be attributes.
 
-    Values of more than about ``most`` bytes are datasets.
+    Values of more than about ``most`` bytes are datasets, by default those that no attribute holds.
 
     Raises
     ------
@@ -98,7 +96,7 @@ def encode_record(
             raise TypeError(f"record {name.name!r}: a key is a str, not {type(key).__name__}")
         type_name = _type_name(name, key, value)
         link = link_name(name.name, key)
-        if attributes < MAX_ATTRIBUTES and len(link) + _size(value) <= most:
+        if attributes < MAX_ATTRIBUTES and len(link) + _size(value) <= (most or MAX_ATTRIBUTE_BYTES):
             attributes += 1
             inline, attribute = encode_value(value, type_name), _attribute(link.decode(), value, type_name)
             encoded.append(EncodedValue(key, type_name, inline, attribute, None, value))

@@ -159,7 +159,7 @@ def keep_a_store(folder: Path) -> None:
         assert handle["small"].numpy()[0] == 4
     with store.open(3, client="client-7") as handle:
         assert handle["drift"].numpy().tolist() == [3, 3]
-    assert store.history()["loss"].tolist() == [1 / 3, 1 / 4]
+    assert store.history()["loss"].tolist() == [1, 1 / 2, 1 / 3, 1 / 4]
     assert store.verify(4).ok
     assert archive.CheckpointStore(folder, keep_last=1).prune() == [3]
     (folder / "rounds" / "00000003").mkdir(exist_ok=True)

@@ -25,14 +25,7 @@ from archive.engine.storagespec import (
     text_spec,
 )
 from archive.errors import ArchiveError, UnsupportedDtypeError, ValueRangeError
-from archive.format.constants import (
-    CONTEXT_NUMBERS,
-    KIND_ARRAYS,
-    KIND_CONFIGS,
-    KIND_METRICS,
-    KINDS,
-    MAX_ATTRIBUTE_BYTES,
-)
+from archive.format.constants import CONTEXT_NUMBERS, KIND_ARRAYS, KIND_CONFIGS, KIND_METRICS, KINDS
 from archive.format.elements import NUMPY_MAX_RANK, text_width
 from archive.format.names import escape_name, name_error
 from archive.npy import npy_header, split_npy
@@ -84,8 +77,8 @@ class RecordInput:
     """What the arrays came in, and are taken from with ``keep_input=False``."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """What is said of an array record as a whole."""
-    attribute_bytes: int = MAX_ATTRIBUTE_BYTES
-    """About the largest value that is an HDF5 attribute; larger ones are datasets."""
+    attribute_bytes: int | None = None
+    """About the largest value that is an attribute, where that is to be less than an attribute can be."""
 
 
 @dataclass(slots=True)
