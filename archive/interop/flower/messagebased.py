@@ -46,6 +46,8 @@ class _Resumed:
             ours.given(from_flower(values["initial_arrays"]))
             if restored is not None:
                 ours.restore(self)
+                if MODEL not in restored:
+                    raise HostileFileError("a saved round without a model", key=MODEL)
                 values["initial_arrays"] = ours.restored = to_flower(restored[MODEL])
             if ours.complete:
                 for kind in ("train", "evaluate"):

@@ -87,7 +87,7 @@ HOSTILE: dict[str, list[Any]] = {
     "history": ["5", "[]", '{"train":null}', '{"train":{"1":5}}'],
     "nodes": ["null", "5", "[1]", "[[]]"],
     "identity": ["null", "[]", '{"name":5}'],
-    "models": [[]],
+    "models": [[], ["strategy"]],
 }
 
 
