@@ -176,10 +176,11 @@ def _addressed(
         wrapped = getattr(strategy, "strategy", strategy)  # by a strategy for privacy
         client_manager.wait_for(getattr(wrapped, "min_available_clients", 1), timeout=WAIT_S)
         _order_clients(ours, number, client_manager)
-    with ours.selecting(number, configure.__name__):
+    with ours.selection.of(number, configure.__name__):
         instructions = list(configure(number, parameters, client_manager) or ())
     if ours.deterministic:
-        ours.require_names(str(client.cid) for client, _ in instructions)  # some may have come since
+        selected = [str(client.cid) for client, _ in instructions]  # some may have come since
+        ours.selection.require_names(selected, ours.participants.names)
     text_for = ours.orders(number)
     return [
         (client, type(given)(given.parameters, give_legacy(given.config, text_for(str(client.cid)))))
@@ -200,13 +201,14 @@ def _order_clients(ours: Resumption, number: int, client_manager: Any) -> None:
     """Order the clients of a manager by name, in which it draws them; clients that are new are asked."""
     clients, grid = client_manager.all(), _grid_of(client_manager)
     if grid is None:
-        ours.require_names(list(clients))
+        ours.selection.require_names(list(clients), ours.participants.names)
     else:
         ask_names(ours, grid, map(int, list(clients)), number)
         dropped = set(clients) - set(map(str, grid.get_node_ids()))
         for cid in dropped:  # as Flower's thread does a little later; else they would be counted and drawn
             clients.pop(cid, None)
-        ours.require_names(list(clients))
+        ours.selection.require_names(list(clients), ours.participants.names)
+    ours.selection.count_available(len(clients))
     for cid in sorted(clients, key=ours.participants.order):
         if (client := clients.pop(cid, None)) is not None:  # Flower's thread may have removed it
             clients[cid] = client

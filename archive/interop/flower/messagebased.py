@@ -7,6 +7,7 @@ the saved results are recalled.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from archive.errors import HostileFileError
 from archive.interop.flower.letters import give, hear
 from archive.interop.flower.parameternames import MODEL
 from archive.interop.flower.records import from_flower, to_flower
-from archive.interop.flower.releases import flower
+from archive.interop.flower.releases import LOGGER, flower
 from archive.interop.flower.results import MISSING
 from archive.interop.flower.resumption import Resumption, resumption_of
 from archive.interop.flower.strategystate import subclass
@@ -22,6 +23,7 @@ from archive.records import ArrayRecord
 
 __all__ = ["ask_names", "identity_of", "resumable_messages"]
 
+_log = logging.getLogger(LOGGER)
 ASK_S = 600.0
 """Seconds that nodes have to tell their names: Ray may take minutes to start a first client."""
 
@@ -132,8 +134,10 @@ def _addressed(
     """Return the messages of a round, each with what the clients are to know."""
     if ours.deterministic:
         grid = _OrderedGrid(grid, ours, number)
-    with ours.selecting(number, configure.__name__):
+    with ours.selection.of(number, configure.__name__):
         messages = list(configure(number, arrays, config, grid))
+    if isinstance(grid, _OrderedGrid) and grid.listed:
+        ours.selection.count_available(grid.listed)
     return give(messages, ours.orders(number))
 
 
@@ -148,17 +152,26 @@ def _heard(ours: Resumption, number: int, replies: Any) -> list[Any]:
     return [reply for _, reply in sorted(zip(nodes, found, strict=True), key=lambda pair: order(pair[0]))]
 
 
-def ask_names(ours: Resumption, grid: Any, nodes: Iterable[int], number: int) -> None:
-    """Ask the nodes whose names are not known yet, all at once.
+def ask_names(ours: Resumption, grid: Any, nodes: Iterable[int], number: int) -> bool:
+    """Ask the nodes that were not heard of and not asked yet for their names; return whether any was.
 
-    In the place of a dead node Flower answers when it drops that node, after a minute.
+    In the place of a dead node Flower answers when it drops that node, after a minute. Where a client lacks
+    our mod, its own function for training gets the question.
     """
-    new = [node for node in nodes if str(node) not in ours.participants.names]
+    nodes_of = ours.participants
+    known = nodes_of.names.keys() | nodes_of.asked
+    new = [node for node in nodes if str(node) not in known]
     if new:
+        nodes_of.asked.update(map(str, new))
+        _log.info(
+            "fedarchive: asking %d nodes for their names; a ClientApp without persist_state fails at that",
+            len(new),
+        )
         names, question = flower(), ours.question(number)
         empty = names.RecordDict()
         asked = [names.Message(empty, dst_node_id=node, message_type="train") for node in new]
         _heard(ours, number, grid.send_and_receive(give(asked, lambda _: question), timeout=ASK_S))
+    return bool(new)
 
 
 class _OrderedGrid:
@@ -166,7 +179,8 @@ class _OrderedGrid:
 
     def __init__(self, grid: Any, ours: Resumption, number: int) -> None:
         self._grid, self._ours, self._number = grid, ours, number
-        self._asked: set[int] = set()
+        self.listed: int = 0
+        """How many nodes were listed last."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
@@ -174,12 +188,11 @@ class _OrderedGrid:
     def get_node_ids(self) -> list[int]:
         """Return the ids of all nodes in the order of their names, which nodes that are new are asked for."""
         nodes = list(self._grid.get_node_ids())
-        while new := [node for node in nodes if node not in self._asked]:
-            self._asked.update(new)
-            ask_names(self._ours, self._grid, new, self._number)
+        while ask_names(self._ours, self._grid, nodes, self._number):
             nodes = list(self._grid.get_node_ids())  # without those that were dropped meanwhile
-        self._ours.require_names(map(str, nodes))
-        self._ours.seed_selection()  # the nodes are drawn at once
+        self._ours.selection.require_names(map(str, nodes), self._ours.participants.names)
+        self.listed = len(nodes)
+        self._ours.selection.begin_again()  # the nodes are drawn at once
         return sorted(nodes, key=lambda node: self._ours.participants.order(str(node)))
 
 

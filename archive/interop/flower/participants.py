@@ -39,6 +39,8 @@ class Participants:
         """Names by node id, of the nodes that were heard of."""
         self.stateful: set[str] = set(stateful)
         """Names of nodes that have saved states."""
+        self.asked: set[str] = set()
+        """Ids of the nodes that were asked for their names."""
         self.without: int = 0
         """How many nodes lacked the state that they should have had, since it was last set to 0."""
 
@@ -51,8 +53,10 @@ class Participants:
             Two nodes have one name.
         """
         heard: dict[str, str] = {}
+        silent = 0
         for node, report in found:
             if report is None:
+                silent += 1
                 continue
             other = heard.setdefault(report.node, node)
             if other != node:
@@ -68,6 +72,15 @@ class Participants:
                 self.without += 1
                 node_name, problem = _shown(report.node), _shown(report.problem)
                 _log.warning("fedarchive: round %d: client %s: %s", number, node_name, problem)
+
+        if silent and self.stateful and not self.names:
+            _log.warning(
+                "fedarchive: round %d: none of %d clients tells its name, though %d nodes had saved states "
+                "in this run, which are lost to it: is persist_state among the mods of the ClientApp?",
+                number,
+                silent,
+                len(self.stateful),
+            )
 
     def texts(self, order: Order) -> Callable[[str], str]:
         """Return a function from a node id to the text of an order for that node.

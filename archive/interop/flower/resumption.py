@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from archive.checkpoints.lineage import Line, new_token
+from archive.interop.flower.clientselection import Selection
 from archive.interop.flower.orders import MAX_KEPT, Order, Report
 from archive.interop.flower.participants import Participants
 from archive.interop.flower.randomness import random_state, restore_random_state
@@ -74,7 +73,8 @@ class Resumption:
         self._given: dict[str, JSON] = {}
         self._configs: dict[str, Any] = {}
         self._model: Any = None
-        self._selection = ""
+        self.selection: Selection = Selection(self.settings.seed, self._warn)
+        """Which clients a deterministic run selects."""
         self._written = 0
         self._bulk: dict[str, Bulk] = {}
         self._compared = 0
@@ -151,6 +151,8 @@ class Resumption:
             )
         else:
             _log.info("fedarchive: resuming after round %d of %s", found.round, self.rounds.shown)
+        if found.round:
+            _log.info("fedarchive: rounds 1 to %d are recalled below, and not run again", found.round)
         return found.models
 
     def identify(self, identity: Mapping[str, str]) -> None:
@@ -210,7 +212,7 @@ class Resumption:
         """Warn of a setting that the script changed."""
         effect = "from here on"
         if self.complete:
-            effect = "which changes nothing in a complete run: give another experiment to run with it"
+            effect = "here, which changes nothing in a complete run: give another experiment to run with it"
         _log.warning("fedarchive: %s was %r and is %r %s", name, was, now, effect)
 
     # Messages
@@ -235,40 +237,10 @@ class Resumption:
         """Note what the replies of a round report, by node id."""
         self.participants.hear(found, number)
 
-    def require_names(self, nodes: Iterable[str]) -> None:
-        """Warn of nodes that did not tell their names: a deterministic run orders them by their ids."""
-        silent = [node for node in nodes if node not in self.participants.names]
-        if silent:
-            self._warn(
-                f"{len(silent)} nodes did not tell their names, so that the run is not deterministic: their "
-                f"ClientApp needs persist_state among its mods; the first is {silent[0]}"
-            )
-
     @property
     def deterministic(self) -> bool:
         """Whether clients are selected, and replies aggregated, in an order that every run has."""
         return self.settings.seed is not None
-
-    @contextlib.contextmanager
-    def selecting(self, number: int, phase: str) -> Iterator[None]:
-        """Make the selection of clients of a deterministic run depend on the seed, round and phase alone.
-
-        Flower draws clients from Python's global generator, which its retries of requests advance too.
-        """
-        if not self.deterministic:
-            yield
-            return
-        before = random.getstate()
-        self._selection = f"{self.settings.seed}/{number}/{phase}"
-        self.seed_selection()
-        try:
-            yield
-        finally:
-            random.setstate(before)
-
-    def seed_selection(self) -> None:
-        """Start the generator of `selecting` again: Flower's threads and requests advance it meanwhile."""
-        random.seed(self._selection)
 
     # Rounds
 

@@ -224,8 +224,10 @@ def test_a_complete_run_says_so_and_names_settings_that_differ(
     again = start(0.2, 0.5)
     assert data_of(again) == data_of(first)
     assert "complete, nothing to do: all 2 rounds are done" in caplog.text
-    assert "eta was 0.1 and is 0.2 which changes nothing in a complete run" in caplog.text
-    assert "train_config['lr'] was 1.0 and is 0.5 which changes nothing in a complete run" in caplog.text
+    assert "eta was 0.1 and is 0.2 here, which changes nothing in a complete run" in caplog.text
+    assert (
+        "train_config['lr'] was 1.0 and is 0.5 here, which changes nothing in a complete run" in caplog.text
+    )
 
 
 def test_a_changed_config_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -365,3 +367,37 @@ def test_clients_are_told_of_hundreds_of_kept_rounds(tmp_path: Path) -> None:
     text = strategy._fedarchive.orders(71)("5")
     assert Order.from_text(text).kept == tuple(range(1, 71))
     assert len(text) < 2000
+
+
+def test_clients_without_the_mod_are_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run that had client states loses them, and says so; each node is asked once for its name."""
+    Resumable(known.FedAvg(), tmp_path).start(InProcessGrid(client_app(tmp_path), 2), initial_arrays(), 1)
+    caplog.clear()
+    asked: list[int] = []
+
+    class Grid(InProcessGrid):
+        def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> list[Any]:
+            messages = list(messages)
+            asked.extend(m.metadata.dst_node_id for m in messages if not m.content.array_records)
+            return super().send_and_receive(
+                [message for message in messages if message.content.array_records], timeout=timeout
+            )
+
+    strategy = Resumable(known.FedAvg(), tmp_path, deterministic=True)
+    strategy.start(Grid(client_app(), 2, run_id=2), initial_arrays(), 3)
+    assert len(asked) == 2
+    assert caplog.text.count("2 nodes had saved states in this run, which are lost to it") >= 1
+    assert caplog.text.count("2 nodes did not tell their names") == 1
+
+
+def test_another_number_of_nodes_is_told_where_clients_are_sampled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = InProcessGrid(client_app(tmp_path), 4)
+    everybody = list(grid.ids)
+    strategy = Resumable(known.FedAvg(fraction_train=0.5, min_train_nodes=1), tmp_path, deterministic=True)
+    there = iter([3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4])
+    grid.get_node_ids = lambda: everybody[: next(there)]  # type: ignore[method-assign]
+    strategy.start(grid, initial_arrays(), 2)
+    assert "clients are selected among 4 nodes, and before among 3" in caplog.text
+    assert "min_available_nodes" in caplog.text
