@@ -60,8 +60,8 @@ class Selection:
         silent = [node for node in nodes if node not in known]
         if silent:
             self._warn(
-                f"{len(silent)} nodes did not tell their names, so that the run is not deterministic: they do "
-                "not answer, or their ClientApp lacks persist_state among its mods, and errors of a client "
+                f"{len(silent)} nodes did not tell their names, so that the run is not deterministic: they "
+                "do not answer, or their ClientApp lacks persist_state among its mods, and errors of a client "
                 f"that misses arrays in a message come from this question; the first is {silent[0]}"
             )
 
