@@ -61,8 +61,8 @@ class Selection:
         if silent:
             self._warn(
                 f"{len(silent)} nodes did not tell their names, so that the run is not deterministic: they "
-                "do not answer, or their ClientApp lacks persist_state among its mods, and errors of a client "
-                f"that misses arrays in a message come from this question; the first is {silent[0]}"
+                "do not answer, or their ClientApp lacks persist_state among its mods, and errors of a "
+                f"client that misses arrays in a message come from this question; the first is {silent[0]}"
             )
 
     def count_available(self, nodes: int) -> None:
