@@ -15,6 +15,7 @@ from archive.checkpoints.paths import (
     context_folder,
     context_path,
     is_spelled,
+    node_of,
     spell,
     spellings,
     unspell,
@@ -22,12 +23,14 @@ from archive.checkpoints.paths import (
 from archive.checkpoints.roundfile import DAMAGE, GONE, line_of
 from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
-from archive.errors import ExistsError, MissingError, VersionError
+from archive.errors import DamagedError, ExistsError, MissingError, VersionError
 from archive.records import Context, RecordSet
-from archive.storage.folder import list_files, make_place
+from archive.storage.folder import file_exists, list_files, make_place
 
 __all__ = ["ContextFiles"]
 
+SHOWN_NODES = 10
+"""Nodes that an error names."""
 _REMEDY = "this file system ignores case: give the nodes names that differ in more than that"
 
 
@@ -64,7 +67,23 @@ class ContextFiles(RoundReader):
                 if path is not None:
                     with contextlib.suppress(MissingError):
                         return self._open_context(node, path)
-            raise
+            if file_exists(self.path(context_path(now)), self.location.options):
+                raise  # of another node
+        raise self._unsaved(node)
+
+    def _unsaved(self, node: str) -> MissingError:
+        """Return the error of a node without a state; it names nodes that have one."""
+        files = list_files(self.location.path, self.location.options, path="contexts")
+        nodes = sorted({found for file in files if (found := node_of(file.path)) is not None})
+        shown = ", ".join(map(repr, nodes[:SHOWN_NODES]))
+        more = f" and {len(nodes) - SHOWN_NODES} more" if len(nodes) > SHOWN_NODES else ""
+        problem, remedy = f"no state of node {node!r} was saved", f"there are: {shown}{more}"
+        if node in nodes:
+            problem = f"no state of node {node!r} belongs to this run as its newest round is"
+            remedy = "its states are of attempts that the run does not go on from"
+        elif not nodes:
+            remedy = "no node has a state here: check the folder"
+        return MissingError(problem, path=self.shown("contexts"), errno=errno.ENOENT, remedy=remedy)
 
     def _newest_context(self, spelled: str) -> str | None:
         """Return the path of the state of a node of a Flower run, as of its newest round."""
@@ -83,7 +102,14 @@ class ContextFiles(RoundReader):
 
     def _open_context(self, node: str, path: str) -> Context:
         place = self.at(path, cached=True)
-        context = reading.open(place).context
+        handle = reading.open(place)
+        if handle.info.container != "context":
+            raise DamagedError(
+                f"the file is not the state of node {node!r}: no Context was saved in it",
+                path=place.display,
+                remedy="restore the file from a copy, or remove it",
+            )
+        context = handle.context
         if self.remote:
             # the next save replaces the object, and with it arrays that were not read yet
             context.state = reading.load(place)

@@ -23,6 +23,7 @@ __all__ = [
     "context_path",
     "is_spelled",
     "is_write",
+    "node_of",
     "parse_client",
     "parse_round",
     "require_experiment",
@@ -57,6 +58,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNOR
 _WRITE = re.compile(r"(?:[0-9a-f]{16})?")
 _ROUND = re.compile(r"([0-9]{8})\.h5")
 _CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
+_CONTEXT = re.compile(r"([^/.][^/]*?)(?:/[0-9]{8,}-[0-9][^/]*)?\.h5")
 
 
 def spell(name: str) -> str:
@@ -180,6 +182,22 @@ def parse_client(path: str) -> tuple[int, str] | None:
     """Return round and stem of a client's file by its path below ``rounds``; None for any other."""
     match = _CLIENT.fullmatch(path)
     return (int(match[1]), match[2]) if match and not match[2].startswith(".") else None
+
+
+def node_of(path: str) -> str | None:
+    """Return the node of a context or state by its path below ``contexts``; None for any other file.
+
+    Of a name that was too long for a file, the name of the file is returned.
+
+    Examples
+    --------
+    >>> node_of("K=c3=b6ln.h5"), node_of("partition-0/00000007-1-0123456789abcdef.h5"), node_of("a/b.h5")
+    ('Köln', 'partition-0', None)
+    """
+    match = _CONTEXT.fullmatch(path)
+    if match is None:
+        return None
+    return unspell(match[1]) if is_spelled(match[1]) else match[1]
 
 
 def require_round(number: object) -> int:

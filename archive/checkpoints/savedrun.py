@@ -99,7 +99,10 @@ class SavedRun:
         Raises
         ------
         MissingError
-            None was saved; or the file system ignores case, and has the context of another node.
+            None was saved: the message names nodes that have one. Or the file system ignores case, and has
+            the context of another node.
+        DamagedError, TruncatedError, NotAnArchiveError, HostileFileError
+            The file is damaged, or no Context was saved in it.
         """
         self._begin()
         return self._files.context(require_name("node", node))

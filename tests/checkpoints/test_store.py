@@ -883,6 +883,40 @@ def test_a_context_is_replaced_and_views_of_the_old_one_stay(tmp_path: Path) -> 
         store.context(7)  # type: ignore[arg-type]
 
 
+def test_a_missing_node_is_told_which_there_are(place: str) -> None:
+    store = Store(place, "run")
+    for number in range(12):
+        store.save_context(f"partition-{number}", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    with pytest.raises(MissingError) as caught:
+        store.context("partition-99")
+    named = [f"partition-{number}" for number in (0, 1, 10, 11, *range(2, 8))]
+    assert str(caught.value) == (
+        f"{place}/run/contexts: no state of node 'partition-99' was saved; there are: "
+        f"{', '.join(map(repr, named))} and 2 more"
+    )
+    with pytest.raises(MissingError, match="'0' was saved; no node has a state here: check the folder"):
+        Store(place, "other").context("0")
+
+
+def test_a_node_whose_states_are_of_attempts_that_were_given_up(tmp_path: Path) -> None:
+    store = fill(Store(tmp_path), 1)
+    context = archive.Context(1, 2, {}, archive.RecordSet(), {})
+    (tmp_path / "contexts/a").mkdir(parents=True)
+    archive.save(context, tmp_path / "contexts/a/00000001-1-0123456789abcdef.h5")
+    with pytest.raises(MissingError, match="no state of node 'a' belongs to this run as its newest round is"):
+        store.context("a")
+    with pytest.raises(MissingError, match=r"no state of node 'b' was saved; there are: 'a'$"):
+        store.context("b")
+
+
+@pytest.mark.parametrize("file", ["a.h5", "a/00000001-1.h5"])
+def test_a_file_that_is_no_context_is_a_typed_error(tmp_path: Path, file: str) -> None:
+    (tmp_path / "contexts/a").mkdir(parents=True)
+    archive.save({"w": np.zeros(3)}, tmp_path / "contexts" / file)
+    with pytest.raises(DamagedError, match="the file is not the state of node 'a': no Context was saved"):
+        Store(tmp_path).context("a")
+
+
 # The disk
 
 
