@@ -49,7 +49,7 @@ from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Cache, Location
 from archive.workers import map_archives
 
-__all__ = ["FileRow", "RoundReader"]
+__all__ = ["FileRow", "RoundReader", "several_runs"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,7 +101,7 @@ class RoundReader:
                 raise
             runs = [""]
         if len(runs) > 1:
-            raise self._several(runs)
+            raise several_runs(self.location.display, runs, f"experiment={runs[0]!r}")
         if runs and runs[0]:
             self.location = replace(self.location, path=join(self.location.path, runs[0]))
         self._found = keep or bool(runs)
@@ -340,16 +340,6 @@ class RoundReader:
             raise self._missing(f"client {client!r} has no file in round {number}")
         return file
 
-    def _several(self, runs: Sequence[str]) -> MissingError:
-        shown = ", ".join(map(repr, runs[:SHOWN_RUNS]))
-        more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
-        return MissingError(
-            f"several runs are here: {shown}{more}",
-            path=self.location.display,
-            errno=errno.ENOENT,
-            remedy=f"name one of them, such as experiment={runs[0]!r}",
-        )
-
     def _missing(self, problem: str) -> MissingError:
         return MissingError(
             problem,
@@ -357,3 +347,15 @@ class RoundReader:
             errno=errno.ENOENT,
             remedy="see rounds() and clients()",
         )
+
+
+def several_runs(path: str, runs: Sequence[str], naming: str) -> MissingError:
+    """Return the error of a folder of several runs; ``naming`` is how the caller names the first."""
+    shown = ", ".join(map(repr, runs[:SHOWN_RUNS]))
+    more = f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else ""
+    return MissingError(
+        f"several runs are here: {shown}{more}",
+        path=path,
+        errno=errno.ENOENT,
+        remedy=f"name one of them, such as {naming}",
+    )

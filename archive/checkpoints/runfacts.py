@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archive.checkpoints.columns import Row
-from archive.checkpoints.paths import CHECKPOINT, RESUME, RUN_FOLDERS, parse_round
+from archive.checkpoints.paths import CHECKPOINT, RESUME, RUN_FOLDERS, node_of, parse_round
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of, line_of
 from archive.checkpoints.rounds import Rounds
@@ -51,7 +51,9 @@ class RunFacts:
     damaged: tuple[int, ...]
     """Those whose metadata cannot be read."""
     clients: tuple[str, ...]
-    """Names of the clients of the newest round that can be read."""
+    """Names of the clients that have a file in the newest round that can be read."""
+    nodes: tuple[str, ...]
+    """Names of the nodes of which a context or a state is there, sorted."""
     contexts: int
     """Files of contexts."""
     file_bytes: int
@@ -119,7 +121,8 @@ def facts_of(files: Rounds, experiment: str = "") -> RunFacts:
         rounds=tuple(sorted(times)),
         damaged=tuple(sorted(times.keys() - rows.keys())),
         clients=_clients(files, readable),
-        contexts=sum(entry.path.startswith("contexts/") for entry in entries),
+        nodes=tuple(sorted({node for entry in entries if (node := _node_of(entry)) is not None})),
+        contexts=sum(_node_of(entry) is not None for entry in entries),
         file_bytes=sum(entry.nbytes for entry in entries),
         saved=(times[max(times)] or None) if times else None,
         best=best,
@@ -141,6 +144,11 @@ def contexts_of(files: Rounds) -> list[Location]:
 def _round_of(entry: Entry) -> int | None:
     folder, _, name = entry.path.partition("/")
     return parse_round(name) if folder == "rounds" else None
+
+
+def _node_of(entry: Entry) -> str | None:
+    folder, _, name = entry.path.partition("/")
+    return node_of(name) if folder == "contexts" else None
 
 
 def _rows(files: Rounds, numbers: Sequence[int]) -> dict[int, Row]:

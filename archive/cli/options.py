@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = [
     "open_run",
     "options_for",
     "reading_options",
+    "require_one",
     "runs_at",
 ]
 
@@ -72,12 +75,30 @@ def open_archive(arguments: argparse.Namespace) -> archive.Archive:
 
 
 def open_run(arguments: argparse.Namespace, path: str) -> archive.CheckpointStore | None:
-    """Return the run in a folder; None where a file is named, or no folder with runs is there."""
-    return (
-        archive.CheckpointStore(path, **reading_options(arguments, path))
-        if runs_at(arguments, path)
-        else None
-    )
+    """Return the run in a folder; None where a file is named, or no folder with runs is there.
+
+    Raises
+    ------
+    MissingError
+        There are several.
+    """
+    runs = runs_at(arguments, path)
+    if not runs:
+        return None
+    require_one(arguments, path, runs)
+    return archive.CheckpointStore(path, **reading_options(arguments, path))
+
+
+def require_one(arguments: argparse.Namespace, path: str, runs: Sequence[str]) -> None:
+    """Raise MissingError where a folder has several runs; its remedy is an argument of the command."""
+    if len(runs) < 2:
+        return
+    from archive.checkpoints.roundreader import several_runs
+
+    shown = parse_url(path, options_for(arguments.options, path)).display
+    by_option = "experiment" in arguments
+    word = shlex.quote(runs[0] if by_option else f"{shown.rstrip('/')}/{runs[0]}")
+    raise several_runs(shown, runs, f"--experiment {word}" if by_option else word)
 
 
 def runs_at(arguments: argparse.Namespace, path: str) -> list[str]:

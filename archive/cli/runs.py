@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import archive
 from archive.cli.exits import OK
-from archive.cli.options import define_options, options_for
+from archive.cli.options import define_options, options_for, require_one, runs_at
 from archive.cli.text import columns, elided, json_value, moment, print_json, printable, size
 from archive.errors import ArchiveError, MissingError
 
@@ -22,19 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "define", "run", "run_lines"]
 
 DESCRIPTION = """\
-ls: one line for each run in a folder: newest round, rounds kept, clients, size, best round. show: one run.
+ls: one line for each run in a folder: newest round, rounds kept, how many of these are damaged, nodes whose
+states (contexts) are there, files of clients in the newest round, size, best round. show: one run.
 history: metrics and configs of all rounds that ever were. rm: remove rounds, whose files are then gone.
 rewind: remove every round after ROUND, the newest first, so that the run goes on from there; an error where
 a server runs the run.
 
 A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
 
-JSON: of ls path and runs, a list of what show prints: path, experiment, rounds, damaged, clients, contexts,
-file_bytes, saved, best, best_by, best_value, keep_last, keep_every, attempts (a list of {token, after,
-last}), resume. Of history path and columns, an object of lists; what a round lacks is "nan" or null. Of rm
-and rewind path and removed, a list of rounds."""
+JSON: of ls path and runs, a list of what show prints: path, experiment, rounds, damaged, clients, nodes,
+contexts, file_bytes, saved, best, best_by, best_value, keep_last, keep_every, attempts (a list of {token,
+after, last}), resume. Of history path and columns, an object of lists; what a round lacks is "nan" or null.
+Of rm and rewind path and removed, a list of rounds."""
 
 ACTIONS = ("ls", "show", "history", "rm", "rewind")
+SHOWN_NODES = 5
+"""Nodes that `show` names."""
+_NO_ROUND = "no round yet"
+_RESUME_ROWS = {"nodes": "nodes of newest"}
+"""Rows of what the server says, where its word alone would mislead."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.action == "ls":
         return _list(arguments)
+    if arguments.experiment is None:
+        require_one(arguments, arguments.path, runs_at(arguments, arguments.path))
     store = archive.CheckpointStore(
         arguments.path, arguments.experiment, storage_options=options_for(arguments.options, arguments.path)
     )
@@ -85,13 +93,9 @@ def run_lines(facts: RunFacts) -> list[str]:
     """Return the facts about one run as lines."""
     rows = [
         ["path", printable(facts.path)],
-        ["rounds", _numbers(facts.rounds)],
-        *([["damaged", _numbers(facts.damaged)]] if facts.damaged else []),
-        ["saved", "unknown" if facts.saved is None else moment(facts.saved)],
-        ["best", _best(facts) or "nothing says what makes a round the best"],
-        ["keeps", _retention(facts)],
-        ["clients", ", ".join(map(printable, facts.clients)) or "none"],
-        ["contexts", str(facts.contexts)],
+        *_round_rows(facts),
+        ["nodes with states", _nodes(facts)],
+        ["client files", ", ".join(map(printable, facts.clients)) or "none"],
         ["file bytes", f"{facts.file_bytes} ({size(facts.file_bytes)})"],
     ]
     for number, attempt in enumerate(facts.attempts):
@@ -102,8 +106,37 @@ def run_lines(facts: RunFacts) -> list[str]:
                 f"{printable(attempt.token)} {began}, rounds to {attempt.last}",
             ]
         )
-    rows += [[printable(key), elided(printable(str(value)))] for key, value in facts.resume.items()]
+    rows += [
+        [_RESUME_ROWS.get(key, printable(key)), elided(printable(str(value)))]
+        for key, value in facts.resume.items()
+    ]
     return columns(rows)
+
+
+def _round_rows(facts: RunFacts) -> list[list[str]]:
+    """Return the rows about the rounds; nothing is said of what only a readable round says."""
+    if not facts.rounds:
+        return [["rounds", _NO_ROUND]]
+    damaged = f"{_numbers(facts.damaged)} (unreadable metadata; fedarchive verify reads every byte)"
+    rows = [
+        ["rounds", _numbers(facts.rounds)],
+        *([["damaged", damaged]] if facts.damaged else []),
+        ["saved", "unknown" if facts.saved is None else moment(facts.saved)],
+    ]
+    if len(facts.damaged) < len(facts.rounds):
+        rows += [
+            ["best", _best(facts) or "nothing says what makes a round the best"],
+            ["keeps", _retention(facts)],
+        ]
+    return rows
+
+
+def _nodes(facts: RunFacts) -> str:
+    if not facts.nodes:
+        return "none"
+    more = len(facts.nodes) - SHOWN_NODES
+    named = ", ".join(map(printable, facts.nodes[:SHOWN_NODES])) + (f" and {more} more" if more > 0 else "")
+    return f"{len(facts.nodes)} ({named}), files: {facts.contexts}"
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -117,15 +150,17 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"path": arguments.path, "runs": [_json(facts) for facts in runs]})
         return OK
-    header = ["run", "newest", "rounds", "clients", "size", "best"]
+    header = ["run", "newest", "rounds", "damaged", "nodes", "client-files", "size", "best"]
     rows = [
         [
             printable(facts.experiment or "."),
             str(facts.rounds[-1]) if facts.rounds else "-",
             str(len(facts.rounds)),
+            str(len(facts.damaged)),
+            str(len(facts.nodes)),
             str(len(facts.clients)),
             size(facts.file_bytes),
-            _best(facts) or "-",
+            (_best(facts) or "-") if facts.rounds else _NO_ROUND,
         ]
         for facts in runs
     ]
@@ -154,14 +189,14 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     missing = [number for number in asked if number not in there]
     if missing:
         raise MissingError(
-            f"there is no round {_numbers(missing)}",
+            f"there {'is' if len(missing) == 1 else 'are'} no {_rounds(missing)}",
             path=store.url,
             remedy=f"there are {_numbers(there)}" if there else "check the folder",
         )
     rewinding = arguments.action == "rewind"
     going = [number for number in there if number > asked[0]] if rewinding else asked
     if going and not arguments.yes:
-        _ask(f"remove round {_numbers(going)} of {printable(store.url)}", arguments)
+        _ask(f"remove {_rounds(going)} of {printable(store.url)}", arguments)
     if rewinding:
         with _stopped(store):
             store.rewind(asked[0])
@@ -221,6 +256,17 @@ def _retention(facts: RunFacts) -> str:
     kept = [f"the last {facts.keep_last}"] if facts.keep_last is not None else []
     kept += [f"every {facts.keep_every}"] if facts.keep_every is not None else []
     return " and ".join(kept) or "all rounds"
+
+
+def _rounds(numbers: Sequence[int]) -> str:
+    """Return numbers as words.
+
+    Examples
+    --------
+    >>> _rounds([6]), _rounds([6, 7])
+    ('round 6', 'rounds 6, 7')
+    """
+    return f"{'round' if len(numbers) == 1 else 'rounds'} {_numbers(numbers)}"
 
 
 def _numbers(numbers: Sequence[int]) -> str:

@@ -44,8 +44,8 @@ def runs(tmp_path: Path) -> Path:
 def test_ls(runs: Path, capsys: Out) -> None:
     assert main(["runs", "ls", str(runs)]) == 0
     header, adam, evil = (line.split() for line in capsys.readouterr().out.splitlines())
-    assert header == ["run", "newest", "rounds", "clients", "size", "best"]
-    assert adam[:4] == ["adam", "5", "4", "1"]
+    assert header == ["run", "newest", "rounds", "damaged", "nodes", "client-files", "size", "best"]
+    assert adam[:6] == ["adam", "5", "4", "0", "1", "1"]
     assert adam[-5:] == ["2", "(0)", "by", "min", "loss"]
     assert evil[0] == "evil\\x1b[31m"
     assert main(["runs", "ls", str(runs), "--json"]) == 0
@@ -62,7 +62,37 @@ def test_ls_beside_a_run_of_which_nothing_is_left(runs: Path, capsys: Out) -> No
     assert main(["runs", "ls", str(runs)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows[1:3]] == [["adam", "5"], ["empty", "-"]]
+    assert rows[2][-3:] == ["no", "round", "yet"]
     assert main(["runs", "show", str(runs / "empty")]) != 0
+
+
+def test_of_a_run_without_a_round_nothing_is_invented(tmp_path: Path, capsys: Out) -> None:
+    store = archive.CheckpointStore(tmp_path)
+    for number in range(8):
+        store.save_context(f"partition-{number}", archive.Context(1, 2, {}, archive.RecordSet(), {}))
+    assert main(["info", str(tmp_path)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["path", "rounds", "nodes", "client", "file"]
+    assert lines[1] == ["rounds", "no round yet"]
+    shown = ", ".join(f"partition-{number}" for number in range(5))
+    assert lines[2] == ["nodes", f"with states  8 ({shown} and 3 more), files: 8"]
+    assert lines[3] == ["client", "files       none"]
+
+
+def test_damaged_rounds_are_marked(runs: Path, capsys: Out) -> None:
+    rounds = [runs / f"adam/rounds/0000000{number}.h5" for number in (2, 3, 4, 5)]
+    rounds[2].write_bytes(rounds[2].read_bytes()[:-9])
+    assert main(["runs", "ls", str(runs)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["adam", "5", "4", "1"]
+    assert main(["runs", "show", str(runs / "adam")]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["damaged"] == "4 (unreadable metadata; fedarchive verify reads every byte)"
+    for path in rounds:
+        path.write_bytes(b"no archive")
+    assert main(["runs", "show", str(runs / "adam")]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["damaged"].startswith("2-5 ")
+    assert rows.keys().isdisjoint({"best", "keeps"}), "no round says so"
 
 
 def test_show(runs: Path, capsys: Out) -> None:
@@ -70,13 +100,13 @@ def test_show(runs: Path, capsys: Out) -> None:
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["rounds"] == "2-5"
     assert lines["keeps"] == "the last 3"
-    assert lines["clients"] == "Berlin"
-    assert lines["contexts"] == "1"
+    assert lines["client"].split() == ["files", "Berlin"]
+    assert lines["nodes"].split(maxsplit=2) == ["with", "states", "1 (Berlin), files: 1"]
     assert main(["info", str(runs / "adam"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told) == [
-        *("path", "experiment", "rounds", "damaged", "clients", "contexts", "file_bytes", "saved", "best"),
-        *("best_by", "best_value", "keep_last", "keep_every", "attempts", "resume"),
+        *("path", "experiment", "rounds", "damaged", "clients", "nodes", "contexts", "file_bytes", "saved"),
+        *("best", "best_by", "best_value", "keep_last", "keep_every", "attempts", "resume"),
     ]
     assert (told["best"], told["best_by"], told["best_value"]) == (2, ["loss", "min"], 0.0)
     assert (told["attempts"], told["resume"]) == ([], {})
@@ -96,11 +126,11 @@ def test_attempts_of_a_resumable_server(tmp_path: Path, capsys: Out) -> None:
     store.save({"w": np.zeros(3)}, 4, configs={"fedarchive.resume": resume})
     assert main(["runs", "show", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert f"attempts    {'a' * 16} began the run, rounds to 3" in lines
-    assert f"            {'b' * 16} resumed after round 3, rounds to 4" in lines
-    assert "strategy    FedAvg" in lines
-    assert "identity    app\\x1b, me" in lines
-    assert "nodes       0, 1" in lines
+    assert f"attempts           {'a' * 16} began the run, rounds to 3" in lines
+    assert f"                   {'b' * 16} resumed after round 3, rounds to 4" in lines
+    assert "strategy           FedAvg" in lines
+    assert "identity           app\\x1b, me" in lines
+    assert "nodes of newest    0, 1" in lines
     assert not [line for line in lines if line.startswith("state")]
     odd: list[dict[str, Any]] = [
         {"token": 7},
@@ -139,6 +169,12 @@ def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
     for words in (["rm", folder, "1", "5"], ["rewind", folder, "9"], ["rewind", folder, "1"]):
         assert main(["runs", *words, "--yes"]) == 2
         assert "there is no round" in capsys.readouterr().err
+    assert main(["runs", "rm", folder, "1", "9", "--yes"]) == 2
+    assert "there are no rounds 1, 9; there are 2-5" in capsys.readouterr().err
+    assert main(["runs", "rm", folder, "5"]) == 2
+    assert "rm would remove round 5 of" in capsys.readouterr().err
+    assert main(["runs", "rewind", folder, "3"]) == 2
+    assert "rewind would remove rounds 4, 5 of" in capsys.readouterr().err
     for words in (["rm", folder], ["rewind", folder], ["rewind", folder, "2", "3"], ["ls", folder, "2"]):
         assert main(["runs", *words, "--yes"]) == 2
         assert "takes" in capsys.readouterr().err
@@ -183,7 +219,7 @@ def test_a_terminal_is_asked(
     asked = b""
     while b"[y/N] " not in asked:
         asked += os.read(terminal, 1000)
-    assert f"remove round 4, 5 of {runs / 'adam'}?".encode() in asked
+    assert f"remove rounds 4, 5 of {runs / 'adam'}?".encode() in asked
     os.write(terminal, answer.encode() + b"\n")
     process.communicate()
     os.close(terminal)
@@ -203,9 +239,12 @@ def test_folders_without_a_run(tmp_path: Path, capsys: Out) -> None:
 
 
 def test_of_several_runs_one_is_named(runs: Path, capsys: Out) -> None:
+    remedies = {"runs": "--experiment adam", "info": f"{runs}/adam", "ls": f"{runs}/adam"}
     for words in (["runs", "show"], ["runs", "history"], ["info"], ["ls"]):
         assert main([*words, str(runs)]) == 2
-        assert "several runs are here: 'adam', 'evil" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert told.startswith(f"fedarchive: {runs}: several runs are here: 'adam', 'evil")
+        assert told.endswith(f"; name one of them, such as {remedies[words[0]]}\n")
 
 
 def test_ls_of_a_run_lists_its_newest_round(runs: Path, capsys: Out) -> None:
