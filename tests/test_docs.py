@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import archive
-from archive.cli.dispatch import _COMMANDS
+from archive.cli.dispatch import _COMMANDS, _parser
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(archive.__file__).parent
@@ -58,3 +59,46 @@ def test_names_of_pages_exist(page: str) -> None:
     for module, names in imported:
         for name in names.split(", "):
             assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_pages_have_these_arguments(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = [found for found in re.findall(r"`fedarchive ([^`|]+)`", text) if "..." not in found]
+    for command in commands:
+        words = shlex.split(command.replace("ROUND", "3"))
+        assert callable(_parser(words).parse_args(words).run), command
+
+
+def test_pages_state_how_a_resume_is_tried() -> None:
+    """With a setting that the example has, and enough rounds; the process is the one that runs the rounds."""
+    config = (ROOT / "examples/flower/pyproject.toml").read_text(encoding="utf-8")
+    for page in ("docs/resume.md", "examples/flower/README.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        settings = re.findall(r"--run-config ([\w-]+)=(\d+)", text)
+        assert settings, page
+        for name, value in settings:
+            assert f"\n{name} = " in config
+            assert int(value) >= 100
+        assert "pkill -9 -f flwr-simulation" in text
+        assert "flwr-serverapp" in text
+
+
+def test_a_named_run_is_opened_as_the_page_does(tmp_path: Path) -> None:
+    text = (ROOT / "docs/resume.md").read_text(encoding="utf-8")
+    (call,) = re.findall(r"`(CheckpointStore\(\"/data/runs\", [^`]+)`", text)
+    for name in ("lr-0.1", "lr-0.2"):
+        archive.CheckpointStore(tmp_path, name).save({}, 1)
+    parsed = ast.parse(call, mode="eval").body
+    assert isinstance(parsed, ast.Call)
+    assert archive.CheckpointStore(tmp_path, ast.literal_eval(parsed.args[1])).rounds() == [1]
+
+
+def test_pages_state_remedies_of_deterministic_runs_and_of_installations() -> None:
+    resume, trouble = ((ROOT / page).read_text(encoding="utf-8") for page in PAGES[:2])
+    for text in (resume, trouble):
+        assert "min_available_nodes" in text
+        assert re.search(r"fedarchive runs rewind \S+ \S+ --yes", text), "nobody can be asked in a job"
+    assert "pip install 'flwr[simulation]'" in resume
+    assert re.search(r"`Exit Code: 608`.*`no versions of fedarchive`.*=1`", trouble)
+    assert re.search(r"\| `persist_state` was forgotten on a run that had states", trouble)
