@@ -158,6 +158,8 @@ def places_in(tree: JSON) -> Iterator[str]:
             at = part.get("at")
             if isinstance(at, str):
                 yield at
+            elif isinstance(at, list):  # Flower's Parameters name one for each tensor
+                yield from (place for place in at if isinstance(place, str))
             else:
                 left.extend(part.values())
         elif isinstance(part, list):

@@ -1,0 +1,313 @@
+"""ClientStateCheckpointer, ResumableClient: a client's state after every message, as an archive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.errors import MissingError
+from archive.interop.fl4health.objectstate import plain
+from archive.interop.fl4health.orders import RESUMABLE_KEY, ROUND, order_of
+from archive.interop.fl4health.snapshots import Snapshots, recall_random_numbers, take_random_numbers
+from archive.interop.fl4health.statefiles import ClientFiles, new_process
+from archive.interop.flower.lineage import Line, Order, Report, Version
+from archive.interop.flower.releases import LOGGER
+from archive.storage.url import URL, Location, parse_url
+
+__all__ = ["ClientStateCheckpointer", "ResumableClient"]
+
+_log = logging.getLogger(LOGGER)
+
+_SCRIPT = (
+    *("checkpoint_and_state_module", "train_loader", "val_loader", "test_loader"),
+    *("train_iterator", "val_iterator", "model"),
+)
+_TRAIN, _EVALUATE = 1, 2
+"""Phases of a round, as in the names of files."""
+
+
+class ClientStateCheckpointer:
+    """Saves all that a client of FL4Health goes on from, in the place of FL4Health's class of that name.
+
+    The client must be a `ResumableClient`, since FL4Health does not say to a checkpointer which round it
+    is. Saved after every training and every evaluation: the model, optimizers, schedulers, control
+    variates, penalty weights, meters, metrics, reporters, all other attributes, and the random numbers of
+    Python, numpy and torch. Nothing is pickled.
+
+    Parameters
+    ----------
+    checkpoint_dir : str or path-like
+        Folder of the run, local or any URL of fsspec. Server and clients may share it. Which experiment
+        in it, the server says with its messages.
+    checkpoint_name : str, optional
+        Name of the client in the run; by default ``client_name`` of the client. It must be the same at
+        every start.
+    snapshot_attrs : mapping, optional
+        Attributes that need a snapshotter of FL4Health's or yours, with it and their class. All other
+        attributes are saved too, without one.
+    exclude : collection of str, default ()
+        Attributes of the client that are not saved.
+    on_missing : {"warn", "error"}, default "warn"
+        What to do where the run was resumed and the client has no state in it, or a damaged one: warn and
+        go on from an earlier state or none, or raise.
+    storage_options : mapping, optional
+        Keyword arguments of the remote file system.
+
+    Notes
+    -----
+    A client goes on from the newest state that belongs to the run as its server resumed it. States of a
+    killed attempt after that round are never taken, and a client that still runs goes back too.
+
+    Examples
+    --------
+    ::
+
+        class MyClient(ResumableClient, ScaffoldClient): ...
+
+
+        state = ClientStateCheckpointer("/data/runs")
+        module = ClientCheckpointAndStateModule(state_checkpointer=state)
+        client = MyClient(..., client_name="hospital-a", checkpoint_and_state_module=module)
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: URL,
+        checkpoint_name: str | None = None,
+        snapshot_attrs: Mapping[str, tuple[Any, Any]] | None = None,
+        *,
+        exclude: Collection[str] = (),
+        on_missing: Literal["warn", "error"] = "warn",
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if on_missing not in ("warn", "error"):
+            raise ValueError(f'on_missing must be "warn" or "error", not {on_missing!r}')
+        self._location: Location = parse_url(checkpoint_dir, storage_options)
+        self.checkpoint_name = checkpoint_name
+        self._snapshots = Snapshots(snapshot_attrs, (*exclude, *_SCRIPT))
+        self._on_missing = on_missing
+        self._process = new_process()
+        self._at: Version | None = None
+        self._begun = False
+        self._before_set_up: tuple[dict[str, Any], Any] = ({}, None)
+        self._turn: tuple[Line, ClientFiles, Version, Order | None] | None = None
+
+    @property
+    def snapshot_attrs(self) -> dict[str, tuple[Any, Any]]:
+        """Attributes that are saved by a snapshotter."""
+        return self._snapshots.snapshot_attrs
+
+    def add_to_snapshot_attr(self, name: str, snapshotter: Any, input_type: Any) -> None:
+        """Have an attribute saved by a snapshotter."""
+        self.snapshot_attrs[name] = (snapshotter, input_type)
+
+    def delete_from_snapshot_attr(self, name: str) -> None:
+        """Have an attribute saved without its snapshotter again."""
+        del self.snapshot_attrs[name]
+
+    def load_checkpoint(self, experiment: str = "default") -> dict[str, Any]:
+        """Return the newest saved state as plain values: ``model``, ``attributes``, ``snapshots``.
+
+        Raises
+        ------
+        FileNotFoundError
+            No state was saved, or the checkpointer has no name of a client.
+        """
+        files = ClientFiles(self._location, experiment, self.checkpoint_name or "", None)
+        versions = sorted(files.versions())
+        if not versions:
+            raise FileNotFoundError(f"no state of {self.checkpoint_name!r} was saved in {files.shown}")
+        state = files.load(versions[-1])
+        shown = {
+            part: {name: plain(saved) for name, saved in state[part].items()}
+            for part in ("attributes", "snapshots")
+        }
+        return {"round": versions[-1].round, "model": state["model"], **shown}
+
+    def save_client_state(self, client: Any) -> None:
+        """Save the state of a client in the round that it is in."""
+        _require_resumable(client)
+        self.end(client)
+
+    def maybe_load_client_state(self, client: Any, attributes: Iterable[str] | None = None) -> bool:
+        """Return whether the client goes on from a saved state, which `begin` has loaded."""
+        _require_resumable(client)
+        return self._at is not None
+
+    # What a ResumableClient calls
+
+    def before_set_up(self, client: Any) -> None:
+        """Take what a client is before it is set up, to begin anew from."""
+        if not self._begun:
+            self._before_set_up = dict(vars(client)), take_random_numbers()
+
+    def set_up(self, client: Any) -> None:
+        """Take the attributes of a client that was set up."""
+        if not self._begun:
+            self._snapshots.begin(client)
+            self._begun = True
+
+    def begin(self, client: Any, config: Mapping[str, Any], order: Order | None, phase: int) -> None:
+        """Bring a client to the state from which it answers a message."""
+        number = config.get(ROUND, 0 if order is None else order.round)
+        name = self.checkpoint_name or client.client_name
+        line = Line("") if order is None else order.line
+        experiment = "default" if order is None else order.experiment
+        files = ClientFiles(self._location, experiment, name, None)
+        self._turn = line, files, Version(number, phase, 1, line.token), order
+        found = line.newest(files.versions(), (number, phase))
+        if self._at is not None and self._is_current(line, (number, phase), found):
+            return
+        problem = ""
+        for version in found:
+            try:
+                state = files.load(version)
+            except (*DAMAGE, *GONE) as error:
+                problem = problem or str(error)
+                if self._on_missing == "error":
+                    raise
+                continue
+            self._snapshots.restore(client, client.model, state)
+            self._at = version
+            _log.info("fedarchive: client %s goes on from %s", name, version)
+            break
+        else:
+            if self._at is not None:
+                self._start_anew(client, config)
+            if line.after and not problem:
+                problem = f"no state in this run, which was resumed after round {line.after}: it begins anew"
+        if problem:
+            self._complain(name, files, problem)
+
+    def end(self, client: Any) -> None:
+        """Save the state in which a client has answered a message."""
+        if self._turn is None:
+            raise TypeError("a state is saved while the client answers a message, not before")
+        line, files, version, order = self._turn
+        at = self._at
+        if at is not None and at.token == version.token and at.place == version.place:
+            version = version._replace(turn=at.turn + 1)
+        self._at = files.save(version, self._process, self._snapshots.take(client, client.model))
+        files.prune(line, None if order is None else order.kept, self._at)
+
+    def _is_current(self, line: Line, asked: tuple[int, int], found: list[Version]) -> bool:
+        """Tell whether the client in memory is in the state from which it is to answer."""
+        at = self._at
+        if at is None or not line.has(at) or at.place >= asked:
+            return False
+        return not found or found[0] <= at
+
+    def _start_anew(self, client: Any, config: Mapping[str, Any]) -> None:
+        """Bring a client back to where it was before its first message."""
+        attributes, numbers = self._before_set_up
+        self._at = None
+        vars(client).clear()
+        vars(client).update(attributes)
+        recall_random_numbers(numbers)
+        client.setup_client(config)
+        self._snapshots.restart(client)
+        _log.info("fedarchive: client %s begins anew, as the run does", client.client_name)
+
+    def _complain(self, name: str, files: ClientFiles, problem: str) -> None:
+        if self._on_missing == "error":
+            raise MissingError(
+                f"client {name}: {problem}",
+                path=files.shown,
+                remedy="restore the file, or go on without it by on_missing='warn'",
+            )
+        _log.warning("fedarchive: client %s: %s", name, problem)
+
+
+class ResumableClient:
+    """First base of a client class: brings the client to its state before a message, and saves it after.
+
+    Works with a `ClientStateCheckpointer` of this package; without one, the client is FL4Health's.
+
+    Notes
+    -----
+    Training by steps (``local_steps``) goes through the data loader across rounds. Where it stands is not
+    saved: a resumed client begins a new pass, and says so.
+
+    Examples
+    --------
+    ::
+
+        class MyClient(ResumableClient, ScaffoldClient):
+            def get_model(self, config): ...
+    """
+
+    def setup_client(self, config: dict[str, Any]) -> None:
+        """Set up the client."""
+        inner: Any = super()
+        keeper = _keeper(self)
+        if keeper is not None:
+            keeper.before_set_up(self)
+        inner.setup_client(config)
+        if keeper is not None:
+            keeper.set_up(self)
+
+    def get_properties(self, config: dict[str, Any]) -> Any:
+        """Return the client's properties; its name, where the server asks for that only."""
+        inner: Any = super()
+        order, rest = order_of(config)
+        if order is not None and order.ask:
+            return {RESUMABLE_KEY: Report(_name(self)).to_text()}
+        return inner.get_properties(rest)
+
+    def fit(self, parameters: Any, config: dict[str, Any]) -> Any:
+        """Train from the state that the message's round follows, and save the state after."""
+        inner: Any = super()
+        return self._answer(inner.fit, parameters, config, _TRAIN)
+
+    def evaluate(self, parameters: Any, config: dict[str, Any]) -> Any:
+        """Evaluate from the state that the message's round follows, and save the state after."""
+        inner: Any = super()
+        return self._answer(inner.evaluate, parameters, config, _EVALUATE)
+
+    def _answer(self, inner: Any, parameters: Any, config: dict[str, Any], phase: int) -> Any:
+        keeper = _keeper(self)
+        order, rest = order_of(config)
+        if keeper is None:
+            return inner(parameters, rest)
+        client: Any = self
+        if not client.initialized:
+            client.setup_client(rest)
+        keeper.begin(client, rest, order, phase)
+        reply = inner(parameters, rest)
+        keeper.end(client)
+        if RESUMABLE_KEY in config:  # only Resumable takes the report out again
+            reply[2][RESUMABLE_KEY] = Report(_name(self), True).to_text()
+        return reply
+
+    def _save_client_state(self) -> None:
+        """Save nothing: FL4Health saves before the reply is complete, and not after an evaluation."""
+        inner: Any = super()
+        if _keeper(self) is None:
+            inner._save_client_state()
+
+    def _load_client_state(self) -> bool:
+        """Load nothing: the state was loaded before the message was given to FL4Health."""
+        inner: Any = super()
+        return True if _keeper(self) is not None else inner._load_client_state()
+
+
+def _keeper(client: Any) -> ClientStateCheckpointer | None:
+    found = client.checkpoint_and_state_module.state_checkpointer
+    return found if isinstance(found, ClientStateCheckpointer) else None
+
+
+def _name(client: Any) -> str:
+    keeper = _keeper(client)
+    given = None if keeper is None else keeper.checkpoint_name
+    return given or client.client_name
+
+
+def _require_resumable(client: Any) -> None:
+    if not isinstance(client, ResumableClient):
+        name = type(client).__name__
+        raise TypeError(
+            f"{name} does not say which round it is in: class {name}(ResumableClient, ...) does, "
+            "from archive.interop.fl4health"
+        )

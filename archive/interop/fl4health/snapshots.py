@@ -1,0 +1,139 @@
+"""The state of a server or a client: its attributes, snapshots that a user asks for, and random numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from archive.errors import ArchiveError
+from archive.interop.fl4health.objectstate import Fresh, StateMismatchError, apply, attributes_of, state_of
+from archive.interop.flower.randomness import random_state, restore_random_state
+from archive.interop.flower.releases import LOGGER
+from archive.interop.statearrays import JSON, Arrays
+from archive.records import Array
+
+__all__ = ["Snapshots", "recall_random_numbers", "take_random_numbers"]
+
+_log = logging.getLogger(LOGGER)
+
+_ALWAYS = ("server_name", "reports_manager")
+"""Attributes that are saved even where they are as the script made them: a name may be drawn anew."""
+
+
+class Snapshots:
+    """Takes and restores the state of one object.
+
+    Parameters
+    ----------
+    snapshot_attrs : mapping or None
+        FL4Health's snapshotter and class of attributes that need one; all others are saved without.
+    exclude : collection of str
+        Attributes that are not saved.
+    """
+
+    def __init__(
+        self, snapshot_attrs: Mapping[str, tuple[Any, Any]] | None, exclude: Collection[str]
+    ) -> None:
+        self.snapshot_attrs: dict[str, tuple[Any, Any]] = dict(snapshot_attrs or {})
+        self._exclude = frozenset(exclude)
+        self._fresh = Fresh({})
+        self._warned: set[str] = set()
+
+    def begin(self, thing: Any) -> None:
+        """Take the attributes of an object as the script made them."""
+        self._fresh = Fresh(self._attributes(thing))
+
+    def take(self, thing: Any, model: Any) -> dict[str, JSON]:
+        """Return the state of an object, which shares its memory: save it before the object changes."""
+        attributes = self._attributes(thing)
+        changed = self._fresh.changed(attributes)
+        changed.update({name: attributes[name] for name in _ALWAYS if name in attributes})
+        snapshots: dict[str, JSON] = {}
+        for name in self.snapshot_attrs:
+            snapshotter, wrapped = self._wrapped(thing, name, model)
+            snapshots[name] = state_of(snapshotter.save_attribute(wrapped), [])
+        return {
+            "model": None if model is None else model.state_dict(),
+            "attributes": changed,
+            "snapshots": snapshots,
+            "random": take_random_numbers(),
+        }
+
+    def restore(
+        self, thing: Any, model: Any, state: Mapping[str, JSON], only: Iterable[str] | None = None
+    ) -> None:
+        """Bring an object and its model to a saved state, and the global random numbers too.
+
+        Raises
+        ------
+        StateMismatchError
+            The state is that of an object of other parts, or of another model.
+        """
+        wanted = None if only is None else set(only)
+        if model is not None and state["model"] is not None and (wanted is None or "model" in wanted):
+            apply(model, {"state_dict": state["model"]}, "model")
+        for name, saved in state["attributes"].items():
+            if wanted is None or name in wanted:
+                made = apply(getattr(thing, name, None), saved, name, [] if model is None else [model])
+                setattr(thing, name, made)
+        for name, saved in state["snapshots"].items():
+            if name in self.snapshot_attrs and (wanted is None or name in wanted):
+                self._restore_snapshot(thing, name, saved, model)
+        if wanted is None:
+            recall_random_numbers(state["random"])
+
+    def restart(self, thing: Any) -> None:
+        """Bring attributes that hold no arrays to what the script made of them."""
+        for name, state in self._fresh.states.items():
+            setattr(thing, name, apply(getattr(thing, name, None), state, name))
+
+    def _attributes(self, thing: Any) -> dict[str, JSON]:
+        own = self._exclude | set(self.snapshot_attrs)
+        skipped: list[str] = []
+        named = {name: value for name, value in vars(thing).items() if name not in own}
+        attributes = attributes_of(named, skipped)
+        for path in skipped:
+            if path not in self._warned:
+                _log.warning("fedarchive: %s of %s is not saved", path, type(thing).__name__)
+                self._warned.add(path)
+        return attributes
+
+    def _wrapped(self, thing: Any, name: str, model: Any) -> tuple[Any, dict[str, Any]]:
+        """Return the snapshotter of an attribute, and what it is given: a dict of objects of one class."""
+        snapshotter, kind = self.snapshot_attrs[name]
+        value = model if name == "model" and not hasattr(thing, "model") else getattr(thing, name)
+        if isinstance(value, kind):
+            return snapshotter, {"None": value}
+        if isinstance(value, dict) and all(isinstance(item, kind) for item in value.values()):
+            return snapshotter, value
+        raise TypeError(f"{name} must be a {kind.__name__} or a dict of them, not {type(value).__name__}")
+
+    def _restore_snapshot(self, thing: Any, name: str, saved: JSON, model: Any) -> None:
+        snapshotter, wrapped = self._wrapped(thing, name, model)
+        try:
+            # the parts of the snapshot that are objects are brought to their saved state first
+            snapshotter.load_attribute(apply(snapshotter.save_attribute(wrapped), saved, name), wrapped)
+        except ArchiveError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise StateMismatchError(
+                f"its snapshotter does not take it back: {error}",
+                key=name,
+                remedy="leave it out of snapshot_attrs",
+            ) from error
+        if name != "model":
+            setattr(thing, name, wrapped["None"] if list(wrapped) == ["None"] else wrapped)
+
+
+def take_random_numbers() -> dict[str, JSON]:
+    """Return the states of the global random generators."""
+    arrays = Arrays()
+    tree = random_state(arrays)
+    return {"tree": tree, "words": {name: array.numpy() for name, array in arrays.items()}}
+
+
+def recall_random_numbers(state: Mapping[str, JSON]) -> None:
+    """Bring the global random generators to a state that `take_random_numbers` returned."""
+    words = {name: Array.from_numpy_ndarray(found) for name, found in state["words"].items()}
+    restore_random_state(state["tree"], words)
