@@ -1,0 +1,184 @@
+"""One client in one process: which state it goes on from, and what it says where there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fl4health")
+
+import torch
+from fl4health.utils.parameter_extraction import get_all_model_parameters
+from flwr.common import parameters_to_ndarrays
+
+from archive.errors import ExistsError, MissingError, ValueRangeError
+from archive.interop.fl4health import ClientStateCheckpointer
+from archive.interop.fl4health.orders import KEY
+from archive.interop.flower.lineage import Line, Order
+from tests.fl4health.live.algorithms import configure, make_client, normed_net
+
+WEIGHTS = parameters_to_ndarrays(get_all_model_parameters(normed_net()))
+FIRST = Line("a" * 16)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    random.seed(1)
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    logging.getLogger("flwr").propagate = True
+
+
+def client(folder: Path, name: str = "north", **more: Any) -> Any:
+    return make_client("fedavg", name, ClientStateCheckpointer(folder / "run", **more), folder)
+
+
+def message(line: Line, number: int, kept: tuple[int, ...] = (1, 2, 3)) -> dict[str, Any]:
+    return {**configure(number), KEY: Order("default", line, number, kept).to_text()}
+
+
+def train(client: Any, line: Line, number: int) -> list[bytes]:
+    return [array.tobytes() for array in client.fit(WEIGHTS, message(line, number))[0]]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "run/default/contexts/north").iterdir())
+
+
+def test_a_client_that_still_runs_goes_back_to_the_round_of_its_server(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    expected = [train(north, FIRST, number) for number in (1, 2, 3)]
+    again = FIRST.follow(1)  # the server was killed before it saved round 2
+    assert train(north, again, 2) == expected[1]
+    assert train(north, again, 3) == expected[2]
+
+
+def test_a_client_that_still_runs_begins_anew_where_its_server_does(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    expected = [train(north, FIRST, number) for number in (1, 2)]
+    again = Line("b" * 16)
+    assert [train(north, again, number) for number in (1, 2)] == expected
+    assert north.total_epochs == 4
+
+
+def test_a_state_of_a_killed_attempt_is_never_taken(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    expected = train(north, FIRST, 1)
+    train(north, FIRST, 5)  # and the server was killed in round 5, after it had saved round 4
+    again = FIRST.follow(4)
+    later = client(tmp_path)
+    train(later, again, 7)  # the client is sampled again in round 7
+    assert later.total_epochs == 4
+    assert expected
+    assert [name for name in files(tmp_path) if again.token in name] == [f"00000007-1-{again.token}.h5"]
+
+
+def test_states_that_no_kept_round_goes_on_from_are_removed(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    for number in range(1, 7):
+        sent = message(FIRST, number, kept=tuple(range(max(1, number - 2), number)))
+        north.fit(WEIGHTS, sent)
+        north.evaluate(WEIGHTS, sent)
+    assert files(tmp_path) == [f"0000000{number}-2-{FIRST.token}.h5" for number in (4, 5, 6)]
+
+
+def test_a_client_that_should_have_a_state_says_that_it_has_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(client(tmp_path), FIRST.follow(3), 4)
+    assert "client north: no state in this run, which was resumed after round 3" in caplog.text
+    with pytest.raises(MissingError, match="client south: no state in this run"):
+        train(client(tmp_path, "south", on_missing="error"), FIRST.follow(3), 4)
+
+
+def test_a_damaged_state_is_said_and_an_earlier_one_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    north = client(tmp_path)
+    for number in (1, 2):
+        train(north, FIRST, number)
+    path = tmp_path / "run/default/contexts/north" / files(tmp_path)[-1]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    later = client(tmp_path)
+    train(later, FIRST.follow(2), 3)
+    assert later.total_epochs == 4
+    assert "client north: " in caplog.text
+    assert path.name in caplog.text
+    with pytest.raises(ValueError, match=path.name):
+        train(client(tmp_path, on_missing="error"), FIRST.follow(2), 3)
+
+
+def test_two_clients_of_one_name_are_an_error(tmp_path: Path) -> None:
+    one, two = client(tmp_path), client(tmp_path)
+    train(one, FIRST, 1)
+    with pytest.raises(
+        ExistsError, match="another client called 'north' saved its state of training of round 1"
+    ):
+        train(two, FIRST, 1)
+
+
+def test_a_message_that_comes_twice_is_answered_from_the_state_before_it(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    train(north, FIRST, 1)
+    second = train(north, FIRST, 2)
+    assert train(north, FIRST, 2) == second
+    assert f"00000002-1-{FIRST.token}-2.h5" in files(tmp_path)
+
+
+def test_a_server_that_says_nothing_is_followed_by_rounds(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    for number in (1, 2):
+        north.fit(WEIGHTS, configure(number))
+    later = client(tmp_path)
+    later.fit(WEIGHTS, configure(3))
+    assert later.total_epochs == 6
+    assert files(tmp_path) == [f"0000000{number}-1.h5" for number in (1, 2, 3)]
+
+
+def test_an_order_of_nobody_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueRangeError, match="no fedarchive server made"):
+        client(tmp_path).fit(WEIGHTS, {**configure(1), KEY: "[]"})
+
+
+def test_a_client_without_its_first_base_is_told_what_it_lacks(tmp_path: Path) -> None:
+    class Forgetful:
+        pass
+
+    with pytest.raises(TypeError, match=r"class Forgetful\(ResumableClient, ...\)"):
+        ClientStateCheckpointer(tmp_path).save_client_state(Forgetful())
+
+
+def test_a_saved_state_is_seen_as_plain_values(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    train(north, FIRST, 1)
+    seen = ClientStateCheckpointer(tmp_path / "run", "north").load_checkpoint()
+    assert seen["round"] == 1
+    assert list(seen["model"]) == list(normed_net().state_dict())
+    assert seen["attributes"]["total_epochs"] == 2
+    reports = seen["attributes"]["reports_manager"]["reporters"][0]["metrics"]
+    assert reports["rounds"][1]["fit_epoch"] == 2
+
+
+def test_a_setting_that_the_script_changes_is_the_new_one(tmp_path: Path) -> None:
+    north = client(tmp_path)
+    train(north, FIRST, 1)
+    later = client(tmp_path)
+    later.progress_bar = True
+    train(later, FIRST.follow(1), 2)
+    assert later.progress_bar
+    assert later.total_epochs == 4
+
+
+def test_nothing_is_pickled(tmp_path: Path) -> None:
+    train(client(tmp_path), FIRST, 1)
+    (name,) = files(tmp_path)
+    data = (tmp_path / "run/default/contexts/north" / name).read_bytes()
+    assert b"fl4health.utils" not in data
+    assert os.path.getsize(tmp_path / "run/default/contexts/north" / name) < 1_000_000
