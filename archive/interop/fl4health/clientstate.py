@@ -14,7 +14,8 @@ from archive.interop.fl4health.snapshots import Snapshots, recall_random_numbers
 from archive.interop.fl4health.statefiles import ClientFiles, new_process
 from archive.interop.flower.lineage import Line, Order, Report, Version
 from archive.interop.flower.releases import LOGGER
-from archive.storage.url import URL, Location, parse_url
+from archive.storage.folder import locate_folder
+from archive.storage.url import URL, Location
 
 __all__ = ["ClientStateCheckpointer", "ResumableClient"]
 
@@ -84,7 +85,7 @@ class ClientStateCheckpointer:
     ) -> None:
         if on_missing not in ("warn", "error"):
             raise ValueError(f'on_missing must be "warn" or "error", not {on_missing!r}')
-        self._location: Location = parse_url(checkpoint_dir, storage_options)
+        self._folder: Location = locate_folder(checkpoint_dir, storage_options)
         self.checkpoint_name = checkpoint_name
         self._snapshots = Snapshots(snapshot_attrs, (*exclude, *_SCRIPT))
         self._on_missing = on_missing
@@ -115,7 +116,7 @@ class ClientStateCheckpointer:
         FileNotFoundError
             No state was saved, or the checkpointer has no name of a client.
         """
-        files = ClientFiles(self._location, experiment, self.checkpoint_name or "", None)
+        files = self._files(experiment, self.checkpoint_name or "")
         versions = sorted(files.versions())
         if not versions:
             raise FileNotFoundError(f"no state of {self.checkpoint_name!r} was saved in {files.shown}")
@@ -155,7 +156,7 @@ class ClientStateCheckpointer:
         name = self.checkpoint_name or client.client_name
         line = Line("") if order is None else order.line
         experiment = "default" if order is None else order.experiment
-        files = ClientFiles(self._location, experiment, name, None)
+        files = self._files(experiment, name)
         self._turn = line, files, Version(number, phase, 1, line.token), order
         found = line.newest(files.versions(), (number, phase))
         if self._at is not None and self._is_current(line, (number, phase), found):
@@ -172,6 +173,8 @@ class ClientStateCheckpointer:
             self._snapshots.restore(client, client.model, state)
             self._at = version
             _log.info("fedarchive: client %s goes on from %s", name, version)
+            if "local_steps" in config:
+                _log.warning("fedarchive: client %s trains by steps, and begins a new pass of its data", name)
             break
         else:
             if self._at is not None:
@@ -191,6 +194,9 @@ class ClientStateCheckpointer:
             version = version._replace(turn=at.turn + 1)
         self._at = files.save(version, self._process, self._snapshots.take(client, client.model))
         files.prune(line, None if order is None else order.kept, self._at)
+
+    def _files(self, experiment: str, name: str) -> ClientFiles:
+        return ClientFiles(self._folder.path, experiment, name, self._folder.options)
 
     def _is_current(self, line: Line, asked: tuple[int, int], found: list[Version]) -> bool:
         """Tell whether the client in memory is in the state from which it is to answer."""

@@ -160,6 +160,11 @@ class ServerStateCheckpointer:
         number, _, state = found
         self._snapshots.restore(server, model, state, attributes)
         _log.info("fedarchive: resuming after round %d of %s", number, self._files.shown)
+        if getattr(server.strategy, "adjustment_weights", None):
+            _log.warning(
+                "fedarchive: FedDG-GA names its weights by connections, which are new after a restart: "
+                "they begin anew"
+            )
         return _source_of(server, model)
 
     def _order(self, number: int) -> Order:

@@ -38,11 +38,13 @@ class Snapshots:
         self.snapshot_attrs: dict[str, tuple[Any, Any]] = dict(snapshot_attrs or {})
         self._exclude = frozenset(exclude)
         self._fresh = Fresh({})
+        self._settings: dict[str, JSON] = {}
         self._warned: set[str] = set()
 
     def begin(self, thing: Any) -> None:
         """Take the attributes of an object as the script made them."""
         self._fresh = Fresh(self._attributes(thing))
+        self._settings = _settings_of(thing)
 
     def take(self, thing: Any, model: Any) -> dict[str, JSON]:
         """Return the state of an object, which shares its memory: save it before the object changes."""
@@ -57,6 +59,7 @@ class Snapshots:
             "model": None if model is None else model.state_dict(),
             "attributes": changed,
             "snapshots": snapshots,
+            "settings": self._settings,
             "random": take_random_numbers(),
         }
 
@@ -77,6 +80,7 @@ class Snapshots:
             if wanted is None or name in wanted:
                 made = apply(getattr(thing, name, None), saved, name, [] if model is None else [model])
                 setattr(thing, name, made)
+        self._keep_settings(thing, state["settings"])
         for name, saved in state["snapshots"].items():
             if name in self.snapshot_attrs and (wanted is None or name in wanted):
                 self._restore_snapshot(thing, name, saved, model)
@@ -87,6 +91,21 @@ class Snapshots:
         """Bring attributes that hold no arrays to what the script made of them."""
         for name, state in self._fresh.states.items():
             setattr(thing, name, apply(getattr(thing, name, None), state, name))
+
+    def _keep_settings(self, thing: Any, started: dict[str, JSON]) -> None:
+        """Give optimizers the settings that the script has changed since the run began."""
+        for name, groups in self._settings.items():
+            pairs = zip(started.get(name, ()), groups, thing.optimizers[name].param_groups, strict=False)
+            for number, (before, now, group) in enumerate(pairs):
+                for key in now.keys() & before.keys():
+                    if now[key] != before[key]:
+                        _log.warning(
+                            "fedarchive: %s of optimizer %s was %r and is %r from here on",
+                            *(key, name, before[key], now[key]),
+                        )
+                        group[key] = now[key]
+                started[name][number] = now
+        self._settings = {**self._settings, **started}
 
     def _attributes(self, thing: Any) -> dict[str, JSON]:
         own = self._exclude | set(self.snapshot_attrs)
@@ -124,6 +143,17 @@ class Snapshots:
             ) from error
         if name != "model":
             setattr(thing, name, wrapped["None"] if list(wrapped) == ["None"] else wrapped)
+
+
+def _settings_of(thing: Any) -> dict[str, JSON]:
+    """Return the settings of a client's optimizers by name: of each group all but its parameters."""
+    return {
+        name: [
+            {key: value for key, value in group.items() if key != "params"} for group in found.param_groups
+        ]
+        for name, found in getattr(thing, "optimizers", {}).items()
+        if hasattr(found, "param_groups")
+    }
 
 
 def take_random_numbers() -> dict[str, JSON]:

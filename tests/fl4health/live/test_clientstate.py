@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("fl4health")
 
 import torch
+from fl4health.checkpointing.client_module import ClientCheckpointAndStateModule
 from fl4health.utils.parameter_extraction import get_all_model_parameters
 from flwr.common import parameters_to_ndarrays
 
@@ -20,7 +21,13 @@ from archive.errors import ExistsError, MissingError, ValueRangeError
 from archive.interop.fl4health import ClientStateCheckpointer
 from archive.interop.fl4health.orders import KEY
 from archive.interop.flower.lineage import Line, Order
-from tests.fl4health.live.algorithms import configure, make_client, normed_net
+from tests.fl4health.live.algorithms import (
+    OwnClippingClient,
+    configure,
+    make_client,
+    normed_net,
+    plain_net,
+)
 
 WEIGHTS = parameters_to_ndarrays(get_all_model_parameters(normed_net()))
 FIRST = Line("a" * 16)
@@ -182,3 +189,52 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     data = (tmp_path / "run/default/contexts/north" / name).read_bytes()
     assert b"fl4health.utils" not in data
     assert os.path.getsize(tmp_path / "run/default/contexts/north" / name) < 1_000_000
+
+
+def test_a_rate_that_the_script_changes_is_the_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slower(OwnClippingClient):
+        def get_optimizer(self, config: Any) -> Any:
+            return torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+
+    def made(base: Any) -> Any:
+        module = ClientCheckpointAndStateModule(state_checkpointer=ClientStateCheckpointer(tmp_path / "run"))
+        given = {"data_path": tmp_path, "metrics": [], "device": torch.device("cpu"), "client_name": "north"}
+        return base(checkpoint_and_state_module=module, **given)
+
+    weights = [*parameters_to_ndarrays(get_all_model_parameters(plain_net())), torch.tensor(0.1).numpy()]
+    made(OwnClippingClient).fit(weights, message(FIRST, 1))
+    later, second = made(Slower), FIRST.follow(1)
+    later.fit(weights, message(second, 2))
+    assert later.optimizers["global"].param_groups[0]["lr"] == 0.01
+    assert "lr of optimizer global was 0.05 and is 0.01 from here on" in caplog.text
+    caplog.clear()
+    made(Slower).fit(weights, message(second.follow(2), 3))
+    assert "from here on" not in caplog.text
+
+
+def test_training_by_steps_says_that_it_begins_a_new_pass(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def steps(line: Line, number: int) -> dict[str, Any]:
+        sent = message(line, number)
+        del sent["local_epochs"]
+        return {**sent, "local_steps": 2}
+
+    client(tmp_path).fit(WEIGHTS, steps(FIRST, 1))
+    assert "begins a new pass" not in caplog.text
+    client(tmp_path).fit(WEIGHTS, steps(FIRST.follow(1), 2))
+    assert "client north trains by steps, and begins a new pass of its data" in caplog.text
+
+
+def test_states_of_a_client_lie_behind_any_url(tmp_path: Path) -> None:
+    url = "memory://hospital"
+
+    def made() -> Any:
+        return make_client("fedavg", "north", ClientStateCheckpointer(url), tmp_path)
+
+    train(made(), FIRST, 1)
+    later = made()
+    train(later, FIRST.follow(1), 2)
+    assert later.total_epochs == 4
