@@ -29,6 +29,7 @@ from tests.test_readme import ROOT, python_program
 PUBLIC = (
     "archive",
     "archive.checkpoints",
+    "archive.interop.fl4health",
     "archive.interop.flower",
     "archive.interop.torch",
     "archive.packers",

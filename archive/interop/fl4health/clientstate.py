@@ -91,9 +91,9 @@ class ClientStateCheckpointer:
         self._on_missing = on_missing
         self._process = new_process()
         self._at: Version | None = None
-        self._begun = False
+        self._begun = self._loaded = False
         self._before_set_up: tuple[dict[str, Any], Any] = ({}, None)
-        self._turn: tuple[Line, ClientFiles, Version, Order | None] | None = None
+        self._turn: _Turn | None = None
 
     @property
     def snapshot_attrs(self) -> dict[str, tuple[Any, Any]]:
@@ -116,7 +116,7 @@ class ClientStateCheckpointer:
         FileNotFoundError
             No state was saved, or the checkpointer has no name of a client.
         """
-        files = self._files(experiment, self.checkpoint_name or "")
+        files = ClientFiles(self._folder.path, experiment, self.checkpoint_name or "", self._folder.options)
         versions = sorted(files.versions())
         if not versions:
             raise FileNotFoundError(f"no state of {self.checkpoint_name!r} was saved in {files.shown}")
@@ -150,58 +150,62 @@ class ClientStateCheckpointer:
             self._snapshots.begin(client)
             self._begun = True
 
-    def begin(self, client: Any, config: Mapping[str, Any], order: Order | None, phase: int) -> None:
-        """Bring a client to the state from which it answers a message."""
-        number = config.get(ROUND, 0 if order is None else order.round)
-        name = self.checkpoint_name or client.client_name
-        line = Line("") if order is None else order.line
-        experiment = "default" if order is None else order.experiment
-        files = self._files(experiment, name)
-        self._turn = line, files, Version(number, phase, 1, line.token), order
-        found = line.newest(files.versions(), (number, phase))
-        if self._at is not None and self._is_current(line, (number, phase), found):
+    def begin(self, client: Any, config: Mapping[str, Any], phase: int) -> None:
+        """Bring a client to the state from which it answers a message of this config."""
+        order, rest = order_of(config)
+        turn = self._turn = _Turn(self._folder, self.name_of(client), order, rest, phase)
+        found = turn.line.newest(turn.files.versions(), turn.version.place)
+        if self._is_current(turn, found):
             return
-        problem = ""
+        problem = self._load(client, turn, found)
+        if self._loaded:
+            _log.info("fedarchive: client %s goes on from %s", turn.client, self._at)
+            if "local_steps" in rest:
+                _log.warning(
+                    "fedarchive: client %s trains by steps, and begins a new pass of its data", turn.client
+                )
+        elif self._at is not None:
+            self._start_anew(client, rest)
+        if turn.line.after and not self._loaded and not problem:
+            problem = f"no state in this run, which was resumed after round {turn.line.after}: it begins anew"
+        if problem:
+            self._complain(turn, problem)
+
+    def _load(self, client: Any, turn: _Turn, found: list[Version]) -> str:
+        """Load the newest state that can be read; return what is wrong with those that cannot."""
+        problem, self._loaded = "", False
         for version in found:
             try:
-                state = files.load(version)
+                state = turn.files.load(version)
             except (*DAMAGE, *GONE) as error:
-                problem = problem or str(error)
                 if self._on_missing == "error":
                     raise
+                problem = problem or str(error)
                 continue
             self._snapshots.restore(client, client.model, state)
-            self._at = version
-            _log.info("fedarchive: client %s goes on from %s", name, version)
-            if "local_steps" in config:
-                _log.warning("fedarchive: client %s trains by steps, and begins a new pass of its data", name)
+            self._at, self._loaded = version, True
             break
-        else:
-            if self._at is not None:
-                self._start_anew(client, config)
-            if line.after and not problem:
-                problem = f"no state in this run, which was resumed after round {line.after}: it begins anew"
-        if problem:
-            self._complain(name, files, problem)
+        return problem
 
     def end(self, client: Any) -> None:
         """Save the state in which a client has answered a message."""
-        if self._turn is None:
+        turn, at = self._turn, self._at
+        if turn is None:
             raise TypeError("a state is saved while the client answers a message, not before")
-        line, files, version, order = self._turn
-        at = self._at
+        version = turn.version
         if at is not None and at.token == version.token and at.place == version.place:
             version = version._replace(turn=at.turn + 1)
-        self._at = files.save(version, self._process, self._snapshots.take(client, client.model))
-        files.prune(line, None if order is None else order.kept, self._at)
+        self._at = turn.files.save(version, self._process, self._snapshots.take(client, client.model))
+        turn.files.prune(turn.line, turn.kept, self._at)
 
-    def _files(self, experiment: str, name: str) -> ClientFiles:
-        return ClientFiles(self._folder.path, experiment, name, self._folder.options)
+    def name_of(self, client: Any) -> str:
+        """Return the name of a client in the run."""
+        return self.checkpoint_name or str(client.client_name)
 
-    def _is_current(self, line: Line, asked: tuple[int, int], found: list[Version]) -> bool:
+    def _is_current(self, turn: _Turn, found: list[Version]) -> bool:
         """Tell whether the client in memory is in the state from which it is to answer."""
         at = self._at
-        if at is None or not line.has(at) or at.place >= asked:
+        if at is None or not turn.line.has(at) or at.place >= turn.version.place:
             return False
         return not found or found[0] <= at
 
@@ -216,14 +220,29 @@ class ClientStateCheckpointer:
         self._snapshots.restart(client)
         _log.info("fedarchive: client %s begins anew, as the run does", client.client_name)
 
-    def _complain(self, name: str, files: ClientFiles, problem: str) -> None:
+    def _complain(self, turn: _Turn, problem: str) -> None:
         if self._on_missing == "error":
             raise MissingError(
-                f"client {name}: {problem}",
-                path=files.shown,
+                f"client {turn.client}: {problem}",
+                path=turn.files.shown,
                 remedy="restore the file, or go on without it by on_missing='warn'",
             )
-        _log.warning("fedarchive: client %s: %s", name, problem)
+        _log.warning("fedarchive: client %s: %s", turn.client, problem)
+
+
+class _Turn:
+    """One message to one client."""
+
+    def __init__(
+        self, folder: Location, client: str, order: Order | None, config: Mapping[str, Any], phase: int
+    ) -> None:
+        experiment = "default" if order is None else order.experiment
+        self.client = client
+        self.line = Line("") if order is None else order.line
+        self.kept = None if order is None else order.kept
+        number = config.get(ROUND, 0 if order is None else order.round)
+        self.version = Version(number, phase, 1, self.line.token)
+        self.files = ClientFiles(folder.path, experiment, client, folder.options)
 
 
 class ResumableClient:
@@ -258,8 +277,9 @@ class ResumableClient:
         """Return the client's properties; its name, where the server asks for that only."""
         inner: Any = super()
         order, rest = order_of(config)
-        if order is not None and order.ask:
-            return {RESUMABLE_KEY: Report(_name(self)).to_text()}
+        keeper = _keeper(self)
+        if keeper is not None and order is not None and order.ask:
+            return {RESUMABLE_KEY: Report(keeper.name_of(self)).to_text()}
         return inner.get_properties(rest)
 
     def fit(self, parameters: Any, config: dict[str, Any]) -> Any:
@@ -274,17 +294,17 @@ class ResumableClient:
 
     def _answer(self, inner: Any, parameters: Any, config: dict[str, Any], phase: int) -> Any:
         keeper = _keeper(self)
-        order, rest = order_of(config)
+        _, rest = order_of(config)
         if keeper is None:
             return inner(parameters, rest)
         client: Any = self
         if not client.initialized:
             client.setup_client(rest)
-        keeper.begin(client, rest, order, phase)
+        keeper.begin(client, config, phase)
         reply = inner(parameters, rest)
         keeper.end(client)
         if RESUMABLE_KEY in config:  # only Resumable takes the report out again
-            reply[2][RESUMABLE_KEY] = Report(_name(self), True).to_text()
+            reply[2][RESUMABLE_KEY] = Report(keeper.name_of(client), True).to_text()
         return reply
 
     def _save_client_state(self) -> None:
@@ -302,12 +322,6 @@ class ResumableClient:
 def _keeper(client: Any) -> ClientStateCheckpointer | None:
     found = client.checkpoint_and_state_module.state_checkpointer
     return found if isinstance(found, ClientStateCheckpointer) else None
-
-
-def _name(client: Any) -> str:
-    keeper = _keeper(client)
-    given = None if keeper is None else keeper.checkpoint_name
-    return given or client.client_name
 
 
 def _require_resumable(client: Any) -> None:

@@ -46,12 +46,12 @@ def start_all(run: Path) -> list[subprocess.Popen[str]]:
 
 def finish(run: Path) -> list[str]:
     processes = start_all(run)
-    outputs = [process.communicate(timeout=200)[0] for process in processes]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     return outputs[0].splitlines()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_killed_and_started_again_it_ends_with_the_digest_of_an_uninterrupted_run(tmp_path: Path) -> None:
     whole = finish(tmp_path / "whole")
     processes = start_all(tmp_path / "run")
