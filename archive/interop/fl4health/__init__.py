@@ -7,7 +7,7 @@
 ================  ==================================================================
 
 Below these: ``snapshots`` (the state of one object), ``objectstate`` (attributes as plain values and back),
-``orders`` (what messages say of the run) and ``statefiles`` (files by round and attempt).
+``instructions`` (what messages say of the run) and ``statefiles`` (files by round and attempt).
 
 FL4Health's strategies are made resumable by `archive.interop.flower.Resumable` too; clients are the same
 with it. Needs FL4Health 0.4: ``pip install fedarchive fl4health``, under Python 3.10.

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
+from archive.checkpoints.lineage import Line, Version, new_token
 from archive.checkpoints.roundfile import DAMAGE, GONE
 from archive.errors import MissingError
+from archive.interop.fl4health.instructions import ROUND, order_of
 from archive.interop.fl4health.objectstate import plain
-from archive.interop.fl4health.orders import RESUMABLE_KEY, ROUND, order_of
 from archive.interop.fl4health.snapshots import Snapshots, recall_random_numbers, take_random_numbers
-from archive.interop.fl4health.statefiles import ClientFiles, new_process
-from archive.interop.flower.lineage import Line, Order, Report, Version
+from archive.interop.fl4health.statefiles import ClientFiles
+from archive.interop.flower.appfolder import require_app_url
+from archive.interop.flower.letters import KEY
+from archive.interop.flower.orders import Order, Report
 from archive.interop.flower.releases import LOGGER
-from archive.storage.folder import locate_folder
 from archive.storage.url import URL, Location
 
 __all__ = ["ClientStateCheckpointer", "ResumableClient"]
@@ -85,11 +87,11 @@ class ClientStateCheckpointer:
     ) -> None:
         if on_missing not in ("warn", "error"):
             raise ValueError(f'on_missing must be "warn" or "error", not {on_missing!r}')
-        self._folder: Location = locate_folder(checkpoint_dir, storage_options)
+        self._folder: Location = require_app_url(checkpoint_dir, storage_options)
         self.checkpoint_name = checkpoint_name
         self._snapshots = Snapshots(snapshot_attrs, (*exclude, *_SCRIPT))
         self._on_missing = on_missing
-        self._process = new_process()
+        self._process = new_token()
         self._at: Version | None = None
         self._begun = self._loaded = False
         self._before_set_up: tuple[dict[str, Any], Any] = ({}, None)
@@ -116,7 +118,7 @@ class ClientStateCheckpointer:
         FileNotFoundError
             No state was saved, or the checkpointer has no name of a client.
         """
-        files = ClientFiles(self._folder.path, experiment, self.checkpoint_name or "", self._folder.options)
+        files = ClientFiles(self._folder, experiment, self.checkpoint_name or "")
         versions = sorted(files.versions())
         if not versions:
             raise FileNotFoundError(f"no state of {self.checkpoint_name!r} was saved in {files.shown}")
@@ -242,7 +244,7 @@ class _Turn:
         self.kept = None if order is None else order.kept
         number = config.get(ROUND, 0 if order is None else order.round)
         self.version = Version(number, phase, 1, self.line.token)
-        self.files = ClientFiles(folder.path, experiment, client, folder.options)
+        self.files = ClientFiles(folder, experiment, client)
 
 
 class ResumableClient:
@@ -279,7 +281,7 @@ class ResumableClient:
         order, rest = order_of(config)
         keeper = _keeper(self)
         if keeper is not None and order is not None and order.ask:
-            return {RESUMABLE_KEY: Report(keeper.name_of(self)).to_text()}
+            return {KEY: Report(keeper.name_of(self)).to_text()}
         return inner.get_properties(rest)
 
     def fit(self, parameters: Any, config: dict[str, Any]) -> Any:
@@ -303,8 +305,10 @@ class ResumableClient:
         keeper.begin(client, config, phase)
         reply = inner(parameters, rest)
         keeper.end(client)
-        if RESUMABLE_KEY in config:  # only Resumable takes the report out again
-            reply[2][RESUMABLE_KEY] = Report(keeper.name_of(client), True).to_text()
+        if KEY in config:  # only Resumable takes the report out again
+            # the client reports its own dict too
+            report = Report(keeper.name_of(client), stateful=True).to_text()
+            return *reply[:2], {**reply[2], KEY: report}
         return reply
 
     def _save_client_state(self) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import archive.interop.flower.strategyvalues  # noqa: F401 Parameters become values
+from archive.checkpoints.lineage import Line, new_token
+from archive.interop.fl4health.instructions import ask_for_orders
 from archive.interop.fl4health.objectstate import StateMismatchError, plain
-from archive.interop.fl4health.orders import ask_for_orders
 from archive.interop.fl4health.snapshots import Snapshots
 from archive.interop.fl4health.statefiles import ServerFiles
-from archive.interop.flower.lineage import MAX_KEPT, Line, Order, new_token
+from archive.interop.flower.orders import MAX_KEPT, Order
 from archive.interop.flower.releases import LOGGER
 from archive.storage.url import URL
 
@@ -82,7 +83,6 @@ class ServerStateCheckpointer:
         self._files = ServerFiles(checkpoint_dir, self._experiment, keep_last, storage_options)
         self._snapshots = Snapshots(snapshot_attrs, (*exclude, *_SCRIPT))
         self._line = Line(new_token())
-        _log.info("fedarchive: rounds of the server are saved in %s", self._files.shown)
 
     @property
     def snapshot_attrs(self) -> dict[str, tuple[Any, Any]]:
@@ -92,7 +92,7 @@ class ServerStateCheckpointer:
     @property
     def checkpoint_path(self) -> str:
         """The folder of the run, absolute and without credentials."""
-        return self._files.shown
+        return self._files.rounds.shown
 
     def add_to_snapshot_attr(self, name: str, snapshotter: Any, input_type: Any) -> None:
         """Have an attribute saved by a snapshotter."""
@@ -104,7 +104,7 @@ class ServerStateCheckpointer:
 
     def checkpoint_exists(self) -> bool:
         """Return whether a round was saved."""
-        return bool(self._files.store.rounds())
+        return bool(self._files.rounds.store.rounds())
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Return the newest saved state as plain values: ``model``, ``attributes``, ``snapshots``.
@@ -116,7 +116,7 @@ class ServerStateCheckpointer:
         """
         found = self._files.newest()
         if found is None:
-            raise FileNotFoundError(f"no round was saved in {self._files.shown}")
+            raise FileNotFoundError(f"no round was saved in {self._files.rounds.shown}")
         number, _, state = found
         shown = {part: {name: plain(saved) for name, saved in state[part].items()} for part in _PARTS}
         return {"round": number, "model": state["model"], **shown}
@@ -149,17 +149,20 @@ class ServerStateCheckpointer:
         ------
         StateMismatchError
             The round was saved by another kind of server, strategy or model.
+        LockedError
+            Another process is the server of this run.
         """
+        self._files.rounds.claim(type(server).__name__)
         self._snapshots.begin(server)
         found = self._files.newest()
         self._line = Line(new_token()) if found is None else found[1].follow(found[0])
         ask_for_orders(server.strategy, self._order)
         if found is None:
-            _log.info("fedarchive: no round saved yet; rounds go to %s", self._files.shown)
+            _log.info("fedarchive: no round saved yet; rounds go to %s", self._files.rounds.shown)
             return None
         number, _, state = found
         self._snapshots.restore(server, model, state, attributes)
-        _log.info("fedarchive: resuming after round %d of %s", number, self._files.shown)
+        _log.info("fedarchive: resuming after round %d of %s", number, self._files.rounds.shown)
         if getattr(server.strategy, "adjustment_weights", None):
             _log.warning(
                 "fedarchive: FedDG-GA names its weights by connections, which are new after a restart: "
@@ -168,8 +171,8 @@ class ServerStateCheckpointer:
         return _source_of(server, model)
 
     def _order(self, number: int) -> Order:
-        kept = self._files.store.rounds()
-        few = tuple(kept) if len(kept) <= MAX_KEPT else None
+        kept = self._files.rounds.kept()
+        few = kept if kept is not None and len(kept) <= MAX_KEPT else None
         return Order(self._experiment, self._line, number, few)
 
 

@@ -31,6 +31,11 @@ def ours(url: str) -> Makers:
     return lambda _: ServerStateCheckpointer(url), lambda _: ClientStateCheckpointer(url)
 
 
+def resumable(url: str) -> Makers:
+    """Leave the server's state to its strategy, which `wrap` makes resumable."""
+    return lambda _: None, lambda _: ClientStateCheckpointer(url)
+
+
 def run(
     name: str, folder: Path, makers: Makers, *, seed: int = 1, kill_in: int | None = None, wrap: Any = None
 ) -> dict[str, Any] | None:

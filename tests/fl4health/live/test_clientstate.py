@@ -17,10 +17,11 @@ from fl4health.checkpointing.client_module import ClientCheckpointAndStateModule
 from fl4health.utils.parameter_extraction import get_all_model_parameters
 from flwr.common import parameters_to_ndarrays
 
+from archive.checkpoints.lineage import Line
 from archive.errors import ExistsError, MissingError, ValueRangeError
 from archive.interop.fl4health import ClientStateCheckpointer
-from archive.interop.fl4health.orders import KEY
-from archive.interop.flower.lineage import Line, Order
+from archive.interop.fl4health.instructions import KEY
+from archive.interop.flower.orders import Order
 from tests.fl4health.live.algorithms import (
     OwnClippingClient,
     configure,

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from archive.interop.flower.lineage import Order
+from archive.interop.flower import letters
+from archive.interop.flower.orders import Order
 
 __all__ = ["KEY", "ROUND", "ask_for_orders", "order_of"]
 
 KEY = "fedarchive.states"
-"""Key of the config that carries an order; `Resumable` has a key of its own."""
-RESUMABLE_KEY = "fedarchive"
+"""Key of the config that carries an order; `Resumable` has a key of its own, and hears reports."""
 ROUND = "current_server_round"
 """Key of the config that carries the round, which FL4Health's clients need."""
 
@@ -55,5 +55,5 @@ def order_of(config: Mapping[str, Any]) -> tuple[Order | None, dict[str, Any]]:
     (None, {'current_server_round': 3})
     """
     rest = dict(config)
-    texts = [rest.pop(key) for key in (KEY, RESUMABLE_KEY) if key in rest]
+    texts = [rest.pop(key) for key in (KEY, letters.KEY) if key in rest]
     return (Order.from_text(texts[0]) if texts else None), rest
