@@ -66,7 +66,8 @@ def test_a_round_is_one_of_a_store(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "run/scaffold")
     assert store.rounds() == [2, 3]
     with store.open("latest") as handle:
-        assert list(handle["model"]) == list(plain_net().state_dict())
+        record: Any = handle.records["model"]
+        assert list(record) == list(plain_net().state_dict())
     losses = [loss for _, loss in made.history.losses_distributed]
     assert store.history()["evaluate_loss"].tolist() == losses[-2:]
     seen = ServerStateCheckpointer(tmp_path / "run", "scaffold").load_checkpoint()
