@@ -149,7 +149,7 @@ class ClientStateCheckpointer:
     def set_up(self, client: Any) -> None:
         """Take the attributes of a client that was set up."""
         if not self._begun:
-            self._snapshots.begin(client)
+            self._snapshots.begin(client, client.model)
             self._begun = True
 
     def begin(self, client: Any, config: Mapping[str, Any], phase: int) -> None:

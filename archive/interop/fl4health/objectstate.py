@@ -17,7 +17,7 @@ from archive.errors import ArchiveError
 from archive.interop.statearrays import JSON, Arrays, NotStateError, class_name, is_torch
 from archive.interop.statevalues import encode, rewind
 
-__all__ = ["Fresh", "StateMismatchError", "apply", "attributes_of", "plain", "state_of"]
+__all__ = ["Fresh", "StateMismatchError", "apply", "attributes_of", "is_saved", "plain", "state_of"]
 
 _OF_THE_SCRIPT = (
     *("torch.utils.data", "torchvision", "pathlib", "logging", "threading", "concurrent", "weakref", "wandb"),

@@ -153,7 +153,7 @@ class ServerStateCheckpointer:
             Another process is the server of this run.
         """
         self._files.rounds.claim(type(server).__name__)
-        self._snapshots.begin(server)
+        self._snapshots.begin(server, model)
         found = self._files.newest()
         self._line = Line(new_token()) if found is None else found[1].follow(found[0])
         ask_for_orders(server.strategy, self._order)

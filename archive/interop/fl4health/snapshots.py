@@ -7,7 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from archive.errors import ArchiveError
-from archive.interop.fl4health.objectstate import Fresh, StateMismatchError, apply, attributes_of, state_of
+from archive.interop.fl4health.objectstate import (
+    Fresh,
+    StateMismatchError,
+    apply,
+    attributes_of,
+    is_saved,
+    state_of,
+)
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
 from archive.interop.statearrays import JSON, Arrays
@@ -37,13 +44,14 @@ class Snapshots:
     ) -> None:
         self.snapshot_attrs: dict[str, tuple[Any, Any]] = dict(snapshot_attrs or {})
         self._exclude = frozenset(exclude)
-        self._fresh = Fresh({})
+        self._fresh = self._fresh_values = Fresh({})
         self._settings: dict[str, JSON] = {}
         self._warned: set[str] = set()
 
-    def begin(self, thing: Any) -> None:
-        """Take the attributes of an object as the script made them."""
+    def begin(self, thing: Any, model: Any) -> None:
+        """Take the attributes of an object and its model as the script made them."""
         self._fresh = Fresh(self._attributes(thing))
+        self._fresh_values = Fresh(_values_of(model))
         self._settings = _settings_of(thing)
 
     def take(self, thing: Any, model: Any) -> dict[str, JSON]:
@@ -57,6 +65,7 @@ class Snapshots:
             snapshots[name] = state_of(snapshotter.save_attribute(wrapped), [])
         return {
             "model": None if model is None else model.state_dict(),
+            "values": self._fresh_values.changed(_values_of(model)),
             "attributes": changed,
             "snapshots": snapshots,
             "settings": self._settings,
@@ -76,6 +85,10 @@ class Snapshots:
         wanted = None if only is None else set(only)
         if model is not None and state["model"] is not None and (wanted is None or "model" in wanted):
             apply(model, {"state_dict": state["model"]}, "model")
+            for path, saved in state["values"].items():
+                module, _, name = path.rpartition(".")
+                owner = model.get_submodule(module)
+                setattr(owner, name, apply(getattr(owner, name, None), saved, path))
         for name, saved in state["attributes"].items():
             if wanted is None or name in wanted:
                 made = apply(getattr(thing, name, None), saved, name, [] if model is None else [model])
@@ -153,6 +166,17 @@ def _settings_of(thing: Any) -> dict[str, JSON]:
         ]
         for name, found in getattr(thing, "optimizers", {}).items()
         if hasattr(found, "param_groups")
+    }
+
+
+def _values_of(model: Any) -> dict[str, JSON]:
+    """Return attributes of a model that its state dict lacks: APFL mixes two models by one."""
+    modules = () if model is None else model.named_modules()
+    return {
+        f"{path}.{name}": {"value": value}
+        for path, module in modules
+        for name, value in vars(module).items()
+        if not name.startswith("_") and name != "training" and not callable(value) and is_saved(value)
     }
 
 

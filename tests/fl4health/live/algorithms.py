@@ -13,36 +13,45 @@ from fl4health.checkpointing.server_module import (
     AdaptiveConstraintServerCheckpointAndStateModule,
     BaseServerCheckpointAndStateModule,
     ClippingBitServerCheckpointAndStateModule,
+    OpacusServerCheckpointAndStateModule,
     ScaffoldServerCheckpointAndStateModule,
 )
 from fl4health.client_managers.fixed_without_replacement_manager import FixedSamplingByFractionClientManager
+from fl4health.client_managers.poisson_sampling_manager import PoissonSamplingClientManager
+from fl4health.clients.apfl_client import ApflClient
 from fl4health.clients.basic_client import BasicClient
 from fl4health.clients.clipping_client import NumpyClippingClient
+from fl4health.clients.ditto_client import DittoClient
 from fl4health.clients.fed_prox_client import FedProxClient
+from fl4health.clients.instance_level_dp_client import InstanceLevelDpClient
 from fl4health.clients.moon_client import MoonClient
 from fl4health.clients.partial_weight_exchange_client import PartialWeightExchangeClient
 from fl4health.clients.scaffold_client import ScaffoldClient
 from fl4health.metrics import Accuracy
+from fl4health.model_bases.apfl_base import ApflModule
 from fl4health.model_bases.moon_base import MoonModel
 from fl4health.parameter_exchange.full_exchanger import FullParameterExchanger
-from fl4health.parameter_exchange.layer_exchanger import DynamicLayerExchanger
+from fl4health.parameter_exchange.layer_exchanger import DynamicLayerExchanger, FixedLayerExchanger
 from fl4health.parameter_exchange.parameter_selection_criteria import (
     LayerSelectionFunctionConstructor,
     largest_final_magnitude_scores,
 )
 from fl4health.parameter_exchange.sparse_coo_parameter_exchanger import SparseCooParameterExchanger
 from fl4health.reporting import JsonReporter
+from fl4health.servers.adaptive_constraint_servers.ditto_server import DittoServer
 from fl4health.servers.adaptive_constraint_servers.fedprox_server import FedProxServer
 from fl4health.servers.base_server import FlServer
 from fl4health.servers.client_level_dp_fed_avg_server import ClientLevelDPFedAvgServer
+from fl4health.servers.instance_level_dp_server import InstanceLevelDpServer
 from fl4health.servers.scaffold_server import ScaffoldServer
-from fl4health.strategies.basic_fedavg import BasicFedAvg
+from fl4health.strategies.basic_fedavg import BasicFedAvg, OpacusBasicFedAvg
 from fl4health.strategies.client_dp_fedavgm import ClientLevelDPFedAvgM
 from fl4health.strategies.fedavg_dynamic_layer import FedAvgDynamicLayer
 from fl4health.strategies.fedavg_sparse_coo_tensor import FedAvgSparseCooTensor
 from fl4health.strategies.fedavg_with_adaptive_constraint import FedAvgWithAdaptiveConstraint
 from fl4health.strategies.scaffold import Scaffold
 from fl4health.utils.parameter_extraction import get_all_model_parameters
+from opacus import GradSampleModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -64,6 +73,10 @@ def normed_net() -> nn.Module:
 def moon_net() -> nn.Module:
     torch.manual_seed(3)
     return MoonModel(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 2))
+
+
+def apfl_net() -> nn.Module:
+    return ApflModule(plain_net())
 
 
 class Parts:
@@ -117,6 +130,24 @@ class OwnMoonClient(ResumableClient, Parts, MoonClient):
     net = staticmethod(moon_net)
 
 
+class OwnApflClient(ResumableClient, Parts, ApflClient):
+    net = staticmethod(apfl_net)
+
+    def get_optimizer(self, config: Any) -> Any:
+        parts = {"local": self.model.local_model, "global": self.model.global_model}
+        return {name: torch.optim.SGD(part.parameters(), lr=0.05) for name, part in parts.items()}
+
+
+class OwnDittoClient(ResumableClient, Parts, DittoClient):
+    def get_optimizer(self, config: Any) -> Any:
+        parts = {"local": self.model, "global": self.global_model}
+        return {name: torch.optim.AdamW(part.parameters(), lr=0.01) for name, part in parts.items()}
+
+
+class OwnInstanceDpClient(ResumableClient, Parts, InstanceLevelDpClient):
+    pass
+
+
 class DynamicClient(ResumableClient, Parts, PartialWeightExchangeClient):
     adam = True
 
@@ -144,6 +175,8 @@ def configure(server_round: int, adaptive: bool = True) -> dict[str, Any]:
         "local_epochs": 2,
         "batch_size": 8,
         "adaptive_clipping": adaptive,
+        "clipping_bound": 1.0,
+        "noise_multiplier": 0.5,
     }
 
 
@@ -194,6 +227,32 @@ def fedprox(state: Any, reporters: Any) -> FlServer:
     return FedProxServer(manager(), {}, strategy, reporters, module, server_name="hub")
 
 
+def ditto(state: Any, reporters: Any) -> FlServer:
+    module = AdaptiveConstraintServerCheckpointAndStateModule(plain_net(), None, state)
+    strategy = FedAvgWithAdaptiveConstraint(
+        **options(plain_net, initial_loss_weight=0.3, adapt_loss_weight=True)
+    )
+    return DittoServer(manager(), {}, strategy, reporters, module, server_name="hub")
+
+
+def apfl(state: Any, reporters: Any) -> FlServer:
+    net: Any = apfl_net()
+    exchanger = FixedLayerExchanger(net.layers_to_exchange())
+    module = BaseServerCheckpointAndStateModule(net, exchanger, None, state)
+    return FlServer(manager(), {}, BasicFedAvg(**options(apfl_net)), reporters, module, server_name="hub")
+
+
+def instance_dp(state: Any, reporters: Any) -> FlServer:
+    net = GradSampleModule(plain_net())
+    given = options(plain_net)
+    del given["initial_parameters"]
+    strategy = OpacusBasicFedAvg(model=net, **given)
+    module = OpacusServerCheckpointAndStateModule(net, FullParameterExchanger(), None, state)
+    more = {"local_epochs": 2, "checkpoint_and_state_module": module, "reporters": reporters}
+    manager = PoissonSamplingClientManager()
+    return InstanceLevelDpServer(manager, {}, 0.5, 8, 5, strategy, server_name="hub", **more)
+
+
 def partial_server(strategy: Any, state: Any, reporters: Any) -> FlServer:
     module = BaseServerCheckpointAndStateModule(plain_net(), PartialExchanger(), None, state)
     return FlServer(manager(), {}, strategy(**options(plain_net)), reporters, module, server_name="hub")
@@ -207,6 +266,9 @@ ALGORITHMS: dict[str, tuple[Any, Any]] = {
     "dynamic layers": (partial(partial_server, FedAvgDynamicLayer), DynamicClient),
     "sparse": (partial(partial_server, FedAvgSparseCooTensor), SparseClient),
     "moon": (moon, OwnMoonClient),
+    "apfl": (apfl, OwnApflClient),
+    "ditto": (ditto, OwnDittoClient),
+    "instance DP": (instance_dp, OwnInstanceDpClient),
 }
 
 
