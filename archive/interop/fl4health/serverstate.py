@@ -15,6 +15,7 @@ from archive.interop.fl4health.snapshots import Snapshots
 from archive.interop.fl4health.statefiles import ServerFiles
 from archive.interop.flower.orders import MAX_KEPT, Order
 from archive.interop.flower.releases import LOGGER
+from archive.interop.flower.strategystate import strategy_class
 from archive.storage.url import URL
 
 __all__ = ["ServerStateCheckpointer"]
@@ -125,7 +126,8 @@ class ServerStateCheckpointer:
         """Save the state of a server after the round before ``server.current_round``."""
         number = server.current_round - 1
         state = self._snapshots.take(server, model)
-        self._files.save(number, self._line, state, _metrics(server.history, number))
+        name = strategy_class(server.strategy)
+        self._files.save(number, self._line, name, state, _metrics(server.history, number))
 
     def maybe_load_server_state(
         self, server: Any, model: Any, attributes: Iterable[str] | None = None

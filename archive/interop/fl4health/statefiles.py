@@ -6,14 +6,17 @@ They lie where those of Flower's strategies and mods do: ``rounds/00000003.h5`` 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from archive.checkpoints.lineage import Line, Version, obsolete_without_server, parse_chain
+from archive.checkpoints.paths import RESUME
 from archive.checkpoints.roundfile import DAMAGE, GONE
-from archive.errors import DamagedError, ExistsError, HostileFileError, VersionError
+from archive.errors import DamagedError, ExistsError, VersionError
+from archive.interop.fl4health.objectstate import StateMismatchError
 from archive.interop.flower.contexts import NodeContexts
 from archive.interop.flower.releases import LOGGER
 from archive.interop.flower.runstore import Rounds
@@ -27,8 +30,8 @@ __all__ = ["ClientFiles", "ServerFiles"]
 
 _log = logging.getLogger(LOGGER)
 
-_RUN = "fl4health"
-"""Config record of a state: the attempt that made it."""
+_KIND = "fl4health"
+"""What the record of a resumable server says where FL4Health's is one."""
 _VERSION = 1
 
 
@@ -70,8 +73,7 @@ class ServerFiles:
                 continue
             for bad, _ in damaged:
                 store.remove(bad)
-            chain = zip(marks["ancestors"], marks["last_rounds"], strict=True)
-            return number, Line(marks["token"], parse_chain(chain)), state
+            return number, Line(marks["token"], parse_chain(json.loads(marks["ancestors"]))), state
         if damaged:
             raise DamagedError(
                 f"none of {len(damaged)} rounds verifies; the newest: {damaged[0][1]}",
@@ -80,13 +82,10 @@ class ServerFiles:
             )
         return None
 
-    def save(self, number: int, line: Line, state: Any, metrics: Mapping[str, float]) -> None:
+    def save(self, number: int, line: Line, strategy: str, state: Any, metrics: Mapping[str, float]) -> None:
         """Save the state after a round, and remove rounds that retention does not keep."""
-        marks = {
-            "token": line.token,
-            "ancestors": [token for token, _ in line.ancestors],
-            "last_rounds": [last for _, last in line.ancestors],
-        }
+        ancestors = json.dumps(line.ancestors)
+        marks = {"round": number, "token": line.token, "ancestors": ancestors, "strategy": strategy}
         self.rounds.store.save(_pack(state, marks), number, metrics=dict(metrics))
 
 
@@ -153,8 +152,8 @@ class ClientFiles:
 def _pack(state: Any, marks: Mapping[str, JSON]) -> RecordDict:
     """Return a state as records, with the record that says which attempt made it."""
     records = to_records(state)
-    run = ConfigRecord({"version": _VERSION, **marks})
-    return RecordDict({**records.parameters_records, **records.configs_records, _RUN: run})
+    run = ConfigRecord({"version": _VERSION, "kind": _KIND, **marks})
+    return RecordDict({**records.parameters_records, **records.configs_records, RESUME: run})
 
 
 def _unpack(handle: Any, *, lazy: bool = False) -> tuple[Mapping[str, Any], Any]:
@@ -162,18 +161,18 @@ def _unpack(handle: Any, *, lazy: bool = False) -> tuple[Mapping[str, Any], Any]
 
     Raises
     ------
-    HostileFileError
-        The file is whole, but is no state of this package's.
+    StateMismatchError
+        The file is whole, but is not the state of a server or client of FL4Health.
     VersionError
         A newer fedarchive saved it.
     """
     path = handle.info.path
-    marks: Mapping[str, Any] | None = handle.records.config_records.get(_RUN)
-    if marks is None:
-        raise HostileFileError(
+    marks: Mapping[str, Any] = handle.records.config_records.get(RESUME, {})
+    if marks.get("kind") != _KIND:
+        raise StateMismatchError(
             "not the state of an FL4Health server or client",
             path=path,
-            key=_RUN,
+            key=RESUME,
             remedy="give a folder or experiment of its own",
         )
     if marks.get("version") != _VERSION:

@@ -18,12 +18,13 @@ from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
 
 from archive import CheckpointStore
 from archive.errors import DamagedError, LockedError
-from archive.interop.fl4health import PartialExchanger, ServerStateCheckpointer
+from archive.interop.fl4health import ClientStateCheckpointer, PartialExchanger, ServerStateCheckpointer
 from archive.interop.fl4health.instructions import KEY
 from archive.interop.fl4health.objectstate import StateMismatchError
+from archive.interop.flower import Resumable
 from archive.interop.flower.orders import Order
-from tests.fl4health.live.algorithms import make_server, plain_net
-from tests.fl4health.live.strategies import TrainingProxy, layers, sparse, with_variates
+from tests.fl4health.live.algorithms import make_client, make_server, plain_net
+from tests.fl4health.live.strategies import TrainingProxy, layers, run, sparse, with_variates
 
 
 def server(folder: Path, name: str = "scaffold", **more: Any) -> Any:
@@ -69,7 +70,7 @@ def test_a_round_is_one_of_a_store(tmp_path: Path) -> None:
         record: Any = handle.records["model"]
         assert list(record) == list(plain_net().state_dict())
     losses = [loss for _, loss in made.history.losses_distributed]
-    assert store.history()["evaluate_loss"].tolist() == losses[-2:]
+    assert store.history()["evaluate_loss"].tolist() == losses
     seen = ServerStateCheckpointer(tmp_path / "run", "scaffold").load_checkpoint()
     assert seen["round"] == 3
     assert seen["attributes"]["current_round"] == 4
@@ -86,6 +87,27 @@ def test_every_message_says_which_attempt_it_is_of(tmp_path: Path) -> None:
     assert [order.line.after for order in orders] == [2, 2]
     assert orders[0].kept == (1, 2)
     assert again.strategy.configure_evaluate(3, again.parameters, again.client_manager())[0][1].config[KEY]
+
+
+def test_a_run_of_resumable_strategies_is_not_that_of_a_server(tmp_path: Path) -> None:
+    made = server(tmp_path)
+    run(Resumable(made.strategy, tmp_path / "run"), with_variates, 2)
+    with pytest.raises(StateMismatchError, match="not the state of an FL4Health server or client"):
+        server(tmp_path).fit(3, None)
+    assert CheckpointStore(tmp_path / "run/default").rounds() == [1, 2]
+
+
+def test_the_store_of_a_run_has_the_states_of_its_clients(tmp_path: Path) -> None:
+    made = server(tmp_path)
+    made.fit(2, None)
+    pairs = made.strategy.configure_fit(3, made.parameters, made.client_manager())
+    north = make_client("scaffold", "north", ClientStateCheckpointer(tmp_path / "run"), tmp_path)
+    north.fit(parameters_to_ndarrays(made.parameters), pairs[0][1].config)
+    made.current_round = 4
+    made._save_server_state()
+    store = CheckpointStore(tmp_path / "run/default")
+    state: Any = store.context("north").state
+    assert list(state["model"]) == list(plain_net().state_dict())
 
 
 def test_a_damaged_round_is_said_and_the_one_before_is_taken(tmp_path: Path) -> None:
