@@ -17,7 +17,9 @@ from archive.interop.fl4health.objectstate import (
 )
 from archive.interop.flower.randomness import random_state, restore_random_state
 from archive.interop.flower.releases import LOGGER
-from archive.interop.statearrays import JSON, Arrays
+from archive.interop.flower.strategytrees import Captured, bulk, unchanged
+from archive.interop.statearrays import JSON, Arrays, NotStateError
+from archive.interop.statevalues import encode
 from archive.records import Array
 
 __all__ = ["Snapshots", "recall_random_numbers", "take_random_numbers"]
@@ -47,6 +49,8 @@ class Snapshots:
         self._fresh = self._fresh_values = Fresh({})
         self._settings: dict[str, JSON] = {}
         self._warned: set[str] = set()
+        self._saves = 0
+        self._bulk: dict[str, Any] = {}
 
     def begin(self, thing: Any, model: Any) -> None:
         """Take the attributes of an object and its model as the script made them."""
@@ -59,6 +63,7 @@ class Snapshots:
         attributes = self._attributes(thing)
         changed = self._fresh.changed(attributes)
         changed.update({name: attributes[name] for name in _ALWAYS if name in attributes})
+        self._tell_bulk(changed)
         snapshots: dict[str, JSON] = {}
         for name in self.snapshot_attrs:
             snapshotter, wrapped = self._wrapped(thing, name, model)
@@ -130,6 +135,25 @@ class Snapshots:
                 _log.warning("fedarchive: %s of %s is not saved", path, type(thing).__name__)
                 self._warned.add(path)
         return attributes
+
+    def _tell_bulk(self, attributes: Mapping[str, JSON]) -> None:
+        """Warn once of what is large and never changes; of a client every second save is of a training."""
+        self._saves += 1
+        if self._saves not in (1, 3):
+            return
+        arrays = Arrays()
+        try:
+            trees = {name: encode(state, (name,), arrays) for name, state in attributes.items()}
+        except NotStateError:
+            return  # the save names it
+        now = bulk(Captured({"attributes": trees}, arrays))
+        for name, nbytes in unchanged(self._bulk, now):
+            _log.warning(
+                "fedarchive: %s has %.0f MB that did not change, and is saved every time; "
+                "exclude=(%r,) leaves it to the script",
+                *(name, nbytes / 1e6, name),
+            )
+        self._bulk = now
 
     def _wrapped(self, thing: Any, name: str, model: Any) -> tuple[Any, dict[str, Any]]:
         """Return the snapshotter of an attribute, and what it is given: a dict of objects of one class."""

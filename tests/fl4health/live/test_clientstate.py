@@ -229,6 +229,25 @@ def test_training_by_steps_says_that_it_begins_a_new_pass(
     assert "client north trains by steps, and begins a new pass of its data" in caplog.text
 
 
+def test_a_large_attribute_that_never_changes_is_said_once_and_can_be_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def made(folder: Path, **more: Any) -> Any:
+        found = client(folder, **more)
+        found.images = torch.zeros(5_000_000)
+        return found
+
+    (tmp_path / "less").mkdir()
+    for one in (made(tmp_path), less := made(tmp_path / "less", exclude=["images"])):
+        for number in (1, 2, 3):
+            one.fit(WEIGHTS, message(FIRST, number))
+    said = [record.message for record in caplog.records if "did not change" in record.message]
+    (text,) = said
+    assert text.startswith("fedarchive: images has 20 MB that did not change, and is saved every time")
+    assert text.endswith("exclude=('images',) leaves it to the script")
+    assert less.images.numel() == 5_000_000
+
+
 def test_states_of_a_client_lie_behind_any_url(tmp_path: Path) -> None:
     url = "memory://hospital"
 
@@ -239,3 +258,18 @@ def test_states_of_a_client_lie_behind_any_url(tmp_path: Path) -> None:
     later = made()
     train(later, FIRST.follow(1), 2)
     assert later.total_epochs == 4
+
+
+def test_what_cannot_be_saved_is_an_error_that_names_it_and_nothing_is_written(tmp_path: Path) -> None:
+    class Odd:
+        def state_dict(self) -> dict[str, Any]:
+            return {"hook": print}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            raise NotImplementedError
+
+    north = client(tmp_path)
+    north.odd = Odd()
+    with pytest.raises(ValueRangeError, match="attributes/odd/state_dict/hook"):
+        train(north, FIRST, 1)
+    assert not (tmp_path / "run/default/contexts").exists()

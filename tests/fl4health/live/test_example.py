@@ -46,7 +46,11 @@ def start_all(run: Path) -> list[subprocess.Popen[str]]:
 
 def finish(run: Path) -> list[str]:
     processes = start_all(run)
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()  # does nothing where the process has ended
     assert [process.returncode for process in processes] == [0, 0, 0], outputs
     return outputs[0].splitlines()
 
