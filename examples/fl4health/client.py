@@ -48,13 +48,13 @@ class Hospital(ResumableClient, ScaffoldClient):  # fedarchive: ResumableClient 
 def main() -> None:
     """Serve one server until it is done."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", help="folder of the run, or any URL of fsspec; each client may have one of its own")
+    parser.add_argument("run", help="folder of the run, or any URL of fsspec; a client may have its own")
     parser.add_argument("name", help="name of the client, the same at every start")
     parser.add_argument("--address", default="127.0.0.1:8080")
     given = parser.parse_args()
     seed = sum(map(ord, given.name))
     random.seed(seed)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
     state = ClientStateCheckpointer(given.run)  # fedarchive
     client = Hospital(

@@ -1,4 +1,4 @@
-"""A SCAFFOLD server. Kill it and its clients whenever you like, and start them again with the same commands."""
+"""A SCAFFOLD server. Kill it and its clients whenever you like, and start them again as before."""
 
 from __future__ import annotations
 

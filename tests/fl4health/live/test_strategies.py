@@ -11,9 +11,25 @@ import pytest
 
 pytest.importorskip("fl4health")
 
+from archive import CheckpointStore
 from archive.interop.flower import Resumable
 from archive.interop.flower.strategystate import capture
-from tests.fl4health.live.strategies import STRATEGIES, run
+from archive.packers import (
+    ParameterPackerAdaptiveConstraint,
+    ParameterPackerWithClippingBit,
+    ParameterPackerWithControlVariates,
+    ParameterPackerWithLayerNames,
+    SparseCooParameterPacker,
+)
+from tests.fl4health.live.strategies import NAMES, STRATEGIES, run
+
+PACKERS: dict[str, tuple[Any, list[str]]] = {
+    "Scaffold": (ParameterPackerWithControlVariates(len(NAMES)), ["model", "control_variates"]),
+    "ClientLevelDPFedAvgM": (ParameterPackerWithClippingBit(), ["model", "clipping_bound"]),
+    "FedAvgWithAdaptiveConstraint": (ParameterPackerAdaptiveConstraint(), ["model", "drift_penalty_weight"]),
+    "FedAvgDynamicLayer": (ParameterPackerWithLayerNames(), ["model", "names"]),
+    "FedAvgSparseCooTensor": (SparseCooParameterPacker(), ["model.0.weight", "model.names"]),
+}
 
 
 def seed(number: int) -> None:
@@ -54,3 +70,23 @@ def test_a_fresh_strategy_goes_on_with_the_bits_of_the_first(name: str, tmp_path
     assert run(last, reply, 3) == expected
     assert state_of(last) == state_of(whole)
     assert capture(last).left_out == []
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_a_round_has_the_parts_of_a_packed_list_by_name(name: str, tmp_path: Path) -> None:
+    make, reply = STRATEGIES[name]
+    packer, parts = PACKERS[name]
+
+    def named(folder: str) -> Any:
+        return Resumable(make(), tmp_path / folder, names=NAMES, packer=packer)
+
+    seed(1)
+    expected = run(named("whole"), reply, 3)
+    seed(1)
+    run(named("run"), reply, 2)
+    with CheckpointStore(tmp_path / "run/default").open("latest") as saved:
+        records: Any = saved.records
+        assert set(parts) <= set(records)
+        assert "model" not in records or set(records["model"]) <= set(NAMES)
+    seed(99)
+    assert run(named("run"), reply, 3) == expected
