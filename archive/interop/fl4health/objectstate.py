@@ -11,6 +11,7 @@ import copy
 import enum
 import types
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from pathlib import PurePath
 from typing import Any
 
 from archive.errors import ArchiveError
@@ -54,7 +55,7 @@ def state_of(thing: Any, skipped: list[str], path: str = "", seen: frozenset[int
         return {"enum": thing.name}
     if _has_state_dict(thing):
         return {"state_dict": thing.state_dict()}
-    if is_saved(thing):
+    if is_saved(thing) and not isinstance(thing, PurePath):  # where a script writes, it says itself
         return {"value": thing}
     if _is_of_the_script(thing) or id(thing) in seen or len(seen) > _MAX_DEPTH:
         return None
