@@ -118,7 +118,7 @@ class ServerStateCheckpointer:
         found = self._files.newest()
         if found is None:
             raise FileNotFoundError(f"no round was saved in {self._files.rounds.shown}")
-        number, _, state = found
+        number, _, state, _ = found
         shown = {part: {name: plain(saved) for name, saved in state[part].items()} for part in _PARTS}
         return {"round": number, "model": state["model"], **shown}
 
@@ -162,8 +162,9 @@ class ServerStateCheckpointer:
         if found is None:
             _log.info("fedarchive: no round saved yet; rounds go to %s", self._files.rounds.shown)
             return None
-        number, _, state = found
+        number, _, state, damaged = found
         self._snapshots.restore(server, model, state, attributes)
+        self._files.rounds.discard(damaged)
         _log.info("fedarchive: resuming after round %d of %s", number, self._files.rounds.shown)
         if getattr(server.strategy, "adjustment_weights", None):
             _log.warning(

@@ -51,8 +51,10 @@ class ServerFiles:
     ) -> None:
         self.rounds: Rounds = Rounds(url, experiment, keep_last=keep_last, storage_options=storage_options)
 
-    def newest(self) -> tuple[int, Line, Any] | None:
-        """Return the newest round that verifies, its attempt and its state; None without rounds.
+    def newest(self) -> tuple[int, Line, Any, list[int]] | None:
+        """Return the newest round that verifies, its attempt, its state, and the damaged rounds after it.
+
+        None without rounds. Damaged rounds are logged; `Rounds.discard` removes them.
 
         Raises
         ------
@@ -71,9 +73,8 @@ class ServerFiles:
                 _log.warning("fedarchive: round %d is not taken: %s", number, error)
                 damaged.append((number, error))
                 continue
-            for bad, _ in damaged:
-                store.remove(bad)
-            return number, Line(marks["token"], parse_chain(json.loads(marks["ancestors"]))), state
+            line = Line(marks["token"], parse_chain(json.loads(marks["ancestors"])))
+            return number, line, state, [bad for bad, _ in damaged]
         if damaged:
             raise DamagedError(
                 f"none of {len(damaged)} rounds verifies; the newest: {damaged[0][1]}",

@@ -116,9 +116,13 @@ def test_a_damaged_round_is_said_and_the_one_before_is_taken(tmp_path: Path) -> 
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
+    with pytest.raises(StateMismatchError, match="does not fit"):
+        server(tmp_path, "fedavg").fit(2, None)
+    assert CheckpointStore(tmp_path / "run/default").rounds() == [1, 2, 3]  # a refused start removes none
     again = server(tmp_path)
     again.fit(2, None)
     assert again.current_round == 3
+    assert CheckpointStore(tmp_path / "run/default").rounds() == [1, 2]
     for path in (tmp_path / "run/default/rounds").iterdir():
         path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
     with pytest.raises(DamagedError, match="none of 2 rounds verifies"):
