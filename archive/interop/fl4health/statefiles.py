@@ -146,7 +146,7 @@ class ClientFiles:
         if not line.token:
             obsolete = obsolete_without_server(self.versions(), made)
         else:
-            obsolete = [] if kept is None else line.obsolete(self.versions(), kept)
+            obsolete = [] if kept is None else line.obsolete(self.versions(), kept, made)
         self._contexts.remove(self._client, obsolete)
 
 
