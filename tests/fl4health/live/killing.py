@@ -49,7 +49,10 @@ def run(
     for number, client in enumerate(CLIENTS):
         work = _client_work(name, client, address, makers[1], folder, kill_in)
         children.append(_fork(results[client], server, seed + 10 * (number + 1), work))
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    codes = [_wait(child) for child in children[1:]]
+    if any(codes):  # the server would wait for other clients for ever
+        os.killpg(server, signal.SIGKILL)
+    codes.insert(0, _wait(server))
     if kill_in is not None:
         assert codes == [-signal.SIGKILL] * 3, f"not killed: {codes}: {_errors(results)}"
         return None
@@ -140,6 +143,10 @@ def _fork(out: Path, group: int, seed: int, work: Callable[[], Any]) -> int:
         out.write_text(traceback.format_exc())
     finally:
         os._exit(code)
+
+
+def _wait(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _free_port() -> int:

@@ -47,7 +47,9 @@ def start_all(run: Path) -> list[subprocess.Popen[str]]:
 def finish(run: Path) -> list[str]:
     processes = start_all(run)
     try:
-        outputs = [process.communicate(timeout=600)[0] for process in processes]
+        outputs = [process.communicate(timeout=600)[0] for process in processes[1:]]
+        assert [process.returncode for process in processes[1:]] == [0, 0], outputs
+        outputs.insert(0, processes[0].communicate(timeout=600)[0])
     finally:
         for process in processes:
             process.kill()  # does nothing where the process has ended
