@@ -23,5 +23,6 @@ from __future__ import annotations
 from archive.interop.flower.nodestate import persist_state
 from archive.interop.flower.records import to_flower
 from archive.interop.flower.resumable import Resumable
+from archive.interop.flower.strategystate import SchemaError
 
-__all__ = ["Resumable", "persist_state", "to_flower"]
+__all__ = ["Resumable", "SchemaError", "persist_state", "to_flower"]
