@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -11,8 +12,10 @@ from archive.checkpoints.filecontent import Content
 from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, metric_of, parse_policy, removable
 from archive.checkpoints.savedrun import SavedRun
+from archive.checkpoints.writerlock import LOCK, WriterLock
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError
+from archive.storage.folder import file_exists, join
 from archive.storage.url import URL, Cache
 
 __all__ = ["CheckpointStore"]
@@ -211,9 +214,16 @@ class CheckpointStore(SavedRun):
         ------
         MissingError
             There is no such round.
+        LockedError
+            A resumable server runs the run: it would save its next round after a gap. In an object store
+            nothing tells.
         """
         self._begin()
-        return self._files.rewind(self._files.require(require_round(round)))
+        place = self._files.location
+        with contextlib.ExitStack() as held:
+            if not place.remote and file_exists(join(place.path, LOCK)):
+                held.enter_context(WriterLock(place, owner="rewind"))
+            return self._files.rewind(self._files.require(require_round(round)))
 
     def prune(self) -> list[int]:
         """Remove the rounds that are not kept, and return their numbers.

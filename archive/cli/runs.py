@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import archive
@@ -198,8 +196,7 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     if going and not arguments.yes:
         _ask(f"remove {_rounds(going)} of {printable(store.url)}", arguments)
     if rewinding:
-        with _stopped(store):
-            store.rewind(asked[0])
+        store.rewind(asked[0])
     else:
         for number in reversed(asked):
             store.remove(number)
@@ -208,18 +205,6 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     else:
         print(f"{printable(store.url)}: removed {_numbers(going) or 'nothing'}")
     return OK
-
-
-@contextlib.contextmanager
-def _stopped(store: archive.CheckpointStore) -> Iterator[None]:
-    """Keep servers from starting the run; LockedError where one runs, which would save its next round."""
-    from archive.checkpoints.writerlock import LOCK, WriterLock
-
-    place = store._files.location
-    with contextlib.ExitStack() as held:
-        if not place.remote and Path(place.path, LOCK).exists():
-            held.enter_context(WriterLock(place, owner="fedarchive runs rewind"))
-        yield
 
 
 def _ask(what: str, arguments: argparse.Namespace) -> None:

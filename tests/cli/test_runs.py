@@ -16,6 +16,7 @@ import pytest
 import archive
 from archive.checkpoints.writerlock import WriterLock
 from archive.cli import main
+from archive.errors import LockedError
 
 if TYPE_CHECKING:
     from tests.servers.s3 import S3Server
@@ -198,6 +199,8 @@ def test_a_run_is_not_rewound_while_a_server_runs_it(runs: Path, capsys: Out) ->
     with WriterLock(runs / "adam", owner="FedAvg"):
         assert main(rewind) == 2
         assert "another process writes this run" in capsys.readouterr().err
+        with pytest.raises(LockedError, match="another process writes this run"):
+            store.rewind(3)
         assert store.rounds() == [2, 3, 4, 5]
     assert main(rewind) == 0
     assert store.rounds() == [2, 3]

@@ -92,6 +92,7 @@ def test_a_later_version_stays_one(tmp_path: Path, crafted: Crafted) -> None:
     assert open_files(tmp_path) == [], f"its handle lives in the traceback of {caught.value}"
 
 
+@pytest.mark.slow
 def test_values_that_are_datasets_are_checked_one_at_a_time(tmp_path: Path) -> None:
     """Their lists take four times their bytes: eight at once would be more than any reader has asked for."""
     metrics = {f"history {number}": [0.5 + number] * 500_000 for number in range(8)}
