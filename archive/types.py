@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from archive.checkpoints.retention import BestBy
     from archive.checkpoints.roundfile import RoundReport
-    from archive.checkpoints.tables import Table
     from archive.dtypes import NDArray
     from archive.engine.progress import Progress, Report
     from archive.engine.read.containers import Records
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from archive.storage.url import URL, Cache
     from archive.tools.collection import Garbage
     from archive.tools.editing import Editor
+    from archive.tools.tabulation import Table
 
 __all__ = [
     "URL",
@@ -91,7 +91,7 @@ __all__ = [
 _HOMES = {
     "BestBy": "archive.checkpoints.retention",
     "RoundReport": "archive.checkpoints.roundfile",
-    "Table": "archive.checkpoints.tables",
+    "Table": "archive.tools.tabulation",
     "NDArray": "archive.dtypes",
     **dict.fromkeys(("Progress", "Report"), "archive.engine.progress"),
     "Records": "archive.engine.read.containers",

@@ -25,6 +25,7 @@ from __future__ import annotations
 from archive.checkpoints.paths import require_experiment
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.store import CheckpointStore
-from archive.checkpoints.tables import Table, table
+from archive.checkpoints.tables import table
+from archive.tools.tabulation import Table
 
 __all__ = ["CheckpointStore", "RoundReport", "Table", "require_experiment", "table"]

@@ -7,25 +7,17 @@ import errno
 from typing import Any
 
 from archive import reading, writing
-from archive.checkpoints.columns import read_row
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.lineage import Line, Version
-from archive.checkpoints.paths import (
-    CHECKPOINT,
-    context_folder,
-    context_path,
-    is_spelled,
-    node_of,
-    spell,
-    spellings,
-    unspell,
-)
+from archive.checkpoints.paths import context_folder, context_path, node_of
 from archive.checkpoints.roundfile import DAMAGE, GONE, line_of
 from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
 from archive.errors import DamagedError, ExistsError, MissingError, VersionError
 from archive.records import Context, RecordSet
 from archive.storage.folder import file_exists, list_files, make_place
+from archive.tools.columns import read_row
+from archive.tools.spelling import CHECKPOINT, is_spelled, spell, spellings, unspell
 
 __all__ = ["ContextFiles"]
 

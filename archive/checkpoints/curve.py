@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from archive.checkpoints.columns import Row
 from archive.errors import HostileFileError
+from archive.tools.columns import Row
 
 __all__ = ["CURVE", "CURVE_KEYS", "MAX_COLUMNS", "Curve", "parse_curve", "scalars_of"]
 
@@ -53,7 +53,7 @@ class Curve:
         return Curve((*self.rounds, number), columns, frozenset(integers | (whole & set(new))))
 
     def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield the metrics of each round, as `archive.checkpoints.columns.read_row` returns them."""
+        """Yield the metrics of each round, as `archive.tools.columns.read_row` returns them."""
         for place, number in enumerate(self.rounds):
             row: Row = {}
             for (record, key), values in self.columns.items():

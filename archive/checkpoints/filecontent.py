@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archive.checkpoints.columns import Row
 from archive.checkpoints.curve import CURVE
-from archive.checkpoints.paths import CHECKPOINT
 from archive.checkpoints.snapshot import take_snapshot
 from archive.engine.report import SaveReport
 from archive.engine.write.inputs import Inputs, RecordInput, gather
@@ -19,6 +17,8 @@ from archive.errors import ValueRangeError
 from archive.format.constants import KIND_CONFIGS, KIND_METRICS, KINDS, MAX_ATTRIBUTE_BYTES
 from archive.records import GC_THRESHOLD
 from archive.storage.url import Location
+from archive.tools.columns import Row
+from archive.tools.spelling import CHECKPOINT
 
 __all__ = ["OWN_RECORDS", "Content", "create_file", "metrics_of"]
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from archive import reading
-from archive.checkpoints.columns import Row, row_of
 from archive.checkpoints.curve import CURVE, CURVE_KEYS, Curve, parse_curve, scalars_of
 from archive.checkpoints.filecontent import OWN_RECORDS
 from archive.checkpoints.lineage import Line, parse_chain, parse_token
-from archive.checkpoints.paths import CHECKPOINT, RESUME, client_path, is_write, unspell
+from archive.checkpoints.paths import RESUME, client_path, is_write
 from archive.checkpoints.retention import Goal, Policy, parse_goal
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
@@ -35,6 +34,8 @@ from archive.format.index import RecordName
 from archive.reading import Mode, Verify
 from archive.storage.protocols import Source
 from archive.storage.url import Location
+from archive.tools.columns import Row, row_of
+from archive.tools.spelling import CHECKPOINT, unspell
 
 __all__ = [
     "DAMAGE",

@@ -12,14 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from archive.checkpoints.columns import Row, read_row
 from archive.checkpoints.curve import CURVE, Curve
-from archive.checkpoints.paths import (
-    RUN_FOLDERS,
-    parse_round,
-    require_experiment,
-    round_path,
-)
+from archive.checkpoints.paths import RUN_FOLDERS, parse_round, require_experiment, round_path
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundcheck import check_round, digest_now
 from archive.checkpoints.roundfile import (
@@ -47,6 +41,7 @@ from archive.reading import Mode, Verify
 from archive.storage.folder import file_exists, join, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Cache, Location
+from archive.tools.columns import Row, read_row
 from archive.workers import map_archives
 
 __all__ = ["FileRow", "RoundReader", "several_runs"]

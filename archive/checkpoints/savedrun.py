@@ -9,11 +9,12 @@ from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.rounds import Rounds
-from archive.checkpoints.tables import Table, history_of
+from archive.checkpoints.tables import history_of
 from archive.engine.read.handle import Archive
 from archive.reading import Mode, Verify
 from archive.records import Context
 from archive.storage.url import URL, Cache
+from archive.tools.tabulation import Table
 from archive.workers import Background
 
 __all__ = ["SavedRun"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from archive.checkpoints.paths import require_experiment, spell, spellings, unspell
+from archive.checkpoints.paths import require_experiment
+from archive.tools.spelling import spell, spellings, unspell
 
 
 @pytest.mark.parametrize("name", ["adam", "Adam 2", "a.b", "größe", "~", "%2F"])

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import archive
-from archive.checkpoints.paths import spell
 from archive.checkpoints.roundfile import DAMAGE
 from archive.errors import ExistsError, MissingError, ReplacedError
+from archive.tools.spelling import spell
 from tests.children import ROOT
 from tests.faults.conftest import environment
 from tests.servers.s3 import BUCKET, S3Server

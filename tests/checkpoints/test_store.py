@@ -17,7 +17,6 @@ import pytest
 
 import archive
 from archive.checkpoints.curve import CURVE, Curve
-from archive.checkpoints.paths import CHECKPOINT
 from archive.checkpoints.retention import Policy
 from archive.checkpoints.roundfile import ClientFile, Past, client_marks, read_round, round_marks
 from archive.errors import (
@@ -33,6 +32,7 @@ from archive.errors import (
     ValueRangeError,
 )
 from archive.storage.url import parse_url
+from archive.tools.spelling import CHECKPOINT
 from tests.crafting import Crafted
 from tests.faults.mounts import mounted
 from tests.servers.lies import operation_of, page

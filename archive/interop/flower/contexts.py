@@ -8,14 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from archive import reading, writing
-from archive.checkpoints.columns import read_row
 from archive.checkpoints.lineage import Version
-from archive.checkpoints.paths import CHECKPOINT, context_folder, is_spelled, spell, unspell
+from archive.checkpoints.paths import context_folder
 from archive.errors import DamagedError, ExistsError, MissingError
 from archive.interop.flower.runstore import experiment_folder
 from archive.records import ConfigRecord, Context, RecordDict
 from archive.storage.folder import join, list_files, make_place, remove_file
 from archive.storage.url import Location
+from archive.tools.columns import read_row
+from archive.tools.spelling import CHECKPOINT, is_spelled, spell, unspell
 
 __all__ = ["NodeContexts"]
 

@@ -9,10 +9,10 @@ import pytest
 
 import archive
 from archive.checkpoints.lineage import Version
-from archive.checkpoints.paths import CHECKPOINT
 from archive.errors import DamagedError, ExistsError, StorageError
 from archive.interop.flower.contexts import NodeContexts
 from archive.storage.url import Location
+from archive.tools.spelling import CHECKPOINT
 
 TOKEN = "0123456789abcdef"
 

@@ -11,38 +11,83 @@ from os.path import join
 from pathlib import Path
 from typing import Any
 
-from archive.errors import StorageError
+from archive.errors import MissingError, StorageError
 from archive.storage.folder import list_files
 from archive.storage.remedies import remedy_of
-from archive.storage.url import URL, parse_pattern
+from archive.storage.url import URL, Location, parse_pattern
 
 __all__ = ["match_urls"]
 
 _MAGIC = re.compile(r"[*?[]")
+_ENDS = (".h5", ".hdf5")
 _NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 """What the system says where nothing can match: no folder, or one that must not be read."""
 
 
-def match_urls(urls: URL | Iterable[URL], storage_options: Mapping[str, Any] | None) -> list[str]:
-    """Return the paths that a pattern matches, sorted, or the archives that were named."""
+def match_urls(
+    urls: URL | Iterable[URL], storage_options: Mapping[str, Any] | None, *, folders: bool = False
+) -> list[str]:
+    """Return the paths that a pattern matches, sorted, or the archives that were named.
+
+    Parameters
+    ----------
+    urls : str, path-like or iterable of them
+        A pattern, or names one by one.
+    storage_options : mapping, optional
+    folders : bool, default False
+        A folder stands for the files below it whose names end in ``.h5``, but hidden ones. Otherwise a
+        folder is an error.
+
+    Raises
+    ------
+    MissingError
+        A pattern matches no file, or a folder has no archive.
+    StorageError
+        A folder, or nobody can tell what is there.
+    """
     if not isinstance(urls, (str, os.PathLike)):
         return [os.fspath(url) for url in urls]
     location = parse_pattern(urls, storage_options)  # as it was written: a table shows it
-    if not _MAGIC.search(location.path) or (not location.remote and os.path.lexists(location.path)):
-        if not location.remote and os.path.isdir(location.path):
-            raise StorageError(
-                "is a folder",
-                path=location.path,
-                errno=errno.EISDIR,
-                remedy=f"name its files by a pattern, such as {join(location.path, '*.h5')}",
-            )
-        return [location.path]
-    if not location.remote:
-        root = "/" if location.path.startswith("/") else ""
-        return _find(root, [part for part in location.path.split("/") if part])
-    start = _MAGIC.search(location.path)
-    folder = location.path[: start.start() if start else None].rpartition("/")[0]
-    pattern = location.path[len(folder) + 1 :].split("/")
+    path, start = location.path, _MAGIC.search(location.path)
+    if start is None or (not location.remote and os.path.lexists(path)):
+        found = _in_folder(location, folders)
+        return [path] if found is None else _require(found, "the folder has no archive", location)
+    if location.remote:
+        folder = path[: start.start()].rpartition("/")[0]
+        found = _find_remote(folder, path[len(folder) + 1 :].split("/"), storage_options)
+    else:
+        found = _find("/" if path.startswith("/") else "", [part for part in path.split("/") if part])
+    return _require(found, "no file matches this pattern", location)
+
+
+def _in_folder(location: Location, folders: bool) -> list[str] | None:
+    """Return the archives below a folder, sorted; None where a file is named, as far as one can tell."""
+    path = location.path
+    if location.remote:
+        if not folders or location.name.endswith(_ENDS):
+            return None
+        return _find_remote(path.rstrip("/"), ["**", "*.h5"], location.options)
+    if not os.path.isdir(path):
+        return None
+    if folders:
+        return sorted(_glob(_folders([path]), ["*.h5"]))
+    raise StorageError(
+        "is a folder",
+        path=path,
+        errno=errno.EISDIR,
+        remedy=f"name its files by a pattern, such as {join(path, '*.h5')}",
+    )
+
+
+def _require(found: list[str], problem: str, location: Location) -> list[str]:
+    if not found:
+        remedy = "check the path; a shell needs quotes around a pattern"
+        raise MissingError(problem, path=location.display, errno=errno.ENOENT, remedy=remedy)
+    return found
+
+
+def _find_remote(folder: str, pattern: Sequence[str], storage_options: Mapping[str, Any] | None) -> list[str]:
+    """Return the URLs that the parts of a pattern match, sorted."""
     found = (entry.path for entry in list_files(folder, storage_options))
     return [f"{folder}/{path}" for path in sorted(found) if _matches(path.split("/"), pattern)]
 

@@ -1,0 +1,124 @@
+"""One rule for every function over many archives: which they are, several read at once, what errors do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+
+from archive import tuning
+from archive.engine.progress import Report
+from archive.errors import ArchiveError
+from archive.storage.redaction import redact_url
+from archive.storage.url import URL, Cache, Location, parse_url
+from archive.tools.patterns import match_urls
+from archive.workers import run_parallel
+
+__all__ = ["Errors", "Input", "Outcome", "find_inputs", "read_each", "require_errors"]
+
+Errors: TypeAlias = Literal["raise", "skip", "column"]
+"""What a damaged or missing archive of many does: it ends the call, is left out, or gets a row that has its
+error in the column ``error``."""
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One archive of many."""
+
+    path: str
+    """As the caller named it, without secrets."""
+    place: Location
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """What became of one archive of many: it has a result or an error."""
+
+    input: Input
+    result: R | None = None
+    error: ArchiveError | None = None
+
+
+def require_errors(errors: object, allowed: Sequence[str] = get_args(Errors)) -> None:
+    """Raise ValueError for a word that ``errors=`` does not take."""
+    if errors not in allowed:
+        raise ValueError(f"errors must be one of {', '.join(map(repr, allowed))}, not {errors!r}")
+
+
+def find_inputs(
+    urls: URL | Iterable[URL],
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
+    *,
+    folders: bool = False,
+) -> list[Input]:
+    """Return the archives of a pattern, or those that were named, in their order.
+
+    Parameters
+    ----------
+    urls, folders
+        As for `match_urls`.
+    storage_options, cache, cache_bytes
+        For those that are remote.
+
+    Raises
+    ------
+    MissingError
+        A pattern matches nothing.
+    """
+    inputs = []
+    for path in match_urls(urls, storage_options, folders=folders):
+        remote = parse_url(path).remote
+        if remote:
+            place = parse_url(path, storage_options, cache, cache_bytes)
+            inputs.append(Input(redact_url(path).address, place))
+        else:
+            inputs.append(Input(path, parse_url(path)))
+    return inputs
+
+
+def read_each(
+    read: Callable[[Location], R],
+    inputs: Sequence[Input],
+    *,
+    errors: Errors = "raise",
+    progress: Report | None = None,
+) -> Iterator[Outcome[R]]:
+    """Yield what a function reads of each archive, in order; of remote ones several are read at once.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a location.
+    inputs : sequence of Input
+    errors : {"raise", "skip", "column"}
+        But for ``"raise"``, an error is the outcome of its archive.
+    progress : callable, optional
+        Called with (archives read, archives in all).
+
+    Raises
+    ------
+    ArchiveError
+        The first, with ``"raise"``.
+    """
+    each = partial(_outcome, read, errors == "raise")
+    # threads pay off where each archive is a round trip; local ones come from the page cache mostly
+    remote = any(one.place.remote for one in inputs)
+    outcomes = run_parallel(each, inputs, network=tuning.ARCHIVES) if remote else map(each, inputs)
+    for done, outcome in enumerate(outcomes, start=1):
+        if progress is not None:
+            progress(done, len(inputs))
+        yield outcome
+
+
+def _outcome(read: Callable[[Location], R], raises: bool, one: Input) -> Outcome[R]:
+    try:
+        return Outcome(one, result=read(one.place))
+    except ArchiveError as error:
+        if raises:
+            raise
+        return Outcome(one, error=error)

@@ -1,0 +1,48 @@
+"""Which archives a folder stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from archive.errors import MissingError, StorageError
+from archive.tools.many import find_inputs, read_each
+from archive.tools.patterns import match_urls
+
+
+def test_a_folder_stands_for_the_archives_below_it(tmp_path: Path) -> None:
+    for name in (
+        "run[1]/b.h5",
+        "run[1]/x/y/a.h5",
+        "run[1]/.hidden/c.h5",
+        "run[1]/notes.txt",
+        "run[1]/x/a.h5.partial",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = tmp_path / "run[1]"
+    assert match_urls(folder, None, folders=True) == [f"{folder}/b.h5", f"{folder}/x/y/a.h5"]
+    assert match_urls(folder / "b.h5", None, folders=True) == [f"{folder}/b.h5"]
+    with pytest.raises(StorageError, match="is a folder"):
+        match_urls(folder, None)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="the folder has no archive"):
+        match_urls(tmp_path / "empty", None, folders=True)
+
+
+def test_errors_end_the_call_or_are_outcomes() -> None:
+    def read(place: object) -> int:
+        raise MissingError("gone", path=str(place))
+
+    inputs = find_inputs(["a.h5", "b.h5"])
+    seen: list[tuple[int, int]] = []
+    outcomes = list(
+        read_each(read, inputs, errors="skip", progress=lambda done, total: seen.append((done, total)))
+    )
+    assert [(one.input.path, one.result, type(one.error)) for one in outcomes] == [
+        ("a.h5", None, MissingError), ("b.h5", None, MissingError)
+    ]  # fmt: skip
+    assert seen == [(1, 2), (2, 2)]
+    with pytest.raises(MissingError, match="gone"):
+        list(read_each(read, inputs))
