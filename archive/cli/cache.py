@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from archive.cli.exits import OK
 from archive.cli.options import age, byte_count, folder
-from archive.cli.text import columns, moment, print_json, printable, size
+from archive.cli.output import show
+from archive.cli.text import columns, moment, printable, size
 from archive.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ that process closes it. prune: remove those that were used longest ago, and that
 --max-bytes are kept. Files that are not of this cache are left alone.
 
 JSON: dir, and entries (clear, prune: removed), a list of {url, tag, bytes, cached_bytes, created, used}; url
-and tag are "" where the file that names them is gone."""
+and tag are "" where the file that names them is gone. CSV: a row for each."""
+
+_FIELDS = ["url", "tag", "bytes", "cached_bytes", "created", "used"]
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -67,18 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         latest = time.time() - arguments.older_than
         entries = [entry for entry in list_cache(place) if entry.used <= latest or not arguments.older_than]
-    if arguments.json:
-        name = "entries" if arguments.action == "ls" else "removed"
-        print_json({"dir": place, name: [_facts(entry) for entry in entries]})
-        return OK
-    now = time.time()
-    if arguments.action == "ls" and entries:
-        header = ["cached", "of", "age", "last use", "url"]
-        print("\n".join(columns([header, *(_fields(entry, now) for entry in entries)])))
-    kept = size(sum(entry.cached_bytes for entry in entries))
-    done = "keeps" if arguments.action == "ls" else "removed"
-    print(f"{printable(place)}: {done} {len(entries)} versions, {kept}")
+    facts = [_facts(entry) for entry in entries]
+    document = {"dir": place, "entries" if arguments.action == "ls" else "removed": facts}
+    show(arguments, document, _lines(place, entries, arguments.action), rows=facts, fields=_FIELDS)
     return OK
+
+
+def _lines(place: str, entries: Sequence[CacheEntry], action: str) -> Iterator[str]:
+    now = time.time()
+    if action == "ls" and entries:
+        header = ["cached", "of", "age", "last use", "url"]
+        yield from columns([header, *(_fields(entry, now) for entry in entries)], header=True)
+    kept = size(sum(entry.cached_bytes for entry in entries))
+    done = "keeps" if action == "ls" else "removed"
+    yield f"{printable(place)}: {done} {len(entries)} versions, {kept}"
 
 
 def _facts(entry: CacheEntry) -> dict[str, object]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from archive.cli.bars import progress_of
 from archive.cli.exits import OK
 from archive.cli.options import add_option, define_reading, options_for, reading_options
-from archive.cli.text import print_json, printable, save_facts, size
+from archive.cli.output import show
+from archive.cli.text import printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -40,19 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Copy one archive."""
     from archive.tools import copy
 
-    report = copy(
-        arguments.source,
-        arguments.out,
-        overwrite=arguments.overwrite,
-        spool=arguments.spool or True,
-        **reading_options(arguments, arguments.source),
-        out_options=options_for([*arguments.options, *arguments.out_options], arguments.out),
-    )
-    if arguments.json:
-        print_json(save_facts(report, source=arguments.source))
-    else:
-        print(
-            f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
-            f"copied and verified in {report.seconds * 1000:.1f} ms"
+    with progress_of(arguments, "copying") as bar:
+        report = copy(
+            arguments.source,
+            arguments.out,
+            overwrite=arguments.overwrite,
+            spool=arguments.spool or True,
+            **reading_options(arguments, arguments.source),
+            out_options=options_for([*arguments.options, *arguments.out_options], arguments.out),
+            progress=bar.report,
         )
+    line = (
+        f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
+        f"copied and verified in {report.seconds * 1000:.1f} ms"
+    )
+    show(arguments, save_facts(report, source=arguments.source), [line])
     return OK

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import archive
 from archive.cli.exits import DAMAGED, OK
 from archive.cli.ls import list_arrays
-from archive.cli.text import columns, print_json, printable, save_facts, shape, size
+from archive.cli.output import is_text, show
+from archive.cli.text import columns, printable, save_facts, shape, size
 from archive.errors import (
     DamagedError,
     DigestError,
@@ -43,7 +44,8 @@ it as an archive, open it, read it array by array, verify it, flip a byte of a c
 array named, and list the file with a plain HDF5 tool.
 
 JSON: path; rounds, a list of {round, accuracy, loss}; save, verify as the commands reindex and verify
-print them; open_seconds; arrays as ls prints them; damage {offset, array, message}."""
+print them; open_seconds; arrays as ls prints them; damage {offset, array, message}.
+CSV: a row for each round."""
 
 _MARK = "fedarchive-demo"
 """Name of the config record by which a later demo knows that the file may be replaced."""
@@ -63,7 +65,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the main job."""
-    log: Log = _log_nothing if arguments.json else print
+    log: Log = print if is_text(arguments) else _log_nothing
     out: str = arguments.out
     _refuse_other_files(out)
     facts: dict[str, Any] = {}
@@ -75,13 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
     facts["verify"] = {"path": path, **asdict(report), "error": None}
     log(f"\nVerified: {'ok' if report.ok else 'DAMAGED'}, {size(report.checked_bytes)} compared with digests")
     found = _damage_a_copy(facts, log)
-    if arguments.json:
-        print_json(facts)
-        return OK if report.ok and found else DAMAGED
-    # flush: the other program prints next
-    print("\nThe same file, read by a program that knows nothing of this library:", flush=True)
-    _list_with_another_reader(out, path)
-    _print_next_steps(out, path)
+    if is_text(arguments):
+        # flush: the other program prints next
+        print("\nThe same file, read by a program that knows nothing of this library:", flush=True)
+        _list_with_another_reader(out, path)
+        _print_next_steps(out, path)
+    show(arguments, facts, [], rows=facts["rounds"])
     return OK if report.ok and found else DAMAGED
 
 

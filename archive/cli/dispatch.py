@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from archive.cli.exits import BROKEN_PIPE, INTERRUPTED, USAGE, exit_code
-from archive.cli.text import printable
+from archive.cli.output import complain, define_output
 from archive.errors import ArchiveError
 from archive.version import __version__
 
@@ -62,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     _never_fail_to_encode()
+    arguments = argparse.Namespace(debug=os.environ.get("FEDARCHIVE_DEBUG", "0") not in ("", "0"))
     try:
-        code = _run(argv)
+        code = _run(argv, arguments)
         print(end="", flush=True)  # a full disk or closed pipe fails here, not at exit
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -71,14 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except (ArchiveError, OSError) as error:
-        complain(error)
+        complain(error, debug=arguments.debug)
         return exit_code(error)
     return code
-
-
-def complain(problem: object) -> None:
-    """Print one line about a problem on stderr."""
-    print(f"fedarchive: {printable(str(problem))}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,11 +85,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE)
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, arguments: argparse.Namespace) -> int:
     # a folder is given as --cache=DIR: the word after --cache is an archive, such as the OUT of mean
     words = ["--cache=" if word == "--cache" else word for word in (sys.argv[1:] if argv is None else argv)]
     try:
-        arguments = _parser(words).parse_args(words)
+        _parser(words).parse_args(words, arguments)
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else USAGE
     code: int = arguments.run(arguments)
@@ -112,6 +108,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fedarchive {__version__}")
+    _add_debug(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (module_name, text) in _COMMANDS.items():
         command = commands.add_parser(
@@ -121,9 +118,16 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             module = importlib.import_module(f"archive.cli.{module_name}")
             command.description = module.DESCRIPTION
             module.define(command)
-            command.add_argument("--json", action="store_true", help="print one JSON document")
+            define_output(command)
+            _add_debug(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    """Add ``--debug``, taken before and after the command; main sets its default, which neither may reset."""
+    text = "print the traceback of an error on stderr, as FEDARCHIVE_DEBUG=1 does"
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
 
 
 def _never_fail_to_encode() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from archive.cli.exits import OK
 from archive.cli.options import add_option, define_reading, options_for, reading_options
-from archive.cli.text import print_json, printable, save_facts, size
+from archive.cli.output import show
+from archive.cli.text import printable, save_facts, size
 from archive.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -83,14 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
             if isinstance(error, ArchiveError):
                 raise
             raise ArchiveError(str(error.args[0]), path=path, remedy="nothing was written") from error
-    if arguments.json:
-        print_json(save_facts(editor.report, source=path))
-    else:
-        report = editor.report
-        print(
-            f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
-            f"edited and verified in {report.seconds * 1000:.1f} ms"
-        )
+    report = editor.report
+    line = (
+        f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
+        f"edited and verified in {report.seconds * 1000:.1f} ms"
+    )
+    show(arguments, save_facts(report, source=path), [line])
     return OK
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 from archive.cli.exits import OK
 from archive.cli.options import age, define_options, options_for
-from archive.cli.text import moment, print_json, printable
+from archive.cli.output import show
+from archive.cli.text import moment, printable
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -20,7 +21,8 @@ Of a local folder and those below it: remove .NAME.N.tmp files of saves that no 
 that begin as an archive does. Links below the folder are not followed. A NAME.partial is never touched:
 `fedarchive recover` opens it.
 
-JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file)."""
+JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file). CSV: a row for
+each that was removed, or would be."""
 
 _DAY = 86400
 
@@ -49,14 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         storage_options=options_for(arguments.options, arguments.path),
     )
-    if arguments.json:
-        found = [asdict(left) for left in removed]
-        print_json({"path": arguments.path, "dry_run": arguments.dry_run, "removed": found})
-        return OK
+    found = [asdict(left) for left in removed]
     done = "would remove" if arguments.dry_run else "removed"
+    lines = []
     for left in removed:
         began = moment(left.started)
         what = f"an upload begun {began}" if left.upload else f"a temporary file of {began}"
-        print(f"{done} {what}: {printable(left.path)}")
-    print(f"{printable(arguments.path)}: {done} {len(removed)}")
+        lines.append(f"{done} {what}: {printable(left.path)}")
+    lines.append(f"{printable(arguments.path)}: {done} {len(removed)}")
+    document = {"path": arguments.path, "dry_run": arguments.dry_run, "removed": found}
+    show(arguments, document, lines, rows=found, fields=["path", "upload", "started"])
     return OK

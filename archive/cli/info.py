@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from archive.cli.exits import OK
 from archive.cli.options import define_archive, open_archive, open_run
+from archive.cli.output import show
 from archive.cli.runs import show_run
-from archive.cli.text import columns, print_json, printable, size
+from archive.cli.text import columns, printable, size
 
 if TYPE_CHECKING:
     from archive.engine.read.handle import Info
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the facts about one archive, or about one run."""
     store = open_run(arguments, arguments.path)
     if store is not None:
-        return show_run(store, arguments.json)
+        return show_run(store, arguments)
     with open_archive(arguments) as handle:
         info = handle.info
         # the fields of a context are in the index, which a foreign file lacks
@@ -53,10 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         "access": info.access,
         "verified": info.verified,
     }
-    if arguments.json:
-        print_json(facts)
-    else:
-        print("\n".join(_lines(facts)))
+    show(arguments, facts, _lines(facts))
     return OK
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import archive
 from archive.cli.exits import OK
 from archive.cli.options import define_archive, open_archive
-from archive.cli.text import columns, elided, json_value, name, print_json, printable, shape, type_name
+from archive.cli.output import show
+from archive.cli.text import columns, elided, json_value, name, printable, shape, type_name
 from archive.errors import ArchiveError
 
 __all__ = ["DESCRIPTION", "define", "list_arrays", "run"]
@@ -21,9 +22,11 @@ is read. Of the folder of a run its newest round is listed.
 
 JSON: path; arrays, a list of {record, key, dtype, shape, stype, nbytes, offset} (offset of the first
 stored byte, null under --foreign); attributes, metrics and configs, lists of {record, key, type,
-value}. Floats that JSON lacks are "nan", "inf" and "-inf"; bytes are hexadecimal: type is bytes."""
+value}. Floats that JSON lacks are "nan", "inf" and "-inf"; bytes are hexadecimal: type is bytes.
+CSV: one row for each of these, with path and kind: array, attribute, metric or config."""
 
 _KINDS = {"attributes": "attribute", "metrics": "metric", "configs": "config"}
+_FIELDS = ("path", "kind", "record", "key", "dtype", "shape", "stype", "nbytes", "offset", "type", "value")
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +56,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise ArchiveError(
             f"no record {arguments.record!r}", path=path, remedy="`fedarchive info` lists the records"
         )
-    if arguments.json:
-        for kind in _KINDS:
-            listed[kind] = [{**entry, "value": json_value(entry["value"])} for entry in listed[kind]]
-        print_json({"path": path, **listed})
-    else:
-        _print_lines(listed, arguments.long)
+
+    def document() -> dict[str, Any]:
+        values = {
+            kind: [{**entry, "value": json_value(entry["value"])} for entry in listed[kind]]
+            for kind in _KINDS
+        }
+        return {"path": path, **listed, **values}
+
+    rows = (
+        {"path": path, "kind": _KINDS.get(kind, "array"), **entry}
+        for kind, of in listed.items()
+        for entry in of
+    )
+    show(arguments, document, _lines(listed, arguments.long), rows=rows, fields=_FIELDS)
     return OK
 
 
@@ -102,7 +113,7 @@ def _list_values(record: str, values: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _print_lines(listed: dict[str, list[dict[str, Any]]], long: bool) -> None:
+def _lines(listed: dict[str, list[dict[str, Any]]], long: bool) -> Iterator[str]:
     rows = []
     for entry in listed["arrays"]:
         row = [
@@ -115,7 +126,7 @@ def _print_lines(listed: dict[str, list[dict[str, Any]]], long: bool) -> None:
         if long and entry["offset"] is not None:
             row.append(f"@{entry['offset']}")
         rows.append(row)
-    lines = columns(rows)
+    yield from columns(rows)
     rows = []
     for kind, word in _KINDS.items():
         for entry in listed[kind]:
@@ -123,6 +134,4 @@ def _print_lines(listed: dict[str, list[dict[str, Any]]], long: bool) -> None:
             rows.append(
                 [name(entry["record"], entry["key"]), word, value if long else elided(value)],
             )
-    lines += columns(rows)
-    if lines:
-        print("\n".join(lines))
+    yield from columns(rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 import archive
+from archive.cli.bars import progress_of
 from archive.cli.exits import OK
 from archive.cli.options import define_reading, reading_options
-from archive.cli.text import print_json, printable, save_facts, size
+from archive.cli.output import show
+from archive.cli.text import printable, save_facts, size
 from archive.errors import ExistsError
 
 __all__ = ["DESCRIPTION", "define", "run"]
@@ -33,23 +35,23 @@ def define(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Average files."""
     try:
-        report = archive.mean(
-            arguments.paths,
-            arguments.weights,
-            out=arguments.out,
-            overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
-            **reading_options(arguments, arguments.out, *arguments.paths),
-        )
+        with progress_of(arguments, "averaging") as bar:
+            report = archive.mean(
+                arguments.paths,
+                arguments.weights,
+                out=arguments.out,
+                overwrite=arguments.overwrite,  # "mean *.h5" without OUT would replace the first of them
+                progress=bar.report,
+                **reading_options(arguments, arguments.out, *arguments.paths),
+            )
     except ExistsError as error:
         error.remedy = "name OUT first, before the archives; --overwrite replaces an archive that is there"
         raise
-    if arguments.json:
-        print_json(save_facts(report, inputs=arguments.paths, weights=arguments.weights))
-    else:
-        print(
-            f"{printable(report.url)}: mean of {len(arguments.paths)} archives, {report.arrays} arrays, "
-            f"{size(report.array_bytes)}, saved in {report.seconds * 1000:.1f} ms"
-        )
+    line = (
+        f"{printable(report.url)}: mean of {len(arguments.paths)} archives, {report.arrays} arrays, "
+        f"{size(report.array_bytes)}, saved in {report.seconds * 1000:.1f} ms"
+    )
+    show(arguments, save_facts(report, inputs=arguments.paths, weights=arguments.weights), [line])
     return OK
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import archive
 from archive.cli.exits import OK
 from archive.cli.info import list_records, record_line
-from archive.cli.text import print_json, printable, save_facts, size
+from archive.cli.output import show
+from archive.cli.text import printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -37,22 +38,18 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out is not None:
             records: Any = handle.context if info.container == "context" else handle.records
             saved = archive.save(records, arguments.out, created=info.created)
-    if arguments.json:
-        print_json(
-            {
-                "path": info.path,
-                "container": info.container,
-                "arrays": info.arrays,
-                "array_bytes": info.array_bytes,
-                "file_bytes": info.file_bytes,
-                "records": list_records(info),
-                "saved": saved and save_facts(saved),
-            }
-        )
-        return OK
-    print(f"{printable(info.path)}: {info.arrays} arrays, {size(info.array_bytes)}, all verified")
-    for record in list_records(info):
-        print(f"  {record_line(**record)}")
+    facts = {
+        "path": info.path,
+        "container": info.container,
+        "arrays": info.arrays,
+        "array_bytes": info.array_bytes,
+        "file_bytes": info.file_bytes,
+        "records": list_records(info),
+        "saved": saved and save_facts(saved),
+    }
+    lines = [f"{printable(info.path)}: {info.arrays} arrays, {size(info.array_bytes)}, all verified"]
+    lines += [f"  {record_line(**record)}" for record in list_records(info)]
     if saved is not None:
-        print(f"{printable(saved.url)}: {saved.arrays} arrays, saved in {saved.seconds * 1000:.1f} ms")
+        lines.append(f"{printable(saved.url)}: {saved.arrays} arrays, saved in {saved.seconds * 1000:.1f} ms")
+    show(arguments, facts, lines)
     return OK

@@ -7,7 +7,8 @@ import argparse
 import archive
 from archive.cli.exits import OK
 from archive.cli.options import define_decoded
-from archive.cli.text import print_json, printable, save_facts, size
+from archive.cli.output import show
+from archive.cli.text import printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -28,11 +29,9 @@ def define(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reindex one file."""
     report = archive.reindex(arguments.path, arguments.out, decoded_bytes=arguments.decoded_bytes)
-    if arguments.json:
-        print_json(save_facts(report))
-    else:
-        print(
-            f"{printable(report.url)}: {report.arrays} arrays, {size(report.array_bytes)}, "
-            f"saved in {report.seconds * 1000:.1f} ms"
-        )
+    line = (
+        f"{printable(report.url)}: {report.arrays} arrays, {size(report.array_bytes)}, "
+        f"saved in {report.seconds * 1000:.1f} ms"
+    )
+    show(arguments, save_facts(report), [line])
     return OK

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import archive
 from archive.cli.exits import OK
 from archive.cli.options import define_options, options_for, require_one, runs_at
-from archive.cli.text import columns, elided, json_value, moment, print_json, printable, size
+from archive.cli.output import show
+from archive.cli.text import columns, elided, json_value, moment, printable, size
 from archive.errors import ArchiveError, MissingError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ A folder with one run needs no --experiment. rm and rewind ask first on a termin
 JSON: of ls path and runs, a list of what show prints: path, experiment, rounds, damaged, clients, nodes,
 contexts, file_bytes, saved, best, best_by, best_value, keep_last, keep_every, attempts (a list of {token,
 after, last}), resume. Of history path and columns, an object of lists; what a round lacks is "nan" or null.
-Of rm and rewind path and removed, a list of rounds."""
+Of rm and rewind path and removed, a list of rounds.
+CSV: of ls and show a row for each run, of history one for each round, of rm and rewind one for each that
+was removed."""
 
 ACTIONS = ("ls", "show", "history", "rm", "rewind")
 SHOWN_NODES = 5
@@ -69,21 +72,18 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.path, arguments.experiment, storage_options=options_for(arguments.options, arguments.path)
     )
     if arguments.action == "show":
-        return show_run(store, arguments.json)
+        return show_run(store, arguments)
     if arguments.action == "history":
-        return _show_history(store, arguments.json)
+        return _show_history(store, arguments)
     return _remove(store, arguments)
 
 
-def show_run(store: archive.CheckpointStore, as_json: bool) -> int:
+def show_run(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
     """Print the facts about one run."""
     from archive.checkpoints.runfacts import facts_of
 
     facts = facts_of(store._files)
-    if as_json:
-        print_json(_json(facts))
-    else:
-        print("\n".join(run_lines(facts)))
+    show(arguments, _json(facts), run_lines(facts))
     return OK
 
 
@@ -145,9 +145,6 @@ def _list(arguments: argparse.Namespace) -> int:
         runs = [facts for facts in runs if facts.experiment == arguments.experiment]
     if not runs:
         raise MissingError("no run is here", path=arguments.path, remedy="check the folder and the name")
-    if arguments.json:
-        print_json({"path": arguments.path, "runs": [_json(facts) for facts in runs]})
-        return OK
     header = ["run", "newest", "rounds", "damaged", "nodes", "client-files", "size", "best"]
     rows = [
         [
@@ -162,24 +159,28 @@ def _list(arguments: argparse.Namespace) -> int:
         ]
         for facts in runs
     ]
-    print("\n".join(columns([header, *rows])))
+    found = [_json(facts) for facts in runs]
+    lines = columns([header, *rows], header=True)
+    show(arguments, {"path": arguments.path, "runs": found}, lines, rows=found)
     return OK
 
 
-def _show_history(store: archive.CheckpointStore, as_json: bool) -> int:
+def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
     table = store.history()
     path = store.url
     shown = {name: column.tolist() for name, column in table.items()}
-    if as_json:
-        facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
-        print_json({"path": path, "columns": facts})
-        return OK
-    del shown["path"]
-    shown["kept"] = ["yes" if kept else "no" for kept in shown["kept"]]
-    fields = [[_field(value) for value in values] for values in shown.values()]
-    lines = columns([[printable(name) for name in shown], *map(list, zip(*fields, strict=True))])
-    print("\n".join(lines))
+    facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
+    rows = (dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True))
+    show(arguments, {"path": path, "columns": facts}, _history_lines(shown), rows=rows, fields=list(shown))
     return OK
+
+
+def _history_lines(shown: dict[str, list[Any]]) -> Iterator[str]:
+    texts = {name: values for name, values in shown.items() if name != "path"}
+    texts["kept"] = ["yes" if kept else "no" for kept in shown["kept"]]
+    fields = [[_field(value) for value in values] for values in texts.values()]
+    header = [printable(name) for name in texts]
+    yield from columns([header, *map(list, zip(*fields, strict=True))], header=True)
 
 
 def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
@@ -200,10 +201,9 @@ def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> in
     else:
         for number in reversed(asked):
             store.remove(number)
-    if arguments.json:
-        print_json({"path": store.url, "removed": going})
-    else:
-        print(f"{printable(store.url)}: removed {_numbers(going) or 'nothing'}")
+    line = f"{printable(store.url)}: removed {_numbers(going) or 'nothing'}"
+    removed = ({"path": store.url, "removed": number} for number in going)
+    show(arguments, {"path": store.url, "removed": going}, [line], rows=removed, fields=["path", "removed"])
     return OK
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from archive.cli.style import bold, width
+
 if TYPE_CHECKING:
     from archive.engine.report import SaveReport
 
@@ -93,8 +95,8 @@ def shape(lengths: Sequence[int]) -> str:
     return repr(tuple(lengths)).replace(" ", "")
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """Return rows as lines whose fields stand under one another.
+def columns(rows: Sequence[Sequence[str]], indent: str = "", *, header: bool = False) -> list[str]:
+    """Return rows as lines whose fields stand under one another; the first is a header, bold on a terminal.
 
     Examples
     --------
@@ -104,11 +106,13 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     widths: dict[int, int] = {}
     for row in rows:
         for place, field in enumerate(row):
-            widths[place] = max(widths.get(place, 0), len(field))
-    return [
-        indent + "  ".join(field.ljust(widths[place]) for place, field in enumerate(row)).rstrip()
+            widths[place] = max(widths.get(place, 0), width(field))
+    lines = [
+        indent
+        + "  ".join(field + " " * (widths[place] - width(field)) for place, field in enumerate(row)).rstrip()
         for row in rows
     ]
+    return [bold(lines[0]), *lines[1:]] if header and lines else lines
 
 
 def elided(text: str, length: int = 72) -> str:

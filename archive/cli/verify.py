@@ -3,96 +3,131 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import archive
+from archive.cli.bars import ProgressBar, progress_of
 from archive.cli.exits import DAMAGED, OK, exit_code, worst
-from archive.cli.options import define_reading, options_for, reading_options, runs_at
-from archive.cli.text import name, print_json, printable, size
+from archive.cli.options import define_reading, options_for
+from archive.cli.output import complain, show
+from archive.cli.style import red
+from archive.cli.text import name, printable, size
+from archive.cli.words import Target, find_targets
 from archive.engine.report import VerifyReport
-from archive.errors import ArchiveError
-from archive.storage.url import URL, Location
+from archive.tools.many import Input, read_each
 
 if TYPE_CHECKING:
     from archive.checkpoints import RoundReport
+    from archive.errors import ArchiveError
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
-Read every byte of every file, compare it with its digest, and check what the bytes mean. With several
-files all are checked; the exit code is 1 if any is damaged, else 2 if any could not be checked, else 0. Of a
-folder with runs: every round with the files of its clients, and every context.
+Read every byte of every file, compare it with its digest, and check what the bytes mean. PATH is an
+archive, a pattern in quotes, or a folder: every archive below it. Of a folder with runs: every round with
+the files of its clients, and every context. All are checked, whatever is wrong with some; the exit code is
+1 if any is damaged, else 2 if any could not be checked, else 0.
 
 JSON: ok, and files, a list of {path, ok, arrays, checked_bytes, unverifiable, failures, error};
 failures is a list of {record, key, segment, offset, problem, bytes_match}; error is null, or
 {kind, message} of a file that could not be opened, whose counts are then 0. Of a folder with runs also
-rounds, a list of {path, round, ok, files, failures}; failures is a list of text; contexts are files."""
+rounds, a list of {path, round, ok, files, failures}; failures is a list of text; contexts are files.
+CSV: a row for each file and round, with the columns of both."""
+
+_FIELDS = (
+    *("path", "round", "ok", "files", "arrays", "checked_bytes", "unverifiable", "failures"),
+    *("error", "message"),
+)
+
+Result = tuple[dict[str, Any], list[str]]
+"""Facts about a file or a round, and what people are told of it."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "paths", metavar="PATH", nargs="+", help="archives, or folders with runs: paths or URLs"
+        "paths", metavar="PATH", nargs="+", help="archives, patterns or folders: paths or URLs"
     )
     define_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify files and runs one after the other."""
-    outcome = _Outcome(arguments)
-    for path in arguments.paths:
-        experiments = runs_at(arguments, path)
-        for experiment in experiments:
-            outcome.verify_run(path, experiment)
-        if not experiments:
-            outcome.verify_file(path)
-    if arguments.json:
-        rounds = {"rounds": outcome.rounds} if outcome.rounds else {}
-        print_json({"ok": not any(outcome.codes), "files": outcome.files, **rounds})
-    return worst(outcome.codes)
+    """Verify files and runs."""
+    with progress_of(arguments, "verifying", "archives") as bar:
+        checks = _Checks(arguments, bar)
+        lines = (line for _, told in checks.results() for line in told)
+        show(arguments, checks.document, lines, rows=checks.rows(), fields=_FIELDS, say=bar.say)
+    return worst(checks.codes)
 
 
-class _Outcome:
-    """What was verified so far."""
+class _Checks:
+    """Verifies what was named, one after the other."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, bar: ProgressBar) -> None:
         self.arguments = arguments
+        self.bar = bar
         self.codes: list[int] = []
-        self.files: list[dict[str, Any]] = []
-        self.rounds: list[dict[str, Any]] = []
 
-    def verify_file(self, path: URL) -> None:
-        """Verify one archive."""
-        shown = path.display if isinstance(path, Location) else str(path)
-        try:
-            report = archive.verify(path, **reading_options(self.arguments, shown))
-        except ArchiveError as error:
-            self.codes.append(exit_code(error))
-            self.files.append(_unopened(shown, error))
-            print(f"fedarchive: {printable(str(error))}", file=sys.stderr)
-            return
-        self.codes.append(OK if report.ok else DAMAGED)
-        self.files.append({"path": shown, **asdict(report), "error": None})
-        if not self.arguments.json:
-            # flushed, so that a long run over many files shows how far it is
-            print("\n".join(_lines(shown, report)), flush=True)
+    def results(self) -> Iterator[Result]:
+        """Verify, and yield what is found as it is found."""
+        targets = find_targets(self.arguments, self.arguments.paths)
+        for files, group in groupby(targets, key=lambda target: target.place is not None):
+            if files:
+                yield from self._verify_files([target.input for target in group])
+                continue
+            for target in group:
+                if target.error is not None:
+                    yield self._failed(target.path, target.error)
+                else:
+                    yield from self._verify_run(target)
 
-    def verify_run(self, path: str, experiment: str) -> None:
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of CSV."""
+        for facts, _ in self.results():
+            error = facts.get("error") or {}
+            yield {**facts, "error": error.get("kind"), "message": error.get("message")}
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        found = [facts for facts, _ in self.results()]
+        rounds = [facts for facts in found if "round" in facts]
+        files = [facts for facts in found if "round" not in facts]
+        return {"ok": not any(self.codes), "files": files, **({"rounds": rounds} if rounds else {})}
+
+    def _verify_files(self, inputs: Sequence[Input]) -> Iterator[Result]:
+        alone = len(inputs) == 1  # its bytes are counted, else archives are
+        verify = partial(archive.verify, progress=self.bar.report if alone else None)
+        progress = None if alone else self.bar.report
+        for outcome in read_each(verify, inputs, errors="column", progress=progress):
+            path = outcome.input.path
+            if outcome.error is not None:
+                yield self._failed(path, outcome.error)
+            elif outcome.result is not None:
+                self.codes.append(OK if outcome.result.ok else DAMAGED)
+                facts = {"path": path, **asdict(outcome.result), "error": None}
+                yield facts, _lines(path, outcome.result)
+
+    def _verify_run(self, target: Target) -> Iterator[Result]:
         """Verify every round and every context of a run."""
         from archive.checkpoints.runfacts import contexts_of
 
-        options = options_for(self.arguments.options, path)
-        store = archive.CheckpointStore(path, experiment or None, storage_options=options)
+        options = options_for(self.arguments.options, target.path)
+        store = archive.CheckpointStore(target.path, target.experiment or None, storage_options=options)
         for number in store.rounds():
             report = store.verify(number)
             self.codes.append(OK if report.ok else DAMAGED)
-            self.rounds.append({"path": store.url, "ok": report.ok, **asdict(report)})
-            if not self.arguments.json:
-                print("\n".join(_round_lines(store.url, report)), flush=True)
-        for context in contexts_of(store._files):
-            self.verify_file(context)
+            yield {"path": store.url, "ok": report.ok, **asdict(report)}, _round_lines(store.url, report)
+        yield from self._verify_files([Input(place.display, place) for place in contexts_of(store._files)])
+
+    def _failed(self, path: str, error: ArchiveError) -> Result:
+        self.codes.append(exit_code(error))
+        with self.bar.paused():
+            complain(error, debug=self.arguments.debug)
+        return _unopened(path, error), []
 
 
 def _round_lines(path: str, report: RoundReport) -> list[str]:
@@ -100,7 +135,7 @@ def _round_lines(path: str, report: RoundReport) -> list[str]:
     if report.ok:
         return [f"{shown}: round {report.round}: ok, {report.files} files"]
     lines = [f"{shown}/{printable(failure)}" for failure in report.failures]
-    return [*lines, f"{shown}: round {report.round}: DAMAGED in {len(report.failures)} places"]
+    return [*lines, f"{shown}: round {report.round}: {red('DAMAGED')} in {len(report.failures)} places"]
 
 
 def _unopened(path: str, error: ArchiveError) -> dict[str, Any]:
@@ -118,4 +153,4 @@ def _lines(path: str, report: VerifyReport) -> list[str]:
         f"{printable(failure.problem)}"
         for failure in report.failures
     ]
-    return [*lines, f"{shown}: DAMAGED in {len(report.failures)} places"]
+    return [*lines, f"{shown}: {red('DAMAGED')} in {len(report.failures)} places"]
