@@ -22,8 +22,6 @@ __all__ = [
     "context_path",
     "is_write",
     "node_of",
-    "parse_client",
-    "parse_round",
     "require_experiment",
     "require_name",
     "require_round",
@@ -40,8 +38,6 @@ MAX_STEM = 128
 """Characters of a file name before ``.h5``: eCryptfs takes 143 in all."""
 
 _WRITE = re.compile(r"(?:[0-9a-f]{16})?")
-_ROUND = re.compile(r"([0-9]{8})\.h5")
-_CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
 _CONTEXT = re.compile(r"([^/.][^/]*?)(?:/[0-9]{8,}-[0-9][^/]*)?\.h5")
 
 
@@ -74,18 +70,6 @@ def context_folder(spelled: str) -> str:
 def is_write(text: object) -> bool:
     """Return whether this is the part of a name that keeps files of one client apart."""
     return isinstance(text, str) and _WRITE.fullmatch(text) is not None
-
-
-def parse_round(path: str) -> int | None:
-    """Return the number of a round by its path below ``rounds``; None for any other file."""
-    match = _ROUND.fullmatch(path)
-    return int(match[1]) if match else None
-
-
-def parse_client(path: str) -> tuple[int, str] | None:
-    """Return round and stem of a client's file by its path below ``rounds``; None for any other."""
-    match = _CLIENT.fullmatch(path)
-    return (int(match[1]), match[2]) if match and not match[2].startswith(".") else None
 
 
 def node_of(path: str) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from archive.checkpoints.curve import CURVE, Curve
-from archive.checkpoints.paths import RUN_FOLDERS, parse_round, require_experiment, round_path
+from archive.checkpoints.paths import RUN_FOLDERS, require_experiment, round_path
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundcheck import check_round, digest_now
 from archive.checkpoints.roundfile import (
@@ -42,6 +42,7 @@ from archive.storage.folder import file_exists, join, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Cache, Location
 from archive.tools.columns import Row, read_row
+from archive.tools.spelling import parse_round
 from archive.workers import map_archives
 
 __all__ = ["FileRow", "RoundReader", "several_runs"]

@@ -12,7 +12,7 @@ from typing import Any
 from archive.checkpoints.contextfiles import ContextFiles
 from archive.checkpoints.curve import scalars_of
 from archive.checkpoints.filecontent import Content, create_file, metrics_of
-from archive.checkpoints.paths import client_path, parse_client, parse_round, round_path
+from archive.checkpoints.paths import client_path, round_path
 from archive.checkpoints.retention import Goal, Policy
 from archive.checkpoints.roundfile import (
     DAMAGE,
@@ -44,7 +44,7 @@ from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import URL, Cache, parse_url
 from archive.tools.collection import collect_garbage
 from archive.tools.columns import Row
-from archive.tools.spelling import is_spelled, spell
+from archive.tools.spelling import is_spelled, parse_client, parse_round, spell
 from archive.workers import map_archives
 
 __all__ = ["Rounds"]

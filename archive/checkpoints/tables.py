@@ -11,7 +11,7 @@ from archive.checkpoints.roundreader import FileRow
 from archive.storage.url import URL, Cache
 from archive.tools.columns import make_column, read_row
 from archive.tools.many import find_inputs, read_each
-from archive.tools.spelling import CHECKPOINT, unspell
+from archive.tools.provenance import provenance_columns, provenance_of
 from archive.tools.tabulation import Table, tabulate, texts
 
 __all__ = ["history_of", "table"]
@@ -40,8 +40,8 @@ def table(
     Returns
     -------
     Table
-        A dict of arrays of one length, which pandas accepts. ``path``; ``round`` and ``client`` for archives
-        of a `CheckpointStore`; and one column for each metric and config, named by its key where only one
+        A dict of arrays of one length, which pandas accepts. ``path``; ``run`` (the name of its folder),
+        ``round`` and ``client`` for archives of a `CheckpointStore`; and one column for each metric and config, named by its key where only one
         record has that key, else ``record/key``. Integers and floats are numbers, NaN where an archive has
         no value; str, lists and bytes are objects, None where it has no value. Values of more than 60,000
         bytes are left out: they are datasets, and not in the index.
@@ -66,13 +66,9 @@ def table(
     """
     inputs = find_inputs(urls, storage_options, cache, cache_bytes)
     rows = [outcome.result or {} for outcome in read_each(read_row, inputs)]
-    columns = {"path": texts([one.path for one in inputs])}
-    rounds = [row.get(("configs", CHECKPOINT, "round")) for row in rows]
-    if any(number is not None for number in rounds):
-        columns["round"] = make_column(rounds)
-    clients = [row.get(("configs", CHECKPOINT, "client")) for row in rows]
-    if any(name is not None for name in clients):
-        columns["client"] = texts([unspell(name) if isinstance(name, str) else None for name in clients])
+    columns = {"path": texts([one.path for one in inputs])} | provenance_columns(
+        [provenance_of(one.place.display, row) for one, row in zip(inputs, rows, strict=True)]
+    )
     return tabulate(columns, rows)
 
 

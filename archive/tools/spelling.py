@@ -1,4 +1,4 @@
-"""How a store spells the names of clients and nodes, and the record that says whose a file is."""
+"""How a store spells the names of clients, nodes and files, and the record that says whose a file is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from archive.errors import ValueRangeError
 
-__all__ = ["CHECKPOINT", "is_spelled", "spell", "spellings", "unspell"]
+__all__ = ["CHECKPOINT", "is_spelled", "parse_client", "parse_round", "spell", "spellings", "unspell"]
 
 CHECKPOINT = "fedarchive.checkpoint"
 """Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
@@ -18,6 +18,8 @@ _PLAIN = frozenset(_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ@,()")
 _BEFORE = frozenset(_LOWER)
 """What earlier versions left as it is."""
 _SPELLED = re.compile(r"(?:[A-Za-z0-9_.@,()-]|=[0-9a-f]{2})+")
+_ROUND = re.compile(r"([0-9]{8})\.h5")
+_CLIENT = re.compile(r"([0-9]{8})/([^/]+)\.h5")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 """Names that Windows gives to devices, whatever follows a dot."""
 
@@ -100,3 +102,15 @@ def is_spelled(text: str) -> bool:
     except ValueRangeError:
         return False
     return True
+
+
+def parse_round(path: str) -> int | None:
+    """Return the number of a round by its path below ``rounds``; None for any other file."""
+    match = _ROUND.fullmatch(path)
+    return int(match[1]) if match else None
+
+
+def parse_client(path: str) -> tuple[int, str] | None:
+    """Return round and stem of a client's file by its path below ``rounds``; None for any other."""
+    match = _CLIENT.fullmatch(path)
+    return (int(match[1]), match[2]) if match and not match[2].startswith(".") else None
