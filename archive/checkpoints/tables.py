@@ -41,8 +41,9 @@ def table(
     -------
     Table
         A dict of arrays of one length, which pandas accepts. ``path``; ``run`` (the name of its folder),
-        ``round`` and ``client`` for archives of a `CheckpointStore`; and one column for each metric and config, named by its key where only one
-        record has that key, else ``record/key``. Integers and floats are numbers, NaN where an archive has
+        ``round`` and ``client`` for archives of a `CheckpointStore`; and one column for each metric and config,
+        named by its key where only one record has that key, else ``record/key``. Integers and floats are
+        numbers, NaN where an archive has
         no value; str, lists and bytes are objects, None where it has no value. Values of more than 60,000
         bytes are left out: they are datasets, and not in the index.
 
