@@ -33,7 +33,7 @@ def define(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the facts about one archive, or about one run."""
     store = open_run(arguments, arguments.path)
-    if store is not None:
+    if store is not None and (arguments.round, arguments.client) == (None, None):
         return show_run(store, arguments)
     with open_archive(arguments) as handle:
         info = handle.info

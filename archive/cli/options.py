@@ -21,10 +21,13 @@ __all__ = [
     "byte_count",
     "define_archive",
     "define_decoded",
+    "define_opening",
     "define_options",
     "define_reading",
     "folder",
     "open_archive",
+    "open_file",
+    "open_round",
     "open_run",
     "options_for",
     "reading_options",
@@ -39,8 +42,22 @@ Other users of the machine see it: secrets belong into the environment"""
 
 
 def define_archive(parser: argparse.ArgumentParser) -> None:
-    """Add the archive to read, ``--foreign`` and how it is read."""
+    """Add the archive to read, ``--foreign``, the round of a run, and how it is read."""
     parser.add_argument("path", metavar="PATH", help="the archive, or the folder of a run: a path or URL")
+    define_opening(parser)
+
+
+def define_opening(parser: argparse.ArgumentParser) -> None:
+    """Add ``--foreign``, ``--round``, ``--client``, and how archives are read."""
+    parser.add_argument(
+        "--round",
+        metavar="N",
+        type=_round,
+        help="of the folder of a run: this round, or best; default: the newest",
+    )
+    parser.add_argument(
+        "--client", metavar="NAME", help="of the folder of a run: what this client sent in the round"
+    )
     parser.add_argument(
         "--foreign",
         action="store_true",
@@ -60,18 +77,43 @@ def define_decoded(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_archive(arguments: argparse.Namespace) -> archive.Archive:
-    """Open the archive that was named; of a folder of a run its newest round."""
-    run = open_run(arguments, arguments.path)
+def open_archive(arguments: argparse.Namespace, path: str | None = None) -> archive.Archive:
+    """Open the archive that was named; of a folder of a run the round that was, or the newest.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    path : str, optional
+        The archive, for commands that take several; ``arguments.path`` if not given.
+    """
+    path = arguments.path if path is None else path
+    run = open_run(arguments, path)
     if run is not None:
-        rounds = run.rounds()
-        return run.open(rounds[-1] if rounds else "latest")
+        return open_round(arguments, run)
+    return open_file(arguments, path)
+
+
+def open_file(arguments: argparse.Namespace, path: str) -> archive.Archive:
+    """Open an archive that is no run."""
+    for option in ("round", "client"):
+        if getattr(arguments, option) is not None:
+            remedy = f"name the folder of a run, or leave --{option} out"
+            raise ArchiveError(f"--{option} is for runs, and no run is here", path=path, remedy=remedy)
     return archive.open(
-        arguments.path,
+        path,
         foreign=arguments.foreign,
         decoded_bytes=arguments.decoded_bytes,
-        **reading_options(arguments, arguments.path),
+        **reading_options(arguments, path),
     )
+
+
+def open_round(arguments: argparse.Namespace, run: archive.CheckpointStore) -> archive.Archive:
+    """Open the round of a run that was named, or the newest; with ``--client`` the client's file."""
+    number = arguments.round
+    if number is None:
+        rounds = run.rounds()
+        number = rounds[-1] if rounds else "latest"
+    return run.open(number, arguments.client, verify="first")  # what is read is checked, the rest is not read
 
 
 def open_run(arguments: argparse.Namespace, path: str) -> archive.CheckpointStore | None:
@@ -199,6 +241,14 @@ def folder(text: str) -> str:
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:
     """Return the options where one of the paths is remote; None for local paths."""
     return dict(pairs) if pairs and any(parse_url(path).remote for path in paths) else None
+
+
+def _round(text: str) -> int | str:
+    if text == "best":
+        return text
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number, or best, not {text!r}")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -259,6 +259,30 @@ def test_ls_of_a_run_lists_its_newest_round(runs: Path, capsys: Out) -> None:
     assert json.loads(capsys.readouterr().out)["path"] == str(runs / "adam/rounds/00000005.h5")
 
 
+def test_a_round_and_a_client_of_it(runs: Path, capsys: Out) -> None:
+    adam = str(runs / "adam")
+    for command, words, file in (
+        ("ls", ["--round", "3"], "rounds/00000003.h5"),
+        ("ls", ["--round", "best"], "rounds/00000002.h5"),
+        ("ls", ["--round", "4", "--client", "Berlin"], "rounds/00000004/Berlin.h5"),
+        ("info", ["--client", "Berlin"], "rounds/00000005/Berlin.h5"),
+    ):
+        assert main([command, adam, *words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["path"] == f"{adam}/{file}"
+    file = str(runs / "adam/rounds/00000003.h5")
+    for words, says in (
+        ([adam, "--round", "1"], "no round 1"),
+        ([adam, "--client", "Paris"], "Paris"),
+        ([file, "--round", "3"], "--round is for runs"),
+        ([file, "--client", "Berlin"], "--client is for runs"),
+        ([adam, "--round", "newest"], "a number, or best"),
+    ):
+        assert main(["ls", *words]) == 2
+        told = capsys.readouterr().err
+        assert says in told
+        assert told.count("\n") == 1
+
+
 def test_verify_reads_every_file_of_a_run(runs: Path, capsys: Out) -> None:
     assert main(["verify", str(runs / "adam")]) == 0
     lines = capsys.readouterr().out.splitlines()
