@@ -3,64 +3,46 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from archive.cli.exits import OK
-from archive.cli.options import define_archive, open_archive, open_run
+from archive.cli.options import define_archives, open_archive, open_run
 from archive.cli.output import show
+from archive.cli.overview import archive_facts, show_overview
 from archive.cli.runs import show_run
 from archive.cli.text import columns, printable, size
+from archive.cli.words import find_targets, is_one
 
-if TYPE_CHECKING:
-    from archive.engine.read.handle import Info
-
-__all__ = ["DESCRIPTION", "define", "list_records", "record_line", "run"]
+__all__ = ["DESCRIPTION", "define", "record_line", "run"]
 
 DESCRIPTION = """\
-Print facts about an archive without reading an array.
+Print facts about an archive without reading an array; of several, a pattern or a folder one line an archive.
+What cannot be read is reported, and the rest is listed.
 
 JSON: path, container (recordset, recorddict or context), version, writer, created, arrays,
 array_bytes, file_bytes, access, verified; records, a list of {kind, name, arrays}, kind is arrays,
-metrics or configs; context, null or {run_id, node_id} (null under --foreign). Of the folder of a run: as of
-`fedarchive runs show`."""
+metrics or configs; context, null or {run_id, node_id} (null under --foreign). Of the folder of a run
+without --round and --client: as of `fedarchive runs show`. Of several: archives, a list of these, of a run
+its newest round; and errors, a list of {path, kind, message}. CSV: a row for each archive."""
 
 
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    define_archive(parser)
+    define_archives(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the facts about one archive, or about one run."""
-    store = open_run(arguments, arguments.path)
+    """Print the facts about one archive or run, or a line for each of several."""
+    targets = find_targets(arguments, arguments.paths)
+    if not is_one(arguments.paths, targets):
+        return show_overview(arguments, targets)
+    store = open_run(arguments, arguments.paths[0])
     if store is not None and (arguments.round, arguments.client) == (None, None):
         return show_run(store, arguments)
-    with open_archive(arguments) as handle:
-        info = handle.info
-        # the fields of a context are in the index, which a foreign file lacks
-        known = info.container == "context" and not arguments.foreign
-        context = handle.context if known else None
-    facts = {
-        "path": info.path,
-        "container": info.container,
-        "version": info.version,
-        "writer": info.writer,
-        "created": info.created,
-        "context": context and {"run_id": context.run_id, "node_id": context.node_id},
-        "records": list_records(info),
-        "arrays": info.arrays,
-        "array_bytes": info.array_bytes,
-        "file_bytes": info.file_bytes,
-        "access": info.access,
-        "verified": info.verified,
-    }
+    with open_archive(arguments, arguments.paths[0]) as handle:
+        facts = archive_facts(handle)
     show(arguments, facts, _lines(facts))
     return OK
-
-
-def list_records(info: Info) -> list[dict[str, Any]]:
-    """Return kind, name and number of arrays of every record."""
-    return [{"kind": kind, "name": name, "arrays": count} for kind, name, count in info.records]
 
 
 def record_line(kind: str, name: str, arrays: int) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 
 import archive
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
-from archive.storage.url import parse_cache, parse_url
+from archive.storage.url import Location, parse_cache, parse_url
 
 __all__ = [
     "add_option",
     "age",
     "byte_count",
     "define_archive",
+    "define_archives",
     "define_decoded",
     "define_opening",
     "define_options",
@@ -44,6 +45,13 @@ Other users of the machine see it: secrets belong into the environment"""
 def define_archive(parser: argparse.ArgumentParser) -> None:
     """Add the archive to read, ``--foreign``, the round of a run, and how it is read."""
     parser.add_argument("path", metavar="PATH", help="the archive, or the folder of a run: a path or URL")
+    define_opening(parser)
+
+
+def define_archives(parser: argparse.ArgumentParser) -> None:
+    """Add the archives to read, ``--foreign``, the round of a run, and how they are read."""
+    text = "archives, patterns in quotes, folders, or folders of runs: paths or URLs"
+    parser.add_argument("paths", metavar="PATH", nargs="+", help=text)
     define_opening(parser)
 
 
@@ -93,17 +101,18 @@ def open_archive(arguments: argparse.Namespace, path: str | None = None) -> arch
     return open_file(arguments, path)
 
 
-def open_file(arguments: argparse.Namespace, path: str) -> archive.Archive:
+def open_file(arguments: argparse.Namespace, path: str | Location) -> archive.Archive:
     """Open an archive that is no run."""
+    shown = path.display if isinstance(path, Location) else path
     for option in ("round", "client"):
         if getattr(arguments, option) is not None:
             remedy = f"name the folder of a run, or leave --{option} out"
-            raise ArchiveError(f"--{option} is for runs, and no run is here", path=path, remedy=remedy)
+            raise ArchiveError(f"--{option} is for runs, and no run is here", path=shown, remedy=remedy)
     return archive.open(
         path,
         foreign=arguments.foreign,
         decoded_bytes=arguments.decoded_bytes,
-        **reading_options(arguments, path),
+        **({} if isinstance(path, Location) else reading_options(arguments, path)),
     )
 
 

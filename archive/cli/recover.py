@@ -7,8 +7,9 @@ from typing import Any
 
 import archive
 from archive.cli.exits import OK
-from archive.cli.info import list_records, record_line
+from archive.cli.info import record_line
 from archive.cli.output import show
+from archive.cli.overview import list_records
 from archive.cli.text import printable, save_facts, size
 
 __all__ = ["DESCRIPTION", "define", "run"]

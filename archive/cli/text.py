@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+WIDEST = 200
+"""Characters of a field that others are lined up with: one name of a megabyte must not widen every line."""
+
+
 def printable(text: str) -> str:
     r"""Return text with everything escaped that a terminal would act on rather than show.
 
@@ -106,7 +110,7 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "", *, header: bool = F
     widths: dict[int, int] = {}
     for row in rows:
         for place, field in enumerate(row):
-            widths[place] = max(widths.get(place, 0), width(field))
+            widths[place] = max(widths.get(place, 0), length if (length := width(field)) <= WIDEST else 0)
     lines = [
         indent
         + "  ".join(field + " " * (widths[place] - width(field)) for place, field in enumerate(row)).rstrip()

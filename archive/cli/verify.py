@@ -10,19 +10,19 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import archive
-from archive.cli.bars import ProgressBar, progress_of
-from archive.cli.exits import DAMAGED, OK, exit_code, worst
-from archive.cli.options import define_reading, options_for
-from archive.cli.output import complain, show
+from archive.cli.bars import progress_of
+from archive.cli.exits import DAMAGED, OK, worst
+from archive.cli.options import define_reading
+from archive.cli.output import show
 from archive.cli.style import red
 from archive.cli.text import name, printable, size
-from archive.cli.words import Target, find_targets
-from archive.engine.report import VerifyReport
-from archive.tools.many import Input, read_each
+from archive.cli.words import Target, TargetReader, find_targets, store_of
 
 if TYPE_CHECKING:
     from archive.checkpoints import RoundReport
+    from archive.engine.report import VerifyReport
     from archive.errors import ArchiveError
+    from archive.tools.many import Input
 
 __all__ = ["DESCRIPTION", "define", "run"]
 
@@ -64,13 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     return worst(checks.codes)
 
 
-class _Checks:
+class _Checks(TargetReader):
     """Verifies what was named, one after the other."""
-
-    def __init__(self, arguments: argparse.Namespace, bar: ProgressBar) -> None:
-        self.arguments = arguments
-        self.bar = bar
-        self.codes: list[int] = []
 
     def results(self) -> Iterator[Result]:
         """Verify, and yield what is found as it is found."""
@@ -99,6 +94,8 @@ class _Checks:
         return {"ok": not any(self.codes), "files": files, **({"rounds": rounds} if rounds else {})}
 
     def _verify_files(self, inputs: Sequence[Input]) -> Iterator[Result]:
+        from archive.tools.many import read_each
+
         alone = len(inputs) == 1  # its bytes are counted, else archives are
         verify = partial(archive.verify, progress=self.bar.report if alone else None)
         progress = None if alone else self.bar.report
@@ -114,9 +111,9 @@ class _Checks:
     def _verify_run(self, target: Target) -> Iterator[Result]:
         """Verify every round and every context of a run."""
         from archive.checkpoints.runfacts import contexts_of
+        from archive.tools.many import Input
 
-        options = options_for(self.arguments.options, target.path)
-        store = archive.CheckpointStore(target.path, target.experiment or None, storage_options=options)
+        store = store_of(self.arguments, target)
         for number in store.rounds():
             report = store.verify(number)
             self.codes.append(OK if report.ok else DAMAGED)
@@ -124,9 +121,7 @@ class _Checks:
         yield from self._verify_files([Input(place.display, place) for place in contexts_of(store._files)])
 
     def _failed(self, path: str, error: ArchiveError) -> Result:
-        self.codes.append(exit_code(error))
-        with self.bar.paused():
-            complain(error, debug=self.arguments.debug)
+        self.fail(path, error)
         return _unopened(path, error), []
 
 
@@ -139,6 +134,8 @@ def _round_lines(path: str, report: RoundReport) -> list[str]:
 
 
 def _unopened(path: str, error: ArchiveError) -> dict[str, Any]:
+    from archive.engine.report import VerifyReport
+
     nothing = asdict(VerifyReport(ok=False, arrays=0, checked_bytes=0, unverifiable=0, failures=()))
     return {"path": path, **nothing, "error": {"kind": type(error).__name__, "message": str(error)}}
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from archive.cli.options import options_for, reading_options, runs_at
+import archive
+from archive.cli.bars import ProgressBar
+from archive.cli.exits import OK, exit_code
+from archive.cli.options import open_file, open_round, options_for, reading_options, runs_at
+from archive.cli.output import complain
 from archive.errors import ArchiveError, MissingError, StorageError, UnsupportedURLError
 from archive.storage.url import Location, parse_url
-from archive.tools.many import Input, find_inputs
 
-__all__ = ["Target", "find_targets"]
+if TYPE_CHECKING:
+    from archive.tools.many import Input
+
+__all__ = ["Target", "TargetReader", "find_targets", "is_one", "store_of"]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class Target:
     @property
     def input(self) -> Input:
         """The archive, for `read_each`."""
+        from archive.tools.many import Input
+
         if self.place is None:
             raise ValueError(f"{self.path} is no archive")
         return Input(self.path, self.place)
@@ -53,6 +65,19 @@ def find_targets(arguments: argparse.Namespace, words: Sequence[str]) -> list[Ta
     return found
 
 
+def is_one(words: Sequence[str], targets: Sequence[Target]) -> bool:
+    """Return whether the user named one archive or run, which is then shown in full, and not several.
+
+    Raises
+    ------
+    ArchiveError
+        The one word means nothing.
+    """
+    if len(words) == 1 and targets[0].error is not None:
+        raise targets[0].error
+    return len(words) == 1 and all(target.alone for target in targets)
+
+
 def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
     if experiments := runs_at(arguments, word):
         return [Target(word, experiment=name) for name in experiments]
@@ -62,6 +87,8 @@ def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
 
 
 def _find_archives(arguments: argparse.Namespace, word: str) -> list[Input]:
+    from archive.tools.many import find_inputs
+
     options = reading_options(arguments, word)
     place = parse_url(word, options_for(arguments.options, word))
     if place.remote:
@@ -72,3 +99,63 @@ def _find_archives(arguments: argparse.Namespace, word: str) -> list[Input]:
                 return find_inputs(word, **options, folders=True)
             return find_inputs([word], **options)  # no folder, or it cannot be listed
     return find_inputs(word, **options, folders=True)
+
+
+class TargetReader:
+    """Reads what was named; one that cannot be read is reported, and does not stop the rest."""
+
+    def __init__(self, arguments: argparse.Namespace, bar: ProgressBar) -> None:
+        self.arguments = arguments
+        self.bar = bar
+        self.codes: list[int] = []
+        """Exit codes of all."""
+        self.errors: list[dict[str, str]] = []
+        """For JSON: path, kind and message of what could not be read."""
+
+    def read(
+        self, targets: Sequence[Target], read: Callable[[archive.Archive], R]
+    ) -> Iterator[tuple[str, R]]:
+        """Yield the path of each and what a function reads of the open archive; of a run it opens a round."""
+        for files, group in groupby(targets, key=lambda target: target.place is not None):
+            if files:
+                yield from self._read_files([target.input for target in group], read)
+                continue
+            for target in group:
+                try:
+                    if target.error is not None:
+                        raise target.error
+                    with open_round(self.arguments, store_of(self.arguments, target)) as handle:
+                        self.codes.append(OK)
+                        yield handle.info.path, read(handle)
+                except ArchiveError as error:
+                    self.fail(target.path, error)
+
+    def fail(self, path: str, error: ArchiveError) -> None:
+        """Report one that cannot be read."""
+        self.codes.append(exit_code(error))
+        self.errors.append({"path": path, "kind": type(error).__name__, "message": str(error)})
+        with self.bar.paused():
+            complain(error, debug=self.arguments.debug)
+
+    def _read_files(
+        self, inputs: Sequence[Input], read: Callable[[archive.Archive], R]
+    ) -> Iterator[tuple[str, R]]:
+        from archive.tools.many import read_each
+
+        def read_one(place: Location) -> R:
+            with open_file(self.arguments, place) as handle:
+                return read(handle)
+
+        progress = self.bar.report if len(inputs) > 1 else None
+        for outcome in read_each(read_one, inputs, errors="column", progress=progress):
+            if outcome.error is not None:
+                self.fail(outcome.input.path, outcome.error)
+            else:
+                self.codes.append(OK)
+                yield outcome.input.path, cast("R", outcome.result)
+
+
+def store_of(arguments: argparse.Namespace, target: Target) -> archive.CheckpointStore:
+    """Return the store of a run that was named."""
+    options = options_for(arguments.options, target.path)
+    return archive.CheckpointStore(target.path, target.experiment or None, storage_options=options)

@@ -59,12 +59,13 @@ def test_help_of_a_command_says_what_its_json_holds(name: str, capsys: pytest.Ca
     assert "--csv" in told
 
 
-def test_help_loads_neither_engine_nor_numpy() -> None:
-    code = """
+@pytest.mark.parametrize("name", [*COMMANDS, "cp", "cache", "gc", ""])
+def test_help_loads_neither_engine_nor_numpy(name: str) -> None:
+    code = f"""
     import sys
     from archive.cli import main
-    main(["demo", "--help"])
-    heavy = {"numpy", "h5py", "archive.reading", "archive.engine.read.handle", "archive.cli.training"}
+    main([{name!r}, "--help"] if {name!r} else ["--help"])
+    heavy = {{"numpy", "h5py", "archive.reading", "archive.engine.read.handle", "archive.cli.training"}}
     sys.exit(" ".join(heavy & set(sys.modules)))
     """
     # -S: site packages may load numpy by themselves in an editable install. They are not searched

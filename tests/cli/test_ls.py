@@ -115,3 +115,40 @@ def test_foreign(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = listed(capsys, edited, "--foreign")
     assert told["arrays"][0]["key"] == "fc.weight"
     assert {entry["offset"] for entry in told["arrays"]} == {None}
+
+
+def keys(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[str]:
+    return [f"{entry['record']}/{entry['key']}" for entry in listed(capsys, *arguments)["arrays"]]
+
+
+def test_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.h5"
+    layers = {"encoder.w": np.zeros(4, "f4"), "encoder.b": np.zeros(9, "i1"), "head.w": np.zeros(1)}
+    archive.save(layers, path, metrics={"loss": 0.5, "w": 1})
+    assert keys(capsys, path, "--keys", "encoder.*") == ["model/encoder.w", "model/encoder.b"]
+    assert keys(capsys, path, "--keys", "head.w", "--keys", "*.b") == ["model/encoder.b", "model/head.w"]
+    told = listed(capsys, path, "--keys", "*/*w")
+    assert [entry["key"] for kind in ("arrays", "metrics") for entry in told[kind]] == [
+        "encoder.w",
+        "head.w",
+        "w",
+    ]
+    assert main(["ls", str(path), "--keys", "decoder.*"]) == 2
+    assert "nothing matches 'decoder.*'" in capsys.readouterr().err
+
+
+def test_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.h5"
+    archive.save({"c": np.zeros(4, "f4"), "a": np.zeros(9, "i1"), "b": np.zeros(1, "f4")}, path)
+    assert keys(capsys, path) == ["model/c", "model/a", "model/b"]
+    assert keys(capsys, path, "--reverse") == ["model/b", "model/a", "model/c"]
+    assert keys(capsys, path, "--sort", "size") == ["model/c", "model/a", "model/b"]
+    assert keys(capsys, path, "--sort", "size", "--reverse") == ["model/b", "model/a", "model/c"]
+    assert keys(capsys, path, "--sort", "name") == ["model/a", "model/b", "model/c"]
+    assert keys(capsys, path, "--sort", "dtype") == ["model/b", "model/c", "model/a"]
+
+
+def test_human_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive.save({"w": np.zeros(1 << 20)}, tmp_path / "m.h5", durable=False)
+    assert main(["ls", str(tmp_path / "m.h5"), "--human"]) == 0
+    assert capsys.readouterr().out.endswith("  8.0 MiB\n")

@@ -45,6 +45,11 @@ def test_columns_of_nothing() -> None:
     assert columns([]) == []
 
 
+def test_one_long_name_does_not_widen_all_lines() -> None:
+    lines = columns([["x" * 100_000, "1"], ["y" * 20, "2"], ["z", "3"]])
+    assert [len(line) for line in lines] == [100_003, 23, 23]
+
+
 def test_a_shape_is_one_field() -> None:
     assert " " not in shape((1, 2, 3))
 
