@@ -15,10 +15,15 @@
     ├── UnsupportedDtypeError (TypeError)   an element type that no archive holds, or this ml_dtypes lacks
     ├── ValueRangeError    (ValueError)  a value or name that the format, or this numpy, cannot hold
     ├── UnsupportedURLError (ValueError) a URL this version does not read or write
+    ├── NonFiniteError     (ValueError)  NaN or infinity in arrays that a store refuses: nothing was saved
     ├── MissingError       (FileNotFoundError)
     ├── ExistsError        (FileExistsError)
     ├── LockedError        (OSError)     another process writes this run: wait for it, or name another run
     └── StorageError       (OSError)     the disk or the network failed; errno has the number
+
+    ArchiveWarning         (UserWarning)    every warning of this package about archives
+    ├── SkippedWarning                      archives of many were left out, as the call asked for
+    └── NonFiniteWarning                    NaN or infinity in arrays that a store saved
 
 Each error has the problem, its place (path, byte offset, record and key) and a remedy. The code that finds
 the fault makes the error with its place. Pure functions that know no place raise TypeError or ValueError,
@@ -31,6 +36,7 @@ import os
 
 __all__ = [
     "ArchiveError",
+    "ArchiveWarning",
     "ClosedError",
     "DamagedError",
     "DigestError",
@@ -38,9 +44,12 @@ __all__ = [
     "HostileFileError",
     "LockedError",
     "MissingError",
+    "NonFiniteError",
+    "NonFiniteWarning",
     "NotAnArchiveError",
     "PartialSaveError",
     "ReplacedError",
+    "SkippedWarning",
     "StorageError",
     "TruncatedError",
     "UnsupportedDtypeError",
@@ -149,6 +158,10 @@ class ValueRangeError(ArchiveError, ValueError):
     """A value, name or size that the format, or the installed numpy, cannot hold."""
 
 
+class NonFiniteError(ArchiveError, ValueError):
+    """An array that is saved has NaN or infinities, and ``check="error"`` refuses them."""
+
+
 class UnsupportedURLError(ArchiveError, ValueError):
     """A URL that this version neither reads nor writes."""
 
@@ -197,6 +210,18 @@ class ReplacedError(_SystemError):
 
 class StorageError(_SystemError):
     """The operating system or the network failed; ``errno`` is the number of the system."""
+
+
+class ArchiveWarning(UserWarning):
+    """Base of every warning of this package about archives."""
+
+
+class SkippedWarning(ArchiveWarning):
+    """Archives that cannot be read were left out of a result, as ``errors="skip"`` asks for."""
+
+
+class NonFiniteWarning(ArchiveWarning):
+    """An array that was saved has NaN or infinities."""
 
 
 def _rebuild(kind: type[ArchiveError], state: dict[str, object]) -> ArchiveError:

@@ -7,7 +7,8 @@ Each name is loaded when it is first used, so that importing this module loads n
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
-- `Mode`, `Verify`, `Access`, `BestBy`: the words that `archive.open` and `archive.CheckpointStore` take.
+- `Mode`, `Verify`, `Access`, `BestBy`, `Errors`: the words that `archive.open`, `archive.CheckpointStore` and
+  `archive.table` take.
 - `URL`, `Cache`, `Spool`, `Progress`, `Report`, `Names`: arguments of calls.
 
 Examples
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from archive.storage.url import URL, Cache
     from archive.tools.collection import Garbage
     from archive.tools.editing import Editor
+    from archive.tools.many import Errors
     from archive.tools.tabulation import Table
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "Cache",
     "ConfigValue",
     "Editor",
+    "Errors",
     "Failure",
     "Garbage",
     "Info",
@@ -114,6 +117,7 @@ _HOMES = {
     "Spool": "archive.storage.remote.staging",
     **dict.fromkeys(("URL", "Cache"), "archive.storage.url"),
     "Garbage": "archive.tools.collection",
+    "Errors": "archive.tools.many",
 }
 """The module of each name."""
 

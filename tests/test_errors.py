@@ -29,13 +29,23 @@ BUILTIN = {
     "LockedError": OSError,
     "ReplacedError": OSError,
     "StorageError": OSError,
+    "NonFiniteError": ValueError,
 }
+WARNINGS = ["ArchiveWarning", "NonFiniteWarning", "SkippedWarning"]
 SYSTEM = ["MissingError", "ExistsError", "LockedError", "ReplacedError", "StorageError"]
 
 
 def test_the_tree_is_complete() -> None:
-    assert {*BUILTIN, "ArchiveError"} == set(errors.__all__)
+    assert {*BUILTIN, "ArchiveError", *WARNINGS} == set(errors.__all__)
     assert errors.DigestError.__mro__[1] is errors.DamagedError
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_warnings_are_caught_together(name: str) -> None:
+    kind = getattr(errors, name)
+    assert issubclass(kind, errors.ArchiveWarning)
+    assert issubclass(kind, UserWarning)
+    assert not issubclass(kind, ArchiveError)
 
 
 @pytest.mark.parametrize("name", BUILTIN)

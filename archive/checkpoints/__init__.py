@@ -5,6 +5,7 @@
 ``savedrun``            the same without what changes a run
 ``rounds``              files of rounds and clients: saved and removed
 ``roundreader``         the same read and listed while other processes save and remove some
+``roundrows``           the rows of a history: every round that ever was, and its clients
 ``roundcheck``          the same verified
 ``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files
@@ -15,8 +16,7 @@
 ``filecontent``         what a caller saves, and what the store adds
 ``curve``               metrics of the rounds before, carried by each round
 ``snapshot``            copies of records, for a save while the caller continues
-``patterns``            patterns of file names
-``columns``, ``tables`` metrics and configs of many archives as columns
+``tables``              metrics and configs of many archives as columns
 ======================  ================================================================
 """
 

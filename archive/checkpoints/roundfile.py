@@ -34,6 +34,7 @@ from archive.format.index import RecordName
 from archive.reading import Mode, Verify
 from archive.storage.protocols import Source
 from archive.storage.url import Location
+from archive.tools.archivefacts import Facts, facts_of
 from archive.tools.columns import Row, row_of
 from archive.tools.spelling import CHECKPOINT, unspell
 
@@ -58,6 +59,7 @@ __all__ = [
     "read_digest",
     "read_past",
     "read_round",
+    "require_same",
     "round_marks",
 ]
 
@@ -119,10 +121,8 @@ class RoundFile:
 
     round: int
     """Number of the round."""
-    digest: str
-    """Digest of the file."""
-    row: Row
-    """Metrics and configs."""
+    facts: Facts
+    """Its values, and what else is known without reading an array."""
     clients: dict[str, ClientFile] | None
     """Client files by name; None where the file names none."""
 
@@ -177,18 +177,24 @@ def open_file(
     """
     handle = reading.open(location, mode=mode, verify=verify)
     try:
-        if digest is not None and handle._reader.identity.hex() != digest:
-            raise DamagedError(
-                "its round was saved with another file",
-                path=location.display,
-                remedy="something replaced it afterwards: take a copy, or an earlier round",
-            )
+        if digest is not None:
+            require_same(handle._reader.identity.hex(), digest, location.display)
         handle._hidden = OWN_RECORDS
         _ = handle.records  # an error of its values comes now
     except ArchiveError:
         handle.close()
         raise
     return handle
+
+
+def require_same(digest: str, named: str, path: str) -> None:
+    """Raise DamagedError unless a client's file has the digest that its round names."""
+    if digest != named:
+        raise DamagedError(
+            "its round was saved with another file",
+            path=path,
+            remedy="something replaced it afterwards: take a copy, or an earlier round",
+        )
 
 
 def read_round(location: Location, number: int) -> RoundFile:
@@ -201,7 +207,7 @@ def read_round(location: Location, number: int) -> RoundFile:
     """
 
     def read(reader: Reader) -> RoundFile:
-        return RoundFile(number, reader.identity.hex(), row_of(reader.values), clients_of(reader, number))
+        return RoundFile(number, facts_of(reader), clients_of(reader, number))
 
     return _read(location, read)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from archive.checkpoints.curve import CURVE, Curve
 from archive.checkpoints.paths import RUN_FOLDERS, require_experiment, round_path
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundcheck import check_round, digest_now
@@ -24,8 +23,6 @@ from archive.checkpoints.roundfile import (
     RoundReport,
     goal_of,
     open_file,
-    read_curve,
-    read_digest,
     read_round,
 )
 from archive.engine.read.handle import Archive
@@ -45,12 +42,10 @@ from archive.tools.columns import Row, read_row
 from archive.tools.spelling import parse_round
 from archive.workers import map_archives
 
-__all__ = ["FileRow", "RoundReader", "several_runs"]
+__all__ = ["RoundReader", "several_runs"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-FileRow = tuple[int, str, str | None, Row]
-"""Round, client (empty for the round itself), URL (None where the round was removed) and values of a file."""
 SHOWN_RUNS = 20
 """Experiments that an error names."""
 LISTINGS = 3
@@ -183,7 +178,7 @@ class RoundReader:
 
     def clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files of a round by name."""
-        return self._read_round(number).clients or {}
+        return self.read_round(number).clients or {}
 
     def row(self, number: int) -> Row:
         """Return the metrics and configs of a round."""
@@ -200,27 +195,13 @@ class RoundReader:
             except DAMAGE as error:
                 return error
 
-        read_all: dict[int, Row | ArchiveError] = self._read_all(lambda numbers: self._map(read, numbers))
-        for number, found in read_all.items():
+        rows: dict[int, Row | ArchiveError] = self.read_all(lambda numbers: self.map_present(read, numbers))
+        for number, found in rows.items():
             if isinstance(found, ArchiveError):
                 damaged.append((number, found))
             elif (value := metric_of(found, goal)) is not None:
                 values[number] = value
         return best_round(values, goal), damaged
-
-    def history(self, *, clients: bool) -> list[FileRow]:
-        """Return the values of all rounds, oldest first; ``clients``: and after each those of its clients.
-
-        Of rounds that were removed these are the scalar metrics that the newest round carries.
-        """
-        rows: dict[int, list[FileRow]]
-        if clients:
-            rows = self._read_all(self._read_with_clients)
-        else:
-            found = self._read_all(lambda numbers: self._map(self.row, numbers))
-            rows = {n: [(n, "", self.shown(round_path(n)), row)] for n, row in found.items()}
-        removed = {n: [(n, "", None, row)] for n, row in self._curve(rows).rows() if n not in rows}
-        return [row for _, of_round in sorted((removed | rows).items()) for row in of_round]
 
     def goal(self) -> Goal | None:
         """Return what makes a round the best, as the newest round says that says it; None where none does."""
@@ -275,15 +256,7 @@ class RoundReader:
                 continue  # removed meanwhile
         return None
 
-    def _curve(self, rows: Mapping[int, Sequence[FileRow]]) -> Curve:
-        """Return the curve of the newest round that has one."""
-        for number in sorted(rows, reverse=True):
-            if ("configs", CURVE, "length") in rows[number][0][3]:
-                with contextlib.suppress(*GONE):
-                    return read_curve(self.at(round_path(number)))
-        return Curve()
-
-    def _read_all(self, read: Callable[[Sequence[int]], Sequence[T | None]]) -> dict[int, T]:
+    def read_all(self, read: Callable[[Sequence[int]], Sequence[T | None]]) -> dict[int, T]:
         """Return what is read of each round, oldest first.
 
         ``read`` returns None for a round that was removed meanwhile. Then those that were saved meanwhile are
@@ -298,7 +271,7 @@ class RoundReader:
             if None not in made:
                 return {n: value for n in numbers if (value := found[n]) is not None}
 
-    def _map(self, read: Callable[[T], R], items: Sequence[T]) -> list[R | None]:
+    def map_present(self, read: Callable[[T], R], items: Sequence[T]) -> list[R | None]:
         """Return what is read of each item; None where its file is gone."""
 
         def read_present(item: T) -> R | None:
@@ -309,25 +282,8 @@ class RoundReader:
 
         return map_archives(read_present, items, remote=self.remote)
 
-    def _read_with_clients(self, numbers: Sequence[int]) -> list[list[FileRow] | None]:
-        rounds = self._map(self._read_round, numbers)
-        files = [file for found in rounds if found for file in (found.clients or {}).values()]
-        rows = self._map(lambda file: read_row(self.at(file.path)), files)
-        there = {file: row for file, row in zip(files, rows, strict=True) if row is not None}
-        return [None if found is None else self._tabulate(found, there) for found in rounds]
-
-    def _tabulate(self, found: RoundFile, there: Mapping[ClientFile, Row]) -> list[FileRow] | None:
-        """Return the rows of a round and its clients; None where it was removed meanwhile."""
-        clients = sorted((found.clients or {}).items())
-        place = self.at(round_path(found.round))
-        if any(file not in there for _, file in clients) and read_digest(place) != found.digest:
-            return self._read_with_clients([found.round])[0]  # removed, or saved anew
-        rows = [
-            (found.round, name, self.shown(file.path), there[file]) for name, file in clients if file in there
-        ]
-        return [(found.round, "", place.display, found.row), *rows]
-
-    def _read_round(self, number: int) -> RoundFile:
+    def read_round(self, number: int) -> RoundFile:
+        """Return what the file of a round holds."""
         return read_round(self.at(round_path(number)), number)
 
     def _client(self, number: int, client: str) -> ClientFile:

@@ -277,7 +277,7 @@ class Rounds(ContextFiles):
     def _named(self, number: int) -> Collection[ClientFile] | None:
         """Return the client files that a round names; None where nobody can tell."""
         try:
-            clients = self._read_round(number).clients
+            clients = self.read_round(number).clients
         except (*DAMAGE, *GONE, VersionError):
             return None
         return None if clients is None else clients.values()

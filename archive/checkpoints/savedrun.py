@@ -8,12 +8,14 @@ from typing import Any, Literal
 from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
+from archive.checkpoints.roundrows import read_history
 from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.tables import history_of
 from archive.engine.read.handle import Archive
 from archive.reading import Mode, Verify
 from archive.records import Context
 from archive.storage.url import URL, Cache
+from archive.tools.many import Errors, require_errors
 from archive.tools.tabulation import Table
 from archive.workers import Background
 
@@ -108,13 +110,16 @@ class SavedRun:
         self._begin()
         return self._files.context(require_name("node", node))
 
-    def history(self, *, clients: bool = False) -> Table:
+    def history(self, *, clients: bool = False, errors: Errors = "raise") -> Table:
         """Return metrics and configs of all rounds that ever were as columns; no array byte is read.
 
         Parameters
         ----------
         clients : bool, default False
             Add a row for each client of each round, named in the column ``client``.
+        errors : {"raise", "skip", "column"}, default "raise"
+            What a file that is damaged, or gone although its round names it, does: as for `archive.table`. A
+            round whose own file is damaged has one row: nobody knows its clients.
 
         Returns
         -------
@@ -126,10 +131,13 @@ class SavedRun:
         Raises
         ------
         ArchiveError
-            A round is damaged.
+            A round is damaged; or a client's file is damaged, gone, or not the one that its round was saved
+            with.
         """
+        require_errors(errors)
         self._begin()
-        return history_of(self._files.history(clients=clients), clients=clients)
+        rows = read_history(self._files, clients=clients, errors=errors)
+        return history_of(rows, self._files.location.name, clients=clients, errors=errors)
 
     def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
         """Compare every byte of a round and of its client files with its digest.

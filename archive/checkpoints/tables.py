@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from archive.checkpoints.roundreader import FileRow
+from archive.checkpoints.roundrows import FileRow
+from archive.dtypes import NDArray
+from archive.engine.progress import Report
+from archive.errors import ArchiveError
 from archive.storage.url import URL, Cache
-from archive.tools.columns import make_column, read_row
-from archive.tools.many import find_inputs, read_each
+from archive.tools.archivefacts import Facts, fact_columns, read_facts
+from archive.tools.columns import make_column
+from archive.tools.many import Errors, find_inputs, read_each, require_errors
 from archive.tools.provenance import provenance_columns, provenance_of
-from archive.tools.tabulation import Table, tabulate, texts
+from archive.tools.tabulation import Table, tabulate, texts, warn_skipped
 
 __all__ = ["history_of", "table"]
 
@@ -20,6 +24,8 @@ __all__ = ["history_of", "table"]
 def table(
     urls: URL | Iterable[URL],
     *,
+    errors: Errors = "raise",
+    progress: Report | None = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -32,6 +38,12 @@ def table(
         A pattern (``*``, ``?``, ``[...]``, ``**`` for any folders), local or of any URL of fsspec; or the
         archives one by one, in the order of the rows. ``**`` finds a folder once, however many links lead
         to it.
+    errors : {"raise", "skip", "column"}, default "raise"
+        What a damaged or missing archive does. ``"skip"``: it has no row, and SkippedWarning says so.
+        ``"column"``: it has a row without values, and the column ``error`` has its error as text, None for
+        the others. Both ways ``failures`` of the table has (path, error) of each.
+    progress : callable, optional
+        Called with (archives read, archives in all).
     cache, cache_bytes
         As for `open`.
     storage_options : mapping, optional
@@ -40,12 +52,18 @@ def table(
     Returns
     -------
     Table
-        A dict of arrays of one length, which pandas accepts. ``path``; ``run`` (the name of its folder),
-        ``round`` and ``client`` for archives of a `CheckpointStore`; and one column for each metric and config,
-        named by its key where only one record has that key, else ``record/key``. Integers and floats are
-        numbers, NaN where an archive has
-        no value; str, lists and bytes are objects, None where it has no value. Values of more than 60,000
-        bytes are left out: they are datasets, and not in the index.
+        A dict of arrays of one length, which pandas accepts:
+
+        - ``path``.
+        - ``run`` (the name of its folder), ``round`` and ``client``, where there are archives of a
+          `CheckpointStore`. Of one that cannot be read its path says them.
+        - ``created``, a datetime64[us] in UTC; ``file_bytes``; ``arrays``, as `Info.arrays`, and NaN for a
+          remote archive where that would take another request: of about 150 arrays and more.
+        - ``error``, with ``errors="column"``.
+        - One column for each metric and config, named by its key where only one record has that key, and no
+          column above has that name, else ``record/key``. Integers and floats are numbers, NaN where an
+          archive has no value; str, lists and bytes are objects, None where it has no value. Values of more
+          than 60,000 bytes are left out: they are datasets, and not in the index.
 
     Raises
     ------
@@ -53,6 +71,8 @@ def table(
         The pattern matches nothing, or an archive is not there.
     ArchiveError
         A file is damaged, or is not an archive.
+    ValueError
+        Another word for ``errors``.
 
     Examples
     --------
@@ -63,23 +83,53 @@ def table(
     ...     _ = archive.save({}, url, metrics={"loss": loss}, configs={"lr": 0.1})
     >>> found = archive.table("/tmp/fedarchive-doctest/*.h5")
     >>> list(found), found["loss"].tolist(), found["metrics/loss"].tolist()
-    (['path', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
+    (['path', 'created', 'file_bytes', 'arrays', 'loss', 'lr'], [0.5, 0.0], [0.5, 0.0])
+    >>> found = archive.table([url, "/tmp/fedarchive-none.h5"], errors="column")
+    >>> found["loss"].tolist(), found["error"].tolist()
+    ([0.0, nan], [None, '/tmp/fedarchive-none.h5: no such file; check the path'])
     """
+    require_errors(errors)
     inputs = find_inputs(urls, storage_options, cache, cache_bytes)
-    rows = [outcome.result or {} for outcome in read_each(read_row, inputs)]
-    columns = {"path": texts([one.path for one in inputs])} | provenance_columns(
-        [provenance_of(one.place.display, row) for one, row in zip(inputs, rows, strict=True)]
+    outcomes = list(read_each(read_facts, inputs, errors=errors, progress=progress))
+    failures = [(one.input.path, one.error) for one in outcomes if one.error is not None]
+    if errors == "skip":
+        warn_skipped(failures, len(outcomes), stacklevel=2)
+        outcomes = [one for one in outcomes if one.error is None]
+    found = [one.result for one in outcomes]
+    columns = {"path": texts([one.input.path for one in outcomes])} | provenance_columns(
+        [
+            provenance_of(one.input.place.display, facts.row if facts else None)
+            for one, facts in zip(outcomes, found, strict=True)
+        ]
     )
-    return tabulate(columns, rows)
+    return _tabulate(columns, found, [one.error for one in outcomes], errors, failures)
 
 
-def history_of(files: Sequence[FileRow], *, clients: bool = False) -> Table:
+def history_of(files: Sequence[FileRow], run: str, *, clients: bool, errors: Errors) -> Table:
     """Return the values of files of rounds as columns."""
+    failures = [(row.place, row.error) for row in files if row.error is not None]
+    if errors == "skip":
+        warn_skipped(failures, len(files), stacklevel=3)
+        files = [row for row in files if row.error is None]
     columns = {
-        "path": texts([url for _, _, url, _ in files]),
-        "round": make_column([number for number, *_ in files]),
+        "path": texts([row.path for row in files]),
+        "run": texts([run] * len(files)),
+        "round": make_column([row.round for row in files]),
     }
     if clients:
-        columns["client"] = texts([client for _, client, _, _ in files])
-    columns["kept"] = np.array([url is not None for _, _, url, _ in files], bool)
-    return tabulate(columns, [row for *_, row in files])
+        columns["client"] = texts([row.client for row in files])
+    columns["kept"] = np.array([row.path is not None for row in files], bool)
+    return _tabulate(columns, [row.facts for row in files], [row.error for row in files], errors, failures)
+
+
+def _tabulate(
+    columns: dict[str, NDArray],
+    found: Sequence[Facts | None],
+    raised: Sequence[ArchiveError | None],
+    errors: Errors,
+    failures: Sequence[tuple[str, ArchiveError]],
+) -> Table:
+    columns |= fact_columns(found)
+    if errors == "column":
+        columns["error"] = texts([None if error is None else str(error) for error in raised])
+    return tabulate(columns, [facts.row if facts else {} for facts in found], failures)

@@ -169,6 +169,7 @@ def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace)
     table = store.history()
     path = store.url
     shown = {name: column.tolist() for name, column in table.items()}
+    shown["created"] = [None if time is None else f"{time.isoformat()}Z" for time in shown["created"]]
     facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
     rows = (dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True))
     show(arguments, {"path": path, "columns": facts}, _history_lines(shown), rows=rows, fields=list(shown))
@@ -176,7 +177,8 @@ def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace)
 
 
 def _history_lines(shown: dict[str, list[Any]]) -> Iterator[str]:
-    texts = {name: values for name, values in shown.items() if name != "path"}
+    same = ("path", "run", "created", "file_bytes", "arrays")  # of one run, and a line has to fit
+    texts = {name: values for name, values in shown.items() if name not in same}
     texts["kept"] = ["yes" if kept else "no" for kept in shown["kept"]]
     fields = [[_field(value) for value in values] for values in texts.values()]
     header = [printable(name) for name in texts]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.engine.read.open import read_values
+from archive.engine.read.open import read_summary
 from archive.engine.read.recordvalues import inline_values
 from archive.format.constants import KINDS
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
@@ -31,7 +31,7 @@ def read_row(location: Location) -> Row:
     ArchiveError
         It is missing or damaged. Array bytes are not read, and may be damaged all the same.
     """
-    return row_of(read_values(location))
+    return row_of(read_summary(location).values)
 
 
 def row_of(section: ValueSection) -> Row:

@@ -72,12 +72,11 @@ def find_inputs(
     """
     inputs = []
     for path in match_urls(urls, storage_options, folders=folders):
-        remote = parse_url(path).remote
-        if remote:
+        place = parse_url(path)
+        if place.remote:
             place = parse_url(path, storage_options, cache, cache_bytes)
-            inputs.append(Input(redact_url(path).address, place))
-        else:
-            inputs.append(Input(path, parse_url(path)))
+            path = redact_url(path).address
+        inputs.append(Input(path, place))
     return inputs
 
 

@@ -225,9 +225,19 @@ def test_what_a_table_of_500_archives_moves(store: FolderStore) -> None:
     for url in urls:
         shutil.copy(store.file(PATH), store.file(url.removeprefix("folder://")))
     store.clear()
-    assert archive.table(urls)["loss"].tolist() == [0.5] * 500
+    found = archive.table(urls)
+    assert found["loss"].tolist() == [0.5] * 500
+    assert np.isnan(found["arrays"]).all(), "their number would take a request more"
     assert store.counted() == 500
     assert store.nbytes() <= 500 * 20_000
+
+
+def test_a_table_says_how_many_arrays_small_archives_have(store: FolderStore) -> None:
+    archive.save(small(100), URL, metrics={"loss": 0.5})
+    store.clear()
+    assert archive.table([URL])["arrays"].tolist() == [100]
+    assert store.counted() == 1
+    assert store.nbytes() <= tuning.VALUES_TAIL_BYTES
 
 
 ROWS, COLUMNS = 23_776, 736

@@ -117,8 +117,12 @@ def test_nothing_is_made_by_reading(tmp_path: Path) -> None:
     assert store.rounds() == []
     assert {name: len(column) for name, column in store.history().items()} == {
         "path": 0,
+        "run": 0,
         "round": 0,
         "kept": 0,
+        "created": 0,
+        "file_bytes": 0,
+        "arrays": 0,
     }
     assert store.prune() == store.gc(0) == []
     for number in ("latest", "best", 3):
@@ -1104,7 +1108,7 @@ def test_the_whole_curve_is_shown(tmp_path: Path, again: bool) -> None:
         store.save(arrays(number), number, metrics={"loss": loss, "n": number}, client=None)
     assert store.rounds() == [2, 8, 9, 10], "the best of all rounds stays"
     table = Store(tmp_path).history()
-    assert list(table) == ["path", "round", "kept", "loss", "n"]
+    assert list(table) == ["path", "run", "round", "kept", "created", "file_bytes", "arrays", "loss", "n"]
     assert table["round"].tolist() == table["n"].tolist() == list(range(1, 11))
     assert table["n"].dtype == np.int64
     assert table["loss"].tolist() == LOSSES

@@ -15,6 +15,8 @@ from archive.errors import DamagedError, HostileFileError, MissingError, NotAnAr
 from archive.tools.columns import make_column, make_columns
 from tests.crafting import Crafted, write_sample
 
+FACTS = ["created", "file_bytes", "arrays"]
+
 
 def save(path: Path, metrics: Any = None, configs: Any = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +78,13 @@ def test_a_table_of_clients(tmp_path: Path) -> None:
         metrics = {"loss": client / 2, "n": client} if client else {"loss": 0.0}
         save(tmp_path / f"clients/{client}.h5", metrics, {"name": f"c{client}", "tags": ["x", "y"]})
     found = archive.table(f"{tmp_path}/clients/*.h5")
-    assert list(found) == ["path", "loss", "name", "tags", "n"]
+    assert list(found) == ["path", *FACTS, "loss", "name", "tags", "n"]
     assert found["path"].tolist() == [f"{tmp_path}/clients/{client}.h5" for client in range(3)]
     assert found["loss"].tolist() == [0.0, 0.5, 1.0]
     assert np.array_equal(found["n"], [np.nan, 1, 2], equal_nan=True)
     assert found["metrics/loss"] is found["loss"]
     assert found["tags"].tolist() == [["x", "y"]] * 3
-    with pytest.raises(KeyError, match="no column 'accuracy'; there are 'path', 'loss'"):
+    with pytest.raises(KeyError, match=r"no column 'accuracy'; there are 'path', .*'loss'"):
         _ = found["accuracy"]
 
 
@@ -98,7 +100,7 @@ def test_a_document_without_one_of_its_texts(tmp_path: Path, member: str) -> Non
 def test_what_the_library_keeps_for_itself_is_no_column(tmp_path: Path) -> None:
     own = {"fedarchive.state": {"version": 1, "tree": "[]"}, "fedarchive.later": {"n": 1}, "run": {"lr": 0.1}}
     archive.save({}, tmp_path / "a.h5", configs=own)
-    assert list(archive.table(tmp_path / "a.h5")) == ["path", "lr"]
+    assert list(archive.table(tmp_path / "a.h5")) == ["path", *FACTS, "lr"]
 
 
 def test_pandas_takes_it(tmp_path: Path) -> None:
@@ -107,7 +109,8 @@ def test_pandas_takes_it(tmp_path: Path) -> None:
         save(tmp_path / f"{client}.h5", {"loss": client / 2, "n": client}, {"tags": ["x"]})
     frame = pandas.DataFrame(archive.table(f"{tmp_path}/*.h5"))
     assert frame.groupby("n")["loss"].sum().tolist() == [0.0, 0.5, 1.0]
-    assert len(frame.columns) == 4
+    assert list(frame.columns) == ["path", *FACTS, "loss", "n", "tags"]
+    assert frame["created"].dt.year.min() >= 2026
 
 
 def test_patterns_and_lists(tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_columns_of_a_store(tmp_path: Path) -> None:
             store.save({}, number, client=client, metrics={"n": ord(client)})
         store.save({}, number, metrics={"loss": 1 / number, "round": 7}, background=number == 10)
     found = store.history()
-    assert list(found) == ["path", "round", "kept", "loss", "metrics/round"]
+    assert list(found) == ["path", "run", "round", "kept", *FACTS, "loss", "metrics/round"]
     assert found["round"].tolist() == [1, 2, 10]
     whole = store.history(clients=True)
     assert whole["round"].tolist() == [1, 1, 1, 2, 2, 2, 10, 10, 10]
@@ -201,7 +204,7 @@ def test_columns_of_a_store(tmp_path: Path) -> None:
 
 def test_values_of_many_kilobytes_are_left_out(tmp_path: Path) -> None:
     save(tmp_path / "a.h5", {"loss": 1.0, "long": [0.5] * 10_000}, {"text": "x" * 100_000})
-    assert list(archive.table(tmp_path / "a.h5")) == ["path", "loss"]
+    assert list(archive.table(tmp_path / "a.h5")) == ["path", *FACTS, "loss"]
 
 
 def test_a_folder_leads_to_a_pattern(tmp_path: Path) -> None:

@@ -160,6 +160,11 @@ def test_history(runs: Path, capsys: Out) -> None:
     assert told["path"] == str(runs / "adam")
     assert told["columns"]["lr"] == ["nan", 0.1, 0.1, 0.1, 0.1]
     assert told["columns"]["path"][:2] == [None, str(runs / "adam/rounds/00000002.h5")]
+    removed, kept = told["columns"]["created"][:2]
+    assert removed is None
+    with archive.open(runs / "adam/rounds/00000002.h5") as opened:
+        assert kept == opened.info.created
+        assert told["columns"]["file_bytes"][1] == opened.info.file_bytes
 
 
 def test_rm_and_rewind(runs: Path, capsys: Out) -> None:

@@ -19,7 +19,7 @@ from archive.errors import ArchiveError, DamagedError, NotAnArchiveError, Replac
 from archive.format.constants import DATA_AT, FOOTER_BYTES, INDEX_HEADER_BYTES, SUPERBLOCK_BYTES
 from archive.format.digests import digest
 from archive.format.footer import REINDEX, Footer, parse_footer, parse_superblock_eof
-from archive.format.index import Index, read_index
+from archive.format.index import Index, count_arrays, read_index
 from archive.format.origin import Origin
 from archive.format.superblock import stated_end
 from archive.format.validation import validate_index
@@ -30,7 +30,7 @@ from archive.storage.protocols import Source
 from archive.storage.url import Location
 from archive.workers import drop_oldest
 
-__all__ = ["forget_indexes", "open_reader", "read_source", "read_values", "validated_index"]
+__all__ = ["Summary", "forget_indexes", "open_reader", "read_source", "read_summary", "validated_index"]
 
 T = TypeVar("T")
 
@@ -110,18 +110,34 @@ def read_source(
     )
 
 
-def read_values(location: Location) -> ValueSection:
-    """Return the values section of an archive: footer and section are read and checked, nothing else.
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the end of an archive says of it."""
+
+    values: ValueSection
+    """Its values section."""
+    file_bytes: int
+    """Its length."""
+    arrays: int | None
+    """Rows of its index; None of a remote archive where that takes another request."""
+    digest: str
+    """Digest of the file, as `SaveReport.digest`."""
+
+
+def read_summary(location: Location) -> Summary:
+    """Return what the end of an archive says: footer and values section are read and checked.
+
+    Of the index the header alone is read, and compared with the length of the index.
 
     Raises
     ------
     ArchiveError
         As for `open_reader`.
     """
-    return _twice(location, lambda: _only_values(location))
+    return _twice(location, lambda: _summary(location))
 
 
-def _only_values(location: Location) -> ValueSection:
+def _summary(location: Location) -> Summary:
     # a map of a file of which only the end is read costs more than it saves
     source = (
         locate_source(location, "pread", "values") if location.remote else open_source(location.path, "pread")
@@ -129,11 +145,28 @@ def _only_values(location: Location) -> ValueSection:
     try:
         end = _End(source)
         footer = _read_footer(source, end)
+        # independent of what came along this time: a table has the same columns whenever it is read
+        near = not source.pinned or footer.file_bytes - footer.index_at <= tuning.VALUES_TAIL_BYTES
         if source.pinned:
-            source.extend_tail(footer.values_at)
-        return _read_values(source, end, footer)
+            source.extend_tail(footer.index_at if near else footer.values_at)
+        return Summary(
+            _read_values(source, end, footer),
+            footer.file_bytes,
+            _count_arrays(source, end, footer) if near else None,
+            digest(end.read(source.nbytes - FOOTER_BYTES, FOOTER_BYTES)).hex(),
+        )
     finally:
         source.close()
+
+
+def _count_arrays(source: Source, end: _End, footer: Footer) -> int:
+    found = count_arrays(end.read(footer.index_at, INDEX_HEADER_BYTES).tobytes(), footer.index_bytes)
+    if found is not None:
+        return found
+    data = end.checked(footer.index_at, footer.index_bytes, footer.index_digest, "the index")
+    return read_index(
+        data, Origin(source.path, footer.index_at, footer.minor)
+    ).arrays  # raises: they contradict
 
 
 def _read_values(source: Source, end: _End, footer: Footer) -> ValueSection:

@@ -1,0 +1,158 @@
+"""The rows of a run's history: one for each round that ever was, and for each client of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from archive.checkpoints.curve import CURVE, Curve
+from archive.checkpoints.paths import round_path
+from archive.checkpoints.roundfile import (
+    GONE,
+    ClientFile,
+    RoundFile,
+    read_curve,
+    read_digest,
+    require_same,
+)
+from archive.checkpoints.roundreader import RoundReader
+from archive.errors import ArchiveError, MissingError
+from archive.tools.archivefacts import Facts, read_facts
+from archive.tools.many import Errors
+
+__all__ = ["FileRow", "read_history"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file of a round; or what the newest round says of a round that was removed."""
+
+    round: int
+    """Number of the round."""
+    client: str
+    """Name of the client; empty for the round itself."""
+    path: str | None
+    """Its URL without secrets; None where the round was removed."""
+    facts: Facts | None
+    """What the file says; None where it cannot be read."""
+    error: ArchiveError | None = None
+    """Why it cannot be read."""
+
+    @property
+    def place(self) -> str:
+        """What a list of failures names."""
+        return self.path or f"round {self.round}"
+
+
+Rows = list[FileRow]
+
+
+def read_history(files: RoundReader, *, clients: bool, errors: Errors) -> Rows:
+    """Return the rows of all rounds, oldest first; ``clients``: and after each those of its clients.
+
+    Of rounds that were removed these are the scalar metrics that the newest round carries. But for
+    ``errors="raise"``, what cannot be read has a row with its error. Nobody knows the clients of a round
+    whose own file cannot be read.
+    """
+    return _History(files, clients=clients, raises=errors == "raise").rows()
+
+
+class _History:
+    def __init__(self, files: RoundReader, *, clients: bool, raises: bool) -> None:
+        self._files = files
+        self._clients = clients
+        self._raises = raises
+
+    def rows(self) -> Rows:
+        found: dict[int, Rows] = self._files.read_all(self._read)
+        curve = self._curve(found)
+        removed = {
+            number: [FileRow(number, "", None, Facts(row, "", None, None, ""))]
+            for number, row in curve.rows()
+            if number not in found
+        }
+        return [row for _, of_round in sorted((removed | found).items()) for row in of_round]
+
+    def _curve(self, found: dict[int, Rows]) -> Curve:
+        """Return the curve of the newest round that has one."""
+        for number in sorted(found, reverse=True):
+            first = found[number][0]
+            if first.facts is None or ("configs", CURVE, "length") not in first.facts.row:
+                continue
+            try:
+                return read_curve(self._files.at(round_path(number)))
+            except GONE:
+                continue
+            except ArchiveError as error:
+                if self._raises:
+                    raise
+                found[number][0] = FileRow(number, "", first.path, None, error)
+        return Curve()
+
+    def _read(self, numbers: Sequence[int]) -> list[Rows | None]:
+        """Return the rows of rounds; None for one that was removed meanwhile."""
+        rounds = self._files.map_present(self._read_round, numbers)
+        named = [file for found in rounds if isinstance(found, RoundFile) for file in _clients_of(found)]
+        read = self._files.map_present(self._read_client, named if self._clients else [])
+        there = dict(zip(named, read, strict=False))
+        return [self._rows(found, there) for found in rounds]
+
+    def _rows(
+        self, found: RoundFile | FileRow | None, there: Mapping[ClientFile, Facts | ArchiveError | None]
+    ) -> Rows | None:
+        if found is None:
+            return None
+        if isinstance(found, FileRow):
+            return [found]
+        place = self._files.at(round_path(found.round))
+        rows = [FileRow(found.round, "", place.display, found.facts)]
+        rows += [self._client_row(file, there[file]) for file in _clients_of(found) if self._clients]
+        errors = [row.error for row in rows if row.error is not None]
+        if errors and read_digest(place) != found.facts.digest:
+            return self._read([found.round])[0]  # removed, or saved anew
+        if errors and self._raises:
+            raise errors[0]
+        return rows
+
+    def _client_row(self, file: ClientFile, facts: Facts | ArchiveError | None) -> FileRow:
+        path, error = self._files.shown(file.path), facts if isinstance(facts, ArchiveError) else None
+        if facts is None:
+            error = MissingError(
+                f"round {file.round} names this file of client {file.name!r}, and it is gone",
+                path=path,
+                errno=errno.ENOENT,
+                remedy='put a copy there, or leave it out by errors="skip"',
+            )
+        elif isinstance(facts, Facts):
+            try:
+                require_same(facts.digest, file.digest, path)
+            except ArchiveError as found:
+                error = found
+        known = facts if isinstance(facts, Facts) and error is None else None
+        return FileRow(file.round, file.name, path, known, error)
+
+    def _read_round(self, number: int) -> RoundFile | FileRow:
+        try:
+            if self._clients:
+                return self._files.read_round(number)
+            place = self._files.at(round_path(number))
+            return RoundFile(number, read_facts(place), None)
+        except GONE:
+            raise
+        except ArchiveError as error:
+            if self._raises:
+                raise
+            return FileRow(number, "", self._files.shown(round_path(number)), None, error)
+
+    def _read_client(self, file: ClientFile) -> Facts | ArchiveError:
+        try:
+            return read_facts(self._files.at(file.path))
+        except GONE:
+            raise
+        except ArchiveError as error:
+            return error  # its round may be gone by now, and this its file half removed
+
+
+def _clients_of(found: RoundFile) -> list[ClientFile]:
+    return [file for _, file in sorted((found.clients or {}).items())]
