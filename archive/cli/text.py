@@ -1,4 +1,4 @@
-"""Text for terminals and programs: safe names, sizes, columns, JSON that any parser takes."""
+"""Text for terminals and programs: names, moments, types, JSON that any parser takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from archive.cli.style import bold, width
+from archive.display.texts import elided, lined_up, printable, shape, size
 
 if TYPE_CHECKING:
     from archive.engine.report import SaveReport
@@ -29,49 +30,9 @@ __all__ = [
 ]
 
 
-WIDEST = 200
-"""Characters of a field that others are lined up with: one name of a megabyte must not widen every line."""
-
-
-def printable(text: str) -> str:
-    r"""Return text with everything escaped that a terminal would act on rather than show.
-
-    Names come from files that somebody else may have made: control characters, direction marks, line
-    separators and lone surrogates are escaped as in a Python str.
-
-    Examples
-    --------
-    >>> print(printable("layer\x1b[2J\n"), printable("größe"))
-    layer\x1b[2J\n größe
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
-
-
 def name(record: str, key: str) -> str:
     """Return ``record/key``, safe to print."""
     return printable(f"{record}/{key}")
-
-
-def size(nbytes: int) -> str:
-    """Return a number of bytes for people.
-
-    Examples
-    --------
-    >>> size(812), size(12360), size(5 << 30)
-    ('812 bytes', '12.1 KiB', '5.0 GiB')
-    """
-    if nbytes < 1024:
-        return f"{nbytes} bytes"
-    value, unit = nbytes / 1024, "KiB"
-    for larger in ("MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.1f} {unit}"
 
 
 def moment(seconds: float) -> str:
@@ -88,17 +49,6 @@ def moment(seconds: float) -> str:
         return f"1970 {'-' if seconds < 0 else '+'} {abs(seconds):.0f} s"
 
 
-def shape(lengths: Sequence[int]) -> str:
-    """Return a shape without spaces, so that a listing can be cut into fields.
-
-    Examples
-    --------
-    >>> shape((32, 64)), shape((7,)), shape(())
-    ('(32,64)', '(7,)', '()')
-    """
-    return repr(tuple(lengths)).replace(" ", "")
-
-
 def columns(rows: Sequence[Sequence[str]], indent: str = "", *, header: bool = False) -> list[str]:
     """Return rows as lines whose fields stand under one another; the first is a header, bold on a terminal.
 
@@ -107,27 +57,8 @@ def columns(rows: Sequence[Sequence[str]], indent: str = "", *, header: bool = F
     >>> columns([["a", "float32", "4"], ["bias", "int8"]])
     ['a     float32  4', 'bias  int8']
     """
-    widths: dict[int, int] = {}
-    for row in rows:
-        for place, field in enumerate(row):
-            widths[place] = max(widths.get(place, 0), length if (length := width(field)) <= WIDEST else 0)
-    lines = [
-        indent
-        + "  ".join(field + " " * (widths[place] - width(field)) for place, field in enumerate(row)).rstrip()
-        for row in rows
-    ]
+    lines = lined_up(rows, indent, width)
     return [bold(lines[0]), *lines[1:]] if header and lines else lines
-
-
-def elided(text: str, length: int = 72) -> str:
-    """Return text cut to a length, with dots at the end.
-
-    Examples
-    --------
-    >>> elided("x" * 100, 10)
-    'xxxxxxx...'
-    """
-    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def type_name(value: object) -> str:

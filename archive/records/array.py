@@ -18,6 +18,7 @@ from archive.records.payload import (
 )
 from archive.records.privateelements import PrivateElements, unsupported_stype
 from archive.records.shape import Shape
+from archive.records.shown import Shown
 from archive.records.stype import SType
 from archive.records.tensors import is_tensor_like, require_torch, tensor_to_elements
 
@@ -26,11 +27,9 @@ __all__ = ["Array", "array_from_numpy"]
 Self = TypeVar("Self", bound="Array")
 
 _SLOTS = ("dtype", "shape", "stype", "data")
-_REPR_BYTES = 64
-"""Longest data that repr shows."""
 
 
-class Array(PrivateElements):
+class Array(Shown, PrivateElements):
     """One array as Flower keeps it: ``dtype``, ``shape``, ``stype`` and ``data``.
 
     Created in one of three ways, positionally or by keyword::
@@ -348,14 +347,6 @@ class Array(PrivateElements):
         return mine.data_nbytes == theirs.data_nbytes and mine.data() == theirs.data()
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        """Return the arguments; data that is long or not in memory as its length."""
-        payload = self._payload
-        spelled = isinstance(payload, BytesPayload) and payload.data_nbytes <= _REPR_BYTES
-        data = repr(self.data) if spelled else f"<{payload.data_nbytes} bytes>"
-        described = f"dtype={self.dtype!r}, shape={self.shape!r}, stype={self.stype!r}"
-        return f"{type(self).__name__}({described}, data={data})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle by slots, which Python's protocols 0 and 1 cannot do by themselves."""

@@ -7,14 +7,15 @@ from typing import TypeAlias
 
 from archive.records.recorddict import RecordDict
 from archive.records.recordset import RecordSet
+from archive.records.shown import Shown
 
 __all__ = ["Context", "UserConfig"]
 
 UserConfig: TypeAlias = dict[str, bool | float | int | str]
 
 
-@dataclass
-class Context:
+@dataclass(repr=False)
+class Context(Shown):
     """The state that Flower passes to a client or server app beside the message.
 
     Follows Flower's ``Context``; nothing is checked, and every field may be assigned.

@@ -23,6 +23,9 @@ class ValueSource(Protocol[Made]):
     def find(self, key: object) -> Made | None:
         """Return the value of a key; None where `make_all` has to be asked."""
 
+    def peek(self, places: range) -> list[tuple[str, Any]]:
+        """Return keys and values at some places of the order, to be shown."""
+
     def make_all(self) -> dict[str, Any]:
         """Return every value by key, in order."""
 
@@ -63,6 +66,11 @@ class LazyDict(TypedDict[str, V]):
         """Return the number of keys."""
         source = self._unmade
         return len(self._data if source is None else source)
+
+    def peek(self, places: range) -> list[tuple[str, V]]:
+        """Return keys and values at some places of the order; values that are not made yet stay so."""
+        source = self._unmade
+        return super().peek(places) if source is None else source.peek(places)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled and copied: every value, and not their source."""

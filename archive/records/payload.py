@@ -22,6 +22,7 @@ __all__ = [
     "array_index",
     "copy_elements",
     "destination",
+    "is_opened",
     "memory_of",
     "private_copy",
     "read_elements",
@@ -336,6 +337,11 @@ def memory_of(payload: Payload) -> object:
     """
     identity = getattr(payload, "identity", None)
     return id(getattr(payload, "array", payload)) if identity is None else identity
+
+
+def is_opened(payload: Payload) -> bool:
+    """Return whether a payload knows its sizes without opening a file: one that was unpickled may not yet."""
+    return getattr(payload, "opened", True)
 
 
 def release_of(payload: Payload) -> Callable[[], object]:

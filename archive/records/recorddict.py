@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
 from archive.records.recordset import Record, drain_records, require_record_key
+from archive.records.shown import Shown
 from archive.records.typeddict import TypedDict
 from archive.records.valuerecord import ConfigRecord, MetricRecord
 
@@ -116,15 +117,12 @@ class RecordDict(TypedDict[str, Record]):
         _deprecate("configs_records", "config_records")
         return self.config_records
 
-    def __repr__(self) -> str:
-        """Return the records by kind, one kind a line."""
-        kinds = {
+    def _views(self) -> dict[str, KindView[Any]]:
+        return {
             "array_records": self.array_records,
             "metric_records": self.metric_records,
             "config_records": self.config_records,
         }
-        lines = ",\n".join(f"  {name}={view!r}" for name, view in kinds.items())
-        return f"{type(self).__name__}(\n{lines}\n)"
 
     def drain(self) -> Iterator[tuple[tuple[str, str], Array]]:
         """Yield ``((record, key), Array)`` of every array record after removing it there.
@@ -141,7 +139,7 @@ class RecordDict(TypedDict[str, Record]):
         return drain_records(self.array_records)
 
 
-class KindView(MutableMapping[str, R], Generic[R]):
+class KindView(Shown, MutableMapping[str, R], Generic[R]):
     """Live view of the records of one kind in a RecordDict.
 
     Equal to dicts and other views with the same content. Reading sees what the RecordDict holds now;
@@ -213,10 +211,6 @@ class KindView(MutableMapping[str, R], Generic[R]):
         return dict(self) == dict(other)
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        """Return the text of the dictionary."""
-        return repr(dict(self))
 
 
 def _require_mapping(records: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from archive.records.array import Array
 from archive.records.arrayrecord import ArrayRecord
 from archive.records.payload import release_of
+from archive.records.shown import Shown
 from archive.records.typeddict import TypedDict
 from archive.records.valuerecord import ConfigRecord, MetricRecord
 
@@ -18,7 +19,7 @@ Record: TypeAlias = ArrayRecord | MetricRecord | ConfigRecord
 Self = TypeVar("Self", bound="RecordSet")
 
 
-class RecordSet:
+class RecordSet(Shown):
     """Parameters, metrics and configs by name, one name space each.
 
     Follows Flower's ``RecordSet`` up to 1.15: one name may stand for three records. Item access by name
@@ -119,24 +120,19 @@ class RecordSet:
 
     def __contains__(self, name: object) -> bool:
         """Return whether any kind has a record of that name."""
-        return any(name in space for space in self._spaces().values())
+        return any(name in space for space in self._views().values())
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, each once: parameters first, then metrics, then configs."""
-        return iter(dict.fromkeys(name for space in self._spaces().values() for name in space))
+        return iter(dict.fromkeys(name for space in self._views().values() for name in space))
 
     def __eq__(self, other: object) -> bool:
         """Compare by content, kind by kind."""
         if not isinstance(other, RecordSet):
             return NotImplemented
-        return self._spaces() == other._spaces()
+        return self._views() == other._views()
 
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        """Return all three name spaces on one line."""
-        spaces = ", ".join(f"{kind}={space!r}" for kind, space in self._spaces().items())
-        return f"{type(self).__name__}({spaces})"
 
     def copy(self: Self) -> Self:
         """Return a shallow copy: its own name spaces over the same records."""
@@ -165,7 +161,7 @@ class RecordSet:
         """
         return drain_records(self._parameters)
 
-    def _spaces(self) -> dict[str, TypedDict[str, Any]]:
+    def _views(self) -> dict[str, TypedDict[str, Any]]:
         return {
             "parameters_records": self._parameters,
             "metrics_records": self._metrics,
@@ -173,7 +169,7 @@ class RecordSet:
         }
 
     def _space_of(self, name: str) -> TypedDict[str, Any]:
-        found = {kind: space for kind, space in self._spaces().items() if name in space}
+        found = {kind: space for kind, space in self._views().items() if name in space}
         if not found:
             raise KeyError(name)
         if len(found) > 1:

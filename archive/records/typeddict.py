@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from itertools import islice
 from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from archive.records.shown import Shown
 
 __all__ = ["TypedDict", "require_str_key"]
 
@@ -12,7 +15,7 @@ V = TypeVar("V")
 Self = TypeVar("Self", bound="TypedDict[Any, Any]")
 
 
-class TypedDict(MutableMapping[K, V], Generic[K, V]):
+class TypedDict(Shown, MutableMapping[K, V], Generic[K, V]):
     """Mapping that calls two functions before it stores a key and a value.
 
     Follows Flower's ``TypedDict``: insertion order, equality by content with other mappings of this class
@@ -70,9 +73,9 @@ class TypedDict(MutableMapping[K, V], Generic[K, V]):
         """Return whether the mapping has a key."""
         return key in self._data
 
-    def __repr__(self) -> str:
-        """Return the text of the dictionary."""
-        return repr(self._data)
+    def peek(self, places: range) -> list[tuple[K, V]]:
+        """Return keys and values at some places of the order, to be shown."""
+        return list(islice(self._data.items(), places.start, places.stop))
 
     def __eq__(self, other: object) -> bool:
         """Compare by content, whatever the order, with a mapping of this kind or a dict."""

@@ -7,7 +7,18 @@ from pathlib import Path
 import archive
 
 TESTS = Path(__file__).parents[1]
-ROOMS = ("checkpoints", "cli", "engine", "format", "hdf5", "interop", "records", "storage", "tools")
+ROOMS = (
+    "checkpoints",
+    "cli",
+    "display",
+    "engine",
+    "format",
+    "hdf5",
+    "interop",
+    "records",
+    "storage",
+    "tools",
+)
 ELSEWHERE = {
     "checkpoints/test_faults.py",  # a store on a disk that fails
     "checkpoints/test_secrets.py",  # a store and those of Flower: what they show and pickle

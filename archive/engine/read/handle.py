@@ -294,14 +294,14 @@ class Archive:
         self.close()
 
     def __repr__(self) -> str:
-        held = self._held
-        if held.closed:
-            state = "closed"
-        elif isinstance(held, Reference):
-            state = "not opened yet"
-        else:
-            state = f"{len(self)} arrays, {held.source.nbytes} bytes"
-        return f"<fedarchive.Archive {held.path!r}: {state}>"
+        from archive.engine.read.archivesummary import archive_text  # for people alone
+
+        return archive_text(self)
+
+    def _repr_html_(self) -> str:
+        from archive.engine.read.archivesummary import archive_html
+
+        return archive_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = self._held

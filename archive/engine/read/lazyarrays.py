@@ -53,6 +53,14 @@ class LazyArrays:
                 return self._made.setdefault(key, array)
         return None
 
+    def peek(self, places: range) -> list[tuple[str, Array]]:
+        """Return keys and Arrays at some places; the Arrays are nobody's but the caller's."""
+        reader, index = self._reader, self._reader.index
+        return [
+            (index.key(row), lazy_array(reader, row, index.shape(row), index.type.item(row)))
+            for row in self._rows[places.start : places.stop].tolist()
+        ]
+
     def make_all(self) -> dict[str, Array]:
         """Return every Array by key, in order; those that were found before are the same objects.
 

@@ -54,6 +54,11 @@ class StoredPayload:
         return held
 
     @property
+    def opened(self) -> bool:
+        """Whether the archive is open, or was."""
+        return isinstance(self._held, Reader)
+
+    @property
     def type(self) -> ArrayType:
         """Row of the type table."""
         index = self._reader.index
