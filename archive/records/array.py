@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import numpy as np
 
 from archive.dtypes import NDArray, dtype_name
+from archive.records.operators import ArrayOperators
 from archive.records.payload import (
     BytesPayload,
     NdarrayPayload,
@@ -29,7 +30,7 @@ Self = TypeVar("Self", bound="Array")
 _SLOTS = ("dtype", "shape", "stype", "data")
 
 
-class Array(Shown, PrivateElements):
+class Array(Shown, ArrayOperators, PrivateElements):
     """One array as Flower keeps it: ``dtype``, ``shape``, ``stype`` and ``data``.
 
     Created in one of three ways, positionally or by keyword::
@@ -74,7 +75,8 @@ class Array(Shown, PrivateElements):
     Notes
     -----
     Arrays are equal when dtype, shape, stype and data are equal; unhashable; picklable and copyable. An Array
-    of an archive makes ``data`` when it is used.
+    of an archive makes ``data`` when it is used. All other operators and functions of numpy take the elements
+    (`archive.records.operators`).
 
     Examples
     --------
@@ -311,9 +313,6 @@ class Array(Shown, PrivateElements):
         """
         self._require_elements()
         return self._payload.getitem(index)
-
-    # otherwise Python would iterate by __getitem__(0), (1), ..., one read each
-    __iter__ = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         """Return the elements for numpy: read-only and uncopied where ``copy`` allows it.

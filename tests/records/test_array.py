@@ -236,13 +236,6 @@ def test_getitem_reads_through_the_payload(stored: Stored) -> None:
         Array(np.zeros(3))[:2][0] = 1
 
 
-def test_is_neither_iterable_nor_sized() -> None:
-    with pytest.raises(TypeError):
-        iter(Array(np.zeros(2)))
-    with pytest.raises(TypeError):
-        len(Array(np.zeros(2)))  # type: ignore[arg-type]
-
-
 def test_numpy_takes_it_as_an_array() -> None:
     array = Array(np.arange(3.0))
     assert np.asarray(array).tolist() == [0, 1, 2]
