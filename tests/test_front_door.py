@@ -105,7 +105,15 @@ def test_opening_loads_nothing_of_saving_threads_or_networks(asked: str, tmp_pat
     unused = ("hdf5", "cli", "engine.write", "engine.foreign", "tools", "storage.remote.clients")
     for package in (f"archive.{name}" for name in unused):
         assert not {name for name in ours if f"{name}.".startswith(f"{package}.")}
-    unneeded = ("engine.storagespec", "engine.read.load", "engine.read.scan", "storage.local.sink")
+    assert {name for name in ours if name.startswith("archive.display.")} <= {"archive.display.shortfields"}
+    unneeded = (
+        "records.showing",
+        "engine.read.archivesummary",
+        "engine.storagespec",
+        "engine.read.load",
+        "engine.read.scan",
+        "storage.local.sink",
+    )
     assert not ours & {f"archive.{name}" for name in unneeded}
     assert {name for name in ours if name.startswith("archive.storage.remote.")} <= {
         "archive.storage.remote.ranges"

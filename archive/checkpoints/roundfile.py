@@ -13,6 +13,7 @@ from archive.checkpoints.filecontent import OWN_RECORDS
 from archive.checkpoints.lineage import Line, parse_chain, parse_token
 from archive.checkpoints.paths import RESUME, client_path, is_write
 from archive.checkpoints.retention import Goal, Policy, parse_goal
+from archive.display.shortfields import ShortFields
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader, read_source
 from archive.engine.read.reader import Reader
@@ -71,8 +72,8 @@ T = TypeVar("T")
 _MARKS = ("clients", "digests", "writes")
 
 
-@dataclass(frozen=True, slots=True)
-class RoundReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class RoundReport(ShortFields):
     """Result of verifying a round. Truthy when every byte matches."""
 
     round: int

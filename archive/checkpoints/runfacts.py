@@ -12,6 +12,7 @@ from archive.checkpoints.paths import RESUME, RUN_FOLDERS, node_of
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of, line_of
 from archive.checkpoints.rounds import Rounds
+from archive.display.shortfields import ShortFields
 from archive.errors import VersionError
 from archive.storage.folder import Entry, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
@@ -39,8 +40,8 @@ class Attempt:
     """Last round that the run has of the attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunFacts(ShortFields):
     """What a run has."""
 
     path: str

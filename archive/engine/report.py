@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archive.display.shortfields import ShortFields
 from archive.errors import ArchiveError, DamagedError, DigestError, HostileFileError
 
 __all__ = ["Failure", "SaveReport", "VerifyReport"]
 
 
-@dataclass(frozen=True, slots=True)
-class SaveReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class SaveReport(ShortFields):
     """An archive that was saved."""
 
     url: str
@@ -27,8 +28,8 @@ class SaveReport:
     """Hexadecimal digest of the archive's footer: equal for equal bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+@dataclass(frozen=True, slots=True, repr=False)
+class Failure(ShortFields):
     """One place whose bytes do not match their digest, or whose content breaks a rule of the format."""
 
     record: str
@@ -62,8 +63,8 @@ class Failure:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class VerifyReport(ShortFields):
     """Result of verifying. Truthy when every byte matches and the content is valid.
 
     Examples

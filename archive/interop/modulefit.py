@@ -51,6 +51,12 @@ class LoadReport(NamedTuple):
     unexpected_keys: list[str]
     """Keys of the archive that the module lacks."""
 
+    def __repr__(self) -> str:
+        """Return both lists, cut where they are long."""
+        from archive.display.texts import fields_text
+
+        return fields_text(self)
+
 
 def model_tree(saved: SavedState) -> dict[str, JSON]:
     """Return the tree of the saved state dict of a module.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archive.display.shortfields import ShortFields
 from archive.errors import MissingError
 from archive.storage.folder import join, list_files, remove_slot
 from archive.storage.location import locate_store
@@ -26,8 +27,8 @@ _SLOT = re.compile(r"\..+\.(?:[0-7]|[0-9a-f]{16})\.tmp", re.DOTALL)
 """Names that `archive.storage.local.sink` gives to temporary files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Garbage:
+@dataclass(frozen=True, slots=True, repr=False)
+class Garbage(ShortFields):
     """A file or upload that a killed writer left behind."""
 
     path: str

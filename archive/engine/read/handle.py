@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from archive.display.shortfields import ShortFields
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Archive", "Info", "select_rows"]
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+@dataclass(frozen=True, slots=True, repr=False)
+class Info(ShortFields):
     """Facts about an archive, known without reading an array byte."""
 
     path: str
