@@ -7,7 +7,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NoReturn
 
 from archive.cli.exits import BROKEN_PIPE, INTERRUPTED, USAGE, exit_code
@@ -15,7 +15,7 @@ from archive.cli.output import complain, define_output
 from archive.errors import ArchiveError
 from archive.version import __version__
 
-__all__ = ["main"]
+__all__ = ["full_parser", "main"]
 
 _COMMANDS = {
     "info": ("info", "facts about an archive, and what was verified at open"),
@@ -29,6 +29,7 @@ _COMMANDS = {
     "runs": ("runs", "runs in a folder: list, show, their metrics, remove rounds, rewind"),
     "cp": ("copy", "copy an archive between any two paths or URLs, verified on the way"),
     "gc": ("gc", "remove what killed writers left behind: unfinished uploads, temporary files"),
+    "completion": ("completion", "print a script by which bash, zsh or fish completes the command"),
     "cache": ("cache", "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"),
 }
 """Module and line of help of every command; a module is loaded when its command is chosen."""
@@ -96,10 +97,19 @@ def _run(argv: Sequence[str] | None, arguments: argparse.Namespace) -> int:
     return code
 
 
+def full_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands, each with its arguments."""
+    return _parser_of(_COMMANDS)
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of a command line; only the chosen command defines its arguments."""
     # no option before the command takes a value: the first argument that is not an option is the command
-    chosen = next((argument for argument in argv if not argument.startswith("-")), None)
+    return _parser_of([word for word in argv if not word.startswith("-")][:1])
+
+
+def _parser_of(chosen: Container[str]) -> argparse.ArgumentParser:
+    """Return a parser in which the chosen commands define their arguments."""
     parser = _Parser(
         prog="fedarchive",
         description="Federated-learning records saved as archives that are ordinary HDF5 files.",
@@ -114,7 +124,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
         )
-        if name == chosen:
+        if name in chosen:
             module = importlib.import_module(f"archive.cli.{module_name}")
             command.description = module.DESCRIPTION
             module.define(command)
