@@ -153,6 +153,11 @@ class SavedRun:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    def _repr_html_(self) -> str:
+        from archive.checkpoints.runsummary import run_html  # for people alone
+
+        return run_html(type(self).__name__, self._files)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_background": Background()}
 
