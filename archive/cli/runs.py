@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import archive
-from archive.cli.exits import OK
+from archive.cli.exits import OK, exit_code, worst
 from archive.cli.options import define_options, options_for, require_one, runs_at
-from archive.cli.output import show
+from archive.cli.output import complain, show
+from archive.cli.style import red
 from archive.cli.text import columns, elided, json_value, moment, printable, size
 from archive.errors import ArchiveError, MissingError
 
@@ -21,24 +22,30 @@ if TYPE_CHECKING:
 __all__ = ["DESCRIPTION", "define", "run", "run_lines"]
 
 DESCRIPTION = """\
-ls: one line for each run in a folder: newest round, rounds kept, how many of these are damaged, nodes whose
+ls: one line for each run in folders: newest round, rounds kept, how many of these are damaged, nodes whose
 states (contexts) are there, files of clients in the newest round, size, best round. show: one run.
-history: metrics and configs of all rounds that ever were. rm: remove rounds, whose files are then gone.
-rewind: remove every round after ROUND, the newest first, so that the run goes on from there; an error where
-a server runs the run.
+history: metrics and configs of all rounds that ever were; --clients adds those of the clients. rm: remove
+rounds, whose files are then gone. rewind: remove every round after ROUND, the newest first, so that the run
+goes on from there; an error where a server runs the run.
 
 A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
 
-JSON: of ls path and runs, a list of what show prints: path, experiment, rounds, damaged, clients, nodes,
-contexts, file_bytes, saved, best, best_by, best_value, keep_last, keep_every, attempts (a list of {token,
-after, last}), resume. Of history path and columns, an object of lists; what a round lacks is "nan" or null.
-Of rm and rewind path and removed, a list of rounds.
-CSV: of ls and show a row for each run, of history one for each round, of rm and rewind one for each that
-was removed."""
+JSON: of ls path and runs (of several folders runs and errors), a list of what show prints: path, experiment,
+rounds, damaged, clients, nodes, contexts, file_bytes, saved, best, best_by, best_value, keep_last,
+keep_every, attempts (a list of {token, after, last}), resume. Of history path and columns, an object of
+lists; what a round lacks is "nan" or null. Of rm and rewind path and removed, a list of rounds.
+CSV: of ls and show a row for each run, of history one for each round (and client), of rm and rewind one for
+each that was removed."""
 
 ACTIONS = ("ls", "show", "history", "rm", "rewind")
 SHOWN_NODES = 5
 """Nodes that `show` names."""
+_FIELDS = (
+    *("path", "experiment", "rounds", "damaged", "clients", "nodes", "contexts", "file_bytes", "saved"),
+    *("best", "best_by", "best_value", "keep_last", "keep_every", "attempts", "resume"),
+)
+_OF_ONE_RUN = ("path", "run", "created", "file_bytes", "arrays")
+"""Columns that a line for people leaves out unless they are named: a line has to fit."""
 _NO_ROUND = "no round yet"
 _RESUME_ROWS = {"nodes": "nodes of newest"}
 """Rows of what the server says, where its word alone would mislead."""
@@ -48,22 +55,25 @@ def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument("path", metavar="URL", help="a folder with runs, or of one run")
-    parser.add_argument("rounds", metavar="ROUND", nargs="*", type=_round, help="of rm and rewind")
+    parser.add_argument(
+        "more", metavar="ROUND", nargs="*", help="of rm and rewind: the rounds; of ls: more folders"
+    )
     parser.add_argument("--experiment", metavar="NAME", help="name of the run in the folder")
+    parser.add_argument("--clients", action="store_true", help="of history: rows of clients too")
+    parser.add_argument(
+        "--columns",
+        metavar="NAME,...",
+        action="append",
+        default=[],
+        help="of history: these metrics and configs only; may be repeated",
+    )
     parser.add_argument("--yes", action="store_true", help="of rm and rewind: do not ask")
     define_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do one of these."""
-    wanted = {"rm": "a round or more", "rewind": "one round"}.get(arguments.action)
-    given = len(arguments.rounds)
-    if given != (0 if wanted is None else 1) and not (arguments.action == "rm" and given):
-        raise ArchiveError(
-            f"{arguments.action} takes {wanted or 'no round'}",
-            path=arguments.path,
-            remedy="try: fedarchive runs --help",
-        )
+    _require_arguments(arguments)
     if arguments.action == "ls":
         return _list(arguments)
     if arguments.experiment is None:
@@ -78,12 +88,31 @@ def run(arguments: argparse.Namespace) -> int:
     return _remove(store, arguments)
 
 
+def _require_arguments(arguments: argparse.Namespace) -> None:
+    """Raise ArchiveError for arguments that the action does not take."""
+    action, given = arguments.action, len(arguments.more)
+    problem = None
+    if (arguments.clients or arguments.columns) and action != "history":
+        problem = "--clients and --columns are for history"
+    elif action == "rm" and not given:
+        problem = "rm takes a round or more"
+    elif action == "rewind" and given != 1:
+        problem = "rewind takes one round"
+    elif action in ("show", "history") and given:
+        problem = f"{action} takes no round"
+    elif action in ("rm", "rewind"):
+        odd = [word for word in arguments.more if not word.isdecimal()]
+        problem = f"a round is a number, not {odd[0]!r}" if odd else None
+    if problem is not None:
+        raise ArchiveError(problem, path=arguments.path, remedy="try: fedarchive runs --help")
+
+
 def show_run(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
     """Print the facts about one run."""
     from archive.checkpoints.runfacts import facts_of
 
     facts = facts_of(store._files)
-    show(arguments, _json(facts), run_lines(facts))
+    show(arguments, _json(facts), run_lines(facts), fields=_FIELDS)
     return OK
 
 
@@ -118,7 +147,7 @@ def _round_rows(facts: RunFacts) -> list[list[str]]:
     damaged = f"{_numbers(facts.damaged)} (unreadable metadata; fedarchive verify reads every byte)"
     rows = [
         ["rounds", _numbers(facts.rounds)],
-        *([["damaged", damaged]] if facts.damaged else []),
+        *([["damaged", red(damaged)]] if facts.damaged else []),
         ["saved", "unknown" if facts.saved is None else moment(facts.saved)],
     ]
     if len(facts.damaged) < len(facts.rounds):
@@ -138,20 +167,26 @@ def _nodes(facts: RunFacts) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from archive.checkpoints.runfacts import list_runs
-
-    runs = list_runs(arguments.path, options_for(arguments.options, arguments.path))
-    if arguments.experiment is not None:
-        runs = [facts for facts in runs if facts.experiment == arguments.experiment]
-    if not runs:
-        raise MissingError("no run is here", path=arguments.path, remedy="check the folder and the name")
+    paths = [arguments.path, *arguments.more]
+    runs: list[RunFacts] = []
+    errors: list[dict[str, str]] = []
+    codes = [OK]
+    for path in paths:
+        try:
+            runs += _runs_in(arguments, path)
+        except ArchiveError as error:
+            if len(paths) == 1:
+                raise
+            complain(error, debug=arguments.debug)
+            codes.append(exit_code(error))
+            errors.append({"path": path, "kind": type(error).__name__, "message": str(error)})
     header = ["run", "newest", "rounds", "damaged", "nodes", "client-files", "size", "best"]
     rows = [
         [
-            printable(facts.experiment or "."),
+            printable(facts.path if len(paths) > 1 else facts.experiment or "."),
             str(facts.rounds[-1]) if facts.rounds else "-",
             str(len(facts.rounds)),
-            str(len(facts.damaged)),
+            red(str(len(facts.damaged))) if facts.damaged else "0",
             str(len(facts.nodes)),
             str(len(facts.clients)),
             size(facts.file_bytes),
@@ -160,33 +195,64 @@ def _list(arguments: argparse.Namespace) -> int:
         for facts in runs
     ]
     found = [_json(facts) for facts in runs]
-    lines = columns([header, *rows], header=True)
-    show(arguments, {"path": arguments.path, "runs": found}, lines, rows=found)
-    return OK
+    lines = columns([header, *rows], header=True) if rows else []
+    document = {"runs": found, "errors": errors} if len(paths) > 1 else {"path": paths[0], "runs": found}
+    show(arguments, document, lines, rows=found, fields=_FIELDS)
+    return worst(codes)
+
+
+def _runs_in(arguments: argparse.Namespace, path: str) -> list[RunFacts]:
+    from archive.checkpoints.runfacts import list_runs
+
+    runs = list_runs(path, options_for(arguments.options, path))
+    if arguments.experiment is not None:
+        runs = [facts for facts in runs if facts.experiment == arguments.experiment]
+    if not runs:
+        raise MissingError("no run is here", path=path, remedy="check the folder and the name")
+    return runs
 
 
 def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
-    table = store.history()
+    table = store.history(clients=arguments.clients)
     path = store.url
     shown = {name: column.tolist() for name, column in table.items()}
     shown["created"] = [None if time is None else f"{time.isoformat()}Z" for time in shown["created"]]
+    if arguments.columns:
+        places = ["round", *(["client"] if arguments.clients else [])]
+        shown = {name: shown[name] for name in [*places, *_chosen(shown, arguments.columns, path)]}
     facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
     rows = (dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True))
-    show(arguments, {"path": path, "columns": facts}, _history_lines(shown), rows=rows, fields=list(shown))
+    show(
+        arguments,
+        {"path": path, "columns": facts},
+        _history_lines(shown, chosen=bool(arguments.columns)),
+        rows=rows,
+        fields=list(shown),
+    )
     return OK
 
 
-def _history_lines(shown: dict[str, list[Any]]) -> Iterator[str]:
-    same = ("path", "run", "created", "file_bytes", "arrays")  # of one run, and a line has to fit
-    texts = {name: values for name, values in shown.items() if name not in same}
-    texts["kept"] = ["yes" if kept else "no" for kept in shown["kept"]]
+def _history_lines(shown: dict[str, list[Any]], *, chosen: bool) -> Iterator[str]:
+    texts = {name: values for name, values in shown.items() if chosen or name not in _OF_ONE_RUN}
+    if "kept" in texts:
+        texts["kept"] = ["yes" if kept else "no" for kept in texts["kept"]]
     fields = [[_field(value) for value in values] for values in texts.values()]
     header = [printable(name) for name in texts]
     yield from columns([header, *map(list, zip(*fields, strict=True))], header=True)
 
 
+def _chosen(shown: Mapping[str, Any], words: Sequence[str], path: str) -> list[str]:
+    """Return the columns that words with commas name; a column whose name has a comma stands for itself."""
+    names = [name for word in words for name in ([word] if word in shown else word.split(","))]
+    missing = [name for name in names if name not in shown]
+    if missing:
+        known = elided(", ".join(shown), 400)
+        raise ArchiveError(f"no column {missing[0]!r}", path=path, remedy=f"there are: {known}")
+    return names
+
+
 def _remove(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
-    there, asked = store.rounds(), sorted(set(arguments.rounds))
+    there, asked = store.rounds(), sorted(set(map(int, arguments.more)))
     missing = [number for number in asked if number not in there]
     if missing:
         raise MissingError(
@@ -282,9 +348,3 @@ def _field(value: object) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.6g}"
     return "-" if value is None else elided(printable(str(value)), 40)
-
-
-def _round(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"a round is a number, not {text!r}")
-    return int(text)

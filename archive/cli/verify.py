@@ -17,11 +17,12 @@ from archive.cli.output import show
 from archive.cli.style import red
 from archive.cli.text import name, printable, size
 from archive.cli.words import Target, TargetReader, find_targets, store_of
+from archive.errors import ArchiveError
+from archive.storage.redaction import redact_url
 
 if TYPE_CHECKING:
     from archive.checkpoints import RoundReport
     from archive.engine.report import VerifyReport
-    from archive.errors import ArchiveError
     from archive.tools.many import Input
 
 __all__ = ["DESCRIPTION", "define", "run"]
@@ -75,10 +76,12 @@ class _Checks(TargetReader):
                 yield from self._verify_files([target.input for target in group])
                 continue
             for target in group:
-                if target.error is not None:
-                    yield self._failed(target.path, target.error)
-                else:
+                try:
+                    if target.error is not None:
+                        raise target.error
                     yield from self._verify_run(target)
+                except ArchiveError as error:
+                    yield self._failed(redact_url(target.path).address, error)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of CSV."""

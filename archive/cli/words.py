@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import archive
@@ -16,6 +17,7 @@ from archive.cli.exits import OK, exit_code
 from archive.cli.options import open_file, open_round, options_for, reading_options, runs_at
 from archive.cli.output import complain
 from archive.errors import ArchiveError, MissingError, StorageError, UnsupportedURLError
+from archive.storage.redaction import redact_url
 from archive.storage.url import Location, parse_url
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "TargetReader", "find_targets", "is_one", "store_of"]
 
 R = TypeVar("R")
+_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Target:
     """One archive, one run, or a word that means nothing."""
 
     path: str
-    """As the user named it, without secrets; of a run its folder, or the folder with the runs."""
+    """As the user named it, of an archive without secrets; of a run the folder that was named."""
     place: Location | None = None
     """Of an archive."""
     experiment: str | None = None
@@ -61,7 +64,7 @@ def find_targets(arguments: argparse.Namespace, words: Sequence[str]) -> list[Ta
         try:
             found += _of_word(arguments, word)
         except ArchiveError as error:
-            found.append(Target(word, error=error))
+            found.append(Target(redact_url(word).address, error=error))
     return found
 
 
@@ -81,24 +84,28 @@ def is_one(words: Sequence[str], targets: Sequence[Target]) -> bool:
 def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
     if experiments := runs_at(arguments, word):
         return [Target(word, experiment=name) for name in experiments]
-    found = _find_archives(arguments, word)
-    named = [os.fspath(word)] == [one.path for one in found]
-    return [Target(one.path, place=one.place, alone=named) for one in found]
-
-
-def _find_archives(arguments: argparse.Namespace, word: str) -> list[Input]:
     from archive.tools.many import find_inputs
 
     options = reading_options(arguments, word)
-    place = parse_url(word, options_for(arguments.options, word))
-    if place.remote:
-        if place.path.startswith(("http://", "https://")):
-            return find_inputs([word], **options)  # a question mark begins its query
-        if not any(char in word for char in "*?["):
-            with contextlib.suppress(MissingError, UnsupportedURLError, StorageError):
-                return find_inputs(word, **options, folders=True)
-            return find_inputs([word], **options)  # no folder, or it cannot be listed
-    return find_inputs(word, **options, folders=True)
+    if _may_be_several(parse_url(word, options_for(arguments.options, word))):
+        try:
+            found = find_inputs(word, **options, folders=True)
+            return [Target(one.path, place=one.place, alone=False) for one in found]
+        except (MissingError, UnsupportedURLError, StorageError):
+            if not parse_url(word).remote or _MAGIC.search(word):
+                raise
+            # no prefix of other names, or none that can be listed: it may be an object
+    [one] = find_inputs([word], **options)
+    return [Target(one.path, place=one.place)]
+
+
+def _may_be_several(place: Location) -> bool:
+    """Return whether a pattern is meant, or a folder."""
+    if place.path.startswith(("http://", "https://")):
+        return False  # a question mark begins its query, and no folder can be listed
+    if _MAGIC.search(place.path):
+        return place.remote or not os.path.lexists(place.path)
+    return place.remote or Path(place.path).is_dir()
 
 
 class TargetReader:
@@ -128,7 +135,7 @@ class TargetReader:
                         self.codes.append(OK)
                         yield handle.info.path, read(handle)
                 except ArchiveError as error:
-                    self.fail(target.path, error)
+                    self.fail(redact_url(target.path).address, error)
 
     def fail(self, path: str, error: ArchiveError) -> None:
         """Report one that cannot be read."""

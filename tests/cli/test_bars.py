@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cli.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from tests.servers.s3 import S3Server
 
 pytest.importorskip("tqdm")
 
@@ -77,3 +82,18 @@ def test_without_tqdm_there_is_no_bar(
     paths = f"{blocked}:{environment.get('PYTHONPATH', '')}"
     code, shown = on_terminal([*command, "verify", folder], environment | {"PYTHONPATH": paths})
     assert (code, BAR.search(shown), "Traceback" in shown) == (1, None, False)
+
+
+def test_a_bar_over_a_prefix_of_a_bucket(
+    server: S3Server, folder: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    from archive.tools import copy
+    from tests.servers.s3 import BUCKET
+
+    prefix = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    for file in sorted(folder.iterdir())[:4]:
+        copy(file, f"{prefix}/{file.name}", out_options=server.options())
+    keys = {"AWS_ACCESS_KEY_ID": server.key, "AWS_SECRET_ACCESS_KEY": server.secret}
+    words = ["verify", prefix, "-o", f"endpoint_url={server.endpoint}"]
+    code, shown = on_terminal([*command, *words], environment | keys)
+    assert (code, bool(BAR.search(shown)), shown.count(": ok, ")) == (0, True, 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pty
@@ -167,6 +169,53 @@ def test_history(runs: Path, capsys: Out) -> None:
         assert told["columns"]["file_bytes"][1] == opened.info.file_bytes
 
 
+def test_ls_of_several_folders(runs: Path, tmp_path: Path, capsys: Out) -> None:
+    fill(tmp_path / "other", None, 2)
+    words = ["runs", "ls", str(runs / "adam"), str(tmp_path / "gone"), str(tmp_path / "other")]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert [line.split()[:2] for line in told.out.splitlines()[1:]] == [[words[2], "5"], [words[4], "2"]]
+    assert told.err.startswith(f"fedarchive: {words[3]}: no ")
+    assert told.err.count("\n") == 1
+    assert main([*words, "--csv"]) == 2
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert [(row["path"], json.loads(row["rounds"]), row["best_value"]) for row in rows] == [
+        (words[2], [2, 3, 4, 5], "0.0"),
+        (words[4], [1, 2], "0.0"),
+    ]
+    assert main([*words, "--json"]) == 2
+    told_json = json.loads(capsys.readouterr().out)
+    assert [error["kind"] for error in told_json["errors"]] == ["MissingError"]
+    assert len(told_json["runs"]) == 2
+
+
+def test_history_as_csv(runs: Path, capsys: Out) -> None:
+    adam = str(runs / "adam")
+    store = archive.CheckpointStore(adam)
+    store.save({"w": np.zeros(1)}, 6, metrics={"loss": 1 / 3}, configs={"note": "x" * 200, "list": [1, 2]})
+    assert main(["runs", "history", adam, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert list(rows[0]) == ["path", "round", "kept", "loss", "n", "lr", "note", "list"]
+    assert (rows[0]["path"], rows[0]["kept"], rows[0]["lr"], rows[0]["note"]) == ("", "false", "nan", "")
+    assert float(rows[-1]["loss"]) == 1 / 3
+    assert (rows[-1]["note"], rows[-1]["list"]) == ("x" * 200, "[1, 2]")
+
+
+def test_columns_and_clients_of_history(runs: Path, capsys: Out) -> None:
+    adam = str(runs / "adam")
+    assert main(["runs", "history", adam, "--columns", "n,loss"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:2] == [["round", "n", "loss"], ["1", "1", "0.25"]]
+    assert main(["runs", "history", adam, "--clients", "--columns", "loss", "--csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert rows[0] == ["round", "client", "loss"]
+    assert ["5", "Berlin", "nan"] in rows
+    assert main(["runs", "history", adam, "--columns", "accuracy"]) == 2
+    assert "no column 'accuracy'; there are: path, round, kept, loss, n, lr" in capsys.readouterr().err
+    assert main(["runs", "show", adam, "--clients"]) == 2
+    assert "--clients and --columns are for history" in capsys.readouterr().err
+
+
 def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
     store, folder = archive.CheckpointStore(runs, "adam"), str(runs / "adam")
     for words in (["rm", folder, "5"], ["rewind", folder, "4"]):
@@ -181,9 +230,11 @@ def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
     assert "rm would remove round 5 of" in capsys.readouterr().err
     assert main(["runs", "rewind", folder, "3"]) == 2
     assert "rewind would remove rounds 4, 5 of" in capsys.readouterr().err
-    for words in (["rm", folder], ["rewind", folder], ["rewind", folder, "2", "3"], ["ls", folder, "2"]):
+    for words in (["rm", folder], ["rewind", folder], ["rewind", folder, "2", "3"], ["show", folder, "2"]):
         assert main(["runs", *words, "--yes"]) == 2
         assert "takes" in capsys.readouterr().err
+    assert main(["runs", "rm", folder, "two", "--yes"]) == 2
+    assert "a round is a number, not 'two'" in capsys.readouterr().err
     assert store.rounds() == [2, 3, 4, 5]
     assert main(["runs", "rewind", folder, "3", "--yes"]) == 0
     assert capsys.readouterr().out == f"{folder}: removed 4, 5\n"

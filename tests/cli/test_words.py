@@ -58,6 +58,9 @@ def test_what_words_mean(name: str, day: Path, capsys: Out) -> None:
 def test_a_name_with_brackets_is_a_name(name: str, day: Path, capsys: Out) -> None:
     odd = day / "a/x[12].h5"
     shutil.copy(day / "a/0.h5", odd)
+    for word in (odd, f"file://{day}/a/0.h5"):
+        assert main([name, str(word), "--json"]) == 0
+        assert "archives" not in json.loads(capsys.readouterr().out), "one, in full"
     assert set(paths_of(capsys, name, odd)) == {str(odd)}
 
 
@@ -168,3 +171,18 @@ def test_prefixes_and_patterns_of_a_bucket(
         assert "no such" in capsys.readouterr().err
         assert main([name, f"{folder}/*/x*.h5", *endpoint]) == 2
         assert "no file matches" in capsys.readouterr().err
+
+
+def test_a_question_mark_in_a_url_is_no_pattern(saved: Path, capsys: Out) -> None:
+    from tests.servers.web import web_server
+
+    with web_server() as web:
+        web.place("good.h5", saved.read_bytes())
+        for name in READERS:
+            url = f"{web.endpoint}/plain/good.h5?X-Signature=abc"
+            assert main([name, url]) == 0
+            assert "abc" not in capsys.readouterr().out
+            assert main([name, url, str(saved)]) == 0
+            assert "abc" not in capsys.readouterr().out
+        assert main(["info", url, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["arrays"] == 5, "one, in full"
