@@ -41,6 +41,14 @@ def model() -> archive.RecordSet:
     )
 
 
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what whoever runs the tests likes to see."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "FEDARCHIVE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """A good archive."""

@@ -24,8 +24,7 @@ def on_terminal(
     try:
         with subprocess.Popen(
             [str(word) for word in command],
-            env={name: text for name, text in environment.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-            | {"TERM": environment.get("TERM", "xterm")},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=other if stdout else subprocess.DEVNULL,
             stderr=other if stderr else subprocess.DEVNULL,

@@ -84,6 +84,7 @@ def test_without_tqdm_there_is_no_bar(
     assert (code, BAR.search(shown), "Traceback" in shown) == (1, None, False)
 
 
+@pytest.mark.slow
 def test_a_bar_over_a_prefix_of_a_bucket(
     server: S3Server, folder: Path, command: list[str], environment: dict[str, str]
 ) -> None:

@@ -131,26 +131,32 @@ def test_on_a_terminal_names_are_escaped(
     assert shown.replace("\r\n", "").isprintable()
 
 
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (["--debug", "info", "cut.h5"], ""),
+        (["info", "cut.h5", "--debug"], ""),
+        (["info", "cut.h5"], "1"),
+        (["verify", "cut.h5", "--debug"], "0"),
+    ],
+)
 def test_tracebacks_are_for_those_who_ask(
-    saved: Path, cut: Path, fedarchive: Any, environment: dict[str, str]
+    words: list[str], variable: str, cut: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
-    loud = {**environment, "FEDARCHIVE_DEBUG": "1"}
-    for words, settings in (
-        (["--debug", "info", cut], {}),
-        (["info", cut, "--debug"], {}),
-        (["info", cut], {"env": loud}),
-        (["verify", saved, cut, "--debug"], {}),
-    ):
-        done = fedarchive(*words, **settings)
-        assert done.returncode == 1
-        *told, last = done.stderr.splitlines()
-        assert told[0] == "Traceback (most recent call last):"
-        assert any("TruncatedError" in line for line in told)
-        assert last.startswith(f"fedarchive: {cut}: the file has ")
-    assert fedarchive("info", cut, env={**environment, "FEDARCHIVE_DEBUG": "0"}).stderr.count("\n") == 1
+    monkeypatch.chdir(cut.parent)
+    monkeypatch.setenv("FEDARCHIVE_DEBUG", variable)
+    assert main(words) == 1
+    *told, last = capsys.readouterr().err.splitlines()
+    assert told[0] == "Traceback (most recent call last):"
+    assert any("TruncatedError" in line for line in told)
+    assert last.startswith(f"fedarchive: {cut}: the file has ")
+    monkeypatch.setenv("FEDARCHIVE_DEBUG", "0")
+    assert main([word for word in words if word != "--debug"]) == 1
+    assert capsys.readouterr().err == f"{last}\n"
 
 
-def test_a_traceback_does_not_reach_the_terminal_raw(fedarchive: Any) -> None:
-    told = fedarchive("info", "a\x1b[2Jb.h5", "--debug").stderr
+def test_a_traceback_does_not_reach_the_terminal_raw(capsys: Out) -> None:
+    assert main(["info", "a\x1b[2Jb.h5", "--debug"]) == 2
+    told = capsys.readouterr().err
     assert "Traceback" in told
     assert told.replace("\n", "").isprintable()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from archive.cli import main
 from archive.cli.style import bold, red
 from archive.cli.text import columns
 from tests.cli.terminal import on_terminal
@@ -28,18 +28,24 @@ def test_on_a_terminal(
     assert coloured or "\x1b" not in shown
 
 
-def test_not_in_pipes(flipped: Path, fedarchive: Any, environment: dict[str, str]) -> None:
-    environment = {
-        name: text for name, text in environment.items() if name not in ("NO_COLOR", "FORCE_COLOR")
-    }
-    assert "\x1b" not in fedarchive("verify", flipped, env=environment).stdout
-    forced = fedarchive("verify", flipped, env=environment | {"FORCE_COLOR": "1"})
-    assert "\x1b[31mDAMAGED" in forced.stdout
-    both = fedarchive("verify", flipped, env=environment | {"FORCE_COLOR": "1", "NO_COLOR": "1"})
-    assert "\x1b" not in both.stdout
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+)
+def test_in_pipes(
+    variables: dict[str, str],
+    coloured: bool,
+    flipped: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert main(["verify", str(flipped)]) == 1
+    told = capsys.readouterr().out
+    assert ("\x1b[31mDAMAGED" in told, "\x1b" in told) == (coloured, coloured)
 
 
 def test_styled_fields_stand_under_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert columns([["name", "ok"], [red("no"), "x"]], header=True) == [bold("name  ok"), f"{red('no')}    x"]

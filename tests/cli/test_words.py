@@ -81,20 +81,30 @@ def test_a_word_that_means_nothing(name: str, word: str, says: str, day: Path, c
     assert "a/4.h5" in told.out, "the rest is there"
 
 
-@pytest.mark.parametrize("name", READERS)
-def test_one_damaged_and_one_missing_of_420(name: str, day: Path, cut: Path, capsys: Out) -> None:
+@pytest.fixture
+def rounds(day: Path, cut: Path) -> str:
+    """A pattern of 420 archives: one is damaged, one is missing."""
     for number in range(418):
         shutil.copy(day / "a/0.h5", day / f"a/round-{number:03}.h5")
     shutil.copy(cut, day / "a/round-200.h5")
     (day / "a/round-418.h5").symlink_to("gone.h5")
     shutil.copy(day / "a/0.h5", day / "a/round-419.h5")
-    assert main([name, f"{day}/a/round-*.h5"]) == 1
+    return f"{day}/a/round-*.h5"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_one_damaged_and_one_missing_of_420(name: str, rounds: str, day: Path, capsys: Out) -> None:
+    assert main([name, rounds]) == 1
     told = capsys.readouterr()
     damaged, missing = told.err.splitlines()
     assert f"{day}/a/round-200.h5: the file has" in damaged
     assert f"{day}/a/round-418.h5: no such file" in missing
     assert told.out.count(".h5") == 418
-    assert main([name, f"{day}/a/round-*.h5", "--json"]) == 1
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_json_names_both(name: str, rounds: str, day: Path, capsys: Out) -> None:
+    assert main([name, rounds, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     errors = document.get("errors") or [
         {"path": one["path"], **one["error"]} for one in document["files"] if one["error"]
