@@ -28,7 +28,7 @@ class Section:
     name: object
     """Its name, a str; None where it needs none."""
     columns: Row
-    """Headings, by our own words."""
+    """Headings."""
     count: int
     """Rows that there are."""
     head: Sequence[Row] = ()

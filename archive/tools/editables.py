@@ -17,6 +17,7 @@ from archive.records import (
     RecordDict,
     RecordSet,
 )
+from archive.records.shown import Shown
 
 __all__ = [
     "NamedArrays",
@@ -149,7 +150,7 @@ class NamedArrays:
         return list(found)
 
 
-class ValueRecords(MutableMapping[str, R], Generic[R]):
+class ValueRecords(Shown, MutableMapping[str, R], Generic[R]):
     """Records of metrics or configs by name; a mapping that is assigned becomes a record, checked at once.
 
     Parameters
@@ -201,9 +202,6 @@ class ValueRecords(MutableMapping[str, R], Generic[R]):
         if name not in self:
             self[name] = default
         return self[name]
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 def add_record(records: RecordSet | RecordDict, name: str) -> None:

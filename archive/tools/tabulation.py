@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,44 @@ class Table(dict[str, NDArray]):
         if name in self._aliases:
             return self[self._aliases[name]]
         raise KeyError(f"no column {name!r}; there are {', '.join(map(repr, self))}")
+
+    def __repr__(self) -> str:
+        from archive.tools.tableview import table_text  # for people alone
+
+        return table_text(self)
+
+    def _repr_html_(self) -> str:
+        from archive.tools.tableview import table_html
+
+        return table_html(self)
+
+    def to_pandas(self) -> Any:
+        """Return the columns as a DataFrame, in order, each with its type: columns of objects stay such.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Its memory is its own.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> table = Table({"round": np.array([1, 2]), "name": texts(["a", None])})
+        >>> table.to_pandas().dtypes.to_dict()
+        {'round': dtype('int64'), 'name': dtype('O')}
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas: pip install pandas", name="pandas") from error
+        # pandas 3 would make its own type of text of a column of str
+        return pandas.DataFrame(
+            {name: pandas.Series(column, dtype=column.dtype, copy=True) for name, column in self.items()}
+        )
 
 
 def tabulate(columns: dict[str, NDArray], rows: Sequence[Row], failures: Sequence[Failed] = ()) -> Table:
