@@ -31,6 +31,7 @@ import archive
 from tests.crafting import Crafted
 from tests.faults.scenes import CREATED
 from tests.handout import hand_out
+from tests.hostiletexts import require_inert
 
 NAMES = ("numbers", "texts", "values")
 PATTERNS = (0xFF, 0x01, 0x80)
@@ -300,6 +301,7 @@ def judge_crafted(path: Path, data: bytes) -> tuple[str, str]:
             try:
                 with archive.open(path, access=access) as handle:
                     outcome = "error at hand-out"
+                    require_inert(repr(handle), handle._repr_html_())  # whatever it holds
                     found[access] = [hand_out(handle), repr(handle.info.records)]
             except archive.ArchiveError as error:
                 found[access] = _said(error)

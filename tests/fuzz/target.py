@@ -99,6 +99,8 @@ def read_everything(path: str, variant: int) -> None:
     mode: Mode = "c" if variant & 0x80 else "r"
     with archive.open(path, access=access, mode=mode) as handle:
         info = handle.info
+        assert len(repr(handle)) < 4_000
+        assert len(handle._repr_html_()) < 100_000
         for step in (
             lambda: handle.attributes,
             lambda: handle.records,

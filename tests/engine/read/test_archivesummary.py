@@ -12,6 +12,7 @@ import archive
 from archive.display.texts import middle_elided
 from archive.records import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from tests.hostiletexts import STORABLE, require_inert
+from tests.storage.folderstore import FolderStore, reach
 
 
 def test_names_and_sizes_are_shown(tmp_path: Path) -> None:
@@ -124,3 +125,19 @@ def test_a_foreign_file_is_shown(tmp_path: Path) -> None:
     with archive.open(tmp_path / "f.h5", foreign=True) as handle:
         assert "a foreign file: nothing is verified" in repr(handle)
         assert "float64" in handle._repr_html_()
+
+
+def test_a_remote_archive_is_asked_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = FolderStore(tmp_path)
+    reach(bucket, monkeypatch)
+    archive.save(
+        {f"w{n}": np.zeros(3) for n in range(100)}, "folder://m/a.h5", metrics={"curve": [0.5] * 20_000}
+    )
+    with archive.open("folder://m/a.h5") as handle:
+        records = handle.load("w0")
+        bucket.clear()
+        (tmp_path / "m/a.h5").unlink()
+        for shown in (handle, handle["w7"], records):
+            require_inert(repr(shown), shown._repr_html_())
+        assert "... 92 more" in repr(handle)
+        assert bucket.asked == []
