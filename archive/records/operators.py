@@ -59,8 +59,8 @@ class ArrayOperators:
     >>> array + 1, array @ np.ones(2), -array[0]
     (array([[1., 2.],
            [3., 4.]]), array([1., 5.]), array([-0., -1.]))
-    >>> np.mean(array), bool((array < 4).all()), np.equal(array, 3).tolist(), len(array)
-    (np.float64(1.5), True, [[False, False], [False, True]], 2)
+    >>> float(np.mean(array)), bool((array < 4).all()), np.equal(array, 3).tolist(), len(array)
+    (1.5, True, [[False, False], [False, True]], 2)
     """
 
     __slots__ = ()

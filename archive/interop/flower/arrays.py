@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from archive.display.texts import value_text
 from archive.engine.read.storedpayload import StoredPayload
 from archive.format.constants import FLAG_FORTRAN, MODE_DATA, MODE_TEXT
 from archive.interop.flower.releases import flower
@@ -100,9 +101,8 @@ class _LazyArray:
 
     def __repr__(self) -> str:
         nbytes = len(self._assigned) if self.payload is None else self.payload.data_nbytes
-        return (
-            f"Array(dtype={self.dtype!r}, shape={self.shape!r}, stype={self.stype!r}, data=<{nbytes} bytes>)"
-        )
+        fields = ", ".join(f"{name}={value_text(getattr(self, name), 150)}" for name in _FIELDS[:-1])
+        return f"Array({fields}, data=<{nbytes} bytes>)"
 
     def __copy__(self) -> Any:
         if self.payload is None:
