@@ -195,7 +195,8 @@ def test_history_as_csv(runs: Path, capsys: Out) -> None:
     store.save({"w": np.zeros(1)}, 6, metrics={"loss": 1 / 3}, configs={"note": "x" * 200, "list": [1, 2]})
     assert main(["runs", "history", adam, "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out, newline="")))
-    assert list(rows[0]) == ["path", "round", "kept", "loss", "n", "lr", "note", "list"]
+    own = ["path", "run", "round", "kept", "created", "file_bytes", "arrays"]
+    assert list(rows[0]) == [*own, "loss", "n", "lr", "note", "list"]
     assert (rows[0]["path"], rows[0]["kept"], rows[0]["lr"], rows[0]["note"]) == ("", "false", "nan", "")
     assert float(rows[-1]["loss"]) == 1 / 3
     assert (rows[-1]["note"], rows[-1]["list"]) == ("x" * 200, "[1, 2]")
@@ -211,7 +212,10 @@ def test_columns_and_clients_of_history(runs: Path, capsys: Out) -> None:
     assert rows[0] == ["round", "client", "loss"]
     assert ["5", "Berlin", "nan"] in rows
     assert main(["runs", "history", adam, "--columns", "accuracy"]) == 2
-    assert "no column 'accuracy'; there are: path, round, kept, loss, n, lr" in capsys.readouterr().err
+    assert (
+        "no column 'accuracy'; there are: path, run, round, kept, created, file_bytes"
+        in capsys.readouterr().err
+    )
     assert main(["runs", "show", adam, "--clients"]) == 2
     assert "--clients and --columns are for history" in capsys.readouterr().err
 

@@ -169,7 +169,7 @@ def test_only_the_segments_of_a_range_are_fetched(ways: Ways, eager: None, store
 def test_bytes_come_in_pieces_of_any_length(
     ways: Ways, eager: None, store: FolderStore, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    """And windows that do not match are fetched once more, by requests for these alone."""
+    """And a window that does not match is fetched once more, by a request for it alone."""
     monkeypatch.setattr(folderstore, "PIECE_BYTES", piece)
     with ways["remote"]() as handle:
         store.clear()
@@ -177,15 +177,17 @@ def test_bytes_come_in_pieces_of_any_length(
         for key, wanted in arrays().items():
             assert np.array_equal(loaded[key].numpy(), wanted), key
         requests, nbytes = store.counted(), store.nbytes()
-        store.clear()
-        store.flip = {0: 5_000_000, 1: 300}
-        try:
-            found: Any = handle.load()["model"]
-        finally:
-            store.flip = {}
-        assert all(np.array_equal(found[key].numpy(), wanted) for key, wanted in arrays().items())
-        assert store.counted() == requests + 2
-        assert nbytes < store.nbytes() <= nbytes + 2 * tuning.WINDOW_BYTES
+        # one at a time: the window that is fetched once more may be the request after it
+        for flip in ({0: 5_000_000}, {1: 300}):
+            store.clear()
+            store.flip = flip
+            try:
+                found: Any = handle.load()["model"]
+            finally:
+                store.flip = {}
+            assert all(np.array_equal(found[key].numpy(), wanted) for key, wanted in arrays().items())
+            assert store.counted() == requests + 1
+            assert nbytes < store.nbytes() <= nbytes + tuning.WINDOW_BYTES
 
 
 def test_a_flaw_on_the_way_is_fetched_again(ways: Ways, eager: None, store: FolderStore) -> None:
