@@ -60,6 +60,11 @@ RELEASE_BYTES = 1 << 20
 """Bytes of small arrays that `Archive.drain` gives back to the system at once."""
 MEAN_BYTES = 4 << 20
 """Bytes of each input that `mean` adds up at a time."""
+LOOK_BYTES = 1 << 20
+"""Bytes that `stats` and `diff` take of an array at a time: what was hashed is still in a processor's cache
+when it is looked at."""
+LOOK_ELEMENTS = 1 << 15
+"""Elements that they hold as float64 at a time: 256 KiB, a fourth of that cache."""
 
 JSON_BYTES = 40 << 20
 """Memory that the objects of one JSON text may take: some 50,000 metrics, or 14 MB of ASCII.

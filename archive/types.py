@@ -3,7 +3,8 @@
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
 - `ArchiveWriter`, `Editor`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`,
-  `Garbage`: results of calls; `Info` is that of ``archive.open(...).info``.
+  `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`: results of calls; `Info` is that of
+  ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from archive.storage.remote.staging import Spool
     from archive.storage.url import URL, Cache
     from archive.tools.collection import Garbage
+    from archive.tools.differences import ArrayDiff, Diff, ValueDiff
     from archive.tools.editing import Editor
     from archive.tools.many import Errors
     from archive.tools.tabulation import Table
@@ -59,9 +61,11 @@ __all__ = [
     "URL",
     "Access",
     "ArchiveWriter",
+    "ArrayDiff",
     "BestBy",
     "Cache",
     "ConfigValue",
+    "Diff",
     "Editor",
     "Errors",
     "Failure",
@@ -87,6 +91,7 @@ __all__ = [
     "Table",
     "TypedDict",
     "UserConfig",
+    "ValueDiff",
     "Verify",
     "VerifyReport",
 ]
@@ -101,6 +106,7 @@ _HOMES = {
     "Info": "archive.engine.read.handle",
     **dict.fromkeys(("Failure", "SaveReport", "VerifyReport"), "archive.engine.report"),
     "ArchiveWriter": "archive.engine.write.create",
+    **dict.fromkeys(("ArrayDiff", "Diff", "ValueDiff"), "archive.tools.differences"),
     "Editor": "archive.tools.editing",
     "Names": "archive.interop.flower.parameternames",
     "LoadReport": "archive.interop.torch",

@@ -17,11 +17,11 @@ Progress = bool | Report | None
 class Bar:
     """The callable that reports progress: the caller's, that of a tqdm bar, or None."""
 
-    def __init__(self, progress: Progress, label: str) -> None:
+    def __init__(self, progress: Progress, label: str, unit: str = "B") -> None:
         self._call = progress if callable(progress) else None
         self._bar: Any = None
         if progress is True:
-            self._bar = importlib.import_module("tqdm").tqdm(unit="B", unit_scale=True, desc=label)
+            self._bar = importlib.import_module("tqdm").tqdm(unit=unit, unit_scale=True, desc=label)
             self._call = self._advance
 
     def __enter__(self) -> Report | None:

@@ -1,4 +1,4 @@
-"""Tools for whole archives: verify, edit, average, recover, reindex, copy, collect garbage.
+"""Tools for whole archives: verify, compare, measure, edit, average, recover, reindex, copy, collect garbage.
 
 Each name is loaded when it is first used, so that copying imports nothing of averaging.
 """
@@ -9,21 +9,25 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archive.tools.arraystats import stats
     from archive.tools.averaging import mean
+    from archive.tools.comparison import diff
     from archive.tools.copying import copy
     from archive.tools.editing import edit
     from archive.tools.recovery import recover
     from archive.tools.reindexing import reindex
     from archive.tools.verification import verify
 
-__all__ = ["copy", "edit", "mean", "recover", "reindex", "verify"]
+__all__ = ["copy", "diff", "edit", "mean", "recover", "reindex", "stats", "verify"]
 
 _HOMES = {
     "copy": "copying",
+    "diff": "comparison",
     "edit": "editing",
     "mean": "averaging",
     "recover": "recovery",
     "reindex": "reindexing",
+    "stats": "arraystats",
     "verify": "verification",
 }
 """The module of each name."""
