@@ -20,6 +20,9 @@ __all__ = ["full_parser", "main"]
 _COMMANDS = {
     "info": ("info", "facts about an archive, and what was verified at open"),
     "ls": ("ls", "one line an array, metric and config"),
+    "show": ("show", "one array, its statistics and histogram; or one metric or config"),
+    "stats": ("stats", "count, range, mean, spread, NaN and infinities of every array"),
+    "diff": ("diff", "how two archives differ, array by array; exit codes as of diff"),
     "verify": ("verify", "read every byte and compare it with its digest"),
     "demo": ("demo", "train a small model, save it, read it, damage a copy and see it found"),
     "reindex": ("reindex", "make an archive of an HDF5 file that another tool repacked, edited or wrote"),
@@ -37,8 +40,8 @@ _COMMANDS = {
 _EXIT_CODES = """\
 exit codes:
   0    done; for verify: every byte matches
-  1    damage: an archive whose bytes are not what was saved
-  2    usage: wrong arguments, no archive there, or the system refused
+  1    damage: an archive whose bytes are not what was saved; for diff: the archives differ
+  2    usage: wrong arguments, no archive there, or the system refused; for diff damage too
   130  interrupted
 """
 

@@ -6,13 +6,27 @@ from collections.abc import Iterable
 
 from archive.errors import DamagedError, HostileFileError, TruncatedError
 
-__all__ = ["BROKEN_PIPE", "DAMAGED", "INTERRUPTED", "OK", "USAGE", "exit_code", "worst"]
+__all__ = [
+    "BROKEN_PIPE",
+    "DAMAGED",
+    "DIFFERENT",
+    "INTERRUPTED",
+    "OK",
+    "TROUBLE",
+    "USAGE",
+    "exit_code",
+    "worst",
+]
 
 OK = 0
 DAMAGED = 1
 """The file is an archive, or was one, and its bytes are not what was saved."""
 USAGE = 2
 """The command could not do its work: wrong arguments, no archive there, the system refused."""
+DIFFERENT = 1
+"""Of diff alone, as of diff(1): the archives differ."""
+TROUBLE = 2
+"""Of diff alone, as of diff(1): they could not be compared, damage included."""
 INTERRUPTED = 130
 """Ctrl-C: what a shell reports for SIGINT."""
 BROKEN_PIPE = 141

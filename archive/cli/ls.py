@@ -18,7 +18,7 @@ from archive.cli.text import columns, elided, json_value, name, printable, shape
 from archive.cli.words import TargetReader, find_targets, is_one
 from archive.errors import ArchiveError
 
-__all__ = ["DESCRIPTION", "define", "list_arrays", "run"]
+__all__ = ["DESCRIPTION", "define", "each_record", "list_arrays", "run"]
 
 DESCRIPTION = """\
 Print one line an array: record/key, dtype, shape, stype, bytes of its elements. Then one line an
@@ -104,7 +104,7 @@ def list_archive(handle: archive.Archive, arguments: argparse.Namespace) -> List
     path, wanted = handle.info.path, arguments.record
     listed: Listed = {kind: [] for kind in ("arrays", *_KINDS)}
     there = wanted is None
-    for kind, record, content in _records(handle):
+    for kind, record, content in each_record(handle):
         if wanted in (None, record):
             there = True
             if kind == "arrays":
@@ -171,7 +171,7 @@ def _matching(listed: Listed, patterns: Sequence[str], path: str) -> Listed:
     return found
 
 
-def _records(handle: archive.Archive) -> Iterator[tuple[str, str, Any]]:
+def each_record(handle: archive.Archive) -> Iterator[tuple[str, str, Any]]:
     """Yield kind, name and record in the order of the file."""
     records = handle.records
     for kind, record, _ in handle.info.records:

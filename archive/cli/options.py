@@ -33,6 +33,7 @@ __all__ = [
     "options_for",
     "reading_options",
     "require_one",
+    "round_number",
     "runs_at",
 ]
 
@@ -60,7 +61,7 @@ def define_opening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--round",
         metavar="N",
-        type=_round,
+        type=round_number,
         help="of the folder of a run: this round, or best; default: the newest",
     )
     parser.add_argument(
@@ -252,7 +253,8 @@ def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | N
     return dict(pairs) if pairs and any(parse_url(path).remote for path in paths) else None
 
 
-def _round(text: str) -> int | str:
+def round_number(text: str) -> int | str:
+    """Return the number of a round, or ``best``."""
     if text == "best":
         return text
     if not text.isdecimal():

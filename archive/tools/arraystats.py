@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from archive.tools.columns import Row, make_column, row_of
 from archive.tools.many import Errors, Input, Outcome, find_inputs, read_each, require_errors
 from archive.tools.moments import NOTHING, Moments, is_number, merge, moments_of
 from archive.tools.provenance import provenance_columns, provenance_of
-from archive.tools.tabulation import Table, texts
+from archive.tools.tabulation import Table, texts, warn_skipped
 
 __all__ = [
     "ArchiveStats",
@@ -38,7 +38,6 @@ __all__ = [
     "number_type",
     "require_found",
     "stats",
-    "tabulate_stats",
 ]
 
 Keys = str | Iterable[str | tuple[str, str]] | None
@@ -70,14 +69,14 @@ class ArchiveStats(NamedTuple):
     """One None where it cannot be read."""
     missing: KeyError | None = None
     """Why it has none of the arrays that were asked for."""
-    error: str | None = None
+    error: ArchiveError | None = None
 
 
 def stats(
     urls: URL | Archive | Iterable[URL | Archive],
     *,
     keys: str | Iterable[str | tuple[str, str]] | None = None,
-    errors: Literal["raise", "skip", "column"] = "raise",
+    errors: Errors = "raise",
     progress: Progress = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
@@ -96,8 +95,9 @@ def stats(
         These arrays alone: names and patterns, as for `Archive.load`. An archive that has none of them has no
         row.
     errors : {"raise", "skip", "column"}, default "raise"
-        What an archive does that is damaged or not there: it ends the call, it is left out, or it has one row
-        with its path and, in the column ``error``, what is wrong.
+        What an archive does that is damaged or not there: it ends the call, it is left out with a warning
+        that names it, or it has one row with its path and, in the column ``error``, what is wrong. The
+        table's ``failures`` has these errors.
     progress : callable or True, optional
         Called with bytes read and bytes in all; with several archives, with archives read and all archives.
     cache, cache_bytes, storage_options
@@ -153,9 +153,11 @@ def stats(
             if report is not None and not alone:
                 report(done, len(items))
     require_found(found)
+    failures = [(one.path, one.error) for one in found if one.error is not None]
     if errors == "skip":
+        warn_skipped(failures, len(found), stacklevel=2)
         found = [one for one in found if one.error is None]
-    return tabulate_stats(found, errors=errors == "column")
+    return _tabulate(found, errors, failures)
 
 
 def require_found(found: Sequence[ArchiveStats]) -> None:
@@ -203,7 +205,7 @@ def _read_items(
 def _outcome(outcome: Outcome[ArchiveStats]) -> ArchiveStats:
     path, place = outcome.input.path, outcome.input.place.display
     if outcome.result is None:
-        return ArchiveStats(path, place, None, [None], error=str(outcome.error))
+        return ArchiveStats(path, place, None, [None], error=outcome.error)
     return outcome.result._replace(path=path)
 
 
@@ -280,7 +282,9 @@ def measure(
     return [found.get(owner) for owner in owners]
 
 
-def tabulate_stats(found: Sequence[ArchiveStats], *, errors: bool) -> Table:
+def _tabulate(
+    found: Sequence[ArchiveStats], errors: Errors, failures: Sequence[tuple[str, ArchiveError]]
+) -> Table:
     """Return one row an array; an archive that cannot be read has one row."""
     rows = [(one, array) for one in found for array in one.arrays]
     whose = {id(one): provenance_of(one.place, one.values) for one in found}
@@ -299,9 +303,9 @@ def tabulate_stats(found: Sequence[ArchiveStats], *, errors: bool) -> Table:
         columns[name] = np.array(numbers, np.float64)
     for name in ("zeros", "nan", "inf"):
         columns[name] = make_column([None if found is None else getattr(found, name) for found in moments])
-    if errors:
-        columns["error"] = texts([one.error for one, _ in rows])
-    return Table(columns)
+    if errors == "column":
+        columns["error"] = texts([None if one.error is None else str(one.error) for one, _ in rows])
+    return Table(columns, failures=failures)
 
 
 def _extremes(values: list[float | int | None]) -> NDArray:

@@ -12,7 +12,7 @@ import pytest
 
 import archive
 from archive import tuning
-from archive.errors import ArchiveError, ClosedError, DigestError, MissingError
+from archive.errors import ArchiveError, ClosedError, DigestError, MissingError, SkippedWarning
 from archive.tools import stats
 from tests.acceptance.samples import CREATED, NDArray
 from tests.storage.folderstore import FolderStore, reach
@@ -160,7 +160,9 @@ def test_one_damaged_and_one_missing_of_many(tmp_path: Path) -> None:
     paths[11].unlink()
     with pytest.raises(DigestError, match=r"007\.h5.*model/w"):
         stats(paths)
-    skipped = stats(paths, errors="skip")
+    with pytest.warns(SkippedWarning, match=r"2 of 20 .*007\.h5.*011\.h5"):
+        skipped = stats(paths, errors="skip")
+    assert [path for path, _ in skipped.failures] == [str(paths[7]), str(paths[11])]
     assert sorted({*map(str, paths)} - {*skipped["path"].tolist()}) == [str(paths[7]), str(paths[11])]
     assert len(skipped["path"]) == 36
     found = stats(paths, errors="column")
