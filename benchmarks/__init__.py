@@ -9,6 +9,7 @@ cell        one peer and one operation in a process of its own
 runner      starts the cells and runs them in turns: A B C A B C
 commands    what importing and a command of the shell cost
 edits       what changing one layer costs, beside cp
+looks       what stats and diff of two archives cost, beside loading them
 machine     what it ran on
 goals       the ratios we promised
 tables      results as rows of words

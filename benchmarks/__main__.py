@@ -17,6 +17,7 @@ from benchmarks.chart import draw
 from benchmarks.commands import run_commands
 from benchmarks.edits import run_edits
 from benchmarks.goals import GROWING
+from benchmarks.looks import run_looks
 from benchmarks.machine import machine_facts, memory_bytes, versions
 from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS, missing
@@ -25,7 +26,7 @@ from benchmarks.runner import Result, run_shapes
 from benchmarks.shapes import GROWTH, SHAPES
 from benchmarks.tables import heading
 
-_PARTS = ["shapes", "growth", "ways", "commands", "edits"]
+_PARTS = ["shapes", "growth", "ways", "commands", "edits", "looks"]
 _USUAL_SHAPES = ["cnn", "small", "transformer"]
 
 
@@ -95,6 +96,9 @@ def _measure(options: argparse.Namespace) -> Iterator[list[Result]]:
     if "edits" in options.parts and not options.cold:
         print("\nedits ...", flush=True)
         yield run_edits(options.runs, options.folder)
+    if "looks" in options.parts and not options.cold:
+        print("\nlooks ...", flush=True)
+        yield run_looks(options.runs, options.folder)
 
 
 def _earlier(out: Path, cold: bool) -> list[Result]:

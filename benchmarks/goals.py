@@ -9,6 +9,7 @@ from typing import Literal
 
 from benchmarks.commands import COMMANDS
 from benchmarks.edits import EDITS
+from benchmarks.looks import LOOKS
 from benchmarks.peers.ways import BEST, WAYS
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH
@@ -83,6 +84,9 @@ GOALS = (
     ),
     Goal("edit", "edits", (EDITS[0],), 1.1, EDITS[1]),
     Goal("edit", "edits", (EDITS[2],), 1.1, EDITS[3]),
+    *(Goal("look", "looks", (LOOKS[0],), 4.0, name) for name in LOOKS[1:3]),
+    *(Goal("look", "looks", (), 64e6, name, "bytes") for name in LOOKS[1:3]),
+    Goal("look", "looks", (), 0.005, LOOKS[3], "seconds"),
 )
 
 

@@ -20,6 +20,7 @@ from benchmarks.tables import (
     goal_rows,
     growth_rows,
     heading,
+    look_rows,
     markdown,
     size_words,
     summary_rows,
@@ -68,13 +69,14 @@ def table(results: Sequence[Result], nbytes: int) -> list[str]:
 
 def closing_lines(results: Sequence[Result], facts: dict[str, Any]) -> list[str]:
     """Return the tables of everything together."""
-    cells, growth, commands, ways, edits = _parts(results)
+    cells, growth, commands, ways, edits, looks = _parts(results)
     parts = (
         ("ours beside the best peer and the ceiling", summary_rows(cells)),
         ("growth", growth_rows(growth)),
         ("every public way beside the best", way_rows(ways)),
         ("starting", command_rows(commands)),
         ("editing", edit_rows(edits)),
+        ("stats and diff", look_rows(looks)),
         ("goals", goal_rows(_outcomes(results, facts))),
     )
     return [line for title, rows in parts if len(rows) > 1 for line in (f"\n{title}", *aligned(rows))]
@@ -90,7 +92,7 @@ def facts_lines(facts: dict[str, Any]) -> list[str]:
 
 def as_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
     """Return a page: what the README shows first, then every peer."""
-    cells, growth, commands, ways, edits = _parts(results)
+    cells, growth, commands, ways, edits, looks = _parts(results)
     cache = "cold" if facts["cold"] else "warm"
     lines = [
         f"# fedarchive beside its peers, {facts['created'][:10]}, {cache} page cache",
@@ -106,6 +108,7 @@ def as_markdown(results: Sequence[Result], facts: dict[str, Any]) -> str:
         ("Every public way beside the best", way_rows(ways)),
         ("What starting costs", command_rows(commands)),
         ("What an edit costs", edit_rows(edits)),
+        ("What stats and diff cost", look_rows(looks)),
         *((heading(SHAPES[name]), wide_rows([row for row in cells if row.shape == name])) for name in shapes),
     ]
     for title, rows in parts:
@@ -135,12 +138,14 @@ def _outcomes(results: Sequence[Result], facts: dict[str, Any]) -> list[Outcome]
 
 
 def _parts(results: Sequence[Result]) -> tuple[list[Result], ...]:
-    """Return what was measured of shapes, of growth, of commands, of ways and of edits."""
+    """Return what was measured of shapes, of growth, of commands, of ways, of edits and of looks."""
     ways = [row for row in results if row.operation in WAYS]
     cells = [row for row in results if row.shape in SHAPES and row.shape not in GROWTH and row not in ways]
     growth = [row for row in results if row.shape in GROWTH]
-    commands, edits = ([row for row in results if row.shape == name] for name in ("commands", "edits"))
-    return cells, growth, commands, ways, edits
+    commands, edits, looks = (
+        [row for row in results if row.shape == name] for name in ("commands", "edits", "looks")
+    )
+    return cells, growth, commands, ways, edits, looks
 
 
 def _moves_all(operation: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from benchmarks.commands import COMMANDS
 from benchmarks.edits import EDITS
 from benchmarks.goals import Outcome, ratio
+from benchmarks.looks import LOOKS
 from benchmarks.operations import OPERATIONS
 from benchmarks.peers import PEERS
 from benchmarks.peers.ways import BEST
@@ -23,6 +24,7 @@ __all__ = [
     "goal_rows",
     "growth_rows",
     "heading",
+    "look_rows",
     "markdown",
     "size_words",
     "summary_rows",
@@ -96,6 +98,18 @@ def edit_rows(results: Sequence[Result]) -> Rows:
         row, other = found[name], found[EDITS[number - number % 2]]
         times = [time_words(statistics.median(row.seconds)), time_words(min(row.seconds))]
         rows.append([name, *times, f"{ratio(row, other):.2f}"])
+    return rows
+
+
+def look_rows(results: Sequence[Result]) -> Rows:
+    """Return what looking into two archives takes, and its ratio to loading both."""
+    found = {row.peer: row for row in results}
+    rows = [["two archives of 1.1 GB", "median", "min", "ratio", "ratio of min", "memory"]]
+    for name in LOOKS if found else ():
+        row, load = found[name], found[LOOKS[0]]
+        times = [time_words(statistics.median(row.seconds)), time_words(min(row.seconds))]
+        ratios = f"{ratio(row, load):.2f}", f"{min(row.seconds) / min(load.seconds):.2f}"
+        rows.append([name, *times, *ratios, size_words(row.peak_bytes) if row.peak_bytes else ""])
     return rows
 
 

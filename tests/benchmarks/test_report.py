@@ -11,13 +11,14 @@ from benchmarks.__main__ import main
 from benchmarks.commands import COMMANDS, run_commands
 from benchmarks.edits import EDITS, run_edits
 from benchmarks.goals import GOALS, Goal, outcomes, ratio
+from benchmarks.looks import LOOKS, run_looks
 from benchmarks.operations import OPERATIONS, WAYS
 from benchmarks.peers import PEERS
 from benchmarks.peers.ways import BEST
 from benchmarks.report import table
 from benchmarks.runner import Result
 from benchmarks.shapes import GROWTH, SHAPES
-from benchmarks.tables import edit_rows, goal_rows, markdown, summary_rows, way_rows
+from benchmarks.tables import edit_rows, goal_rows, look_rows, markdown, summary_rows, way_rows
 
 ENDS = (GROWTH[0], GROWTH[-1])
 
@@ -100,6 +101,8 @@ def test_goals_are_of_cells_that_exist() -> None:
             assert set(peers) <= set(COMMANDS)
         elif goal.shape == "edits":
             assert set(peers) <= set(EDITS)
+        elif goal.shape == "looks":
+            assert set(peers) <= set(LOOKS)
         else:
             assert goal.shape in SHAPES
             assert all(goal.operation in OPERATIONS and goal.operation in PEERS[p].operations for p in peers)
@@ -162,6 +165,14 @@ def test_edits_are_measured_beside_cp(tmp_path: Path) -> None:
     rows = run_edits(1, tmp_path, 1 << 16)
     assert [(row.peer, len(row.seconds)) for row in rows] == [(name, 1) for name in EDITS]
     assert [row[0] for row in edit_rows(rows)[1:]] == list(EDITS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looks_are_measured_beside_loading(tmp_path: Path) -> None:
+    rows = run_looks(1, tmp_path, 1 << 16)
+    assert [(row.peer, len(row.seconds)) for row in rows] == [(name, 1) for name in LOOKS]
+    assert [row.peak_bytes > 1 << 20 for row in rows] == [False, True, True, False]
+    assert [row[0] for row in look_rows(rows)[1:]] == list(LOOKS)
     assert list(tmp_path.iterdir()) == []
 
 
