@@ -220,7 +220,8 @@ class _ArrayPairs:
             differs.append("order")
         alike = (kind.description, kind.mode, kind.itemsize) == (
             other_kind.description, other_kind.mode, other_kind.itemsize)  # fmt: skip
-        if alike and np.array_equal(first.index.segment_digests(row), second.index.segment_digests(other)):
+        digested = alike and first.footer is not None and second.footer is not None  # foreign files are not
+        if digested and np.array_equal(first.index.segment_digests(row), second.index.segment_digests(other)):
             return differs, None
         types = number_type(kind), number_type(other_kind)
         if types[0] is not None and types[1] is not None:
@@ -230,7 +231,7 @@ class _ArrayPairs:
                 self._numbers.append((types[0], types[1]))
             return differs, number
         # other bytes are other elements, unless they are stored in another way
-        if "dtype" not in differs and (alike or not self._same_data(row, other)):
+        if "dtype" not in differs and (digested or not self._same_data(row, other)):
             differs.append("values")
         return differs, None
 

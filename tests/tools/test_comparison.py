@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import archive
 from archive import tuning
 from archive.errors import ClosedError, DigestError, MissingError
-from archive.tools import diff
+from archive.tools import diff, stats
 from archive.types import Diff, ValueDiff
 from tests.acceptance.samples import CREATED
 from tests.storage.folderstore import FolderStore, reach
@@ -240,6 +241,22 @@ def test_the_text_is_short_and_safe(save: Save) -> None:
     assert len(list(found.lines())) > 500
 
 
+def test_foreign_files_have_no_digests(tmp_path: Path, save: Save) -> None:
+    h5py = pytest.importorskip("h5py")
+    for number in (1, 2):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file.create_dataset("model/w", data=np.full(3, float(number)))
+            file.create_dataset("model/same", data=np.ones(3))
+            file.create_dataset("model/text", data=np.array([f"{number}"], "S3"))
+    handles = [archive.open(tmp_path / f"{number}.h5", foreign=True) for number in (1, 2)]
+    with handles[0] as one, handles[1] as other:
+        found = diff(one, other)
+        assert [change.key for change in found.changed] == ["text", "w"]
+        assert diff(one, one).equal
+        saved = save("a", {"w": np.full(3, 1.0)})
+        assert diff(saved, one, keys="w").equal
+
+
 def test_an_equal_diff_is_equal() -> None:
     assert Diff("a", "b").equal
     assert not Diff("a", "b", only_a=(("r", "k"),)).equal
@@ -261,3 +278,33 @@ def test_requests_of_remote_archives(tmp_path: Path, monkeypatch: pytest.MonkeyP
     store.clear()
     assert [change.key for change in diff("folder://a.h5", local).changed] == ["layer3"]
     assert store.nbytes() <= (2 << 20) + (1 << 17)
+
+
+def test_archives_in_s3(server: Any) -> None:
+    from tests.servers.s3 import BUCKET
+
+    options = server.options()
+    urls = [f"s3://{BUCKET}/differences/{name}.h5" for name in "ab"]
+    for number, url in enumerate(urls):
+        arrays = {"w": np.arange(300_000.0) + number, "same": np.ones(1000)}
+        archive.save(arrays, url, metrics={"loss": 0.5}, storage_options=options)
+    found = diff(*urls, storage_options=options)
+    (change,) = found.changed
+    assert (change.key, change.different, change.max_abs, found.same) == ("w", 300_000, 1, 1)
+    table = stats(urls, storage_options=options)
+    assert table["mean"].tolist() == [149_999.5, 1, 150_000.5, 1]
+
+
+@pytest.mark.parametrize("access", ["mmap", "pread"])
+def test_memory_does_not_grow_with_arrays(save: Save, access: Any) -> None:
+    paths = [save(name, {"w": np.arange(6_000_000.0) + number}) for number, name in enumerate("ab")]
+    with archive.open(paths[0], access=access) as one, archive.open(paths[1], access=access) as other:
+        diff(one, other)
+        tracemalloc.start()
+        try:
+            found, table = diff(one, other), stats([one, other])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert found.changed[0].max_abs == table["mean"][1] - table["mean"][0] == 1
+    assert peak < 32 << 20
