@@ -14,6 +14,7 @@ from archive.engine.attributes import EncodedValue, encode_context, encode_recor
 from archive.engine.progress import Report
 from archive.engine.report import SaveReport
 from archive.engine.write.consume import Consumption
+from archive.engine.write.finiteness import FinitenessCheck
 from archive.engine.write.inputs import Inputs, RecordInput, source_of
 from archive.engine.write.plan import Plan, Preamble, make_plan, require_readable
 from archive.engine.write.seal import complete
@@ -55,6 +56,8 @@ class SaveOptions:
     """Called with (bytes written, bytes in all)."""
     require: Callable[[], object] | None = None
     """Called when all is written; nothing is published where it raises."""
+    check: FinitenessCheck | None = None
+    """Looks at what is written."""
 
 
 def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
@@ -79,7 +82,7 @@ def save_inputs(inputs: Inputs, options: SaveOptions) -> SaveReport:
             plan, footer = _write_stream(content, options, sink)
         else:
             sink.reserve(plan.file_bytes)
-            footer = write_plan(plan, sink, options.progress)
+            footer = write_plan(plan, sink, options.progress, check=options.check)
         if options.require is not None:
             options.require()
         sink.publish()
@@ -139,7 +142,7 @@ def _write_stream(
     journal: Journal | None = None,
 ) -> tuple[Plan, Footer]:
     """Write records as they come; with a journal, noting each array that arrived."""
-    stream = ArchiveStream(sink, content.preamble, options.progress)
+    stream = ArchiveStream(sink, content.preamble, options.progress, options.check)
     if journal is not None:
         consumption = Consumption(journal, stream.rows, stream.names, _leave, options.gc_threshold)
         consumption.begin(content.preamble, content.values)
@@ -199,7 +202,7 @@ def _consume_plan(plan: Plan, content: _Content, options: SaveOptions) -> SaveRe
         consuming.sink.reserve(plan.file_bytes)
         consumption = Consumption(consuming.journal, table, names, take, options.gc_threshold)
         consumption.begin(content.preamble, content.values)
-        footer = write_plan(plan, consuming.sink, options.progress, consumption.on_written)
+        footer = write_plan(plan, consuming.sink, options.progress, consumption.on_written, options.check)
         report = consuming.publish(plan, footer)
     for owner in owners:
         if isinstance(owner, list):

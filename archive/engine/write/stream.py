@@ -15,6 +15,7 @@ from archive.engine.attributes import EncodedValue
 from archive.engine.progress import Report
 from archive.engine.storagespec import StorageSpec
 from archive.engine.write.consume import Consumption, JournalEntry
+from archive.engine.write.finiteness import FinitenessCheck
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan, Preamble, place
 from archive.engine.write.schema import Rows
@@ -47,9 +48,17 @@ class ArchiveStream:
         What the archive says of itself as a whole.
     progress : callable, optional
         Called with (bytes written, the same).
+    check : FinitenessCheck, optional
+        Looks at what is written.
     """
 
-    def __init__(self, sink: Sink, preamble: Preamble, progress: Report | None = None) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        preamble: Preamble,
+        progress: Report | None = None,
+        check: FinitenessCheck | None = None,
+    ) -> None:
         self.rows: Rows = Rows()
         self.names: list[RecordName] = []
         self.consumption: Consumption | None = None
@@ -61,7 +70,9 @@ class ArchiveStream:
         self._position = DATA_AT
         self._reserved = 0
         self._ahead = RESERVE_AHEAD
-        self._arrays = ArrayStream(sink, progress=progress, on_written=self._on_written)
+        if check is not None:
+            check.begin(self.rows, self.names)
+        self._arrays = ArrayStream(sink, progress=progress, on_written=self._on_written, check=check)
         self._arrays.seek(DATA_AT)  # the head comes last
 
     def resume(self, entries: Iterable[JournalEntry], path: str) -> None:

@@ -21,6 +21,7 @@ from archive.engine.read.prefetch import prefetch_rows
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import StoredPayload
 from archive.engine.storagespec import StorageSpec
+from archive.engine.write.finiteness import Look
 from archive.format.constants import MAX_SEGMENT_BYTES
 from archive.format.layout import segment_bytes
 from archive.format.segments import segment_bytes_of
@@ -36,6 +37,7 @@ __all__ = [
     "Write",
     "copy_stretch",
     "cut_array",
+    "group_parts",
     "neighbours_of",
     "read_together",
     "requirement_of",
@@ -67,6 +69,8 @@ class Part(NamedTuple):
     """Rows that are complete with it."""
     require: Requirement | None = None
     """Compares its digests with those that its bytes had in another archive."""
+    look: Look | None = None
+    """Looks at the private copies of its bytes."""
 
 
 _Place = tuple[Reader, FileSource, int]
@@ -98,7 +102,13 @@ class _Digests:
 
 
 def write_pieces(
-    memory: NDArray, write: Write, offset: int, pieces: Iterable[NDArray], nbytes: int, segment: int
+    memory: NDArray,
+    write: Write,
+    offset: int,
+    pieces: Iterable[NDArray],
+    nbytes: int,
+    segment: int,
+    look: Look | None = None,
 ) -> list[bytes]:
     """Copy an array a piece at a time, hash and write the copies, and return the digests of its segments."""
     digests = _Digests(nbytes, segment)
@@ -110,6 +120,8 @@ def write_pieces(
             copy = memory[:size]
             copy[:] = piece[start : start + size]
             digests.update(copy)
+            if look is not None:
+                look(copy, offset + at)
             write(copy, offset + at)
             start += size
             at += size
@@ -117,7 +129,13 @@ def write_pieces(
 
 
 def copy_stretch(
-    memory: NDArray, sink: Sink, offset: int, pieces: Iterable[Any], nbytes: int, segment: int
+    memory: NDArray,
+    sink: Sink,
+    offset: int,
+    pieces: Iterable[Any],
+    nbytes: int,
+    segment: int,
+    look: Look | None = None,
 ) -> list[bytes]:
     """Have the system copy a stretch, and return the digests of what was written; none where it cannot."""
     if not isinstance(pieces, Stretch):
@@ -130,6 +148,8 @@ def copy_stretch(
             return []
         sink.read_into(offset + start, piece)  # soon after, while it is in the processor's cache
         digests.update(piece)
+        if look is not None:
+            look(piece, offset + start)
     return digests.found
 
 
@@ -176,7 +196,7 @@ class Stretch:
         _require_segments(self.reader, np.arange(first, first + len(digests)), digests)
 
 
-def cut_array(row: int, offset: int, nbytes: int, cut: Cut) -> Iterator[Part]:
+def cut_array(row: int, offset: int, nbytes: int, cut: Cut, look: Look | None = None) -> Iterator[Part]:
     """Yield an array by 4 MiB, which are segments of any length, and by more where that takes no memory."""
     size = segment_bytes(nbytes)
     step = tuning.STRETCH_BYTES if isinstance(cut(0, 0), Stretch) else MAX_SEGMENT_BYTES
@@ -184,7 +204,20 @@ def cut_array(row: int, offset: int, nbytes: int, cut: Cut) -> Iterator[Part]:
         stop = min(start + step, nbytes)
         buffers = cut(start, stop)
         require = buffers.require if isinstance(buffers, Stretch) else None
-        yield Part(offset + start, stop - start, buffers, size, [row] if stop == nbytes else [], require)
+        rows = [row] if stop == nbytes else []
+        yield Part(offset + start, stop - start, buffers, size, rows, require, look)
+
+
+def group_parts(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Yield parts by a few MiB: handing one to a thread costs as much as hashing a piece."""
+    group: list[Part] = []
+    for part in parts:
+        group.append(part)
+        if sum(part.nbytes for part in group) >= MAX_SEGMENT_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def slices_of(flat: NDArray) -> Cut:

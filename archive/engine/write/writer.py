@@ -19,6 +19,7 @@ from archive import tuning
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.storagespec import StorageSpec
+from archive.engine.write.finiteness import FinitenessCheck, Look
 from archive.engine.write.inputs import Source
 from archive.engine.write.plan import Plan
 from archive.engine.write.stretches import (
@@ -28,13 +29,14 @@ from archive.engine.write.stretches import (
     Write,
     copy_stretch,
     cut_array,
+    group_parts,
     read_together,
     slices_of,
     stretch_of,
     write_pieces,
 )
 from archive.errors import StorageError
-from archive.format.constants import DATA_AT, DIGEST_BYTES, MAX_SEGMENT_BYTES, MODE_TEXT, PAGE
+from archive.format.constants import DATA_AT, DIGEST_BYTES, MODE_TEXT, PAGE
 from archive.format.digests import digest
 from archive.format.elements import opaque_view, pack_text
 from archive.format.footer import Footer
@@ -46,6 +48,7 @@ __all__ = ["ArrayStream", "stored_buffer", "write_head", "write_plan", "write_ta
 
 OnWritten = Callable[[list[int], list[bytes]], object]
 """Called with rows whose bytes have been written, and the digests of all segments so far."""
+
 
 # Types whose arrays numpy exports as a buffer; the others (ml_dtypes, times, text) are viewed as bytes.
 _BUFFER_KINDS = frozenset("biufcS")
@@ -65,6 +68,8 @@ class ArrayStream:
         Called with (bytes written, bytes in all).
     on_written : callable, optional
         Called with the rows of each part once it is written, in file order, from the calling thread.
+    check : FinitenessCheck, optional
+        Looks at what is written.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class ArrayStream:
         total: int = 0,
         progress: Report | None = None,
         on_written: OnWritten | None = None,
+        check: FinitenessCheck | None = None,
     ) -> None:
         self.digests: list[bytes] = []
         """Digest of every segment so far, in file order."""
@@ -83,6 +89,7 @@ class ArrayStream:
         self._total = total
         self._progress = progress
         self._on_written = on_written
+        self._look_at: Callable[[int], Look | None] = (lambda row: None) if check is None else check.look_at
         self._done = 0
         self._held: _Memory | None = None  # copies of small buffers, to be written together
         self._rows: list[int] = []
@@ -94,17 +101,20 @@ class ArrayStream:
             self.put_stretches(row, offset, nbytes, slices_of(_flat(buffer)))
         else:
             copy, size = self._hold([buffer], nbytes, offset), segment_bytes(nbytes)
+            if (look := self._look_at(row)) is not None:
+                look(copy, offset)
             self.digests += [digest(copy[start : start + size]) for start in range(0, nbytes, size)]
             self._rows.append(row)
 
     def put_stretches(self, row: int, offset: int, nbytes: int, cut: Cut) -> None:
         """Write the stored bytes of a row a few segments at a time."""
         self.flush(offset)
-        self.put_parts(cut_array(row, offset, nbytes, cut))
+        self.put_parts(cut_array(row, offset, nbytes, cut, self._look_at(row)))
 
     def put_pieces(self, row: int, offset: int, pieces: Iterable[NDArray], nbytes: int) -> None:
         """Write a row whose bytes (uint8) come in pieces; each may change when the next is asked for."""
-        self.digests += _write_copies(self.write, offset, pieces, nbytes, segment_bytes(nbytes))
+        part = Part(offset, nbytes, pieces, segment_bytes(nbytes), [row], None, self._look_at(row))
+        self.digests += _write_copies(self.write, part, segment_bytes(nbytes))
         self._rows.append(row)
 
     def put_parts(self, parts: Iterable[Part]) -> None:
@@ -112,15 +122,16 @@ class ArrayStream:
         if not self._parallel:
             for part in parts:
                 if isinstance(part.spans, int):
-                    found = _write_copies(self.write, part.offset, part.buffers, part.nbytes, part.spans)
+                    found = _write_copies(self.write, part, part.spans)
                 else:
-                    copy = self._hold(part.buffers, part.nbytes, part.offset)
-                    found = [digest(copy[span]) for span in part.spans]
-                self.digests += _required(part, found)
+                    found = _digests(part, self._hold(part.buffers, part.nbytes, part.offset))
+                if part.require is not None:
+                    part.require(found)
+                self.digests += found
                 self._rows += part.rows
             return
         self.flush()
-        with closing(run_parallel(self._write_all, _grouped(parts), ahead=tuning.WRITE_GROUPS)) as written:
+        with closing(run_parallel(self._write_all, group_parts(parts), ahead=tuning.WRITE_GROUPS)) as written:
             for digests, nbytes, rows in written:
                 self.digests += digests
                 self.seek(self._position + nbytes)
@@ -175,16 +186,16 @@ class ArrayStream:
         digests: list[bytes] = []
         for part in parts:
             if isinstance(part.spans, int):
-                found = _write_copies(
-                    self._sink.write, part.offset, part.buffers, part.nbytes, part.spans, self._sink
-                )
+                found = _write_copies(self._sink.write, part, part.spans, self._sink)
             else:
                 memory = _take()
                 copy = memory.copy(part.buffers)
-                found = [digest(copy[span]) for span in part.spans]
+                found = _digests(part, copy)
                 self._sink.write(copy, part.offset)
                 _give_back(memory)
-            digests += _required(part, found)
+            if part.require is not None:
+                part.require(found)
+            digests += found
         return digests, sum(part.nbytes for part in parts), [row for part in parts for row in part.rows]
 
     def _report(self, nbytes: int, rows: list[int]) -> None:
@@ -197,7 +208,11 @@ class ArrayStream:
 
 
 def write_plan(
-    plan: Plan, sink: Sink, progress: Report | None = None, consumed: OnWritten | None = None
+    plan: Plan,
+    sink: Sink,
+    progress: Report | None = None,
+    consumed: OnWritten | None = None,
+    check: FinitenessCheck | None = None,
 ) -> Footer:
     """Write a whole archive, front to back, and return its footer.
 
@@ -209,7 +224,11 @@ def write_plan(
         Called with (bytes written, bytes in all) from this thread.
     consumed : callable, optional
         Called with rows that are written; the plan lets go of each array as it is handed over.
+    check : FinitenessCheck, optional
+        Looks at what is written.
     """
+    if check is not None:
+        check.begin(plan.table, plan.records)
     total = plan.file_bytes
     stream = ArrayStream(
         sink,
@@ -219,7 +238,7 @@ def write_plan(
         on_written=consumed,
     )
     write_head(plan, stream)
-    stream.put_parts(_parts(plan, consume=consumed is not None))
+    stream.put_parts(_parts(plan, consume=consumed is not None, check=check))
     if consumed is not None:
         stream.flush()  # what arrived is known before the tail can fail
     footer = write_tail(plan, stream)
@@ -288,7 +307,7 @@ def stored_buffer(
     return _flat(source)
 
 
-def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
+def _parts(plan: Plan, *, consume: bool, check: FinitenessCheck | None) -> Iterator[Part]:
     """Yield all arrays of a plan, in file order, and the zeros between them."""
     sources, runs, ahead = plan.table.sources, plan.schema.runs, None
     for run in runs:
@@ -312,42 +331,30 @@ def _parts(plan: Plan, *, consume: bool) -> Iterator[Part]:
                 sources[row] = None
         if run.large:
             cut = cut or slices_of(_flat(buffers[0]))
-            yield from cut_array(run.rows[0], run.begin, run.specs[0].nbytes, cut)
+            look = None if check is None else check.look_at(run.stored[0])
+            yield from cut_array(run.rows[0], run.begin, run.specs[0].nbytes, cut, look)
             if run.zeros is not None:
                 yield Part(run.end - len(run.zeros[0]), len(run.zeros[0]), [*run.zeros], [], [])
         else:
             if run.zeros is not None:
                 buffers = [part for pair in zip(buffers, run.zeros, strict=True) for part in pair]
-            yield Part(run.begin, run.end - run.begin, buffers, run.spans, run.rows, require)
+            look = None if check is None else check.look_at_all(run.stored, plan.schema.offset)
+            yield Part(run.begin, run.end - run.begin, buffers, run.spans, run.rows, require, look)
         del buffers, cut  # or they would live on while the next array is read
 
 
-def _required(part: Part, digests: list[bytes]) -> list[bytes]:
-    """Return the digests of a part that were found, after comparing them with those that it needs to have."""
-    if part.require is not None:
-        part.require(digests)
-    return digests
+def _digests(part: Part, copy: memoryview) -> list[bytes]:
+    """Return the digests of small arrays in their private copy, after looking at it."""
+    if part.look is not None:
+        part.look(copy, part.offset)
+    return [digest(copy[span]) for span in part.spans]  # type: ignore[union-attr]
 
 
-def _grouped(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """Yield parts by a few MiB: handing one to a thread costs as much as hashing a piece."""
-    group: list[Part] = []
-    for part in parts:
-        group.append(part)
-        if sum(part.nbytes for part in group) >= MAX_SEGMENT_BYTES:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _write_copies(
-    write: Write, offset: int, pieces: Iterable[Any], nbytes: int, segment: int, sink: Sink | None = None
-) -> list[bytes]:
+def _write_copies(write: Write, part: Part, segment: int, sink: Sink | None = None) -> list[bytes]:
     """Copy and write an array, by the system where a sink can, and return the digests of its segments."""
-    memory = _take()
-    digests = [] if sink is None else copy_stretch(memory.array, sink, offset, pieces, nbytes, segment)
-    digests = digests or write_pieces(memory.array, write, offset, pieces, nbytes, segment)
+    memory, what = _take(), (part.offset, part.buffers, part.nbytes, segment, part.look)
+    digests = [] if sink is None else copy_stretch(memory.array, sink, *what)
+    digests = digests or write_pieces(memory.array, write, *what)
     _give_back(memory)
     return digests
 
