@@ -33,6 +33,8 @@ and their caller makes the error.
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 
 __all__ = [
     "ArchiveError",
@@ -222,6 +224,15 @@ class SkippedWarning(ArchiveWarning):
 
 class NonFiniteWarning(ArchiveWarning):
     """An array that was saved has NaN or infinities."""
+
+
+def warn_caller(warning: ArchiveWarning) -> None:
+    """Issue a warning at the line that called this package."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "archive":
+        frame = frame.f_back
+        level += 1
+    warnings.warn(warning, stacklevel=level)
 
 
 def _rebuild(kind: type[ArchiveError], state: dict[str, object]) -> ArchiveError:

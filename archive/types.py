@@ -8,8 +8,8 @@ Each name is loaded when it is first used, so that importing this module loads n
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
-- `Mode`, `Verify`, `Access`, `BestBy`, `Errors`: the words that `archive.open`, `archive.CheckpointStore` and
-  `archive.table` take.
+- `Mode`, `Verify`, `Access`, `BestBy`, `Check`, `Errors`: the words that `archive.open`, `CheckpointStore`
+  and `archive.table` take.
 - `URL`, `Cache`, `Spool`, `Progress`, `Report`, `Names`: arguments of calls.
 
 Examples
@@ -29,6 +29,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archive.checkpoints.finitefiles import Check
     from archive.checkpoints.retention import BestBy
     from archive.checkpoints.roundfile import RoundReport
     from archive.dtypes import NDArray
@@ -64,6 +65,7 @@ __all__ = [
     "ArrayDiff",
     "BestBy",
     "Cache",
+    "Check",
     "ConfigValue",
     "Diff",
     "Editor",
@@ -98,6 +100,7 @@ __all__ = [
 
 _HOMES = {
     "BestBy": "archive.checkpoints.retention",
+    "Check": "archive.checkpoints.finitefiles",
     "RoundReport": "archive.checkpoints.roundfile",
     "Table": "archive.tools.tabulation",
     "NDArray": "archive.dtypes",

@@ -6,6 +6,7 @@
 ``rounds``              files of rounds and clients: saved and removed
 ``roundreader``         the same read and listed while other processes save and remove some
 ``roundrows``           the rows of a history: every round that ever was, and its clients
+``finitefiles``         NaN and infinities in what is saved
 ``roundcheck``          the same verified
 ``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archive.checkpoints.curve import CURVE
+from archive.checkpoints.finitefiles import FileCheck
 from archive.checkpoints.snapshot import take_snapshot
 from archive.engine.report import SaveReport
 from archive.engine.write.inputs import Inputs, RecordInput, gather
@@ -82,13 +83,15 @@ def metrics_of(inputs: Inputs) -> Row:
     }
 
 
-def create_file(inputs: Inputs, location: Location) -> SaveReport:
-    """Save what is to be a new file.
+def create_file(inputs: Inputs, location: Location, check: FileCheck) -> SaveReport:
+    """Save what is to be a new file, unless its check forbids that.
 
     Raises
     ------
     ExistsError
         A file is there.
+    NonFiniteError
+        The check found something.
     ArchiveError, TypeError, ValueError
         As for `archive.save`.
     """
@@ -101,5 +104,7 @@ def create_file(inputs: Inputs, location: Location) -> SaveReport:
         spool=True,
         gc_threshold=GC_THRESHOLD,
         progress=None,
+        require=check.require,
+        check=check.looks,
     )
     return save_inputs(inputs, options)

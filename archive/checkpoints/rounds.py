@@ -12,6 +12,7 @@ from typing import Any
 from archive.checkpoints.contextfiles import ContextFiles
 from archive.checkpoints.curve import scalars_of
 from archive.checkpoints.filecontent import Content, create_file, metrics_of
+from archive.checkpoints.finitefiles import Check, FileCheck
 from archive.checkpoints.paths import client_path, round_path
 from archive.checkpoints.retention import Goal, Policy
 from archive.checkpoints.roundfile import (
@@ -29,7 +30,14 @@ from archive.checkpoints.roundfile import (
 )
 from archive.engine.report import SaveReport
 from archive.engine.write.inputs import Inputs
-from archive.errors import DamagedError, ExistsError, MissingError, ReplacedError, VersionError
+from archive.errors import (
+    DamagedError,
+    ExistsError,
+    MissingError,
+    NonFiniteWarning,
+    ReplacedError,
+    VersionError,
+)
 from archive.storage.folder import (
     Entry,
     file_exists,
@@ -63,8 +71,12 @@ class Rounds(ContextFiles):
         storage_options: Mapping[str, Any] | None,
         cache: Cache = None,
         cache_bytes: int | None = None,
+        check: Check = "warn",
     ) -> None:
         super().__init__(url, experiment, storage_options, cache, cache_bytes)
+        self._check: Check = check
+        self.warnings: list[NonFiniteWarning] = []
+        """What is to be said of files that were saved."""
         self._past = Past()  # of the round that this store saved last
         self._own: dict[int, dict[str, ClientFile]] = {}  # by round and client: files that this store saved
 
@@ -80,7 +92,8 @@ class Rounds(ContextFiles):
         ):
             write = secrets.token_hex(8)  # of a killed run, of another process, or of a name in another case
         path = client_path(number, spelled, write)
-        report = self._create(path, content.inputs(client_marks(number, spelled, write)))
+        inputs = content.inputs(client_marks(number, spelled, write))
+        report = self._create(path, inputs, f"round {number}, client {client!r}")
         file = ClientFile(number, spelled, write, report.digest)
         if self.exists(number) and not self._is_named(file):
             self._remove_client(path)
@@ -98,7 +111,7 @@ class Rounds(ContextFiles):
         inputs = content.inputs(round_marks(number, self._found_clients(number), past, goal, policy))
         metrics = metrics_of(inputs)
         try:
-            report = self._create(round_path(number), inputs)
+            report = self._create(round_path(number), inputs, f"round {number}")
         except ExistsError:
             self._own.pop(number, None)
             raise
@@ -124,15 +137,19 @@ class Rounds(ContextFiles):
                     return read_past(self.at(round_path(earlier)), earlier)
         return Past()
 
-    def _create(self, path: str, inputs: Inputs) -> SaveReport:
+    def _create(self, path: str, inputs: Inputs, what: str) -> SaveReport:
         url = make_place(self.location.path, path, self.location.options)
+        check = FileCheck(self._check, what, self.shown(path))
         try:
-            return create_file(inputs, parse_url(url, self.location.options))
+            report = create_file(inputs, parse_url(url, self.location.options), check)
         except ExistsError as error:
             error.remedy = (
                 "another process saved it at the same time: save the next round, or this file again"
             )
             raise
+        if (warning := check.warning()) is not None:
+            self.warnings.append(warning)
+        return report
 
     def _require_new(self, number: int) -> None:
         if self.exists(number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from archive.checkpoints.finitefiles import Check, require_check
 from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
@@ -31,11 +32,12 @@ class SavedRun:
         experiment: str | None = None,
         *,
         best_by: BestBy | None = None,
+        check: Check = "warn",
         cache: Cache = None,
         cache_bytes: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._files = Rounds(url, experiment, storage_options, cache, cache_bytes)
+        self._files = Rounds(url, experiment, storage_options, cache, cache_bytes, require_check(check))
         self._goal = parse_goal(best_by)
         self._background = Background()
 

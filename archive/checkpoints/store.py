@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import Any, Literal, overload
 
 from archive.checkpoints.filecontent import Content
+from archive.checkpoints.finitefiles import Check
 from archive.checkpoints.paths import require_name, require_round
 from archive.checkpoints.retention import BestBy, metric_of, parse_policy, removable
 from archive.checkpoints.savedrun import SavedRun
 from archive.checkpoints.writerlock import LOCK, WriterLock
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, warn_caller
 from archive.storage.folder import file_exists, join
 from archive.storage.url import URL, Cache
 
@@ -52,6 +53,10 @@ class CheckpointStore(SavedRun):
     background : bool, default False
         Save a copy in a thread, and return at once. An error is raised by the next call, and by `close`.
         One save runs at a time: the next save waits.
+    check : {"warn", "error", "off"}, default "warn"
+        What NaN and infinities in arrays of rounds and clients do: NonFiniteWarning says which arrays of
+        which client have how many, of a save in the background as soon as it is done; or NonFiniteError says
+        so, and nothing was saved; or nobody looks. To look takes about 3 % of the time of a save.
     cache, cache_bytes
         As for `archive.open`: of archives that `open` and `context` return.
     storage_options : mapping, optional
@@ -83,6 +88,7 @@ class CheckpointStore(SavedRun):
         keep_every: int | None = None,
         best_by: BestBy | None = None,
         background: bool = False,
+        check: Check = "warn",
         cache: Cache = None,
         cache_bytes: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
@@ -91,6 +97,7 @@ class CheckpointStore(SavedRun):
             url,
             experiment,
             best_by=best_by,
+            check=check,
             cache=cache,
             cache_bytes=cache_bytes,
             storage_options=storage_options,
@@ -160,6 +167,8 @@ class CheckpointStore(SavedRun):
             of this client at the same moment.
         ReplacedError
             The file of a client that this store saved is damaged or gone.
+        NonFiniteError
+            An array has NaN or infinities, and the store has ``check="error"``; nothing was saved.
         ValueError
             The round was saved, but the metric of ``best_by`` is ambiguous or is not a number.
         ArchiveError
@@ -273,9 +282,18 @@ class CheckpointStore(SavedRun):
     ) -> SaveReport | None:
         """Save now, or a copy in the background."""
         if not (self._in_background if background is None else background):
-            return job(content)
-        self._background.start(partial(job, content.copy()))
+            return self._finish(job, content)
+        self._background.start(partial(self._finish, job, content.copy()))
         return None
+
+    def _finish(self, job: Callable[[Content], SaveReport], content: Content) -> SaveReport:
+        """Save, and warn of what was saved: last, as a program may make errors of warnings."""
+        try:
+            return job(content)
+        finally:
+            found, self._files.warnings = self._files.warnings, []
+            for warning in found:
+                warn_caller(warning)
 
     def _save_round(self, number: int, content: Content) -> SaveReport:
         report, metrics = self._files.save_round(number, content, self._goal, self._policy)

@@ -93,7 +93,7 @@ def table(
     outcomes = list(read_each(read_facts, inputs, errors=errors, progress=progress))
     failures = [(one.input.path, one.error) for one in outcomes if one.error is not None]
     if errors == "skip":
-        warn_skipped(failures, len(outcomes), stacklevel=2)
+        warn_skipped(failures, len(outcomes))
         outcomes = [one for one in outcomes if one.error is None]
     found = [one.result for one in outcomes]
     columns = {"path": texts([one.input.path for one in outcomes])} | provenance_columns(
@@ -109,7 +109,7 @@ def history_of(files: Sequence[FileRow], run: str, *, clients: bool, errors: Err
     """Return the values of files of rounds as columns."""
     failures = [(row.place, row.error) for row in files if row.error is not None]
     if errors == "skip":
-        warn_skipped(failures, len(files), stacklevel=3)
+        warn_skipped(failures, len(files))
         files = [row for row in files if row.error is None]
     columns = {
         "path": texts([row.path for row in files]),

@@ -155,7 +155,7 @@ def stats(
     require_found(found)
     failures = [(one.path, one.error) for one in found if one.error is not None]
     if errors == "skip":
-        warn_skipped(failures, len(found), stacklevel=2)
+        warn_skipped(failures, len(found))
         found = [one for one in found if one.error is None]
     return _tabulate(found, errors, failures)
 

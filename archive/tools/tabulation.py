@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from archive.dtypes import NDArray
-from archive.errors import ArchiveError, SkippedWarning
+from archive.errors import ArchiveError, SkippedWarning, warn_caller
 from archive.format.constants import OWN_PREFIX
 from archive.tools.columns import Row, make_columns
 
@@ -89,7 +88,7 @@ def tabulate(columns: dict[str, NDArray], rows: Sequence[Row], failures: Sequenc
     return Table(columns | named, aliases, failures)
 
 
-def warn_skipped(failures: Sequence[Failed], total: int, *, stacklevel: int) -> None:
+def warn_skipped(failures: Sequence[Failed], total: int) -> None:
     """Warn of archives that were left out of a result; nothing where there are none.
 
     Parameters
@@ -97,19 +96,16 @@ def warn_skipped(failures: Sequence[Failed], total: int, *, stacklevel: int) -> 
     failures : sequence of (str, ArchiveError)
     total : int
         Archives that were asked for.
-    stacklevel : int
-        As for `warnings.warn` in the caller.
     """
     if not failures:
         return
     named = "; ".join(f"{path}: {error.problem}" for path, error in failures[:SHOWN_FAILURES])
-    more = len(failures) - SHOWN_FAILURES
-    warnings.warn(
-        f"{len(failures)} of {total} archives cannot be read and were left out: {named}"
-        + (f"; and {more} more" if more > 0 else "")
-        + " (`failures` has all of them)",
-        SkippedWarning,
-        stacklevel=stacklevel + 1,
+    more = f"; and {len(failures) - SHOWN_FAILURES} more" if len(failures) > SHOWN_FAILURES else ""
+    warn_caller(
+        SkippedWarning(
+            f"{len(failures)} of {total} archives cannot be read and were left out: {named}{more} "
+            "(`failures` has all of them)"
+        )
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar
 
+from archive.checkpoints.finitefiles import Check
 from archive.checkpoints.retention import BestBy
 from archive.interop.flower.legacy import resumable_legacy
 from archive.interop.flower.messagebased import resumable_messages
@@ -30,6 +31,7 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     every: int = 1,
     keep_last: int | None = 3,
     best_by: BestBy | None = None,
+    check: Check = "warn",
     names: Names = None,
     packer: Any = None,
     exclude: Iterable[str] = (),
@@ -62,6 +64,9 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
         Rounds to keep; None for all.
     best_by : str or (str, "min" or "max"), optional
         As for `CheckpointStore`: the round with the best value of this metric is kept as well.
+    check : {"warn", "error", "off"}, default "warn"
+        As for `CheckpointStore`: what NaN and infinities in the arrays of a round do. ``"error"`` ends the
+        run before that round is saved.
     names : list of str, state dict or ArrayRecord, optional
         For the old API, whose arrays have no names: names of the weights, in order; else they are 0, 1, 2.
     packer : a packer of `archive.packers`, optional
@@ -122,7 +127,9 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     kind = _resumable_class(base)
     if OURS in vars(strategy):  # both would have one state, and save into one run
         raise TypeError("the strategy was made resumable before: make another strategy for this run")
-    rounds = Rounds(url, experiment, keep_last=keep_last, best_by=best_by, storage_options=storage_options)
+    rounds = Rounds(
+        url, experiment, keep_last=keep_last, best_by=best_by, check=check, storage_options=storage_options
+    )
     if not (names is None and packer is None) and not issubclass(base, flower().LegacyStrategy):
         raise TypeError("names and packer are for strategies of flwr.server.strategy: yours has names")
     excluded = (exclude,) if isinstance(exclude, str) else tuple(exclude)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from archive.checkpoints import CheckpointStore
+from archive.checkpoints.finitefiles import Check
 from archive.checkpoints.paths import require_experiment
 from archive.checkpoints.retention import BestBy
 from archive.checkpoints.roundfile import DAMAGE, GONE
@@ -57,6 +58,8 @@ class Rounds:
         Rounds to keep; None for all.
     best_by : str or (str, "min" or "max") or None
         The metric whose best round is kept too.
+    check : {"warn", "error", "off"}
+        What NaN and infinities do.
     """
 
     def __init__(
@@ -66,13 +69,16 @@ class Rounds:
         *,
         keep_last: int | None,
         best_by: BestBy | None = None,
+        check: Check = "warn",
         storage_options: Mapping[str, Any] | None,
     ) -> None:
         self._place = experiment_folder(require_app_url(url, storage_options), experiment)
         self._keeps_all = keep_last is None
         self.experiment: str = experiment
         """Name of its folder in the URL."""
-        self.store: CheckpointStore = CheckpointStore(self._place, keep_last=keep_last, best_by=best_by)
+        self.store: CheckpointStore = CheckpointStore(
+            self._place, keep_last=keep_last, best_by=best_by, check=check
+        )
         self.shown: str = self.store.url
         """Absolute URL for messages, without credentials."""
         _log.info("fedarchive: rounds are saved in %s", self.shown)
