@@ -3,8 +3,8 @@
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
 - `ArchiveWriter`, `Editor`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`,
-  `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`: results of calls; `Info` is that of
-  ``archive.open(...).info``.
+  `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`, `Stack`, `Updates`, `Update`: results of calls; `Info`
+  is that of ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from archive.checkpoints.finitefiles import Check
     from archive.checkpoints.retention import BestBy
     from archive.checkpoints.roundfile import RoundReport
+    from archive.checkpoints.stacks import Stack
+    from archive.checkpoints.updates import Update, Updates
     from archive.dtypes import NDArray
     from archive.engine.progress import Progress, Report
     from archive.engine.read.containers import Records
@@ -90,8 +92,11 @@ __all__ = [
     "Shape",
     "SparseInfo",
     "Spool",
+    "Stack",
     "Table",
     "TypedDict",
+    "Update",
+    "Updates",
     "UserConfig",
     "ValueDiff",
     "Verify",
@@ -102,6 +107,8 @@ _HOMES = {
     "BestBy": "archive.checkpoints.retention",
     "Check": "archive.checkpoints.finitefiles",
     "RoundReport": "archive.checkpoints.roundfile",
+    "Stack": "archive.checkpoints.stacks",
+    **dict.fromkeys(("Update", "Updates"), "archive.checkpoints.updates"),
     "Table": "archive.tools.tabulation",
     "NDArray": "archive.dtypes",
     **dict.fromkeys(("Progress", "Report"), "archive.engine.progress"),

@@ -7,6 +7,8 @@
 ``roundreader``         the same read and listed while other processes save and remove some
 ``roundrows``           the rows of a history: every round that ever was, and its clients
 ``finitefiles``         NaN and infinities in what is saved
+``stacks``              one array of many files as one lazy array
+``updates``             what the clients of a round changed
 ``roundcheck``          the same verified
 ``contextfiles``        contexts of nodes
 ``roundfile``           configs that name these files

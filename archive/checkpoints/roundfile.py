@@ -55,6 +55,7 @@ __all__ = [
     "is_named",
     "line_of",
     "open_file",
+    "open_named",
     "read_client",
     "read_curve",
     "read_digest",
@@ -178,14 +179,36 @@ def open_file(
     """
     handle = reading.open(location, mode=mode, verify=verify)
     try:
-        if digest is not None:
-            require_same(handle._reader.identity.hex(), digest, location.display)
+        _require_named(handle, digest, location)
         handle._hidden = OWN_RECORDS
         _ = handle.records  # an error of its values comes now
     except ArchiveError:
         handle.close()
         raise
     return handle
+
+
+def open_named(location: Location, digest: str | None) -> Archive:
+    """Open a file of a store for some of its arrays; its records are not looked at.
+
+    Raises
+    ------
+    DamagedError, ArchiveError
+        As for `open_file`.
+    """
+    # no map: whether a file may be mapped takes as long to find out as to open it
+    handle = reading.open(location, access="auto" if location.remote else "pread")
+    try:
+        _require_named(handle, digest, location)
+    except ArchiveError:
+        handle.close()
+        raise
+    return handle
+
+
+def _require_named(handle: Archive, digest: str | None, location: Location) -> None:
+    if digest is not None:
+        require_same(handle._reader.identity.hex(), digest, location.display)
 
 
 def require_same(digest: str, named: str, path: str) -> None:

@@ -25,6 +25,7 @@ from archive.checkpoints.roundfile import (
     open_file,
     read_round,
 )
+from archive.checkpoints.stacks import StackedFile
 from archive.engine.read.handle import Archive
 from archive.errors import (
     ArchiveError,
@@ -179,6 +180,20 @@ class RoundReader:
     def clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files of a round by name."""
         return self.read_round(number).clients or {}
+
+    def client_files(self, number: int) -> list[StackedFile]:
+        """Return the files of the clients of a round, sorted by name."""
+        return [
+            StackedFile(number, name, self.at(file.path, cached=True), file.digest)
+            for name, file in sorted(self.clients(number).items())
+        ]
+
+    def stacked_file(self, number: int, client: str | None) -> StackedFile:
+        """Return the file of a round, or of a client in it; MissingError where there is none."""
+        if client is None:
+            return StackedFile(self.require(number), None, self.at(round_path(number), cached=True), None)
+        file = self._client(self.require(number), client)
+        return StackedFile(number, client, self.at(file.path, cached=True), file.digest)
 
     def row(self, number: int) -> Row:
         """Return the metrics and configs of a round."""

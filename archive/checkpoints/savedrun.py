@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from archive.checkpoints.finitefiles import Check, require_check
@@ -11,8 +11,11 @@ from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.roundrows import read_history
 from archive.checkpoints.rounds import Rounds
+from archive.checkpoints.stacks import Stack
 from archive.checkpoints.tables import history_of
+from archive.checkpoints.updates import Updates
 from archive.engine.read.handle import Archive
+from archive.errors import MissingError
 from archive.reading import Mode, Verify
 from archive.records import Context
 from archive.storage.url import URL, Cache
@@ -141,6 +144,131 @@ class SavedRun:
         rows = read_history(self._files, clients=clients, errors=errors)
         return history_of(rows, self._files.location.name, clients=clients, errors=errors)
 
+    def stack(
+        self,
+        key: str | tuple[str, str],
+        *,
+        round: int | Literal["latest", "best"] | None = None,  # noqa: A002 the word of the field
+        rounds: Iterable[int] | Literal["all"] | None = None,
+        client: str | None = None,
+    ) -> Stack:
+        """Return one array of all clients of a round, or of several rounds, as one lazy array.
+
+        Parameters
+        ----------
+        key : str or (str, str)
+            Key of the array, or record and key.
+        round : int, "latest" or "best", optional
+            The first axis is that of the clients of this round, in the order of `clients`.
+        rounds : "all" or iterable of int, optional
+            Instead: the first axis is that of these rounds, of the global model.
+        client : str, optional
+            With ``rounds``: of this client instead.
+
+        Returns
+        -------
+        Stack
+            Has ``shape``, ``dtype``, ``clients`` and ``rounds``. An index reads what it selects:
+            ``stack[3]``, ``stack[:, 0, :10]``; ``for`` reads one array after the other; numpy takes it.
+
+        Raises
+        ------
+        TypeError
+            Not one of ``round`` and ``rounds``, or ``client`` with ``round``.
+        MissingError
+            There is no such round, or the client has no part in it; or the axis would be empty.
+
+        Examples
+        --------
+        >>> import archive, numpy as np, shutil
+        >>> shutil.rmtree("/tmp/fedarchive-doctest-stack", ignore_errors=True)
+        >>> store = archive.CheckpointStore("/tmp/fedarchive-doctest-stack")
+        >>> for client in ("Berlin", "Oslo"):
+        ...     _ = store.save({"w": np.full((2, 3), len(client))}, 1, client=client)
+        >>> _ = store.save({"w": np.zeros((2, 3))}, 1)
+        >>> weights = store.stack("w", round=1)
+        >>> weights.shape, weights.clients, weights[:, 0, 0].tolist()
+        ((2, 2, 3), ('Berlin', 'Oslo'), [6, 4])
+        >>> float(np.std(weights))
+        1.0
+        """
+        if (round is None) == (rounds is None):
+            raise TypeError("stack takes round=, for the clients of a round, or rounds=")
+        if round is not None and client is not None:
+            raise TypeError("client= goes with rounds=: one array of one client is open(round, client)[key]")
+        self._begin()
+        if round is not None:
+            files = self._files.client_files(self._number(round))
+        else:
+            numbers = (
+                self._files.numbers() if rounds == "all" else [require_round(one) for one in rounds or ()]
+            )
+            files = [self._files.stacked_file(number, client) for number in numbers]
+        if not files:
+            raise MissingError(
+                "nothing is there to stack", path=self.url, remedy="see rounds() and clients()"
+            )
+        return Stack(key, files)
+
+    def updates(
+        self,
+        round: int | Literal["latest", "best"],  # noqa: A002 the word of the field
+        *,
+        base: int | None = None,
+    ) -> Updates:
+        """Return what each client of a round changed: its arrays less those of the model it started from.
+
+        The files of clients must hold weights. Where they hold differences already, those are what `open` and
+        `stack` return.
+
+        Parameters
+        ----------
+        round : int, "latest" or "best"
+        base : int, optional
+            The round whose global model the clients started from; the round before where not given.
+
+        Returns
+        -------
+        Updates
+            A mapping of clients to mappings of (record, key) to arrays, read and subtracted when asked for:
+            those arrays of numbers that both have under one record and key, else under one key. ``drift()``
+            has norm and cosine of each client.
+
+        Raises
+        ------
+        MissingError
+            One of the two rounds is not there, such as round 0 where the first model was not saved; or no
+            client has a part in the round.
+
+        Examples
+        --------
+        >>> import archive, numpy as np, shutil
+        >>> shutil.rmtree("/tmp/fedarchive-doctest-updates", ignore_errors=True)
+        >>> store = archive.CheckpointStore("/tmp/fedarchive-doctest-updates")
+        >>> _ = store.save({"w": np.zeros(2)}, 0)
+        >>> _ = store.save({"w": np.array([3.0, 4.0])}, 1, client="Berlin")
+        >>> _ = store.save({"w": np.array([3.0, 0.0])}, 1)
+        >>> store.updates(1)["Berlin"]["model", "w"].tolist()
+        [3.0, 4.0]
+        >>> drift = store.updates(1).drift()
+        >>> drift["norm"].tolist(), drift["cosine"].tolist()
+        ([5.0], [0.6])
+        """
+        self._begin()
+        number = self._number(round)
+        clients = self._files.client_files(number)
+        if not clients:
+            raise MissingError(f"round {number} has no clients", path=self.url, remedy="see clients()")
+        before = number - 1 if base is None else require_round(base)
+        if before < 0 or not self._files.exists(before):
+            raise MissingError(
+                f"there is no round {before}, whose global model the clients of round {number} started from",
+                path=self.url,
+                remedy="name the round that they started from by base=",
+            )
+        model = self._files.stacked_file(before, None), self._files.stacked_file(number, None)
+        return Updates(clients, *model)
+
     def verify(self, round: int) -> RoundReport:  # noqa: A002 the word of the field
         """Compare every byte of a round and of its client files with its digest.
 
@@ -167,6 +295,14 @@ class SavedRun:
         """Wait for the save in the background, raise its error, and find the run."""
         self._background.settle()
         self._files.find(keep=saving)
+
+    def _number(self, round: int | Literal["latest", "best"]) -> int:  # noqa: A002 the word of the field
+        """Return the number of an existing round."""
+        if isinstance(round, str):
+            if round not in ("latest", "best"):
+                raise TypeError(f'a round is an int, "latest" or "best", not {round!r}')
+            return self._files.newest() if round == "latest" else self._best()
+        return self._files.require(require_round(round))
 
     def _best(self) -> int:
         goal = self._goal or self._files.goal()

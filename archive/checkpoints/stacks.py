@@ -1,0 +1,244 @@
+"""One array of many files of a store as one lazy array with an axis in front: of clients, or of rounds."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from archive import tuning
+from archive.checkpoints.roundfile import open_named
+from archive.dtypes import NDArray, parse_dtype
+from archive.errors import ValueRangeError
+from archive.records import Array
+from archive.storage.url import Location
+from archive.workers import run_parallel
+
+__all__ = ["Stack", "StackedFile"]
+
+Key = str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StackedFile:
+    """One step along the first axis."""
+
+    round: int
+    """Number of the round."""
+    client: str | None
+    """Name of the client; None for the global model."""
+    place: Location
+    """Its file."""
+    digest: str | None
+    """The digest by which its round names it."""
+
+    @property
+    def name(self) -> str:
+        """What an error calls it."""
+        return f"round {self.round}" + ("" if self.client is None else f", client {self.client!r}")
+
+
+class Stack:
+    """One array of several files as one array, read when asked for. Made by `CheckpointStore.stack`.
+
+    ``shape`` and ``dtype`` are those of the first file. An index reads what it selects, ``for`` reads one
+    array after the other, and numpy functions (``numpy.asarray``) read all. Each file is open while it is
+    read; of a remote one this takes a request, and another for its array, many files at once.
+    """
+
+    def __init__(self, key: Key, files: Sequence[StackedFile]) -> None:
+        self.key: Key = key
+        """Key of the array, or (record, key)."""
+        self.rounds: tuple[int, ...] = tuple(file.round for file in files)
+        """The round of each step along the first axis."""
+        self.clients: tuple[str | None, ...] = tuple(file.client for file in files)
+        """The client of each; None for the global model."""
+        self._files = list(files)
+
+    @cached_property
+    def _first(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and element type that all have."""
+        found: tuple[tuple[int, ...], np.dtype[Any]]
+        found = self._with(0, lambda array: (tuple(array.shape), parse_dtype(array.dtype)))
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, the axis of files in front."""
+        return len(self._files), *self._first[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        return self._first[1]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all elements take in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[NDArray]:
+        """Yield the array of each file; of remote files the next few are on their way."""
+        yield from self._read(range(len(self)), (), ahead=2)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return ``numpy.asarray(stack)[index]``; of which files nothing is selected, nothing is read.
+
+        With lists or arrays after the first axis, the arrays of the selected files are read whole.
+
+        Raises
+        ------
+        IndexError
+            As for numpy.
+        KeyError
+            A file has no such array.
+        ValueRangeError
+            The array of a file has another shape or element type than that of the first.
+        """
+        first, rest = _split(index, self)
+        if first is None:
+            return np.asarray(self)[index]
+        simple = all(map(_is_basic, rest))
+        if isinstance(first, int):
+            whole: Any = (0, *rest)
+            return next(self._read([first], rest)) if simple else self._stacked([first], ())[whole]
+        if simple:
+            found = self._stacked(first.reshape(-1), rest)
+            return found.reshape(first.shape + found.shape[1:])
+        if isinstance(_lead(index), slice):
+            whole = (slice(None), *rest)
+            return self._stacked(first, ())[whole]
+        wanted, places = np.unique(first, return_inverse=True)
+        whole = (places.reshape(first.shape), *rest)
+        return self._stacked(wanted, ())[whole]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Return all elements in memory.
+
+        Raises
+        ------
+        ValueError
+            ``copy=False``: it is not in memory.
+        """
+        if copy is False:
+            raise ValueError("a stack is read into memory of its own: copy=False cannot be")
+        found = self._stacked(range(len(self)), ())
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return all elements for another library, such as ``torch.from_dlpack``."""
+        return np.asarray(self).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the CPU."""
+        return 1, 0
+
+    def __repr__(self) -> str:
+        shape = self.__dict__.get("_first", ("shape not read yet",))[0]
+        return f"<fedarchive.Stack {self.key!r}: {len(self)} x {shape}>"
+
+    def _with(self, number: int, use: Any) -> Any:
+        """Return what a function makes of the array of a file, which is open meanwhile."""
+        file = self._files[number]
+        with open_named(file.place, file.digest) as opened:
+            try:
+                return use(opened[self.key])
+            except KeyError as error:
+                raise KeyError(f"{file.name}: {error.args[0]}") from error
+
+    def _read(self, numbers: Any, rest: tuple[Any, ...], *, ahead: int = 0) -> Iterator[Any]:
+        """Yield what is selected of the array of each file."""
+        shape, dtype = self._first
+
+        def read(number: int) -> Any:
+            def select(array: Array) -> Any:
+                if tuple(array.shape) != shape or parse_dtype(array.dtype) != dtype:
+                    file = self._files[number]
+                    raise ValueRangeError(
+                        f"{file.name} has {array.dtype} {tuple(array.shape)}, and "
+                        f"{self._files[0].name} has {dtype} {shape}",
+                        path=file.place.display,
+                        key=self.key if isinstance(self.key, str) else "/".join(self.key),
+                        remedy="stack arrays of one shape and dtype",
+                    )
+                return array[rest] if rest else array[...]
+
+            return self._with(number, select)
+
+        numbers = [int(number) for number in numbers]
+        if numbers and self._files[0].place.remote:
+            yield from run_parallel(read, numbers, network=tuning.ARCHIVES, ahead=ahead)
+        else:
+            yield from map(read, numbers)
+
+    def _stacked(self, numbers: Any, rest: tuple[Any, ...]) -> NDArray:
+        """Return what is selected of several files in one array."""
+        shape, dtype = self._first
+        # a view that takes no memory says which shape an index selects
+        part = np.broadcast_to(np.zeros((), np.uint8), shape)[rest]
+        found: NDArray = np.empty((len(numbers), *np.shape(part)), dtype)
+        for place, one in enumerate(self._read(numbers, rest)):
+            found[place] = one
+        return found
+
+
+def _is_int(part: Any) -> bool:
+    return not isinstance(part, (bool, np.bool_)) and hasattr(part, "__index__") and np.ndim(part) == 0
+
+
+def _is_basic(part: Any) -> bool:
+    """Return whether this selects along an axis of its own, whatever else an index has."""
+    return part is None or part is Ellipsis or isinstance(part, slice) or _is_int(part)
+
+
+def _lead(index: Any) -> Any:
+    """Return what an index selects along the first axis."""
+    lead = index[0] if isinstance(index, tuple) and index else index
+    return slice(None) if lead is Ellipsis or lead == () else lead
+
+
+def _split(index: Any, stack: Stack) -> tuple[Any, tuple[Any, ...]]:
+    """Return the files that an index selects, as an int or an array of int, and the index of their arrays.
+
+    The first is None where numpy has to apply the index to all of it.
+    """
+    parts = index if isinstance(index, tuple) else (index,)
+    if not parts:
+        return np.arange(len(stack)), ()
+    lead, rest = parts[0], parts[1:]
+    if lead is None or isinstance(lead, (bool, np.bool_)):
+        return None, ()
+    if lead is Ellipsis:
+        if any(part is None or np.ndim(part) > 1 for part in rest) or len(rest) >= stack.ndim:
+            return None, ()
+        return np.arange(len(stack)), (Ellipsis, *rest)
+    if isinstance(lead, slice):
+        return np.arange(len(stack))[lead], rest
+    if _is_int(lead):
+        number = operator.index(lead)
+        if not -len(stack) <= number < len(stack):
+            raise IndexError(f"index {number} is out of bounds for {len(stack)} files")
+        return number % len(stack), rest
+    chosen = np.asarray(lead)
+    if not chosen.size:
+        chosen = chosen.astype(np.intp)  # an empty list has no type
+    if chosen.dtype == bool and chosen.ndim != 1:
+        return None, ()
+    return np.arange(len(stack))[chosen], rest
