@@ -232,6 +232,23 @@ def test_what_a_table_of_500_archives_moves(store: FolderStore) -> None:
     assert store.nbytes() <= 500 * 20_000
 
 
+def test_a_stack_takes_two_requests_a_client(store: FolderStore) -> None:
+    """To open it, and for the part of its array: the array of 4 MiB is not fetched."""
+    run = archive.CheckpointStore("folder://m/run")
+    for client in range(6):
+        run.save({"w": np.zeros(1 << 20, "f4"), "v": np.ones(3)}, 1, client=str(client))
+    run.save({}, 1)
+    stack = run.stack("w", round=1)
+    assert stack.shape == (6, 1 << 20)
+    store.clear()
+    assert stack[:, :10].shape == (6, 10)
+    assert store.counted() == 12
+    assert store.nbytes() < 6 * (1 << 20)
+    store.clear()
+    _ = stack[3, 5]
+    assert store.counted() == 2
+
+
 def test_a_table_says_how_many_arrays_small_archives_have(store: FolderStore) -> None:
     archive.save(small(100), URL, metrics={"loss": 0.5})
     store.clear()

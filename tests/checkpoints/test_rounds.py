@@ -11,7 +11,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 import archive
-from archive.errors import ExistsError, MissingError, TruncatedError, UnsupportedURLError
+from archive.errors import (
+    ExistsError,
+    MissingError,
+    NonFiniteError,
+    SkippedWarning,
+    TruncatedError,
+    UnsupportedURLError,
+)
 from tests.servers.s3 import BUCKET, S3Server
 
 pytestmark = pytest.mark.slow
@@ -110,3 +117,54 @@ def test_a_store_that_cannot_promise_exclusive_creation_says_so() -> None:
     store = archive.CheckpointStore("careless://no-promise")
     with pytest.raises(UnsupportedURLError, match="overwrite=False cannot be promised"):
         store.save({}, 1)
+
+
+def test_damage_in_tables_of_a_bucket(server: S3Server, url: str) -> None:
+    """One damaged and one missing client file, by name."""
+    options: dict[str, Any] = server.options()
+    store = fill(archive.CheckpointStore(url, storage_options=options), 1, 2)
+    prefix = url.removeprefix(f"s3://{BUCKET}/")
+    body = server.client.get_object(Bucket=BUCKET, Key=f"{prefix}/rounds/00000002/a.h5")["Body"].read()
+    server.client.put_object(Bucket=BUCKET, Key=f"{prefix}/rounds/00000002/a.h5", Body=body[:-50])
+    server.client.delete_object(Bucket=BUCKET, Key=f"{prefix}/rounds/00000001/B.h5")
+    lost, cut = f"{url}/rounds/00000001/B.h5", f"{url}/rounds/00000002/a.h5"
+    with pytest.raises(MissingError, match="names this file of client 'B', and it is gone"):
+        store.history(clients=True)
+    urls = [lost, cut, f"{url}/rounds/00000002/B.h5"]
+    for found in (
+        store.history(clients=True, errors="column"),
+        archive.table(urls, errors="column", storage_options=options),
+    ):
+        assert {path for path, _ in found.failures} == {lost, cut}
+        bad = [row for row, error in enumerate(found["error"]) if error]
+        assert found["path"][bad].tolist() == [lost, cut]
+        assert found["client"][bad].tolist() == ["B", "a"]
+        assert set(found["run"]) == {"run"}
+    with pytest.warns(SkippedWarning, match="2 of 3"):
+        found = archive.table(urls, errors="skip", storage_options=options)
+    assert (found["n"].tolist(), found["arrays"].tolist()) == ([2], [1])
+
+
+def test_stacks_and_updates_of_a_bucket(server: S3Server, url: str) -> None:
+    store = archive.CheckpointStore(url, storage_options=server.options())
+    store.save({"w": np.zeros(3)}, 0)
+    for client in range(20):
+        store.save({"w": np.full(3, client)}, 1, client=f"c{client:02d}")
+    store.save({"w": np.ones(3)}, 1)
+    stack = store.stack("w", round="latest")
+    assert stack[:, 1].tolist() == list(range(20))
+    assert [one.tolist() for one in stack] == [[client] * 3 for client in range(20)]
+    drift = store.updates(1).drift()
+    assert drift["norm"].tolist() == pytest.approx([client * 3**0.5 for client in range(20)])
+    assert drift["cosine"][1:].tolist() == pytest.approx([1] * 19)
+
+
+def test_an_upload_with_nan_is_refused(server: S3Server, url: str) -> None:
+    store = archive.CheckpointStore(url, check="error", storage_options=server.options())
+    with pytest.raises(NonFiniteError):
+        store.save({"w": np.full(3, np.nan)}, 1)
+    with pytest.raises(NonFiniteError):
+        store.save({"w": np.full(9 << 20, np.inf, "f4")}, 1)
+    prefix = url.removeprefix(f"s3://{BUCKET}/")
+    assert server.keys(prefix) == []
+    assert server.uploads(prefix) == []
