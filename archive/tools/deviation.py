@@ -84,6 +84,8 @@ NONE = Deviation()
 
 def add(one: Deviation, other: Deviation) -> Deviation:
     """Return the deviation of two blocks together."""
+    if one is NONE:
+        return other
     return Deviation(
         one.different + other.different,
         one.nan + other.nan,

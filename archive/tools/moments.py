@@ -88,6 +88,8 @@ def merge(first: Moments, second: Moments) -> Moments:
     >>> merge(moments_of(np.array([1, 2])), moments_of(np.array([6])))
     Moments(finite=3, nan=0, inf=0, zeros=0, low=1, high=6, mean=3.0, std=2.16024..., rest=0.0)
     """
+    if first is NOTHING:
+        return second
     nan, inf, zeros = first.nan + second.nan, first.inf + second.inf, first.zeros + second.zeros
     if not (first.finite and second.finite):
         only = first if first.finite else second
@@ -172,7 +174,7 @@ def _of_integers(values: NDArray) -> Moments:
 
 
 def _of_floats(values: NDArray) -> Moments:
-    low, high = values.min(), values.max()
+    low, high = np.minimum.reduce(values), np.maximum.reduce(values)
     nan = inf = 0
     if not (np.isfinite(low) and np.isfinite(high)):  # a NaN is the minimum of all
         nan, inf = int(np.count_nonzero(np.isnan(values))), int(np.count_nonzero(np.isinf(values)))
@@ -182,6 +184,9 @@ def _of_floats(values: NDArray) -> Moments:
         low, high = values.min(), values.max()
     zeros = int(np.count_nonzero(values == 0)) if low <= 0 <= high else 0
     exponent = exponent_of(low, high)
+    if not exponent:
+        found = _mean_and_std(values, low, high)
+        return Moments(values.size, nan, inf, zeros, float(low), float(high), *found)
     scaled = _mean_and_std(scale(values, -exponent), scale(low, -exponent), scale(high, -exponent))
     mean, std, rest = (float(scale(value, exponent)) for value in scaled)
     return Moments(values.size, nan, inf, zeros, float(low), float(high), mean, std, rest)
@@ -196,6 +201,8 @@ def exponent_of(*extremes: Any) -> int:
     (0, 601)
     """
     largest = max(map(abs, extremes))
+    if 1e-140 < largest < 1e140:
+        return 0
     exponent = int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
     return exponent if abs(exponent) > _HUGE else 0
 
@@ -216,16 +223,17 @@ def _mean_and_std(values: NDArray, low: Any, high: Any) -> tuple[float, float, f
         return float(low), 0.0, 0.0
     step = tuning.LOOK_ELEMENTS
     wide = np.result_type(values.dtype, np.float64)
-    shift = wide.type(values[:step].mean(dtype=wide))
+    begin = values[:step]
+    shift = np.add.reduce(begin, dtype=wide) / len(begin)
     memory = np.empty(min(step, len(values)), wide)
     sums, squares = [], []
     for at in range(0, len(values), step):
         part = values[at : at + step]
         away = memory[: len(part)]
         np.subtract(part, shift, out=away, dtype=wide)
-        sums.append(away.sum())
+        sums.append(np.add.reduce(away))
         np.multiply(away, away, out=away)
-        squares.append(away.sum())
+        squares.append(np.add.reduce(away))
     apart = sum(sums) / len(values)
     spread = sum(squares) / len(values) - apart * apart
     mean, rest = _sum(float(shift), float(apart))
