@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def _numbers(values: Sequence[int | None]) -> NDArray:
     return make_column(values) if any(value is not None for value in values) else np.full(len(values), np.nan)
 
 
+@functools.lru_cache(1024)  # the archives of a round are of one second
 def _moment(created: str) -> np.datetime64:
     """Return a creation time in UTC; NaT for any other text, which a file may hold."""
     found = _CREATED.fullmatch(created)

@@ -48,14 +48,13 @@ def provenance_of(path: str, row: Row | None) -> Provenance:
     >>> provenance_of("/runs/adam/rounds/00000003.h5", {})
     Provenance(run=None, round=None, client=None)
     """
-    by_path = _by_path(path)
     if row is None:
-        return by_path
+        return _by_path(path)
     number, client, node = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client", "node"))
     if number is None and client is None and node is None:
         return Provenance()
     return Provenance(
-        by_path.run,
+        _by_path(path).run,
         number if type(number) is int else None,
         unspell(client) if isinstance(client, str) and is_spelled(client) else None,
     )
