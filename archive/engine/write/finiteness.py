@@ -25,6 +25,8 @@ __all__ = ["FinitenessCheck", "Look", "NonFinite"]
 Look = Callable[[Any, int], object]
 """Takes a private copy of stored bytes, and the offset in the file where they begin."""
 DType = np.dtype[Any]
+_AT_ONCE = 1 << 16
+"""Elements that are looked at by one call: 31 us a MiB of float32; 4 Ki at once take 140."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,9 @@ def _are_finite(elements: NDArray) -> bool:
     if dtype.kind == "c":
         elements = elements.view(f"{dtype.byteorder}f{dtype.itemsize // 2}")
     if dtype.kind == "c" or dtype.itemsize > 2 or not dtype.isnative:
-        return bool(np.isfinite(elements).all())
+        # some at a time: the C library has the kernel map and clear memory of 128 KiB and more
+        starts = range(0, len(elements), _AT_ONCE)
+        return all(np.isfinite(elements[start : start + _AT_ONCE]).all() for start in starts)
     # numpy converts each float of two bytes or one: 20 times as long as a look at its bits
     positive, negative, zero = _edges(dtype)
     signed, unsigned = elements.view(f"i{dtype.itemsize}"), elements.view(f"u{dtype.itemsize}")
