@@ -199,8 +199,13 @@ class Stack:
         return found
 
 
+def _is_bool(part: Any) -> bool:
+    """Return whether this is one bool, which adds an axis and selects along none."""
+    return np.ndim(part) == 0 and getattr(part, "dtype", type(part)) == bool
+
+
 def _is_int(part: Any) -> bool:
-    return not isinstance(part, (bool, np.bool_)) and hasattr(part, "__index__") and np.ndim(part) == 0
+    return not _is_bool(part) and hasattr(part, "__index__") and np.ndim(part) == 0
 
 
 def _is_basic(part: Any) -> bool:
@@ -210,8 +215,8 @@ def _is_basic(part: Any) -> bool:
 
 def _lead(index: Any) -> Any:
     """Return what an index selects along the first axis."""
-    lead = index[0] if isinstance(index, tuple) and index else index
-    return slice(None) if lead is Ellipsis or lead == () else lead
+    lead = index[0] if isinstance(index, tuple) else index
+    return slice(None) if lead is Ellipsis else lead
 
 
 def _split(index: Any, stack: Stack) -> tuple[Any, tuple[Any, ...]]:
@@ -223,7 +228,7 @@ def _split(index: Any, stack: Stack) -> tuple[Any, tuple[Any, ...]]:
     if not parts:
         return np.arange(len(stack)), ()
     lead, rest = parts[0], parts[1:]
-    if lead is None or isinstance(lead, (bool, np.bool_)):
+    if lead is None or _is_bool(lead):
         return None, ()
     if lead is Ellipsis:
         if any(part is None or np.ndim(part) > 1 for part in rest) or len(rest) >= stack.ndim:
@@ -237,7 +242,7 @@ def _split(index: Any, stack: Stack) -> tuple[Any, tuple[Any, ...]]:
             raise IndexError(f"index {number} is out of bounds for {len(stack)} files")
         return number % len(stack), rest
     chosen = np.asarray(lead)
-    if not chosen.size:
+    if not chosen.size and not isinstance(lead, np.ndarray):
         chosen = chosen.astype(np.intp)  # an empty list has no type
     if chosen.dtype == bool and chosen.ndim != 1:
         return None, ()

@@ -43,6 +43,8 @@ INDEXES: list[Any] = [
     (1, slice(None), [0, 3]), (slice(1, 3), [0, 1], slice(None), [1, 0]),
     (slice(1, 3), slice(None), [0, 1], [1, 0]), (..., [0, 1]), (0, ..., [0, 1]),
     (np.ones((4, 3), bool),), (slice(None), np.array([True, False, True])), True,
+    (np.array([0, 2]), np.array([0, 1])), (np.array([[3, 3]]), np.array([[0, 0]]), slice(None)),
+    (np.array([], int), [0], [1]), ((), np.array([], bool)), np.array(True), ([-1], np.array(True)),
     (slice(None), 2, ..., 1, 3), (slice(None), slice(None), slice(None), slice(None), ...),
 ]  # fmt: skip
 
@@ -56,7 +58,9 @@ def test_an_index_is_that_of_numpy(store: archive.CheckpointStore, index: Any) -
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("index", [4, -5, (0, 3), (slice(None), 9), [0, 7], (0, 0, 0, 0, 0), "w", 1.5])
+@pytest.mark.parametrize(
+    "index", [4, -5, (0, 3), (slice(None), 9), [0, 7], (0, 0, 0, 0, 0), "w", 1.5, np.zeros(0, bool)]
+)
 def test_an_index_that_is_none(store: archive.CheckpointStore, index: Any) -> None:
     with pytest.raises((IndexError, ValueError)) as caught:
         _ = store.stack("w", round=2)[index]
