@@ -201,7 +201,9 @@ class Stack:
 
 def _is_bool(part: Any) -> bool:
     """Return whether this is one bool, which adds an axis and selects along none."""
-    return np.ndim(part) == 0 and getattr(part, "dtype", type(part)) == bool
+    return isinstance(part, (bool, np.bool_)) or (
+        isinstance(part, np.ndarray) and part.dtype == bool and not part.ndim
+    )
 
 
 def _is_int(part: Any) -> bool:

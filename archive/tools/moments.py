@@ -225,16 +225,23 @@ def _mean_and_std(values: NDArray, low: Any, high: Any) -> tuple[float, float, f
     wide = np.result_type(values.dtype, np.float64)
     begin = values[:step]
     shift = np.add.reduce(begin, dtype=wide) / len(begin)
+    exact = values.dtype.kind in "iu" and values.dtype.itemsize == 8 and int(high) - int(low) < 1 << 63
+    if exact:  # float64 lacks most of these: the difference of two numbers is taken before it is rounded
+        shift = values.dtype.type(min(max(int(shift), int(low)), int(high)))
     memory = np.empty(min(step, len(values)), wide)
     sums, squares = [], []
     for at in range(0, len(values), step):
         part = values[at : at + step]
         away = memory[: len(part)]
-        np.subtract(part, shift, out=away, dtype=wide)
+        if exact:
+            away[:] = np.subtract(part, shift).view(np.int64)
+        else:
+            np.subtract(part, shift, out=away, dtype=wide)
         sums.append(np.add.reduce(away))
         np.multiply(away, away, out=away)
         squares.append(np.add.reduce(away))
     apart = sum(sums) / len(values)
     spread = sum(squares) / len(values) - apart * apart
-    mean, rest = _sum(float(shift), float(apart))
+    left = float(int(shift) - int(float(shift))) if exact else 0.0
+    mean, rest = _sum(float(shift), float(apart), left)
     return mean, math.sqrt(max(float(spread), 0.0)), rest

@@ -140,6 +140,17 @@ def test_ends_of_integers_are_integers(values: NDArray, low: int, high: int) -> 
     assert type(found.low) is type(found.high) is int
 
 
+@pytest.mark.parametrize("base", [2**63 - 2000, 2**64 - 4000, -(2**63), 2**62 + 1])
+def test_integers_that_float64_lacks_keep_their_spread(base: int) -> None:
+    """Near 2**64 float64 has every 2048th of them."""
+    values = np.arange(4000, dtype="u8") + np.array(base % 2**64, "u8")
+    values = values if base + 4000 > 2**63 else values.view("i8")
+    for found in (moments_of(values), in_blocks(values, 1000, 3000)):
+        assert (found.low, found.high) == (base, base + 3999)
+        assert found.std == pytest.approx(np.arange(4000).std(), rel=1e-12)
+        assert abs(Fraction(found.mean) + Fraction(found.rest) - base - Fraction(3999, 2)) < 1e-6
+
+
 def test_what_has_no_finite_element() -> None:
     assert repr(moments_of(np.array([]))) == repr(NOTHING)
     assert repr(moments_of(np.array([np.nan, np.inf, -np.inf]))) == repr(Moments(nan=1, inf=2))
