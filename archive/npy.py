@@ -12,7 +12,7 @@ import numpy as np
 from archive.descriptions import describe_dtype
 from archive.dtypes import MAX_NPY_HEADER, from_descr, is_ml_dtype, parse_literal
 
-__all__ = ["NPY_MAGIC", "NpyLayout", "npy_header", "split_npy"]
+__all__ = ["NPY_BEGINNING_BYTES", "NPY_MAGIC", "NpyLayout", "npy_header", "split_npy"]
 
 DType = np.dtype[Any]
 
@@ -22,6 +22,8 @@ _NPY_VERSIONS = (b"\1\0", b"\2\0", b"\3\0")
 # (numpy/lib/format.py, GROWTH_AXIS_MAX_DIGITS since 1.23); the bytes of np.save depend on it
 _GROWTH_DIGITS = 21
 _ALIGN = 64
+NPY_BEGINNING_BYTES = 12 + MAX_NPY_HEADER
+"""Bytes at the beginning of a ``.npy`` that hold any header."""
 
 
 def npy_header(dtype: DType, shape: tuple[int, ...], fortran_order: bool = False) -> bytes:
@@ -71,14 +73,17 @@ class NpyLayout:
     """Offset of the elements."""
 
 
-def split_npy(data: bytes | memoryview, *, exact: bool = True) -> NpyLayout:
+def split_npy(data: bytes | memoryview, *, exact: bool = True, nbytes: int | None = None) -> NpyLayout:
     """Read the header of a ``.npy`` without loading its elements, and without pickle.
 
     Parameters
     ----------
     data : bytes or memoryview
+        All of it, or with ``nbytes`` its beginning.
     exact : bool, default True
         False allows more bytes after the ``.npy``, as `numpy.load` does.
+    nbytes : int, optional
+        Length of the whole, of which `NPY_BEGINNING_BYTES` hold any header.
 
     Raises
     ------
@@ -108,6 +113,7 @@ def split_npy(data: bytes | memoryview, *, exact: bool = True) -> NpyLayout:
     if dtype.hasobject:
         raise ValueError("the .npy holds pickled objects, and allow_pickle is False")
     needed = math.prod(shape) * dtype.itemsize
-    if len(data) - start < needed or (exact and len(data) - start > needed):
+    there = (len(data) if nbytes is None else nbytes) - start
+    if there < needed or (exact and there > needed):
         raise ValueError("the .npy has more or fewer bytes than its shape")
     return NpyLayout(dtype, shape, fortran, start)

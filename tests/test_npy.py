@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from archive.npy import npy_header, split_npy
+from archive.npy import NPY_BEGINNING_BYTES, npy_header, split_npy
 
 DTYPES = hnp.scalar_dtypes() | hnp.array_dtypes(
     subtype_strategy=hnp.scalar_dtypes() | hnp.array_dtypes(max_size=2), max_size=3
@@ -153,3 +153,12 @@ def test_a_flipped_byte_never_raises_anything_but_value_error(at: int, flip: int
     except ValueError:
         return
     assert layout.header_bytes + np.prod(layout.shape, dtype=int) * layout.dtype.itemsize == len(data)
+
+
+def test_a_header_is_read_from_the_beginning_alone() -> None:
+    data = saved(np.arange(100_000.0))
+    layout = split_npy(data[:NPY_BEGINNING_BYTES], nbytes=len(data))
+    assert (layout.shape, layout.header_bytes) == ((100_000,), 128)
+    for nbytes in (len(data) - 1, len(data) + 1):
+        with pytest.raises(ValueError, match="more or fewer bytes"):
+            split_npy(data[:NPY_BEGINNING_BYTES], nbytes=nbytes)

@@ -197,7 +197,7 @@ def encode_all_datasets(datasets: Datasets, links: Sequence[DatasetLinks], *, st
 
 
 def encode_metadata(
-    root: Group, encoded: EncodedDatasets, *, index_bytes: int, index_name: bytes = b"index"
+    root: Group, encoded: EncodedDatasets, *, index_bytes: int | None, index_name: bytes = b"index"
 ) -> Metadata:
     """Encode the metadata of a file.
 
@@ -207,8 +207,8 @@ def encode_metadata(
         The root group; the link to ``/index`` is added after its own.
     encoded : EncodedDatasets
         All datasets of the file.
-    index_bytes : int
-        Size of the dataset that ends the file.
+    index_bytes : int or None
+        Size of the dataset that ends the file; None: the file ends with its metadata.
     index_name : bytes
         Its link name.
 
@@ -232,18 +232,19 @@ def encode_metadata(
     parts: list[_Part] = [*heap_parts, *placed.parts]
     position = placed.end
 
-    index_nbytes = len(_index_header(0, index_bytes))
     # the header of the index stands before the root group, whose size does not depend on it
     children, position = _encode_children(prepared, placed, parts, position)
-    index_at, index_part = position, len(parts)
-    parts.append(b"")
-    names = [*(name for name, _ in root.links), index_name]
-    targets = np.array([*children, index_at], np.uint64)
-    group = encode_group(position + index_nbytes, prepared.messages, names, targets)
+    index_part, names = len(parts), [name for name, _ in root.links]
+    if index_bytes is not None:
+        children, names = [*children, position], [*names, index_name]
+        parts.append(_index_header(0, index_bytes))
+        position += len(parts[-1])
+    group = encode_group(position, prepared.messages, names, np.array(children, np.uint64))
     region_end = -(-group.end // ALIGNMENT) * ALIGNMENT
-    parts[index_part] = _index_header(region_end if index_bytes else UNDEFINED, index_bytes)
+    if index_bytes is not None:
+        parts[index_part] = _index_header(region_end if index_bytes else UNDEFINED, index_bytes)
     parts += (*group.parts, bytes(region_end - group.end))
-    superblock = encode_superblock(group.header, region_end + index_bytes)
+    superblock = encode_superblock(group.header, region_end + (index_bytes or 0))
     return Metadata(superblock, _coalesced(parts), region_end - encoded.start)
 
 
