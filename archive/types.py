@@ -3,13 +3,13 @@
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
 - `ArchiveWriter`, `Editor`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`,
-  `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`, `Stack`, `Updates`, `Update`: results of calls; `Info`
-  is that of ``archive.open(...).info``.
+  `ConvertReport`, `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`, `Stack`, `Updates`, `Update`: results
+  of calls; `Info` is that of ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
-- `Mode`, `Verify`, `Access`, `BestBy`, `Check`, `Errors`: the words that `archive.open`, `CheckpointStore`
-  and `archive.table` take.
+- `Mode`, `Verify`, `Access`, `BestBy`, `Check`, `Errors`, `FileFormat`: the words that `archive.open`,
+  `CheckpointStore`, `archive.table` and `archive.tools.convert` take.
 - `URL`, `Cache`, `Spool`, `Progress`, `Report`, `Names`: arguments of calls.
 
 Examples
@@ -55,8 +55,10 @@ if TYPE_CHECKING:
     from archive.storage.remote.staging import Spool
     from archive.storage.url import URL, Cache
     from archive.tools.collection import Garbage
+    from archive.tools.converting import ConvertReport
     from archive.tools.differences import ArrayDiff, Diff, ValueDiff
     from archive.tools.editing import Editor
+    from archive.tools.formats.kinds import FileFormat
     from archive.tools.many import Errors
     from archive.tools.tabulation import Table
 
@@ -69,10 +71,12 @@ __all__ = [
     "Cache",
     "Check",
     "ConfigValue",
+    "ConvertReport",
     "Diff",
     "Editor",
     "Errors",
     "Failure",
+    "FileFormat",
     "Garbage",
     "Info",
     "KindView",
@@ -134,6 +138,8 @@ _HOMES = {
     **dict.fromkeys(("URL", "Cache"), "archive.storage.url"),
     "Garbage": "archive.tools.collection",
     "Errors": "archive.tools.many",
+    "ConvertReport": "archive.tools.converting",
+    "FileFormat": "archive.tools.formats.kinds",
 }
 """The module of each name."""
 

@@ -82,10 +82,11 @@ def test_the_blocks_run_in_order(ran: tuple[Path, str]) -> None:
     assert "the accelerator is gone" in told
     assert "['layer0', 'layer1', 'layer2']" in told
     assert "[2.25 2.25 2.25]" in told
+    assert "\n2 ()\n" in told, "converted, and nothing was left out"
     assert "\ncontrol_variates/conv1.weight\n" in told
     assert "(8, 1, 3, 3)\nParameterPackerWithControlVariates\n" in told
     saved = {name for _, block in blocks("python") for name in re.findall(r'"([\w-]+\.h5)"', block)}
-    left = {path.name for path in folder.iterdir()} - {"README.md.py", "repacked.h5"}
+    left = {path.name for path in folder.iterdir()} - {"README.md.py", "repacked.h5", "other.npz"}
     clients = {f"client-{number}.h5" for number in (1, 2, 3)}
     assert left == saved - {"half.h5"} | {"half.h5.partial", "run-1"} | clients
     assert "[3, 4, 5]\n[5 5]\n" in told, "the newest three rounds, and the last of them"

@@ -31,6 +31,8 @@ _COMMANDS = {
     "edit": ("edit", "rename, delete, replace or cast arrays, and set metrics and configs"),
     "runs": ("runs", "runs in a folder: list, show, their metrics, remove rounds, rewind"),
     "cp": ("copy", "copy an archive between any two paths or URLs, verified on the way"),
+    "convert": ("convert", "convert safetensors, .npz, .pt, Keras's and HDF5 files to archives, and back"),
+    "extract": ("extract", "write arrays as .npy, CSV, .npz, .safetensors or .pt"),
     "gc": ("gc", "remove what killed writers left behind: unfinished uploads, temporary files"),
     "completion": ("completion", "print a script by which bash, zsh or fish completes the command"),
     "cache": ("cache", "what archive.open(url, cache=...) keeps of remote archives: list it, or remove it"),
@@ -42,6 +44,7 @@ exit codes:
   0    done; for verify: every byte matches
   1    damage: an archive whose bytes are not what was saved; for diff: the archives differ
   2    usage: wrong arguments, no archive there, or the system refused; for diff damage too
+  3    converted, but the target does not hold all that the source has
   130  interrupted
 """
 
@@ -57,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 damage, 2 usage or not an archive, 130 interrupted, 141 output closed by its reader.
+        0 done, 1 damage, 2 usage or not an archive, 3 something was left out, 130 interrupted, 141 output
+        closed by its reader.
 
     Examples
     --------

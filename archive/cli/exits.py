@@ -11,6 +11,7 @@ __all__ = [
     "DAMAGED",
     "DIFFERENT",
     "INTERRUPTED",
+    "LEFT_OUT",
     "OK",
     "TROUBLE",
     "USAGE",
@@ -27,6 +28,8 @@ DIFFERENT = 1
 """Of diff alone, as of diff(1): the archives differ."""
 TROUBLE = 2
 """Of diff alone, as of diff(1): they could not be compared, damage included."""
+LEFT_OUT = 3
+"""A conversion is done, and what was written does not hold all that was read."""
 INTERRUPTED = 130
 """Ctrl-C: what a shell reports for SIGINT."""
 BROKEN_PIPE = 141

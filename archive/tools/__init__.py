@@ -1,4 +1,4 @@
-"""Tools for whole archives: verify, compare, measure, edit, average, recover, reindex, copy, collect garbage.
+"""Tools for whole archives: verify, compare, measure, edit, average, convert, recover, copy, collect garbage.
 
 Each name is loaded when it is first used, so that copying imports nothing of averaging.
 """
@@ -12,18 +12,33 @@ if TYPE_CHECKING:
     from archive.tools.arraystats import stats
     from archive.tools.averaging import mean
     from archive.tools.comparison import diff
+    from archive.tools.converting import convert
     from archive.tools.copying import copy
     from archive.tools.editing import edit
+    from archive.tools.extraction import extract
     from archive.tools.recovery import recover
     from archive.tools.reindexing import reindex
     from archive.tools.verification import verify
 
-__all__ = ["copy", "diff", "edit", "mean", "recover", "reindex", "stats", "verify"]
+__all__ = [
+    "convert",
+    "copy",
+    "diff",
+    "edit",
+    "extract",
+    "mean",
+    "recover",
+    "reindex",
+    "stats",
+    "verify",
+]
 
 _HOMES = {
+    "convert": "converting",
     "copy": "copying",
     "diff": "comparison",
     "edit": "editing",
+    "extract": "extraction",
     "mean": "averaging",
     "recover": "recovery",
     "reindex": "reindexing",

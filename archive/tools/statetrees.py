@@ -75,6 +75,24 @@ class StateTree:
             problem = f"invalid saved state: {error}"
             raise HostileFileError(problem, path=path, key=f"{STATE}/tree") from error
 
+    @property
+    def flat(self) -> bool:
+        """Whether it is one mapping of texts to plain tensors: then the names of the arrays say all of it.
+
+        The versions of modules in a state dict do not count: torch reads one without them.
+        """
+        root = self._root
+        pairs = root.get("items") if isinstance(root, dict) else None
+        return (root.get("$") if isinstance(root, dict) else None) in ("dict", "OrderedDict") and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and isinstance(pair[0], str)
+            and isinstance(pair[1], dict)
+            and pair[1].get("$") == "tensor"
+            and not pair[1].keys() & {"axes", "view", "expand", "strides", "as"}
+            for pair in pairs or ()
+        )
+
     def rename(self, old: Name, new: Name) -> None:
         """Give a value of the state another key in its mapping; an array that the state lacks is left alone.
 

@@ -20,7 +20,19 @@ from archive.__main__ import main as main_of_module
 from archive.cli import main
 from tests.children import child_environment
 
-COMMANDS = ["info", "ls", "verify", "demo", "reindex", "recover", "mean", "edit", "runs"]
+COMMANDS = [
+    "info",
+    "ls",
+    "verify",
+    "demo",
+    "reindex",
+    "recover",
+    "mean",
+    "edit",
+    "runs",
+    "convert",
+    "extract",
+]
 READERS = ["info", "ls", "verify"]
 
 

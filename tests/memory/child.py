@@ -141,6 +141,23 @@ def prepare_checkpoint(folder: Path, total: int, each: int) -> dict[str, Any]:
     return {}
 
 
+def convert(folder: Path, total: int, each: int) -> dict[str, Any]:
+    """Convert an archive to another format, and that to an archive, both read back and compared."""
+    from archive.tools import convert as converted
+
+    name = (folder / "format").read_text()
+    if name.endswith(".pt"):
+        import torch
+
+        assert torch
+    start = rss_anon()
+    source, target, back = folder / "source.h5", folder / f"there{name}", folder / "back.h5"
+    for one, other in ((source, target), (target, back)):
+        report = converted(one, other, durable=False)
+        assert (report.verified, report.lossless, report.array_bytes) == (True, True, total)
+    return {"start": start}
+
+
 def state_dict(folder: Path, total: int, each: int) -> dict[str, Any]:
     """Consume a torch state dict and watch it go, as the library writes."""
     import torch
@@ -185,6 +202,7 @@ JOBS = {
             load_remote,
             verify,
             mean,
+            convert,
             state_dict,
         ),
         *(prepare, prepare_clients, prepare_checkpoint),

@@ -148,6 +148,17 @@ def test_mean(run: Run) -> None:
     assert run("mean")["peak"] < ALLOWED + EACH
 
 
+@pytest.mark.parametrize("name", [".safetensors", ".safetensors.index.json", ".npz", ".weights.h5", ".pt"])
+def test_convert_there_and_back(run: Run, tmp_path: Path, name: str) -> None:
+    """Pieces of a few megabytes are under way, whatever an array has; torch writes a tensor at once."""
+    if name == ".pt":
+        pytest.importorskip("torch", reason="torch is not installed")
+    run("prepare")
+    (tmp_path / "format").write_text(name)
+    found = run("convert")
+    assert found["peak"] < found["start"] + ALLOWED + 2 * EACH * (name == ".pt")
+
+
 @pytest.mark.parametrize("each", [EACH, 4 << 20])
 def test_consumed_state_dict(run: Run, each: int) -> None:
     """Memory falls as the file grows, whether or not the allocator maps each tensor by itself."""

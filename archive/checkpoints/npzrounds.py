@@ -1,0 +1,98 @@
+"""A folder of rounds as Flower's how-to saves them, ``round-N-weights.npz``, into a store of rounds."""
+
+from __future__ import annotations
+
+import re
+
+from archive.checkpoints.store import CheckpointStore
+from archive.engine.read.open import open_reader
+from archive.errors import ExistsError, MissingError
+from archive.storage.folder import join, list_files
+from archive.storage.url import Location, parse_url
+from archive.tools.formats.archives import ArchiveContent
+from archive.tools.formats.entries import Hasher, LeftOut, chunks_of, compare
+from archive.tools.formats.intake import renamed
+from archive.tools.formats.npz import read_npz
+
+__all__ = ["convert_rounds"]
+
+_ROUND = re.compile(r"round-([0-9]{1,18})(?:-weights)?\.npz")
+
+
+def convert_rounds(
+    source: Location, out: Location, names: list[str] | None, hasher: Hasher, *, verify: bool
+) -> list[LeftOut]:
+    """Save each ``round-N-weights.npz`` of a folder as round N of a store, in order.
+
+    All files are opened before the first round is saved, so that one that is not a ``.npz`` leaves the store
+    as it was. A round takes memory for its arrays.
+
+    Raises
+    ------
+    MissingError
+        The folder has no such file.
+    ExistsError
+        The store has one of the rounds.
+    """
+    rounds = {}
+    for entry in list_files(source.path, source.options or None, below=False):
+        match = _ROUND.fullmatch(entry.path)
+        if match:
+            rounds[int(match[1])] = entry.path
+    if not rounds:
+        raise MissingError(
+            "no round-N-weights.npz in this folder", path=source.display, remedy="name the folder they are in"
+        )
+    left_out: list[LeftOut] = []
+    files = {
+        number: parse_url(join(source.path, name), source.options or None)
+        for number, name in sorted(rounds.items())
+    }
+    for number, file in files.items():
+        with read_npz(file) as content:
+            hasher.total += sum(entry.nbytes for entry in content.entries)
+            left_out += [(f"{rounds[number]}: {name}", reason) for name, reason in content.left_out]
+            if names is not None:
+                renamed(content.entries, names, file)
+    with CheckpointStore(out) as store:
+        there = set(store.rounds()) & files.keys()
+        if there:
+            raise ExistsError(
+                f"round {min(there)} is there already",
+                path=out.display,
+                remedy="name another folder for the store",
+            )
+        for number, file in files.items():
+            _convert_round(store, number, file, names, hasher, out if verify else None)
+    return left_out
+
+
+def _convert_round(
+    store: CheckpointStore,
+    number: int,
+    file: Location,
+    names: list[str] | None,
+    hasher: Hasher,
+    out: Location | None,
+) -> None:
+    """Save one round, and compare it where ``out`` says how it is reached."""
+    written = Hasher(hasher.report, hasher.total, hasher.done, passes=hasher.passes)
+    with read_npz(file) as content:
+        if names is not None:
+            content.entries = renamed(content.entries, names, file)
+        arrays = {}
+        for entry, chunks in content.read(content.entries):
+            arrays[entry.key] = entry.assemble(chunks)
+            for _ in written.watch(entry, chunks_of(arrays[entry.key])):
+                pass
+    report = store.save(arrays, number, background=False)
+    if out is not None:
+        place = parse_url(report.url, out.options or None)
+        again = Hasher(hasher.report, hasher.total, written.done, passes=hasher.passes)
+        with ArchiveContent(open_reader(place, access="pread", verify="first"), place) as back:
+            again.watch_all(back)
+        compare(written.found, again.found, place.display)
+        written.done = again.done
+    hasher.done = written.done
+    hasher.array_bytes += written.array_bytes
+    hasher.found |= {(str(number), key): found for (_, key), found in written.found.items()}

@@ -1,0 +1,251 @@
+"""Converts safetensors, NumPy's, torch's and Keras's files and any HDF5 to archives, and archives to them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archive.engine.progress import Bar, Progress
+from archive.engine.read.open import open_reader
+from archive.engine.write.create import ArchiveWriter
+from archive.format.constants import STATE_RECORD
+from archive.storage.remote.staging import Spool
+from archive.storage.url import URL, Location, parse_url
+from archive.tools.formats.archives import ArchiveContent
+from archive.tools.formats.entries import Content, Hasher, LeftOut, compare
+from archive.tools.formats.filelike import Target
+from archive.tools.formats.flatnames import choose
+from archive.tools.formats.intake import renamed, require_distinct, write_content
+from archive.tools.formats.kinds import FileFormat, formats_of, open_content, writer_of
+from archive.tools.statetrees import StateTree
+
+__all__ = ["ConvertReport", "convert"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertReport:
+    """What was converted."""
+
+    source: str
+    """Path or URL that was read."""
+    url: str
+    """Path or URL that was written."""
+    format: str
+    """FileFormat that was read: ``archive``, ``safetensors``, ``npz``, ..."""
+    to: str
+    """FileFormat that was written."""
+    arrays: int
+    """Arrays that were written."""
+    array_bytes: int
+    """Bytes of their elements; those of tied arrays are counted for each."""
+    left_out: tuple[tuple[str, str], ...]
+    """(name, reason) of everything in the source that the target does not hold."""
+    verified: bool
+    """Whether every array was read back from the target and compared."""
+    seconds: float
+    """Wall-clock time."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.left_out
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Arguments of one conversion."""
+
+    source: Location
+    target: Target
+    kinds: tuple[str, str]
+    """FileFormat that is read, and format that is written."""
+    keys: str | Iterable[str | tuple[str, str]] | None
+    names: list[str] | None
+    verify: bool
+    decoded_bytes: int | None
+    shard_bytes: int | None
+
+
+def convert(
+    url: URL,
+    out: URL,
+    *,
+    format: FileFormat | None = None,  # noqa: A002 the word of the field
+    to: FileFormat | None = None,
+    keys: str | Iterable[str | tuple[str, str]] | None = None,
+    names: URL | Iterable[str] | None = None,
+    overwrite: bool = True,
+    durable: bool = True,
+    verify: bool = True,
+    shard_bytes: int | None = None,
+    decoded_bytes: int | None = None,
+    spool: Spool = True,
+    progress: Progress = None,
+    storage_options: Mapping[str, Any] | None = None,
+    out_options: Mapping[str, Any] | None = None,
+) -> ConvertReport:
+    """Convert a file of another format to an archive, or an archive to one.
+
+    Elements stream through a few megabytes of memory, from and to local files and objects. What was written
+    is read back and compared. It appears complete or not at all; the report lists what it cannot hold.
+
+    Parameters
+    ----------
+    url, out : str or path-like
+        Local paths or URLs of fsspec; one of them is an archive. ``url`` may be the folder in which Flower's
+        ``round-N-weights.npz`` lie, and ``out`` then is the folder of a `CheckpointStore`.
+    format, to : str, optional
+        ``archive``, ``safetensors``, ``npz``, ``npy``, ``pt``, ``keras``, ``hdf5``, ``rounds``; by suffix if
+        not given. ``.safetensors.index.json`` is a model in shards, and ``.weights.h5`` one of Keras; any
+        HDF5 file that is not an archive is ``hdf5``, which is only read.
+    keys : str or iterable, optional
+        Only these arrays, and neither metrics nor configs; keys and patterns as for `Archive.load`.
+    names : iterable of str, or path or URL of an archive, optional
+        Of a ``.npz`` of ``numpy.savez(file, *arrays)``: the names of ``arr_0``, ``arr_1``, ...
+    overwrite, durable, spool, progress
+        As for `archive.save`. Shards are never overwritten.
+    verify : bool, default True
+        False does not read back what was written.
+    shard_bytes : int, optional
+        Bytes of elements in a shard of safetensors, at most, but for an array that is larger; 5 GB if not
+        given.
+    decoded_bytes : int, optional
+        Bytes that compressed arrays of ``url`` may have, as for `archive.open`.
+    storage_options, out_options : mapping, optional
+        Keyword arguments of the remote file system of ``url``, and of that of ``out``.
+
+    Returns
+    -------
+    ConvertReport
+
+    Raises
+    ------
+    HostileFileError, TruncatedError
+        ``url`` breaks a rule of its format, or is cut; nothing was written.
+    DamagedError
+        What was read back is not what was written, or an archive's bytes are not what was saved.
+    UnsupportedURLError
+        No suffix says the format, or neither side is an archive.
+    ValueRangeError, UnsupportedDtypeError
+        A name or type that the other side cannot hold, and that cannot be left out.
+    KeyError
+        No array has one of ``keys``.
+    ExistsError, MissingError, StorageError
+
+    Examples
+    --------
+    >>> import archive, numpy as np
+    >>> from archive.tools import convert
+    >>> np.savez("/tmp/fedarchive-converting.npz", w=np.ones((2, 3), "f4"), b=np.zeros(3))
+    >>> report = convert("/tmp/fedarchive-converting.npz", "/tmp/fedarchive-converting.h5")
+    >>> report.arrays, report.array_bytes, report.left_out, report.verified
+    (2, 48, (), True)
+    >>> report = convert("/tmp/fedarchive-converting.h5", "/tmp/fedarchive-converting.safetensors", keys="w")
+    >>> report.to, report.arrays
+    ('safetensors', 1)
+    """
+    source, place = parse_url(url, storage_options), parse_url(out, out_options)
+    started = time.perf_counter()
+    kind, target_kind = formats_of(source, place, format, to)
+    if shard_bytes is not None and target_kind != "safetensors":
+        raise ValueError(f"shard_bytes is of safetensors, not of {target_kind}")
+    job = _Job(
+        source,
+        Target(place, overwrite, durable, spool),
+        (kind, target_kind),
+        keys,
+        _names(names, storage_options),
+        verify,
+        decoded_bytes,
+        shard_bytes,
+    )
+    with Bar(progress, f"converting {source.name}") as report:
+        hasher = Hasher(report, passes=1 + verify)
+        if kind == "rounds":
+            rounds = importlib.import_module("archive.checkpoints.npzrounds")
+            left_out = rounds.convert_rounds(source, place, job.names, hasher, verify=verify)
+        elif kind == "archive":
+            left_out = _export(job, hasher)
+        else:
+            left_out = _import(job, hasher)
+    found = hasher.found.values()
+    return ConvertReport(
+        source.display,
+        place.display,
+        kind,
+        target_kind,
+        len(found),
+        hasher.array_bytes,
+        tuple(left_out),
+        verify,
+        time.perf_counter() - started,
+    )
+
+
+def _names(names: URL | Iterable[str] | None, options: Mapping[str, Any] | None) -> list[str] | None:
+    """Return the names that were given, or the keys of the archive that was."""
+    if names is None:
+        return None
+    if isinstance(names, (str, os.PathLike)):
+        location = parse_url(names, options if parse_url(names).remote else None)
+        with ArchiveContent(open_reader(location, access="pread", verify="first"), location) as content:
+            return [entry.key for entry in content.entries]
+    return list(names)
+
+
+def _export(job: _Job, hasher: Hasher) -> list[LeftOut]:
+    """Write an archive as a file of another format."""
+    write = writer_of(job.kinds[1], job.shard_bytes)
+    reader = open_reader(job.source, access="pread", verify="first")
+    with ArchiveContent(reader, job.source, job.keys) as content:
+        left_out = [] if job.kinds[1] == "pt" else _without_state(content, job.source.display)
+        left_out += [*content.left_out, *write(content, job.target, hasher)]
+    if job.verify:
+        with open_content(job.target.location, job.kinds[1]) as back:
+            _require_same(hasher, back, job.target.location)
+    return left_out
+
+
+def _without_state(content: Content, path: str) -> list[LeftOut]:
+    """Take the tree of a saved state out of content: torch's format alone holds one."""
+    values = content.configs.pop(STATE_RECORD, None)
+    if values is None or StateTree(values, path).flat:
+        return []
+    return [(STATE_RECORD, "the nesting of a saved state, and its values that are no arrays")]
+
+
+def _import(job: _Job, hasher: Hasher) -> list[LeftOut]:
+    """Write a file of another format as an archive."""
+    with open_content(job.source, job.kinds[0], job.decoded_bytes) as content:
+        if job.names is not None:
+            content.entries = renamed(content.entries, job.names, job.source)
+        content.entries = choose(content.entries, job.keys)
+        if job.keys is not None:
+            content.metrics, content.configs, content.attributes = {}, {}, {}
+        require_distinct(content, job.source)
+        hasher.total = sum(entry.nbytes for entry in content.entries)
+        target = job.target
+        with ArchiveWriter(
+            target.location,
+            overwrite=target.overwrite,
+            durable=target.durable,
+            created=None,
+            spool=target.spool,
+        ) as writer:
+            write_content(content, writer, hasher)
+    if job.verify:
+        reader = open_reader(target.location, access="pread", verify="first")
+        with ArchiveContent(reader, target.location) as back:
+            _require_same(hasher, back, target.location)
+    return content.left_out
+
+
+def _require_same(hasher: Hasher, back: Content, location: Location) -> None:
+    """Read back what was written, and compare it."""
+    again = Hasher(hasher.report, hasher.total, hasher.done, passes=hasher.passes)
+    again.watch_all(back)
+    compare(hasher.found, again.found, location.display)

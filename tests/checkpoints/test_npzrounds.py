@@ -1,0 +1,70 @@
+"""A folder of ``round-N-weights.npz`` becomes a store of rounds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import ExistsError, HostileFileError, MissingError, ValueRangeError
+from archive.tools import convert
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Rounds as the loop of Flower's how-to saves them."""
+    path = tmp_path / "run"
+    path.mkdir()
+    for number in (1, 2, 10):
+        arrays = [np.full((2, 3), number, "f4"), np.array(number)]
+        np.savez(path / f"round-{number}-weights.npz", *arrays)
+    (path / "round-2-weights.npz.bak").write_bytes(b"")
+    (path / "history.json").write_text("{}")
+    return path
+
+
+def test_each_file_is_a_round(folder: Path, tmp_path: Path) -> None:
+    report = convert(folder, tmp_path / "store", names=["fc.weight", "step"])
+    assert (report.format, report.arrays, report.lossless, report.verified) == ("rounds", 6, True, True)
+    store = archive.CheckpointStore(tmp_path / "store")
+    assert store.rounds() == [1, 2, 10]
+    with store.open("latest") as newest:
+        assert newest["fc.weight"].numpy().tolist() == [[10.0] * 3] * 2
+        assert int(newest["step"].numpy()) == 10
+
+
+def test_rounds_may_be_objects_and_keep_their_positions_as_names(folder: Path) -> None:
+    for path in folder.glob("*.npz"):
+        with archive.create(f"memory://npzrounds/other/{path.stem}.h5") as writer:
+            writer.add("model", "x", np.ones(1))
+    convert(folder, "memory://npzrounds/store")
+    store = archive.CheckpointStore("memory://npzrounds/store")
+    assert store.rounds() == [1, 2, 10]
+    with store.open(2) as second:
+        assert list(second) == [("model", "arr_0"), ("model", "arr_1")]
+
+
+def test_nothing_is_saved_where_one_file_is_bad(folder: Path, tmp_path: Path) -> None:
+    (folder / "round-3-weights.npz").write_bytes(b"PK and no more")
+    with pytest.raises(HostileFileError, match="round-3"):
+        convert(folder, tmp_path / "store")
+    (folder / "round-3-weights.npz").unlink()
+    with pytest.raises(ValueRangeError, match="1 names for 2 arrays"):
+        convert(folder, tmp_path / "store", names=["w"])
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_store_that_has_a_round_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    store = archive.CheckpointStore(tmp_path / "store")
+    store.save({"w": np.zeros(2)}, 2)
+    with pytest.raises(ExistsError, match="round 2 is there"):
+        convert(folder, tmp_path / "store")
+    assert store.rounds() == [2]
+
+
+def test_a_folder_without_rounds(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no round-N"):
+        convert(tmp_path, tmp_path / "store")

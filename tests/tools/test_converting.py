@@ -1,0 +1,247 @@
+"""Files of other formats become archives, and archives files of other formats, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import archive
+from archive.errors import (
+    DamagedError,
+    ExistsError,
+    HostileFileError,
+    MissingError,
+    UnsupportedURLError,
+    ValueRangeError,
+)
+from archive.tools import convert
+
+NDArray = np.ndarray[Any, Any]
+ARRAYS: dict[str, Any] = {
+    "w": np.arange(12, dtype="f4").reshape(3, 4),
+    "b": np.array([], "f8"),
+    "step": np.array(7, "i8"),
+    "mask": np.array([True, False]),
+}
+
+
+def saved(folder: Path, **options: Any) -> Path:
+    path = folder / "saved.h5"
+    archive.save(ARRAYS, path, **options)
+    return path
+
+
+def arrays_of(path: Any, **options: Any) -> dict[tuple[str, str], NDArray]:
+    with archive.open(path, **options) as handle:
+        return {name: handle[name].numpy(copy=True) for name in handle}
+
+
+def require_equal(found: dict[tuple[str, str], NDArray]) -> None:
+    assert {key for _, key in found} == set(ARRAYS)
+    for (record, key), array in found.items():
+        assert record == "model"
+        assert array.dtype == ARRAYS[key].dtype
+        np.testing.assert_array_equal(array, ARRAYS[key])
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.safetensors.index.json", "m.npz", "m.weights.h5"])
+def test_an_archive_comes_back_from_every_format(tmp_path: Path, name: str) -> None:
+    there = convert(saved(tmp_path), tmp_path / name)
+    back = convert(tmp_path / name, tmp_path / "back.h5")
+    assert there.arrays == back.arrays == 4
+    assert there.array_bytes == back.array_bytes == 58
+    assert [there.lossless, back.lossless, there.verified, back.verified] == [True] * 4
+    require_equal(arrays_of(tmp_path / "back.h5"))
+    assert archive.verify(tmp_path / "back.h5").ok
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.safetensors.index.json", "m.npz", "m.npy"])
+def test_both_sides_may_be_objects(tmp_path: Path, name: str) -> None:
+    keys = "w" if name == "m.npy" else None
+    place, back = f"memory://convert-{name}/{name}", f"memory://convert-{name}/back.h5"
+    first = f"memory://convert-{name}/first.h5"
+    archive.save(ARRAYS, first)
+    convert(first, place, keys=keys)
+    convert(place, back)
+    found = arrays_of(back)
+    if keys:
+        (array,) = found.values()
+        np.testing.assert_array_equal(array, ARRAYS["w"])
+    else:
+        require_equal(found)
+
+
+def test_keras_files_and_checkpoints_of_objects_are_read_by_a_local_copy(tmp_path: Path) -> None:
+    convert(saved(tmp_path), "memory://convert-staged/m.weights.h5")
+    convert("memory://convert-staged/m.weights.h5", tmp_path / "back.h5")
+    require_equal(arrays_of(tmp_path / "back.h5"))
+
+
+def test_what_the_target_cannot_hold_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "odd.h5"
+    records = {"text": np.array(["é"]), "when": np.array(["2026-01-02"], "M8[D]"), "w": ARRAYS["w"]}
+    archive.save(records, path, metrics={"loss": 0.5}, configs={"lr": 0.1})
+    report = convert(path, tmp_path / "odd.safetensors")
+    assert not report.lossless
+    assert [name for name, _ in report.left_out] == ["model/text", "model/when", "configs", "metrics"]
+    assert report.arrays == 1
+    report = convert(path, tmp_path / "odd.npz")
+    assert [name for name, _ in report.left_out] == ["metrics", "configs"]
+    assert np.load(tmp_path / "odd.npz")["text"].tolist() == ["é"]
+
+
+def test_names_and_types_that_a_format_has_no_place_for(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    odd = {
+        "__metadata__": np.ones(1),
+        "a\0b": np.ones(2),
+        "": np.ones(3),
+        "big": np.ones(4, ">f4"),
+        "c": np.ones(2, "c16"),
+    }
+    with archive.create(tmp_path / "odd.h5") as writer:
+        for key, array in odd.items():
+            writer.add("model", key, array)
+        writer.add("x//y", "z/%", np.ones(5))
+    left = {}
+    for name in ("odd.safetensors", "odd.npz", "odd.pt", "odd.weights.h5"):
+        report = convert(tmp_path / "odd.h5", tmp_path / name)
+        left[name[4:]] = sorted(what for what, _ in report.left_out)
+    assert left == {
+        "safetensors": ["model/__metadata__", "model/big", "model/c"],
+        "npz": ["model/a\0b", "model/x//y"],
+        "pt": ["model/big"],
+        "weights.h5": [],
+    }
+    assert torch.load(tmp_path / "odd.pt", weights_only=True)["x//y"]["z/%"].shape == (5,)
+
+
+def test_a_context_loses_its_fields(tmp_path: Path) -> None:
+    context = archive.Context(1, 2, {"a": 1}, archive.RecordDict({"m": archive.ArrayRecord()}), {})
+    archive.save(context, tmp_path / "c.h5")
+    report = convert(tmp_path / "c.h5", tmp_path / "c.npz")
+    assert report.left_out == (("context", "the fields of a Context beside its records"),)
+
+
+def test_tied_arrays_are_written_twice_and_listed(tmp_path: Path) -> None:
+    with archive.create(tmp_path / "tied.h5") as writer:
+        writer.add("model", "embed", ARRAYS["w"])
+        writer.tie("model", "head", ("model", "embed"))
+    report = convert(tmp_path / "tied.h5", tmp_path / "tied.npz")
+    assert report.left_out == (
+        ("model/head", "that it is tied to model/embed: the elements are there twice"),
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "tied.npz")["head"], ARRAYS["w"])
+
+
+def test_only_the_arrays_that_were_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", **ARRAYS)
+    report = convert(tmp_path / "m.npz", tmp_path / "some.h5", keys=["w", "st*"])
+    assert report.arrays == 2
+    assert set(arrays_of(tmp_path / "some.h5")) == {("model", "w"), ("model", "step")}
+    report = convert(saved(tmp_path, metrics={"loss": 1.0}), tmp_path / "w.npz", keys="w")
+    assert report.lossless  # metrics were not asked for
+    with pytest.raises(KeyError, match="no array 'nothing'"):
+        convert(tmp_path / "m.npz", tmp_path / "none.h5", keys="nothing")
+    assert not (tmp_path / "none.h5").exists()
+
+
+def test_arrays_without_names_get_those_that_are_given(tmp_path: Path) -> None:
+    values = [np.full(3, number) for number in range(12)]
+    names = [f"layer{number}" for number in range(12)]
+    np.savez(tmp_path / "list.npz", *values)
+    convert(tmp_path / "list.npz", tmp_path / "list.h5", names=names)
+    assert [(key, array[0]) for (_, key), array in arrays_of(tmp_path / "list.h5").items()] == [
+        *zip(names, range(12), strict=True)
+    ]
+    convert(tmp_path / "list.npz", tmp_path / "again.h5", names=tmp_path / "list.h5")
+    assert list(arrays_of(tmp_path / "again.h5")) == list(arrays_of(tmp_path / "list.h5"))
+    with pytest.raises(ValueRangeError, match="2 names for 12 arrays"):
+        convert(tmp_path / "list.npz", tmp_path / "none.h5", names=["a", "b"])
+
+
+def test_a_file_that_is_there_stays_where_the_conversion_fails(tmp_path: Path) -> None:
+    (tmp_path / "cut.npz").write_bytes(b"PK\3\4 and no more")
+    older = saved(tmp_path).read_bytes()
+    with pytest.raises(HostileFileError):
+        convert(tmp_path / "cut.npz", tmp_path / "saved.h5")
+    assert (tmp_path / "saved.h5").read_bytes() == older
+    with pytest.raises(ExistsError):
+        convert(saved(tmp_path), tmp_path / "cut.npz", overwrite=False)
+    assert sorted(os.listdir(tmp_path)) == ["cut.npz", "saved.h5"]
+
+
+def test_damage_between_writing_and_reading_back_is_found(tmp_path: Path) -> None:
+    big = np.arange(6 << 20, dtype="f8")  # 50 MB: its end is read long after its beginning
+    archive.save({"a": big}, tmp_path / "big.h5", durable=False)
+    target = tmp_path / "big.safetensors"
+
+    def damage(done: int, total: int) -> None:
+        if target.exists() and done < total:
+            with target.open("r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"\xff")
+
+    with pytest.raises(DamagedError, match="read back"):
+        convert(tmp_path / "big.h5", target, progress=damage, durable=False)
+
+
+def test_an_archive_that_is_damaged_is_not_converted(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.index(ARRAYS["w"].tobytes()) + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedError):
+        convert(path, tmp_path / "m.npz")
+    assert os.listdir(tmp_path) == ["saved.h5"]
+
+
+def test_progress_reaches_its_end(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    convert(saved(tmp_path), tmp_path / "m.npz", progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (116, 116)  # written, and read back
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_one_side_is_an_archive(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", **ARRAYS)
+    with pytest.raises(UnsupportedURLError, match="one side has to be an archive"):
+        convert(tmp_path / "m.npz", tmp_path / "m.safetensors")
+    with pytest.raises(UnsupportedURLError, match="says no format"):
+        convert(tmp_path / "m.npz.bak", tmp_path / "m.h5")
+    with pytest.raises(UnsupportedURLError, match=r"archive\.tools\.copy"):
+        convert(saved(tmp_path), tmp_path / "copy.h5")
+    with pytest.raises(MissingError):
+        convert(tmp_path / "missing.npz", tmp_path / "m.h5")
+    with pytest.raises(ValueError, match="format must be one of"):
+        convert(tmp_path / "m.npz", tmp_path / "m.h5", format="onnx")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="shard_bytes"):
+        convert(saved(tmp_path), tmp_path / "n.npz", shard_bytes=5)
+
+
+def test_a_format_may_be_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", **ARRAYS)
+    (tmp_path / "m.npz").rename(tmp_path / "weights")
+    report = convert(tmp_path / "weights", tmp_path / "arrays", format="npz", to="archive")
+    assert (report.format, report.to) == ("npz", "archive")
+    require_equal(arrays_of(tmp_path / "arrays"))
+
+
+def test_records_beside_model_come_back(tmp_path: Path) -> None:
+    path, records = tmp_path / "many.h5", {}
+    for record in ("model", "a/b", "ema"):
+        records[record] = {"x/y": np.full(3, len(record)), "z": np.zeros(2, "i1")}
+    with archive.create(path) as writer:
+        for record, arrays in records.items():
+            for key, array in arrays.items():
+                writer.add(record, key, array)
+    convert(path, tmp_path / "many.safetensors")
+    assert convert(tmp_path / "many.safetensors", tmp_path / "back.h5").lossless
+    found = arrays_of(tmp_path / "back.h5")
+    assert found.keys() == arrays_of(path).keys()
+    np.testing.assert_array_equal(found["a/b", "x/y"], records["a/b"]["x/y"])
+    assert ("a/b/ema/model", "records: names are RECORD/KEY") in convert(path, tmp_path / "many.npz").left_out
