@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import archive
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Target", "TargetReader", "find_targets", "is_one", "store_of"]
 
 R = TypeVar("R")
-_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +81,19 @@ def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
     if experiments := runs_at(arguments, word):
         return [Target(word, experiment=name) for name in experiments]
     from archive.tools.many import find_inputs
+    from archive.tools.patterns import has_wildcards, may_be_several
 
-    options = reading_options(arguments, word)
-    if _may_be_several(parse_url(word, options_for(arguments.options, word))):
+    options, place = reading_options(arguments, word), parse_url(word, options_for(arguments.options, word))
+    if may_be_several(place):
         try:
             found = find_inputs(word, **options, folders=True)
             return [Target(one.path, place=one.place, alone=False) for one in found]
         except (MissingError, UnsupportedURLError, StorageError):
-            if not parse_url(word).remote or _MAGIC.search(word):
+            if not place.remote or has_wildcards(place):
                 raise
             # no prefix of other names, or none that can be listed: it may be an object
     [one] = find_inputs([word], **options)
     return [Target(one.path, place=one.place)]
-
-
-def _may_be_several(place: Location) -> bool:
-    """Return whether a pattern is meant, or a folder."""
-    if place.path.startswith(("http://", "https://")):
-        return False  # a question mark begins its query, and no folder can be listed
-    if _MAGIC.search(place.path):
-        return place.remote or not os.path.lexists(place.path)
-    return place.remote or Path(place.path).is_dir()
 
 
 class TargetReader:

@@ -16,7 +16,7 @@ from archive.storage.folder import list_files
 from archive.storage.remedies import remedy_of
 from archive.storage.url import URL, Location, parse_pattern
 
-__all__ = ["match_urls"]
+__all__ = ["has_wildcards", "match_urls", "may_be_several"]
 
 _MAGIC = re.compile(r"[*?[]")
 _ENDS = (".h5", ".hdf5")
@@ -48,23 +48,57 @@ def match_urls(
     if not isinstance(urls, (str, os.PathLike)):
         return [os.fspath(url) for url in urls]
     location = parse_pattern(urls, storage_options)  # as it was written: a table shows it
-    path, start = location.path, _MAGIC.search(location.path)
-    if start is None or (not location.remote and os.path.lexists(path)):
+    path = location.path
+    if not has_wildcards(location):
         found = _in_folder(location, folders)
         return [path] if found is None else _require(found, "the folder has no archive", location)
     if location.remote:
-        folder = path[: start.start()].rpartition("/")[0]
+        folder = _MAGIC.split(path, maxsplit=1)[0].rpartition("/")[0]
         found = _find_remote(folder, path[len(folder) + 1 :].split("/"), storage_options)
     else:
         found = _find("/" if path.startswith("/") else "", [part for part in path.split("/") if part])
     return _require(found, "no file matches this pattern", location)
 
 
+def has_wildcards(location: Location) -> bool:
+    """Return whether a name is a pattern: a query or version is none, nor is a local file of that very name.
+
+    Of a web server, which lists nothing, ``*`` alone is a wildcard: names and addresses have the others.
+
+    Examples
+    --------
+    >>> [
+    ...     has_wildcards(parse_pattern(url))
+    ...     for url in (
+    ...         "s3://b/*.h5",
+    ...         "s3://b/m.h5?versionId=3",
+    ...         "https://host/m.h5?sig=*",
+    ...         "https://[::1]/m.h5",
+    ...     )
+    ... ]
+    [True, False, False, False]
+    """
+    if location.remote:
+        return "*" in location.display if _is_web(location) else bool(_MAGIC.search(location.display))
+    return bool(_MAGIC.search(location.path)) and not os.path.lexists(location.path)
+
+
+def may_be_several(location: Location) -> bool:
+    """Return whether a pattern or a folder is named; a server is not asked whether a name is a folder."""
+    if location.remote:
+        return has_wildcards(location) or not _is_web(location)
+    return has_wildcards(location) or os.path.isdir(location.path)
+
+
+def _is_web(location: Location) -> bool:
+    return location.path.startswith(("http://", "https://"))
+
+
 def _in_folder(location: Location, folders: bool) -> list[str] | None:
     """Return the archives below a folder, sorted; None where a file is named, as far as one can tell."""
     path = location.path
     if location.remote:
-        if not folders or location.name.endswith(_ENDS):
+        if not folders or location.name.endswith(_ENDS) or _is_web(location):
             return None
         return _find_remote(path.rstrip("/"), ["**", "*.h5"], location.options)
     if not os.path.isdir(path):

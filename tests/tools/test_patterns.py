@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.errors import MissingError, StorageError
+from archive.errors import MissingError, StorageError, UnsupportedURLError
 from archive.tools.many import find_inputs, read_each
 from archive.tools.patterns import match_urls
 
@@ -46,3 +46,22 @@ def test_errors_end_the_call_or_are_outcomes() -> None:
     assert seen == [(1, 2), (2, 2)]
     with pytest.raises(MissingError, match="gone"):
         list(read_each(read, inputs))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host/m.h5?sig=a*b",
+        "https://host/model?sig=5",
+        "http://[::1]:8000/run[1]/m.h5",
+        "s3://bucket/m.h5?versionId=3",
+    ],
+)
+def test_a_query_is_no_pattern(url: str) -> None:
+    assert match_urls(url, None) == [url]
+    assert match_urls(url, None, folders=True) == [url]
+
+
+def test_a_web_server_lists_nothing() -> None:
+    with pytest.raises(UnsupportedURLError, match="does not list; name the archive itself"):
+        match_urls("http://127.0.0.1:9/*.h5?sig=5", None)
