@@ -200,8 +200,11 @@ class SavedRun:
         if round is not None:
             files = self._files.client_files(self._number(round))
         else:
+            every = isinstance(rounds, str) and rounds == "all"
             numbers = (
-                self._files.numbers() if rounds == "all" else [require_round(one) for one in rounds or ()]
+                self._files.numbers()
+                if every
+                else [require_round(one) for one in (() if rounds is None else rounds)]
             )
             files = [self._files.stacked_file(number, client) for number in numbers]
         if not files:

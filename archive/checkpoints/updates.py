@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -10,9 +11,10 @@ import numpy as np
 
 from archive.checkpoints.roundfile import open_named
 from archive.checkpoints.stacks import StackedFile
-from archive.dtypes import NDArray, is_ml_dtype, parse_dtype
+from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
 from archive.errors import ValueRangeError
+from archive.tools.arraystats import array_rows, number_type
 from archive.tools.tabulation import Table, texts
 from archive.workers import map_archives
 
@@ -61,7 +63,7 @@ class Update(Mapping[tuple[str, str], NDArray]):
             for name, change in self.changes():
                 theirs = np.asarray(other[name])
                 products += _dot(change, theirs), _dot(change, change), _dot(theirs, theirs)
-            return float(products[0] / np.sqrt(products[1] * products[2]))
+            return float(products[0] / np.sqrt(products[1]) / np.sqrt(products[2]))
 
     def changes(self) -> Iterator[tuple[tuple[str, str], NDArray]]:
         """Yield each name and what changed, one after the other, while the file of the client is open."""
@@ -78,7 +80,7 @@ class Update(Mapping[tuple[str, str], NDArray]):
             if opened is None:
                 with self._open() as opened:
                     return self._common(opened)
-            self._names = _match(list(self._base.names), list(opened))
+            self._names = _match(list(self._base.names), _numbers_in(opened))
             if not self._names:
                 raise ValueRangeError(
                     f"{self._file.name} has no array of the global model of {self._base.file.name}",
@@ -151,7 +153,7 @@ class Updates(Mapping[str, Update]):
                 step += _dot(moved, moved)
                 both += _dot(change, moved)
         with np.errstate(invalid="ignore", divide="ignore"):
-            relative, cosine = np.float64(mine) / before, np.float64(both) / np.sqrt(mine * step)
+            relative, cosine = np.float64(mine) / before, both / np.sqrt(mine) / np.sqrt(step)
             return float(np.sqrt(mine)), float(np.sqrt(relative)), float(cosine)
 
 
@@ -166,7 +168,7 @@ class _Model:
     @cached_property
     def names(self) -> dict[Name, None]:
         """Names of its arrays of numbers."""
-        return dict.fromkeys(name for name in self._open() if _is_number(self._open()[name].dtype))
+        return dict.fromkeys(_numbers_in(self._open()))
 
     def __getitem__(self, name: Name) -> NDArray:
         if name not in self._read:
@@ -177,6 +179,15 @@ class _Model:
         if self._opened is None:
             self._opened = open_named(self.file.place, self.file.digest)
         return self._opened
+
+
+def _numbers_in(opened: Archive) -> list[Name]:
+    """Return the names of arrays of numbers; what a foreign serialization holds is up to somebody else."""
+    index = opened._reader.index
+    numbers = [number_type(kind) is not None for kind in index.types]
+    rows = [row for row in array_rows(opened._reader, None) if numbers[index.type.item(row)]]
+    records = [index.records[number].name for number in index.record[rows].tolist()]
+    return list(zip(records, index.keys(rows), strict=True))
 
 
 def _match(names: Sequence[Name], theirs: Sequence[Name]) -> dict[Name, Name]:
@@ -190,20 +201,15 @@ def _match(names: Sequence[Name], theirs: Sequence[Name]) -> dict[Name, Name]:
     known, by_key = set(theirs), dict[str, list[Name]]()
     for name in theirs:
         by_key.setdefault(name[1], []).append(name)
-    ours = [key for _, key in names]
+    ours = Counter(key for _, key in names)
     found = {}
     for name in names:
         same = by_key.get(name[1], [])
         if name in known:
             found[name] = name
-        elif len(same) == 1 and ours.count(name[1]) == 1:
+        elif len(same) == 1 and ours[name[1]] == 1:
             found[name] = same[0]
     return found
-
-
-def _is_number(dtype: str) -> bool:
-    kind = parse_dtype(dtype)
-    return kind.kind in "biufc" or is_ml_dtype(kind)
 
 
 def _number(elements: NDArray) -> NDArray:

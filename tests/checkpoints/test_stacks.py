@@ -93,6 +93,7 @@ def test_axes_of_rounds(store: archive.CheckpointStore) -> None:
     stack = store.stack("w", rounds=[2, 1], client="Oslo")
     assert (stack.rounds, stack.clients) == ((2, 1), ("Oslo", "Oslo"))
     assert stack[:, 0, 0, 0].tolist() == [22_000, 12_000]
+    assert store.stack("w", rounds=np.array([1, 2])).rounds == (1, 2)
 
 
 @pytest.mark.parametrize(

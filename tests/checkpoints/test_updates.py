@@ -133,3 +133,34 @@ def test_no_difference_wraps(tmp_path: Path, dtype: str, found: float) -> None:
     store.save({"w": np.array([4], kind)}, 1)
     assert store.updates(1)["a"]["model", "w"][0] == found
     assert store.updates(1)["a"].norm() == abs(found)
+
+
+def test_what_no_numpy_knows_is_no_update(tmp_path: Path) -> None:
+    """A serialization of its own has elements that only its program knows, whatever its type is called."""
+    store = Store(tmp_path)
+
+    def save(number: int, text: str, **options: Any) -> None:
+        arrays = {
+            "own": archive.Array("mine", (2,), "custom", b"xx"),
+            "like": archive.Array("float32", (2,), "custom", b"xx"),
+            "w": archive.Array(np.full(2, float(number))),
+            "text": archive.Array(np.array([text])),
+        }
+        store.save(archive.ArrayRecord(arrays), number, **options)
+
+    save(0, "a")
+    save(1, "b", client="Berlin")
+    save(1, "c")
+    update = store.updates(1)["Berlin"]
+    assert {name: change.tolist() for name, change in update.items()} == {("model", "w"): [1, 1]}
+    assert store.updates(1).drift()["cosine"].tolist() == pytest.approx([1])
+
+
+def test_the_cosine_of_long_updates(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number, w in enumerate([[0.0, 0.0], [1e100, 1e100]]):
+        store.save({"w": np.array(w)}, number, client="a")
+        store.save({"w": np.array(w)}, number)
+    update = store.updates(1)["a"]
+    assert update.cosine(update) == pytest.approx(1)
+    assert store.updates(1).drift()["cosine"].tolist() == pytest.approx([1])
