@@ -36,6 +36,7 @@ __all__ = [
     "measure",
     "measure_archive",
     "number_type",
+    "owner_of",
     "require_found",
     "stats",
 ]
@@ -251,6 +252,12 @@ def number_type(kind: ArrayType) -> np.dtype[Any] | None:
     return dtype if dtype is not None and is_number(dtype) else None
 
 
+def owner_of(reader: Reader, row: int) -> int:
+    """Return the row that has the bytes of a row: itself, or the array that it is tied to."""
+    owner: int = reader.index.alias_of.item(row)
+    return row if owner == NO_ALIAS else owner
+
+
 def measure(
     reader: Reader, rows: Sequence[int], *, alone: bool = True, progress: Report | None = None
 ) -> list[Moments | None]:
@@ -261,7 +268,7 @@ def measure(
     """
     index = reader.index
     types = [number_type(kind) for kind in index.types]
-    owners = [row if index.alias_of.item(row) == NO_ALIAS else index.alias_of.item(row) for row in rows]
+    owners = [owner_of(reader, row) for row in rows]
     wanted = dict.fromkeys(at for at in owners if types[index.type.item(at)] is not None)
     found: dict[int, Moments] = dict.fromkeys(wanted, NOTHING)
 

@@ -16,10 +16,10 @@ from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
 from archive.engine.read.storedpayload import lazy_array
 from archive.engine.read.windows import Window, look_at, read_windows, window_bytes
-from archive.format.constants import FLAG_FORTRAN, NO_ALIAS
+from archive.format.constants import FLAG_FORTRAN
 from archive.format.elements import ArrayType
 from archive.storage.url import URL, Cache
-from archive.tools.arraystats import Keys, array_rows, number_type
+from archive.tools.arraystats import Keys, array_rows, number_type, owner_of
 from archive.tools.deviation import NONE, Deviation, add, deviation_of
 from archive.tools.differences import ArrayDiff, Diff, ValueDiff
 from archive.tools.many import find_inputs
@@ -225,7 +225,7 @@ class _ArrayPairs:
             return differs, None
         types = number_type(kind), number_type(other_kind)
         if types[0] is not None and types[1] is not None:
-            owners = _owner(first, row), _owner(second, other)
+            owners = owner_of(first, row), owner_of(second, other)
             number = self._pairs.setdefault(owners, len(self._pairs))
             if number == len(self._numbers):
                 self._numbers.append((types[0], types[1]))
@@ -311,9 +311,3 @@ class _ArrayPairs:
 def _type(reader: Reader, row: int) -> ArrayType:
     number: int = reader.index.type.item(row)
     return reader.index.types[number]
-
-
-def _owner(reader: Reader, row: int) -> int:
-    """Return the row that has the bytes of a row."""
-    owner: int = reader.index.alias_of.item(row)
-    return row if owner == NO_ALIAS else owner
