@@ -18,22 +18,22 @@ _OPEN_ROWS = 20
 _NAME = 160
 """Characters of a text that are shown."""
 
-# JupyterLab and VS Code name the colours of their theme; elsewhere the browser's dark mode decides
+# JupyterLab and VS Code name the colours of their theme; elsewhere those of the page's own text are taken, so
+# that dark text never stands on a dark page, whatever the browser prefers
 _STYLE = """<style>
-.fedarchive-summary{--fa-text:var(--jp-content-font-color1,var(--vscode-editor-foreground,#1f2328));
---fa-muted:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#59636e));
---fa-line:var(--jp-border-color2,var(--vscode-editorWidget-border,#d1d9e0));color:var(--fa-text);
-font-size:13px;line-height:1.5;max-width:70em}
-@media (prefers-color-scheme:dark){.fedarchive-summary{
---fa-text:var(--jp-content-font-color1,var(--vscode-editor-foreground,#e6edf3));
---fa-muted:var(--jp-content-font-color2,var(--vscode-descriptionForeground,#9198a1));
---fa-line:var(--jp-border-color2,var(--vscode-editorWidget-border,#3d444d))}}
+.fedarchive-summary{color:var(--jp-content-font-color1,var(--vscode-editor-foreground,inherit));
+--fa-line:var(--jp-border-color2,var(--vscode-editorWidget-border,
+color-mix(in srgb,currentColor 25%,transparent)));
+font-size:13px;line-height:1.5;overflow-x:auto}
 .fedarchive-summary header{font-weight:600;overflow-wrap:anywhere;border-bottom:1px solid var(--fa-line)}
 .fedarchive-summary summary{cursor:pointer}
-.fedarchive-summary small,.fedarchive-summary th{color:var(--fa-muted);font-weight:normal}
-.fedarchive-summary table{border-collapse:collapse;margin:2px 0 6px 1.5em;color:inherit}
-.fedarchive-summary th,.fedarchive-summary td{text-align:left;padding:0 1.2em 0 0;
-overflow-wrap:anywhere;vertical-align:top;background:none}
+.fedarchive-summary small,.fedarchive-summary th{font-weight:normal;
+color:var(--jp-content-font-color2,var(--vscode-descriptionForeground,
+color-mix(in srgb,currentColor 70%,transparent)))}
+.fedarchive-summary table{border-collapse:collapse;margin:2px 0 6px 1.5em;color:inherit;
+table-layout:auto;width:max-content}
+.fedarchive-summary th,.fedarchive-summary td{text-align:left;padding:0 1.2em 0 0;max-width:60em;
+white-space:normal;overflow-wrap:anywhere;vertical-align:top;background:none}
 .fedarchive-summary td{font-family:var(--jp-code-font-family,ui-monospace,monospace)}
 </style>"""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from archive.display.markup import summary_html
-from archive.display.summaries import Row, Section, Summary, places, summary_text
+from archive.display.summaries import Section, Summary, places, summary_text
 from archive.display.texts import counted, middle_elided, value_text
 
 __all__ = ["table_html", "table_text"]
@@ -18,6 +18,8 @@ _HTML_ROWS = (20, 20)
 _HTML_COLUMNS = 40
 _CELL = 32
 """Longest text of a cell."""
+_NARROW = 20
+"""The same, where a line has no room for all columns."""
 _WIDTH = 100
 """Characters of a line of text."""
 
@@ -48,18 +50,20 @@ def table_text(table: Columns) -> str:
     if not table:
         return _title(table)
     head, tail = _cells(table, _parts(table, _TEXT_ROWS), list(table))
-    names = ["", *(middle_elided(name, _CELL) for name in table)]
-    widths = [max(map(len, column)) + 2 for column in zip(names, *head, *tail, strict=True)]
-    kept = _fitting(widths)
-    left_out = len(names) - len(kept)
+    whole = [["", *table], *head, *tail]
+    lines = [[middle_elided(cell, _CELL) for cell in row] for row in whole]
+    kept = _fitting(_widths(lines))
+    if None in kept:  # paths take most of the room, and other columns say whose a row is
+        lines = [[middle_elided(cell, _NARROW) for cell in row] for row in whole]
+        kept = _fitting(_widths(lines))
+    shown = [["..." if place is None else row[place] for place in kept] for row in lines]
+    split = 1 + len(head)
+    rows = Section("", None, (), _length(table) + 1, shown[:split], shown[split:])
+    return summary_text(Summary(_title(table), (), [rows], 1))
 
-    def cut(row: Row, mark: str) -> Row:
-        cells = [row[place] for place in kept]
-        return [*cells[:-1], mark, cells[-1]] if left_out else cells
 
-    rows = [cut(names, "..."), *(cut(row, "...") for row in head)]
-    shown = Section("", None, (), _length(table) + 1, rows, [cut(row, "...") for row in tail])
-    return summary_text(Summary(_title(table), (), [shown], 1))
+def _widths(lines: list[list[str]]) -> list[int]:
+    return [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
 
 
 def table_html(table: Columns) -> str:
@@ -101,6 +105,8 @@ def _cell(column: Any, place: int) -> str:
     if place >= len(column):
         return ""
     value = column[place]
+    if isinstance(value, np.datetime64):
+        return "-" if np.isnat(value) else np.datetime_as_string(value, unit="s").replace("T", " ")
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -108,14 +114,28 @@ def _cell(column: Any, place: int) -> str:
     return middle_elided(value, _CELL) if isinstance(value, str) else value_text(value, _CELL)
 
 
-def _fitting(widths: list[int]) -> list[int]:
-    """Return the places of the columns that a line has room for: of the first ones, and of the last."""
+def _fitting(widths: list[int]) -> list[int | None]:
+    """Return the places of the columns that a line has room for; None stands for what is left out.
+
+    The first say whose a row is, the last have its metrics and configs; of the first there are more.
+
+    Examples
+    --------
+    >>> _fitting([4, 40, 8, 40, 8, 8]), _fitting([4, 8])
+    ([0, 1, 2, None, 4, 5], [0, 1])
+    """
     if sum(widths) <= _WIDTH:
         return list(range(len(widths)))
-    room = _WIDTH - widths[-1] - len("...  ")
-    kept = [0]
-    for place, width in enumerate(widths[1:-1], start=1):
-        if sum(widths[at] for at in kept) + width > room:
+    room = _WIDTH - widths[0] - widths[-1] - len("...  ")
+    first, last = 1, len(widths) - 1
+    while first < last:
+        ends = [first, last - 1]
+        if first > 2 * (len(widths) - last):
+            ends.reverse()
+        fitting = [end for end in ends if widths[end] <= room]
+        if not fitting:
             break
-        kept.append(place)
-    return [*kept, len(widths) - 1]
+        at = fitting[0]
+        room -= widths[at]
+        first, last = (first + 1, last) if at == first else (first, at)
+    return [*range(first), None, *range(last, len(widths))]

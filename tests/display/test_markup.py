@@ -43,5 +43,6 @@ def test_it_needs_nothing_from_outside() -> None:
     html = summary_html(Summary("title"))
     for word in ("http", "url(", "@import", "src=", "href=", "<script", " id="):
         assert word not in html
-    assert "prefers-color-scheme:dark" in html
+    assert "prefers-color-scheme" not in html, "a light page stays light where the browser prefers dark"
+    assert ",inherit))" in html
     assert "--jp-content-font-color1" in html

@@ -43,9 +43,31 @@ def test_columns_that_do_not_fit_are_left_out() -> None:
     lines, cells = shown(Table({f"metric-{number:03}": np.arange(3) for number in range(500)}))
     assert lines[0].endswith("3 rows, 500 columns")
     assert "metric-000" in lines[1]
-    assert lines[1].endswith("...  metric-499")
+    assert lines[1].endswith("...  metric-497  metric-498  metric-499")
     assert max(map(len, lines)) < 120
     assert {"metric-000", "metric-499", "460 columns"} <= set(cells)
+
+
+def test_whose_a_row_is_and_its_metrics_are_shown() -> None:
+    whose = {
+        "path": texts(["/a/long/path/of/a/file/in/a/run.h5"]),
+        "run": texts(["adam"]),
+        "round": np.arange(1),
+    }
+    facts = {name: np.arange(1) + 123_456_789 for name in ("file_bytes", "arrays", "more_facts", "yet_more")}
+    metrics = {"accuracy": np.array([0.8]), "loss": np.array([0.1])}
+    lines, _ = shown(
+        Table(whose | {"created": np.array(["2026-11-29T21:22:10.5"], "M8[us]")} | facts | metrics)
+    )
+    assert lines[1].split()[:3] == ["path", "run", "round"]
+    assert lines[1].split()[-3:] == ["yet_more", "accuracy", "loss"]
+    assert "..." in lines[1].split()
+
+
+def test_moments_are_dates() -> None:
+    lines, cells = shown(Table({"created": np.array(["2026-11-29T21:22:10.5", "NaT"], "M8[us]")}))
+    assert [line.split() for line in lines[2:]] == [["0", "2026-11-29", "21:22:10"], ["1", "-"]]
+    assert "2026-11-29 21:22:10" in cells
 
 
 def test_nothing_is_shown_too() -> None:
