@@ -191,9 +191,13 @@ def source_of(array: Any, place: tuple[str, str]) -> tuple[StorageSpec, Source, 
         raise
     except TypeError as error:
         raise TypeError(f"{'/'.join(place)}: {error}") from error
+    if isinstance(array, (np.generic, bool, int, float, complex)):
+        remedy = "numpy.asarray(value) makes an array of it"
+    else:
+        remedy = "archive.interop.torch.save_state saves nested states and plain values"
     raise TypeError(
         f"{'/'.join(place)}: an array is an ndarray, a torch tensor or an Array, not {type(array).__name__}; "
-        "archive.interop.torch.save_state saves nested states and plain values"
+        f"{remedy}"
     )
 
 

@@ -274,7 +274,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "'model/bad'.*surrogate",
     ),
-    "number": ({"bad": 5}, TypeError, "model/bad: an array is an ndarray.* not int"),
+    "number": ({"bad": 5}, TypeError, "model/bad: an array is an ndarray.* not int; numpy.asarray"),
     "none": ({"ok": A, "bad": None}, TypeError, "model/bad.*NoneType"),
     "list": ({"bad": [1.0]}, TypeError, "model/bad"),
     "scalar": ({"bad": np.float32(1)}, TypeError, "model/bad.*float32"),
