@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from archive.cli.bars import progress_of
 from archive.cli.exits import OK, worst
 from archive.cli.options import define_archives
-from archive.cli.output import show
+from archive.cli.output import is_text, show
 from archive.cli.style import dim, red
 from archive.cli.text import columns, json_value, name, printable, shape
 from archive.cli.words import TargetReader, find_targets, is_one
+from archive.display.texts import counted
 from archive.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_of(arguments, "reading", "B" if alone else "archives") as bar:
         reader = (_Strict if arguments.errors == "raise" else TargetReader)(arguments, bar)
         report = bar.report if alone else None
-        measured = partial(measure_archive, keys=arguments.keys, progress=report, alone=alone)
-        found = [one._replace(path=path) for path, one in reader.read(targets, measured)]
+        measure = partial(measure_archive, keys=arguments.keys, progress=report, alone=alone)
+        found = [one._replace(path=path) for path, one in reader.read(targets, measure)]
     try:
         require_found(found)
     except KeyError as error:
@@ -86,7 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ArchiveError(str(error.args[0]), path=arguments.paths[0], remedy=remedy) from error
     rows = [row for one in found for row in _rows(one)]
     if arguments.nan:
+        measured = counted(len(rows), "array")
         rows = [row for row in rows if row["nan"] or row["inf"]]
+        if not rows and is_text(arguments):
+            print(f"no NaN and no infinity in {measured}")
     if arguments.sort is not None:
         rows = _sorted(rows, arguments.sort)
     if arguments.reverse:

@@ -17,6 +17,7 @@ from archive.cli.output import show
 from archive.cli.style import red
 from archive.cli.text import name, printable, size
 from archive.cli.words import Target, TargetReader, find_targets, store_of
+from archive.display.texts import counted
 from archive.errors import ArchiveError
 from archive.storage.redaction import redact_url
 
@@ -44,6 +45,8 @@ _FIELDS = (
     *("error", "message"),
 )
 
+SHOWN_BAD = 8
+"""Files and rounds that the last line names."""
 Result = tuple[dict[str, Any], list[str]]
 """Facts about a file or a round, and what people are told of it."""
 
@@ -60,8 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify files and runs."""
     with progress_of(arguments, "verifying", "archives") as bar:
         checks = _Checks(arguments, bar)
-        lines = (line for _, told in checks.results() for line in told)
-        show(arguments, checks.document, lines, rows=checks.rows(), fields=_FIELDS, say=bar.say)
+        show(arguments, checks.document, checks.lines(), rows=checks.rows(), fields=_FIELDS, say=bar.say)
     return worst(checks.codes)
 
 
@@ -82,6 +84,18 @@ class _Checks(TargetReader):
                     yield from self._verify_run(target)
                 except ArchiveError as error:
                     yield self._failed(redact_url(target.path).address, error)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what people are told; of several files and rounds the last line says which are not ok."""
+        checked, bad = 0, list[str]()
+        for facts, told in self.results():
+            yield from told
+            checked += 1
+            if not facts["ok"]:
+                whose = f": round {facts['round']}" if "round" in facts else ""
+                bad.append(f"{printable(facts['path'])}{whose}")
+        if checked > 1:
+            yield _summary(checked, bad)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of CSV."""
@@ -133,7 +147,25 @@ def _round_lines(path: str, report: RoundReport) -> list[str]:
     if report.ok:
         return [f"{shown}: round {report.round}: ok, {report.files} files"]
     lines = [f"{shown}/{printable(failure)}" for failure in report.failures]
-    return [*lines, f"{shown}: round {report.round}: {red('DAMAGED')} in {len(report.failures)} places"]
+    return [
+        *lines,
+        f"{shown}: round {report.round}: {red('DAMAGED')} in {counted(len(report.failures), 'place')}",
+    ]
+
+
+def _summary(checked: int, bad: Sequence[str]) -> str:
+    """Return the last line.
+
+    Examples
+    --------
+    >>> _summary(3, []), _summary(9, ["a.h5", "b.h5"])
+    ('all 3 are ok', '2 of 9 are not ok: a.h5, b.h5')
+    """
+    if not bad:
+        return f"all {checked} are ok"
+    more = len(bad) - SHOWN_BAD
+    named = ", ".join(bad[:SHOWN_BAD]) + (f" and {more} more" if more > 0 else "")
+    return f"{red(f'{len(bad)} of {checked}')} {'is' if len(bad) == 1 else 'are'} not ok: {named}"
 
 
 def _unopened(path: str, error: ArchiveError) -> dict[str, Any]:
@@ -153,4 +185,4 @@ def _lines(path: str, report: VerifyReport) -> list[str]:
         f"{printable(failure.problem)}"
         for failure in report.failures
     ]
-    return [*lines, f"{shown}: {red('DAMAGED')} in {len(report.failures)} places"]
+    return [*lines, f"{shown}: {red('DAMAGED')} in {counted(len(report.failures), 'place')}"]

@@ -347,7 +347,8 @@ def test_verify_reads_every_file_of_a_run(runs: Path, capsys: Out) -> None:
     assert main(["verify", str(runs / "adam")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{runs / 'adam'}: round 2: ok, 2 files"
-    assert len(lines) == 5
+    assert len(lines) == 6
+    assert lines[-1] == "all 5 are ok"
     assert lines[4].startswith(f"{runs / 'adam/contexts/Berlin.h5'}: ok")
     assert main(["verify", str(runs), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -365,6 +366,8 @@ def test_verify_of_a_run_reports_damage(runs: Path, capsys: Out, file: str, cut:
     assert main(["verify", str(runs / "adam")]) == 1
     told = capsys.readouterr()
     assert f"{path}: " in told.out + told.err
+    whose = f"{runs / 'adam'}: round 4" if "rounds" in file else str(path)
+    assert told.out.splitlines()[-1] == f"1 of 5 is not ok: {whose}"
     assert main(["verify", str(runs / "adam"), "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["ok"]
     assert main(["runs", "ls", str(runs)]) == 0

@@ -59,6 +59,8 @@ def test_nan_and_order(tmp_path: Path, capsys: Captured) -> None:
         return "".join(row["key"] for row in json.loads(capsys.readouterr().out)["arrays"])
 
     assert keys("--nan") == "bc"
+    assert main(["stats", str(tmp_path / "a.h5"), "--nan", "--keys", "a"]) == 0
+    assert capsys.readouterr().out == "no NaN and no infinity in 1 array\n"
     assert keys("--sort", "max") == "cabt"
     assert keys("--sort", "key") == "abct"
     assert keys("--sort", "key", "--reverse") == "tcba"

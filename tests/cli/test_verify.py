@@ -21,7 +21,7 @@ def test_a_flipped_byte_is_named(flipped: Path, fedarchive: Any) -> None:
     done = fedarchive("verify", flipped)
     assert (done.returncode, done.stderr) == (1, "")
     assert "model/fc.weight: segment 0, at byte 4096: does not match its digest" in done.stdout
-    assert f"{flipped}: DAMAGED in 1 places" in done.stdout
+    assert f"{flipped}: DAMAGED in 1 place\n" in done.stdout
 
 
 def test_json(saved: Path, flipped: Path, cut: Path, capsys: pytest.CaptureFixture[str]) -> None:
