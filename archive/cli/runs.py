@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,21 @@ from archive.cli.options import define_options, options_for, require_one, runs_a
 from archive.cli.output import complain, show
 from archive.cli.style import red
 from archive.cli.text import columns, elided, json_value, moment, printable, size
-from archive.errors import ArchiveError, MissingError
+from archive.errors import ArchiveError, MissingError, SkippedWarning
 
 if TYPE_CHECKING:
     from archive.checkpoints.runfacts import RunFacts
+    from archive.tools.many import Errors
 
 __all__ = ["DESCRIPTION", "define", "run", "run_lines"]
 
 DESCRIPTION = """\
-ls: one line for each run in folders: newest round, rounds kept, how many of these are damaged, nodes whose
-states (contexts) are there, files of clients in the newest round, size, best round. show: one run.
-history: metrics and configs of all rounds that ever were; --clients adds those of the clients. rm: remove
-rounds, whose files are then gone. rewind: remove every round after ROUND, the newest first, so that the run
-goes on from there; an error where a server runs the run.
+ls: one line for each run in folders: newest round, rounds kept, how many of these are damaged (cannot be
+opened; `fedarchive verify` reads every byte), nodes whose states (contexts) are there, files of clients in
+the newest round, size, best round. show: one run. history: metrics and configs of all rounds that ever were;
+--clients adds those of the clients; what cannot be read is reported, and the exit code is 1 for damage, else
+2. rm: remove rounds, whose files are then gone. rewind: remove every round after ROUND, the newest first, so
+that the run goes on from there; an error where a server runs the run.
 
 A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
 
@@ -67,6 +70,12 @@ def define(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="of history: these metrics and configs only; may be repeated",
     )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "skip", "column"),
+        help="of history: a file that cannot be read ends the command, is left out, or has a row with its "
+        "error; default: skip",
+    )
     parser.add_argument("--yes", action="store_true", help="of rm and rewind: do not ask")
     define_options(parser)
 
@@ -92,8 +101,8 @@ def _require_arguments(arguments: argparse.Namespace) -> None:
     """Raise ArchiveError for arguments that the action does not take."""
     action, given = arguments.action, len(arguments.more)
     problem = None
-    if (arguments.clients or arguments.columns) and action != "history":
-        problem = "--clients and --columns are for history"
+    if (arguments.clients or arguments.columns or arguments.errors) and action != "history":
+        problem = "--clients, --columns and --errors are for history"
     elif action == "rm" and not given:
         problem = "rm takes a round or more"
     elif action == "rewind" and given != 1:
@@ -213,12 +222,21 @@ def _runs_in(arguments: argparse.Namespace, path: str) -> list[RunFacts]:
 
 
 def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
-    table = store.history(clients=arguments.clients)
+    errors: Errors = arguments.errors or "skip"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedWarning)  # said below, of each file
+        table = store.history(clients=arguments.clients, errors=errors)
+    for _, error in table.failures:
+        complain(error, debug=arguments.debug)
     path = store.url
     shown = {name: column.tolist() for name, column in table.items()}
     shown["created"] = [None if time is None else f"{time.isoformat()}Z" for time in shown["created"]]
     if arguments.columns:
-        places = ["round", *(["client"] if arguments.clients else [])]
+        places = [
+            "round",
+            *(["client"] if arguments.clients else []),
+            *(["error"] if "error" in shown else []),
+        ]
         shown = {name: shown[name] for name in [*places, *_chosen(shown, arguments.columns, path)]}
     facts = {name: [json_value(value) for value in values] for name, values in shown.items()}
     rows = (dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True))
@@ -229,7 +247,7 @@ def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace)
         rows=rows,
         fields=list(shown),
     )
-    return OK
+    return worst([OK, *(exit_code(error) for _, error in table.failures)])
 
 
 def _history_lines(shown: dict[str, list[Any]], *, chosen: bool) -> Iterator[str]:

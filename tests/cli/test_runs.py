@@ -217,7 +217,26 @@ def test_columns_and_clients_of_history(runs: Path, capsys: Out) -> None:
         in capsys.readouterr().err
     )
     assert main(["runs", "show", adam, "--clients"]) == 2
-    assert "--clients and --columns are for history" in capsys.readouterr().err
+    assert "--clients, --columns and --errors are for history" in capsys.readouterr().err
+
+
+def test_history_goes_on_where_a_client_is_gone(runs: Path, capsys: Out) -> None:
+    adam, gone = str(runs / "adam"), runs / "adam/rounds/00000004/Berlin.h5"
+    gone.unlink()
+    assert main(["runs", "history", adam, "--clients", "--columns", "loss", "--csv"]) == 2
+    told = capsys.readouterr()
+    rows = list(csv.reader(io.StringIO(told.out, newline="")))
+    assert [row[:2] for row in rows if row[0] in ("3", "4")] == [["3", ""], ["3", "Berlin"], ["4", ""]]
+    assert told.err.count(str(gone)) == 1
+    assert (
+        main(["runs", "history", adam, "--clients", "--columns", "loss", "--errors", "column", "--csv"]) == 2
+    )
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert rows[0] == ["round", "client", "error", "loss"]
+    [row] = [row for row in rows if row[:2] == ["4", "Berlin"]]
+    assert str(gone) in row[2]
+    assert main(["runs", "history", adam, "--clients", "--errors", "raise"]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_rm_and_rewind(runs: Path, capsys: Out) -> None:
