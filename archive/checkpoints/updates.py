@@ -13,9 +13,10 @@ from archive.checkpoints.roundfile import open_named
 from archive.checkpoints.stacks import StackedFile
 from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
-from archive.errors import ValueRangeError
+from archive.errors import ArchiveError, ValueRangeError
 from archive.tools.arraystats import array_rows, number_type
-from archive.tools.tabulation import Table, texts
+from archive.tools.many import Errors, require_errors
+from archive.tools.tabulation import Table, texts, warn_skipped
 from archive.workers import map_archives
 
 __all__ = ["Update", "Updates"]
@@ -38,6 +39,11 @@ class Update(Mapping[tuple[str, str], NDArray]):
     def client(self) -> str:
         """Name of the client."""
         return self._file.client or ""
+
+    @property
+    def path(self) -> str:
+        """Path or URL of its file."""
+        return self._file.place.display
 
     def __getitem__(self, name: tuple[str, str]) -> NDArray:
         with self._open() as opened:
@@ -128,8 +134,13 @@ class Updates(Mapping[str, Update]):
     def __repr__(self) -> str:
         return f"<fedarchive.Updates of {self._new.file.name}: {len(self)} clients>"
 
-    def drift(self) -> Table:
+    def drift(self, *, errors: Errors = "raise") -> Table:
         """Return how far each client went, and whether the global model went there.
+
+        Parameters
+        ----------
+        errors : {"raise", "skip", "column"}, default "raise"
+            What a client's file that is damaged or missing does: as for `archive.table`.
 
         Returns
         -------
@@ -137,11 +148,41 @@ class Updates(Mapping[str, Update]):
             One row a client: ``client``; ``norm`` of its update; ``relative``, that by the norm of the same
             arrays of the global model that it started from; and ``cosine`` of its update with the step of the
             global model in this round: 1 where both have one direction, NaN where one of them is zero.
+            With ``errors="column"`` also ``error``, None for files that could be read.
+
+        Raises
+        ------
+        ArchiveError
+            One of the two global models cannot be read; or a client's file, with ``errors="raise"``.
+        ValueError
+            Another word for ``errors``.
         """
-        rows = map_archives(self._row, self._updates.values(), remote=self._base.file.place.remote)
-        columns = np.array(rows, np.float64).reshape(-1, 3)
-        named = {name: columns[:, place].copy() for place, name in enumerate(("norm", "relative", "cosine"))}
-        return Table({"client": texts(list(self._updates)), **named})
+        require_errors(errors)
+        measure = self._row if errors == "raise" else self._row_or_error
+        measured = map_archives(measure, self._updates.values(), remote=self._base.file.place.remote)
+        rows = dict(zip(self._updates, measured, strict=True))
+        failed = {client: row for client, row in rows.items() if isinstance(row, ArchiveError)}
+        failures = [(self[client].path, error) for client, error in failed.items()]
+        if errors == "skip":
+            rows = {client: row for client, row in rows.items() if client not in failed}
+            warn_skipped(failures, len(self))
+        nothing = (np.nan,) * 3
+        numbers = [nothing if isinstance(row, ArchiveError) else row for row in rows.values()]
+        named = np.array(numbers, np.float64).reshape(-1, 3)
+        columns = {"client": texts(list(rows))}
+        columns |= {name: named[:, at].copy() for at, name in enumerate(("norm", "relative", "cosine"))}
+        if errors == "column":
+            columns["error"] = texts([str(failed[client]) if client in failed else None for client in rows])
+        return Table(columns, failures=failures)
+
+    def _row_or_error(self, update: Update) -> tuple[float, float, float] | ArchiveError:
+        """Return the error of the client's file; that of a global model says nothing about a client."""
+        try:
+            return self._row(update)
+        except ArchiveError as error:
+            if error.path != update.path:
+                raise
+            return error
 
     def _row(self, update: Update) -> tuple[float, float, float]:
         mine = before = step = both = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import MissingError, ValueRangeError
+from archive.errors import DigestError, MissingError, SkippedWarning, ValueRangeError
 
 Store = archive.CheckpointStore
 
@@ -54,6 +54,37 @@ def test_drift(store: archive.CheckpointStore) -> None:
     assert table["norm"].tolist() == [5, 2, 0]
     assert table["relative"].tolist() == pytest.approx([5 / 2**0.5, 2 / 2**0.5, 0])
     np.testing.assert_allclose(table["cosine"], [0.8, -1, np.nan])
+
+
+def test_drift_goes_on_where_clients_are_damaged_or_gone(store: archive.CheckpointStore) -> None:
+    folder = Path(store.url) / "rounds"
+    damaged, gone = folder / "00000001/Berlin.h5", folder / "00000001/still.h5"
+    data = bytearray(damaged.read_bytes())
+    data[4096] ^= 1
+    damaged.write_bytes(data)
+    gone.unlink()
+    with pytest.raises(DigestError, match="Berlin"):
+        store.updates(1).drift()
+    with pytest.warns(SkippedWarning, match="2 of 3") as told:
+        table = store.updates(1).drift(errors="skip")
+    assert told[0].filename == __file__
+    assert (table["client"].tolist(), table["norm"].tolist()) == (["Oslo"], [2.0])
+    assert [path for path, _ in table.failures] == [str(damaged), str(gone)]
+    table = store.updates(1).drift(errors="column")
+    assert table["client"].tolist() == ["Berlin", "Oslo", "still"]
+    np.testing.assert_array_equal(table["norm"], [np.nan, 2, np.nan])
+    assert [error and error.split(": ")[0] for error in table["error"]] == [str(damaged), None, str(gone)]
+    with pytest.raises(ValueError, match="errors must be one of"):
+        store.updates(1).drift(errors="ignore")  # type: ignore[arg-type]
+
+
+def test_a_damaged_global_model_is_no_error_of_a_client(store: archive.CheckpointStore) -> None:
+    model = Path(store.url) / "rounds/00000000.h5"
+    data = bytearray(model.read_bytes())
+    data[4096] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(DigestError, match="00000000"):
+        store.updates(1).drift(errors="skip")
 
 
 def test_which_model_they_started_from(store: archive.CheckpointStore) -> None:
