@@ -81,11 +81,14 @@ class ArrayOperators:
             method == "at" and isinstance(inputs[0], ArrayOperators)
         ):
             raise TypeError("an Array cannot be written to: take numpy(copy=True) and write to that")
-        if any(map(is_tensor, (*inputs, *outputs))):
+        where = options.get("where")
+        if any(map(is_tensor, (*inputs, *outputs, where))):
             raise TypeError(
                 f"numpy.{ufunc.__name__} of an Array and a tensor: take torch() of the Array, "
                 "or numpy() of the tensor"
             )
+        if isinstance(where, ArrayOperators):
+            options["where"] = where.__array__()
         elements = [value.__array__() if isinstance(value, ArrayOperators) else value for value in inputs]
         return getattr(ufunc, method)(*elements, **options)
 

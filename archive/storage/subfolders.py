@@ -15,7 +15,7 @@ from archive.storage.url import parse_url
 
 __all__ = ["find_subfolders"]
 
-_UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ESTALE)
+_UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ESTALE, errno.ENAMETOOLONG)
 """A folder in the folder that was removed, is no folder, or must not be read: nothing is found in it."""
 
 
@@ -85,7 +85,9 @@ def _find_local(path: str, names: Collection[str]) -> list[str]:
 def _with_folder(path: str, names: Collection[str]) -> Iterator[str]:
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir() and any(_is_folder(os.path.join(entry.path, name)) for name in names):
+            if not entry.is_file(follow_symlinks=False) and any(
+                _is_folder(os.path.join(entry.path, name)) for name in names
+            ):
                 yield entry.name
 
 

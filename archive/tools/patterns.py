@@ -136,7 +136,7 @@ def _find(root: str, pattern: Sequence[str]) -> list[str]:
             parts.append(part)
     if parts:
         return sorted(_glob(found, parts))
-    return sorted(path for path in _glob(found, ["*"]) if not Path(path).is_dir())
+    return sorted(path for path in _glob(found, ["*"]) if not os.path.isdir(path))
 
 
 def _glob(folders: Iterable[str], parts: Sequence[str]) -> list[str]:
@@ -188,7 +188,7 @@ def _folders(roots: Iterable[str]) -> Iterator[str]:
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder or ".") as found:
-                entries = [entry for entry in found if not entry.name.startswith(".") and entry.is_dir()]
+                entries = [entry for entry in found if not entry.name.startswith(".") and _is_folder(entry)]
         except OSError as error:
             if error.errno in _NO_FOLDER:
                 continue
@@ -196,6 +196,16 @@ def _folders(roots: Iterable[str]) -> Iterator[str]:
         for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
             (links if entry.is_symlink() else real).append(join(folder, entry.name))
         yield folder
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry leads to a folder: a link that leads nowhere hides none of its neighbours."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno in _NO_FOLDER:
+            return False
+        raise
 
 
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:

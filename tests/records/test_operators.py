@@ -180,6 +180,15 @@ def test_tensors_are_refused(operate: Callable[[Any, Any], Any]) -> None:
     same(array.torch().numpy() + RIGHT, LEFT + RIGHT)
 
 
+def test_an_array_says_where(tmp_path: Path) -> None:
+    mask = np.array([[True, False], [False, True]])
+    archive.save({"mask": mask}, tmp_path / "a.h5")
+    elements = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with archive.open(tmp_path / "a.h5") as handle:
+        same(np.sum(Array(elements), where=handle["mask"]), np.sum(elements, where=mask))
+        same(np.add(elements, 1, out=np.zeros((2, 2)), where=handle["mask"]), np.where(mask, elements + 1, 0))
+
+
 def test_other_libraries_have_their_turn() -> None:
     class Declines:
         __array_ufunc__ = None

@@ -31,6 +31,19 @@ def test_a_folder_stands_for_the_archives_below_it(tmp_path: Path) -> None:
         match_urls(tmp_path / "empty", None, folders=True)
 
 
+def test_a_link_that_leads_nowhere_hides_no_archive(tmp_path: Path) -> None:
+    archives = [f"{tmp_path}/a.h5", f"{tmp_path}/x/b.h5"]
+    for path in archives:
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "x" / "long").symlink_to("n" * 300)
+    assert match_urls(tmp_path, None, folders=True) == archives
+    assert match_urls(f"{tmp_path}/**/*.h5", None) == archives
+    found = match_urls(f"{tmp_path}/**", None)
+    assert set(found) == {*archives, f"{tmp_path}/loop", f"{tmp_path}/x/long"}
+
+
 def test_errors_end_the_call_or_are_outcomes() -> None:
     def read(place: object) -> int:
         raise MissingError("gone", path=str(place))
