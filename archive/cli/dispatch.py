@@ -23,6 +23,7 @@ _COMMANDS = {
     "show": ("show", "one array, its statistics and histogram; or one metric or config"),
     "stats": ("stats", "count, range, mean, spread, NaN and infinities of every array"),
     "diff": ("diff", "how two archives differ, array by array; exit codes as of diff"),
+    "report": ("page", "one HTML file about a run, two runs or an archive: curves, heat maps, arrays"),
     "verify": ("verify", "read every byte and compare it with its digest"),
     "demo": ("demo", "train a small model, save it, read it, damage a copy and see it found"),
     "reindex": ("reindex", "make an archive of an HDF5 file that another tool repacked, edited or wrote"),

@@ -168,9 +168,9 @@ def runs_at(arguments: argparse.Namespace, path: str) -> list[str]:
     return []
 
 
-def define_reading(parser: argparse.ArgumentParser) -> None:
-    """Add how remote archives are read: ``-o``, ``--cache`` and ``--cache-bytes``."""
-    define_options(parser)
+def define_reading(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
+    """Add how remote archives are read: ``--option``, ``-o`` if ``short``, ``--cache``, ``--cache-bytes``."""
+    define_options(parser, short=short)
     parser.add_argument(
         "--cache",
         metavar="DIR",
@@ -198,9 +198,11 @@ def reading_options(arguments: argparse.Namespace, *paths: str) -> dict[str, Any
     }
 
 
-def define_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``-o``, repeated as often as needed."""
-    add_option(parser, "-o", "--option", dest="options", text=_HELP)
+def define_options(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
+    """Add ``--option`` and its short name ``-o``, repeated as often as needed."""
+    names = ("-o", "--option") if short else ("--option",)
+    text = _HELP if short else _HELP.replace("-o ", "--option ")
+    add_option(parser, *names, dest="options", text=text)
 
 
 def add_option(

@@ -1,6 +1,7 @@
-"""Tools for whole archives: verify, compare, measure, edit, average, convert, recover, copy, collect garbage.
+"""Tools for whole archives: verify, compare, measure, report, edit, average, convert, recover, copy.
 
-Each name is loaded when it is first used, so that copying imports nothing of averaging.
+Each name is loaded when it is first used, so that copying imports nothing of averaging. `report` alone lives
+on a floor above, since it reads runs; it is named here, where people look for tools.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archive.report.reporting import report
     from archive.tools.arraystats import stats
     from archive.tools.averaging import mean
     from archive.tools.comparison import diff
@@ -29,21 +31,23 @@ __all__ = [
     "mean",
     "recover",
     "reindex",
+    "report",
     "stats",
     "verify",
 ]
 
 _HOMES = {
-    "convert": "converting",
-    "copy": "copying",
-    "diff": "comparison",
-    "edit": "editing",
-    "extract": "extraction",
-    "mean": "averaging",
-    "recover": "recovery",
-    "reindex": "reindexing",
-    "stats": "arraystats",
-    "verify": "verification",
+    "convert": "archive.tools.converting",
+    "copy": "archive.tools.copying",
+    "diff": "archive.tools.comparison",
+    "edit": "archive.tools.editing",
+    "extract": "archive.tools.extraction",
+    "mean": "archive.tools.averaging",
+    "recover": "archive.tools.recovery",
+    "reindex": "archive.tools.reindexing",
+    "report": "archive.report.reporting",
+    "stats": "archive.tools.arraystats",
+    "verify": "archive.tools.verification",
 }
 """The module of each name."""
 
@@ -52,6 +56,6 @@ def __getattr__(name: str) -> object:
     """Load a name of ``__all__`` at its first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found: object = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = found
     return found

@@ -1,0 +1,152 @@
+"""How far a client went from the global model that it started from, and whether that went there too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from archive import tuning
+from archive.dtypes import NDArray
+from archive.engine.read.handle import Archive
+from archive.report.excerpts import Name
+from archive.tools.arraystats import array_rows, number_type
+from archive.tools.moments import as_reals
+
+__all__ = ["ClientFigures", "GlobalModels", "measure_client"]
+
+
+@dataclass(slots=True)
+class ClientFigures:
+    """What one client sent in one round."""
+
+    sent: float = math.nan
+    """L2 norm of its finite elements."""
+    update: float = math.nan
+    """L2 norm of its arrays less those of the global model of the round before; NaN where that is missing."""
+    relative: float = math.nan
+    """The same by the norm of that global model."""
+    cosine: float = math.nan
+    """Cosine of the angle of its update and the step of the global model in this round."""
+    odd: dict[Name, int] = field(default_factory=dict)
+    """NaN and infinities by array; arrays without any are left out."""
+
+
+def number_names(handle: Archive) -> list[Name]:
+    """Return record and key of all arrays of numbers."""
+    reader = handle._reader
+    index = reader.index
+    rows = array_rows(reader, None)
+    return [
+        (index.records[index.record.item(row)].name, key)
+        for row, key in zip(rows, index.keys(rows), strict=True)
+        if number_type(index.types[index.type.item(row)]) is not None
+    ]
+
+
+class GlobalModels:
+    """The global model before and after a round, each array of them found once for all clients.
+
+    Parameters
+    ----------
+    base : Archive or None
+        Of the round before; None where that is not there.
+    new : Archive
+        Of the round.
+    """
+
+    def __init__(self, base: Archive | None, new: Archive) -> None:
+        self.names = number_names(new)
+        before = set() if base is None else set(number_names(base))
+        self._arrays = {
+            name: (base[name], new[name]) for name in self.names if base is not None and name in before
+        }
+
+    def of(self, name: Name, shape: tuple[int, ...]) -> list[NDArray]:
+        """Return an array of both; nothing where one lacks it, or has another shape."""
+        arrays = self._arrays.get(name, ())
+        return [array.numpy() for array in arrays] if all(array.shape == shape for array in arrays) else []
+
+
+def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:
+    """Compare what a client sent with the global models before and after it.
+
+    Arrays are compared that the client has under the name, or else the key, of the global model, with its
+    shape. Pairs with a NaN or an infinity are left out.
+
+    Raises
+    ------
+    DigestError
+        An array is damaged.
+    """
+    found = ClientFigures()
+    sums = np.zeros(5)  # of squares: sent, update, base, step; and of update times step
+    compared = False
+    for name, mine in match_names(models.names, number_names(client)):
+        sent = client[mine].numpy()
+        known = models.of(name, sent.shape)
+        compared = compared or bool(known)
+        odd = 0
+        for parts in _blocks([sent, *known]):
+            odd += _add(sums, parts)
+        if odd:
+            found.odd[name] = odd
+    found.sent = math.sqrt(sums[0])
+    if compared:
+        found.update = math.sqrt(sums[1])
+        found.relative = math.sqrt(sums[1] / sums[2]) if sums[2] else math.nan
+        found.cosine = float(sums[4] / math.sqrt(sums[1] * sums[3])) if sums[1] and sums[3] else math.nan
+    return found
+
+
+def match_names(names: Sequence[Name], theirs: Sequence[Name]) -> Iterator[tuple[Name, Name]]:
+    """Yield our names with theirs: the same, else the only one of that key.
+
+    Examples
+    --------
+    >>> list(match_names([("model", "w"), ("model", "b")], [("reply", "w"), ("model", "b")]))
+    [(('model', 'w'), ('reply', 'w')), (('model', 'b'), ('model', 'b'))]
+    """
+    known, by_key = set(theirs), dict[str, list[Name]]()
+    for name in theirs:
+        by_key.setdefault(name[1], []).append(name)
+    for name in names:
+        same = by_key.get(name[1], [])
+        if name in known:
+            yield name, name
+        elif len(same) == 1:
+            yield name, same[0]
+
+
+def _blocks(arrays: Sequence[NDArray]) -> Iterator[list[NDArray]]:
+    """Yield the same elements of arrays of one shape as float64, a block at a time."""
+    flat = [array.reshape(-1) for array in arrays]
+    for at in range(0, len(flat[0]), tuning.LOOK_ELEMENTS):
+        yield [_wide(array[at : at + tuning.LOOK_ELEMENTS]) for array in flat]
+
+
+def _wide(block: NDArray) -> NDArray:
+    if block.dtype.kind == "c":
+        pairs: NDArray = np.ascontiguousarray(block, np.complex128).view(np.float64)
+        return pairs
+    reals: NDArray = as_reals(np.ascontiguousarray(block)).astype(np.float64)
+    return reals
+
+
+def _add(sums: NDArray, parts: list[NDArray]) -> int:
+    """Add a block to the sums, and return how many elements of the client are not finite."""
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(parts[0])
+        odd = int(finite.size - np.count_nonzero(finite))
+        sent = parts[0][finite] if odd else parts[0]
+        sums[0] += (sent * sent).sum()
+        if len(parts) == 1:
+            return odd
+        there = finite & np.isfinite(parts[1]) & np.isfinite(parts[2])
+        sent, base, new = parts if there.all() else (part[there] for part in parts)
+        update, step = sent - base, new - base
+        pairs = (update, update), (base, base), (step, step), (update, step)
+        sums[1:] += [(one * other).sum() for one, other in pairs]
+    return odd
