@@ -108,20 +108,23 @@ def outlying_clients(run: RunFigures, figure: Callable[[ClientFigures], float]) 
 
 def _far_clients(run: RunFigures) -> Iterator[Finding]:
     """Yield clients whose updates are far from those of the others in half of their rounds."""
-    measures: tuple[tuple[str, Callable[[ClientFigures], float]], ...] = (
-        ("size of its update", lambda one: one.update),
-        ("direction of its update", lambda one: one.cosine),
-    )
-    for what, figure in measures:
-        rounds: dict[str, list[int]] = {}
+    measures: dict[str, Callable[[ClientFigures], float]] = {
+        "size": lambda one: one.update,
+        "direction": lambda one: one.cosine,
+    }
+    rounds: dict[str, dict[str, list[int]]] = {}
+    for what, figure in measures.items():
         for number, names in outlying_clients(run, figure).items():
             for client in names:
-                rounds.setdefault(client, []).append(number)
-        for client, numbers in sorted(rounds.items(), key=lambda item: -len(item[1])):
-            present = sum(client in figures.clients for figures in run.rounds.values())
-            if 2 * len(numbers) >= present:
-                text = f"Client {shown_name(client)} is an outlier by the {what} in {_rounds(numbers)}"
-                yield Finding("note", "clients", text)
+                rounds.setdefault(client, {}).setdefault(what, []).append(number)
+    for client, found in rounds.items():
+        present = sum(client in figures.clients for figures in run.rounds.values())
+        often = {what: numbers for what, numbers in found.items() if 2 * len(numbers) >= present}
+        if often:
+            told = " and ".join(f"{what} of its update in {_rounds(often[what])}" for what in often)
+            if len({tuple(numbers) for numbers in often.values()}) == 1:
+                told = f"{' and '.join(often)} of its update in {_rounds(next(iter(often.values())))}"
+            yield Finding("note", "clients", f"Client {shown_name(client)} is an outlier by {told}")
 
 
 def _rounds(numbers: Iterable[int]) -> str:

@@ -28,7 +28,7 @@ def difference_rows(one: Difference, run: str) -> dict[str, Any]:
         for change in changed[:CHANGES]
     ]
     return {
-        "run": shown_name(run),
+        "run": "" if one.across else shown_name(run),
         "first": shown_name(one.first),
         "second": shown_name(one.second),
         "same": found.same,

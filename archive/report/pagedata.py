@@ -82,8 +82,8 @@ def _facts(run: RunFigures) -> list[list[str]]:
         found.append(("rounds", f"{len(facts.rounds):,}{ends}"))
         found.append(("clients", f"{len(run.every_client):,}"))
         if facts.best_by is not None and facts.best is not None and facts.best_value is not None:
-            best = f"round {facts.best}: {shown_name(facts.best_by[0], 40)} {facts.best_value:.4g}"
-            found.append(("best", best))
+            label = f"best {shown_name(facts.best_by[0], 40)}, round {facts.best}"
+            found.append((label, f"{facts.best_value:.4g}"))
     if contents is not None:
         elements = sum(array.elements for array in contents.arrays if array.nbytes)
         found += [
@@ -95,9 +95,10 @@ def _facts(run: RunFigures) -> list[list[str]]:
         found.append(("on disk", size(facts.file_bytes)))
         if facts.saved is not None:
             saved = datetime.fromtimestamp(facts.saved, timezone.utc)
-            found.append(("last saved", saved.strftime("%Y-%m-%d %H:%M UTC")))
+            found.append(("last saved (UTC)", saved.strftime("%Y-%m-%d %H:%M")))
     elif contents is not None:
-        found += [("on disk", size(contents.file_bytes)), ("created", shown_name(contents.created, 40))]
+        found.append(("on disk", size(contents.file_bytes)))
+        found.append(("created (UTC)", shown_name(contents.created, 40)[:16].replace("T", " ")))
     return [[label, text] for label, text in found]
 
 
@@ -172,12 +173,13 @@ _MEASURES = (
 
 def _drift(run: RunFigures) -> Json | None:
     """Return the figures of clients by round."""
-    if not run.clients or not any(figures.clients for figures in run.rounds.values()):
+    rounds = {at: figures for at, figures in run.rounds.items() if figures.clients}
+    if not rounds:
         return None
     measures = []
     for key, label, figure in _MEASURES:
         rows = [
-            [_figure(found.clients.get(client), figure) for found in run.rounds.values()]
+            [_figure(found.clients.get(client), figure) for found in rounds.values()]
             for client in run.clients
         ]
         if all(value is None for row in rows for value in row):
@@ -186,18 +188,17 @@ def _drift(run: RunFigures) -> Json | None:
         marked = [
             [row, column]
             for row, client in enumerate(run.clients)
-            for column, one in enumerate(run.rounds)
+            for column, one in enumerate(rounds)
             if client in far.get(one, ())
         ]
         measures.append({"key": key, "label": label, "rows": rows, "outliers": marked})
-    without = [one for one, figures in run.rounds.items() if figures.clients and not figures.base]
     return {
-        "rounds": list(run.rounds),
+        "rounds": list(rounds),
         "clients": list(map(shown_name, run.clients)),
         "total": len(run.every_client),
         "measures": measures,
-        "odd": [[_odd(found, client) for found in run.rounds.values()] for client in run.clients],
-        "baseless": without,
+        "odd": [[_odd(found, client) for found in rounds.values()] for client in run.clients],
+        "baseless": [at for at, figures in rounds.items() if not figures.base],
     }
 
 

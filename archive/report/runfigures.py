@@ -54,6 +54,8 @@ class Difference:
     first: str
     second: str
     found: Diff
+    across: bool = False
+    """Whether they are of two runs."""
 
 
 @dataclass(slots=True)
@@ -241,6 +243,6 @@ def compare_newest(runs: Sequence[RunFigures], handles: Sequence[Archive]) -> No
     """Compare the newest archives of two runs, as a difference of the first."""
     names = [run.name if run.newest is None else f"{run.name}, round {run.newest}" for run in runs]
     try:
-        runs[0].differences.append(Difference(names[0], names[1], diff(*handles)))
+        runs[0].differences.insert(0, Difference(names[0], names[1], diff(*handles), across=True))
     except ArchiveError as error:
         runs[0].fail(error.path or runs[0].path, error)

@@ -16,6 +16,7 @@ ROOMS = (
     "hdf5",
     "interop",
     "records",
+    "report",
     "storage",
     "tools",
 )
@@ -29,6 +30,7 @@ ELSEWHERE = {
     "storage/remote/clients/test_network.py",  # IPv6, proxies, regions, whichever client
     "storage/remote/clients/test_tls.py",  # certificates, whichever client speaks TLS
     "records/test_records.py",  # the package itself
+    "report/test_browser.py",  # the page as a browser shows it
 }
 """Tests of more than one module, with a reason to stay in their room."""
 LIVE = "interop/flower/live/"

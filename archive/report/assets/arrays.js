@@ -18,10 +18,9 @@ class Arrays {
   constructor(found, run) {
     this.found = found;
     this.run = run;
-    for (const name of NUMBERS) found[name] = found[name].map(numeric);
+    for (const name of NUMBERS) if (found[name].some((value) => typeof value === "string")) found[name] = found[name].map(numeric);
     this.problems = new Map(found.problems);
     this.full = found.key.map((key, at) => (found.records.length > 1 ? found.records[found.record[at]] + "/" : "") + key);
-    this.lower = this.full.map((name) => name.toLowerCase());
     this.sort = { column: "order", falling: false };
     this.query = "";
     this.dtype = "";
@@ -87,6 +86,7 @@ class Arrays {
   matches() {
     const words = this.query.toLowerCase().split(/\s+/).filter(Boolean), { dtype, dtypes, shape, nan, inf } = this.found;
     if (!words.length && !this.dtype && !this.odd) return null;
+    this.lower = this.lower || this.full.map((name) => name.toLowerCase());
     return new Set(this.full.map((_, at) => at).filter((at) => words.every((word) => this.lower[at].includes(word) || dtypes[dtype[at]].includes(word) || shape[at].includes(word)) &&
       (!this.dtype || dtypes[dtype[at]] === this.dtype) && (!this.odd || nan[at] > 0 || inf[at] > 0 || this.problems.has(at))));
   }
@@ -202,8 +202,8 @@ class Arrays {
     if (!this.flat) name.style.paddingLeft = `${8 + (level - 1) * 16}px`;
     const cells = [
       name,
-      h("div", { class: "muted", role: "gridcell" }, group ? `${grouped(node.count)}` : foreign(found.dtypes[found.dtype[at]])),
-      h("div", { class: "extra right mono", role: "gridcell" }, group ? "" : found.shape[at]),
+      h("div", { class: group ? "muted span" : "muted", role: "gridcell", "aria-colspan": group ? "2" : null }, group ? plural(node.count, "array") : foreign(found.dtypes[found.dtype[at]])),
+      group ? null : h("div", { class: "extra right mono", role: "gridcell" }, found.shape[at]),
       h("div", { class: "right", role: "gridcell" }, bytes(this.of(node, "bytes"))),
       h("div", { class: "extra", role: "gridcell" }, !group && found.bars[at] ? s("svg", { width: 70, height: 18, "aria-hidden": "true" }, barsOf(found.bars[at], 70, 18, `bars run${this.run}`)) : ""),
       h("div", { class: "extra right", role: "gridcell" }, damaged && !group ? "" : format(this.of(node, "norm"), 3)),

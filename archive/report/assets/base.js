@@ -47,10 +47,10 @@ function bytes(count) {
 }
 const plural = (count, noun) => `${count.toLocaleString("en-US")} ${noun}${count === 1 ? "" : "s"}`;
 
-// the middle of a long name is the least telling part
-function shorten(text, length) {
+// the middle of a long name is the least telling part; of arrays the end tells most
+function shorten(text, length, tail = 0.5) {
   if (text.length <= length) return text;
-  const end = Math.ceil((length - 1) / 2);
+  const end = Math.ceil((length - 1) * tail);
   return text.slice(0, length - 1 - end) + "…" + text.slice(text.length - end);
 }
 

@@ -181,7 +181,8 @@ function curvesSection() {
   }
   controls.push(checkbox("log scale", (value) => { curves.log = value; repaint(); }));
   const legend = h("div", { class: "legend" }, data.runs.map((run, place) => data.metrics.some((metric) => metric.lines.some((line) => line.run === place)) &&
-    h("span", {}, s("svg", { width: 26, height: 12, "aria-hidden": "true" }, s("rect", { class: `band f${place}`, width: 26, height: 12 }), s("path", { class: `line s${place}`, d: "M1 6H25" })), foreign(run.name), clients.length ? " (band: all its clients)" : "")));
+    h("span", {}, s("svg", { width: 26, height: 12, "aria-hidden": "true" }, s("rect", { class: `band f${place}`, width: 26, height: 12 }), s("path", { class: `line s${place}`, d: "M1 6H25" })), foreign(run.name), ""),
+    ), clients.length ? h("span", {}, "line: the global model, or the median of the clients where it has none; band: all clients") : "");
   const some = data.metrics.some((metric) => metric.lines.some((line) => line.clients.length < line.total));
   const node = h("div", {}, legend, some ? h("p", { class: "lead" }, "Of many clients some have a line; all are in the range.") : null, h("div", { class: charts.length === 1 ? "grid one" : "grid" }, charts.map((chart) => chart.node)));
   return { controls, node, paint: repaint };

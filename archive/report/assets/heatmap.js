@@ -59,7 +59,7 @@ class Heatmap {
     const font = "12px " + getComputedStyle(document.body).getPropertyValue("--mono"), pen = this.canvas.getContext("2d");
     pen.font = font;
     let left = 0;
-    for (const name of rows) left = Math.max(left, pen.measureText(shorten(name, 44)).width);
+    for (const name of rows) left = Math.max(left, pen.measureText(shorten(name, 44, 0.8)).width);
     this.left = left = Math.min(left + 12, width * 0.4);
     const fits = Math.max(Math.floor((left - 12) / pen.measureText("m").width), 4);
     this.cell = Math.min((width - left) / columns.length, 64);
@@ -75,20 +75,15 @@ class Heatmap {
     };
     const top = fit(this.axis, CELL.axis);
     top.fillStyle = muted; top.textAlign = "center";
-    let free = 0;
-    columns.forEach((round, column) => {
-      const x = left + (column + 0.5) * this.cell, room = top.measureText(String(round)).width;
-      if (x - room / 2 < free) return;
-      top.fillText(String(round), x, 16);
-      free = x + room / 2 + 8;
-    });
+    const step = Math.ceil((top.measureText(String(columns[columns.length - 1])).width + 8) / this.cell);
+    columns.forEach((round, column) => { if (column % step === 0) top.fillText(String(round), left + (column + 0.5) * this.cell, 16); });
     const main = fit(this.canvas, rows.length * CELL.height);
     main.textBaseline = "middle";
     const gap = this.cell > 4 ? CELL.gap : 0;
     rows.forEach((name, row) => {
       const y = row * CELL.height;
       main.fillStyle = text;
-      main.fillText(shorten(name, fits), 0, y + CELL.height / 2);
+      main.fillText(shorten(name, fits, 0.8), 0, y + CELL.height / 2);
       for (let column = 0; column < columns.length; column++) {
         const x = left + column * this.cell, one = value(row, column), wide = this.cell - gap, tall = CELL.height - gap;
         main.fillStyle = isFinite_(one) ? mix(stops, this.share(one, this.range_)) : void_;

@@ -1,7 +1,7 @@
 // The page: its head, its sections, what changes with the theme, and printing.
 
 function overview() {
-  const kinds = { damage: "damage", odd: "NaN, ∞", note: "outlier" };
+  const kinds = { damage: "Damage", odd: "NaN, ∞", note: "Outlier" };
   return h("div", { class: "runs" }, data.runs.map((run, place) => h("div", { class: "card" },
     h("h3", {}, h("span", { class: `swatch run${place}`, "aria-hidden": "true" }), foreign(run.name)),
     h("p", { class: "muted small mono" }, foreign(run.path)),
@@ -23,7 +23,7 @@ function differences() {
       [largest, norm, share].map((value) => h("td", { class: "number" }, format(value))), h("td", { class: "bar-cell" }, share === null ? "" : relative(share)), h("td", { class: "number" }, format(cosine))));
     const [first, second] = one.only_total, listed = (side, count, name) => count ? [h("p", { class: "small" }, `${plural(count, "array")} only in `, foreign(name), ": ",
       one.only.filter(([which]) => which === side).slice(0, 12).flatMap(([, key], place) => [place ? ", " : "", foreign(key, { class: "mono" })]), count > 12 ? ` and ${grouped(count - 12)} more` : "")] : [];
-    const title = [data.runs.length > 1 ? [foreign(one.run), ": "] : "", foreign(one.first), " → ", foreign(one.second)].flat();
+    const title = [data.runs.length > 1 && one.run ? [foreign(one.run), ": "] : "", foreign(one.first), " → ", foreign(one.second)].flat();
     const details = h("details", {}, h("summary", {}, `${plural(one.changed, "array")} changed`), h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Arrays that changed, ${one.run}, ${one.first} to ${one.second}` },
       h("table", { class: "full" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place > 1 && place !== 6 ? "number" : null }, text || h("span", { class: "hidden" }, "relative as a bar"))))), h("tbody", {}, rows))));
     details.open = number === 0;
