@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["PROGRAM", "Browser", "Tab"]
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+LOADED = "document.readyState === 'complete' ? done() : addEventListener('load', done)"
 _LAUNCH = """
 import fcntl, os, sys
 pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
@@ -113,9 +114,7 @@ class Browser:
         )
         self.events.clear()
         tab.call("Page.navigate", url=page.as_uri())
-        tab.run(
-            "new Promise((done) => document.readyState === 'complete' ? done() : addEventListener('load', done))"
-        )
+        tab.run(f"new Promise((done) => {LOADED})")
         tab.settle()
         return tab
 

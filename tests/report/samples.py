@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -19,7 +20,7 @@ def save_run(folder: Path, *, rounds: int = 3, clients: int = 6, seed: int = 1) 
     """Save a run from round 0 on, whose metrics fall and rise by the round."""
     rng = np.random.default_rng(seed)
     store = archive.CheckpointStore(folder, best_by="loss")
-    model = {
+    model: dict[str, Any] = {
         "embed.weight": rng.normal(0, 0.1, (24, 8)).astype(np.float32),
         "layers.0.weight": rng.normal(0, 0.1, (8, 8)).astype(np.float16),
         "layers.0.scale": rng.normal(0, 1, 8).astype(ml_dtypes.float8_e4m3fn),
@@ -28,7 +29,7 @@ def save_run(folder: Path, *, rounds: int = 3, clients: int = 6, seed: int = 1) 
     }
     store.save(model, 0, metrics={"loss": 2.0, "accuracy": 0.1})
     for number in range(1, rounds + 1):
-        step = {key: rng.normal(0, 0.01, array.shape) for key, array in model.items()}
+        step: dict[str, Any] = {key: rng.normal(0, 0.01, array.shape) for key, array in model.items()}
         step["steps"] = np.ones(5)
         for place in range(clients):
             name = f"client-{place:02d}"

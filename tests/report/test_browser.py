@@ -224,9 +224,8 @@ def test_filter_and_sort(browser: Browser, pages: dict[str, Path]) -> None:
 
 def test_on_paper_all_is_open(browser: Browser, pages: dict[str, Path]) -> None:
     tab = browser.open(pages["runs"], dark=True)
-    tab.run(
-        "addEventListener('beforeprint', () => { window.closed_ = document.querySelectorAll('details:not([open])').length; })"
-    )
+    closed = "document.querySelectorAll('details:not([open])').length"
+    tab.run(f"addEventListener('beforeprint', () => {{ window.closed_ = {closed}; }})")
     paper = base64.b64decode(tab.call("Page.printToPDF", printBackground=True)["data"])
     assert paper.startswith(b"%PDF")
     assert tab.run("window.closed_") == 0

@@ -51,7 +51,7 @@ def test_layers_and_clients(run: RunFigures) -> None:
     update = drift["measures"][0]
     far, nan = drift["clients"].index(FAR), drift["clients"].index(NAN)
     assert {tuple(place) for place in update["outliers"]} >= {(far, 0), (far, 1), (far, 2)}
-    assert drift["odd"][nan] == [0, 16, 0]
+    assert drift["odd"][nan] == [0, 2, 0]
     assert drift["baseless"] == []
     json.dumps(found, allow_nan=False)
 
