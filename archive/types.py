@@ -2,9 +2,9 @@
 
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
-- `ArchiveWriter`, `Editor`, `SaveReport`, `VerifyReport`, `Failure`, `RoundReport`, `Table`, `LoadReport`,
-  `ConvertReport`, `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`, `Stack`, `Updates`, `Update`: results
-  of calls; `Info` is that of ``archive.open(...).info``.
+- `ArchiveWriter`, `Editor`, `SaveReport`, `MeanReport`, `Skipped`, `Added`, `VerifyReport`, `Failure`,
+  `RoundReport`, `Table`, `LoadReport`, `ConvertReport`, `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`,
+  `Stack`, `Updates`, `Update`: results of calls; `Info` is that of ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -54,17 +54,21 @@ if TYPE_CHECKING:
     from archive.records.valuerecord import ConfigValue, MetricValue
     from archive.storage.remote.staging import Spool
     from archive.storage.url import URL, Cache
+    from archive.tools.averaging import MeanReport
+    from archive.tools.batchfile import Added
     from archive.tools.collection import Garbage
     from archive.tools.converting import ConvertReport
     from archive.tools.differences import ArrayDiff, Diff, ValueDiff
     from archive.tools.editing import Editor
     from archive.tools.formats.kinds import FileFormat
+    from archive.tools.leftout import Skipped
     from archive.tools.many import Errors
     from archive.tools.tabulation import Table
 
 __all__ = [
     "URL",
     "Access",
+    "Added",
     "ArchiveWriter",
     "ArrayDiff",
     "BestBy",
@@ -81,6 +85,7 @@ __all__ = [
     "Info",
     "KindView",
     "LoadReport",
+    "MeanReport",
     "MetricValue",
     "Mode",
     "NDArray",
@@ -94,6 +99,7 @@ __all__ = [
     "RoundReport",
     "SaveReport",
     "Shape",
+    "Skipped",
     "SparseInfo",
     "Spool",
     "Stack",
@@ -140,6 +146,9 @@ _HOMES = {
     "Errors": "archive.tools.many",
     "ConvertReport": "archive.tools.converting",
     "FileFormat": "archive.tools.formats.kinds",
+    "Added": "archive.tools.batchfile",
+    "MeanReport": "archive.tools.averaging",
+    "Skipped": "archive.tools.leftout",
 }
 """The module of each name."""
 

@@ -37,7 +37,7 @@ PUBLIC = (
     "archive.types",
 )
 OUTSIDE = {*dir(builtins), *typing.__all__, *collections.abc.__all__}
-OUTSIDE |= {"dataclass", "datetime", "np", "OrderedDict", "TracebackType"}
+OUTSIDE |= {"dataclass", "datetime", "Executor", "np", "OrderedDict", "TracebackType"}
 MADE_BY_CALLS = [archive.Archive, archive.Context]
 MADE_BY_CALLS += [getattr(archive.types, name) for name in archive.types.__all__]
 INTERNAL = {"archive.types.ArchiveWriter.add_stored"}  # the tools call it

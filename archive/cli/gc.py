@@ -15,11 +15,11 @@ __all__ = ["DESCRIPTION", "define", "run"]
 DESCRIPTION = """\
 Of a remote URL: end every unfinished upload in parts, of this object or below this folder, that began longer
 ago than --older-than. A store does not say who began an upload: those of other programs are ended too, and
-so is a save that takes longer than that. Objects are never touched.
+so is a save that takes longer than that. Of objects only sums are removed that a mean left behind.
 
 Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more and
-that begin as an archive does. Links below the folder are not followed. A NAME.partial is never touched:
-`fedarchive recover` opens it.
+that begin as an archive does, and sums that a mean left behind when it was killed. Links below the folder are
+not followed. A NAME.partial is never touched: `fedarchive recover` opens it.
 
 JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file). CSV: a row for
 each that was removed, or would be."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archive.report.reporting import report
+    from archive.tools.accumulator import Accumulator
     from archive.tools.arraystats import stats
     from archive.tools.averaging import mean
     from archive.tools.comparison import diff
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from archive.tools.verification import verify
 
 __all__ = [
+    "Accumulator",
     "convert",
     "copy",
     "diff",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Accumulator": "archive.tools.accumulator",
     "convert": "archive.tools.converting",
     "copy": "archive.tools.copying",
     "diff": "archive.tools.comparison",

@@ -1,40 +1,64 @@
-"""The weighted mean of archives of one schema, array by array and piece by piece."""
+"""The weighted mean of archives of one model, as many as there are: batches of them, in bounded memory."""
 
 from __future__ import annotations
 
+import errno
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from archive import tuning
-from archive.descriptions import parse_description
-from archive.dtypes import NDArray
-from archive.engine.progress import Bar, Progress, Report
-from archive.engine.read.handle import Archive
-from archive.engine.read.open import open_reader
-from archive.engine.read.storedpayload import StoredPayload
+from archive.engine.progress import Bar, Progress
 from archive.engine.report import SaveReport
-from archive.engine.write.create import ArchiveWriter
-from archive.errors import UnsupportedDtypeError, ValueRangeError
-from archive.format.constants import MODE_ELEMENTS
-from archive.records import Array
+from archive.errors import ArchiveError, ExistsError, ValueRangeError
+from archive.storage.folder import file_exists
 from archive.storage.url import URL, Cache, Location, parse_url
+from archive.tools.batches import (
+    Batch,
+    Partial,
+    Rule,
+    open_inputs,
+    skipped_inputs,
+    sum_batch,
+)
+from archive.tools.clientmetrics import Metrics, add_metrics
+from archive.tools.leftout import Skipped
+from archive.tools.many import Input, find_inputs, require_errors, run_tasks
+from archive.tools.sameschema import Template
+from archive.tools.scratchfolder import make_scratch, remove_partials, scratch_beside
+from archive.tools.summing import BadInputsError
+from archive.tools.sumtree import Output, none_left, publish_sums, require_total
 
-__all__ = ["mean"]
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
-EXACT_IN_DOUBLE = 1 << 53
+__all__ = ["MeanReport", "mean"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeanReport(SaveReport):
+    """A mean that was saved."""
+
+    inputs: int = 0
+    """Archives in it."""
+    skipped: tuple[Skipped, ...] = ()
+    """Archives that were left out, and why."""
 
 
 def mean(
-    urls: Iterable[URL],
-    weights: Iterable[float] | None = None,
+    urls: URL | Iterable[URL],
+    weights: Iterable[float] | str | None = None,
     *,
     out: URL,
+    batch: int = 64,
+    scratch: URL | None = None,
+    executor: Executor | None = None,
+    errors: Literal["raise", "skip"] = "raise",
+    nan: Literal["error", "allow"] = "error",
+    metrics: Literal["weighted"] | None = None,
     overwrite: bool = True,
     durable: bool = True,
     created: datetime | str | None = None,
@@ -42,30 +66,51 @@ def mean(
     cache: Cache = None,
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
-) -> SaveReport:
-    """Average archives of equal schema into a new one, in a few megabytes of memory.
+) -> MeanReport:
+    """Average archives of equal schema into a new one, any number of them, in bounded memory.
 
     Parameters
     ----------
-    urls : iterable of str or path-like
-        Archives whose arrays have the same names, dtypes and shapes.
-    weights : iterable of float, optional
-        One for each, not negative; equal weights if not given.
+    urls : str, path-like or iterable of them
+        Archives whose arrays have the same names, dtypes and shapes; or a pattern (``"round-7/*.h5"``).
+    weights : iterable of float or str, optional
+        One for each, not negative; or the name of the metric that is the weight of its archive, such as
+        ``"num-examples"``. Equal weights if not given.
     out : str or path-like
-        Where the mean goes. Metrics and configs are not averaged and not taken over.
-    overwrite, durable, created, progress, storage_options
+        Where the mean goes. Configs are not averaged and not taken over.
+    batch : int, default 64
+        Archives that are open at once. It decides how sums are rounded: equal bits need an equal ``batch``.
+    scratch : str or path-like, optional
+        Folder for partial sums, of more archives than a batch; ``.NAME.sums`` beside ``out`` if not given.
+        A call that was killed goes on from those that are there; they are removed when the mean is published.
+        Processes of an executor must reach it under the same name.
+    executor : concurrent.futures.Executor, optional
+        What computes the batches: a pool of processes, ``distributed.Client.get_executor()``. Its tasks get
+        and return names of archives, never arrays.
+    errors : {"raise", "skip"}, default "raise"
+        ``"skip"`` leaves bad archives out (missing, damaged, of another schema, not finite), and the report
+        names them.
+    nan : {"error", "allow"}, default "error"
+        Whether an archive with NaN or infinities is bad.
+    metrics : {"weighted"}, optional
+        Average the metrics too, but for the one that weighs. If not given, the mean has none.
+    overwrite, durable, created, storage_options
         As for `save`.
+    progress : True or callable, optional
+        True draws a bar (needs tqdm); a callable gets (bytes of the archives added up, bytes in all).
     cache, cache_bytes
         Of ``urls``, as for `open`.
 
     Returns
     -------
-    SaveReport
+    MeanReport
+        A SaveReport with the number of archives in the mean, and those that were left out.
 
     Raises
     ------
     ValueRangeError
-        The archives differ in schema, the weights make no mean, or an integer is too large for one.
+        The archives differ in schema, one holds NaN or infinities, the weights make no mean, or an integer
+        is too large for one.
     UnsupportedDtypeError
         Arrays that are not numbers differ.
     DigestError
@@ -73,57 +118,132 @@ def mean(
 
     Notes
     -----
-    Products and sums are float64 (complex128, or longdouble for longdouble), rounded once to the input's
-    dtype. Integers are rounded half to even. Arrays that are not numbers must be equal everywhere. Arrays
-    that are tied in every archive stay tied.
-    ``np.multiply(value, weight, dtype=float64)`` makes each product: ``weight * value`` would be float32.
+    One rule decides every bit, whoever computes what, and in whatever order: products and sums are float64
+    (complex128, or longdouble for longdouble), the archives of a batch added in the order given, the sums of
+    batches in their order, again in groups of ``batch``. The sum is divided once and rounded once to the
+    input's dtype. Batches are cut before any archive is left out. Integers are rounded half to even. Arrays
+    that are not numbers must be equal everywhere. Arrays that are tied in every archive stay tied.
 
     Examples
     --------
     >>> import archive, numpy as np
     >>> for client in (1, 3):
-    ...     _ = archive.save({"w": np.full(2, client, "f4")}, f"/tmp/fedarchive-doctest-{client}.h5")
+    ...     model, metrics = {"w": np.full(2, client, "f4")}, {"num-examples": client}
+    ...     _ = archive.save(model, f"/tmp/fedarchive-doctest-{client}.h5", metrics=metrics)
     >>> urls = ["/tmp/fedarchive-doctest-1.h5", "/tmp/fedarchive-doctest-3.h5"]
-    >>> _ = archive.mean(urls, [1, 3], out="/tmp/fedarchive-averaging.h5")
-    >>> archive.load("/tmp/fedarchive-averaging.h5")["model"]["w"].numpy().tolist()
-    [2.5, 2.5]
+    >>> report = archive.mean(urls, "num-examples", out="/tmp/fedarchive-averaging.h5")
+    >>> archive.load("/tmp/fedarchive-averaging.h5")["model"]["w"].numpy().tolist(), report.inputs
+    ([2.5, 2.5], 2)
     """
-    if isinstance(urls, (str, os.PathLike)):
-        raise TypeError("mean takes a list of archives, not one path; glob.glob() makes one of a pattern")
+    require_errors(errors, ("raise", "skip"))
+    _require_words(batch, nan, metrics)
+    inputs = find_inputs(urls, storage_options, cache, cache_bytes)
+    place = _locate(out, storage_options)
+    weigh_by = weights if isinstance(weights, str) else ""
+    shares = [1.0] * len(inputs) if weights is None or weigh_by else [float(weight) for weight in weights]
+    _require_weights(shares, len(inputs), place.display)
+    rule = Rule(batch, errors, nan, metrics == "weighted", weigh_by)
+    with Bar(progress, "averaging") as report:
+        output = Output(place, rule, report, overwrite, durable, created)
+        if len(inputs) <= batch:
+            return _average(inputs, shares, output)
+        if not overwrite and file_exists(place.path, storage_options if place.remote else None):
+            raise ExistsError(
+                "a file is already there",
+                path=place.display,
+                errno=errno.EEXIST,
+                remedy="name another, or overwrite it",
+            )
+        folder = scratch_beside(place) if scratch is None else _locate(scratch, storage_options)
+        averaged, keys = _average_batches(inputs, shares, output, folder, executor)
+        remove_partials(folder, None if scratch is None else keys)
+        return averaged
+
+
+def _average(inputs: Sequence[Input], weights: Sequence[float], output: Output) -> MeanReport:
+    """Write the mean of one batch, again without an input that turns out bad on the way."""
     with ExitStack() as stack:
-        inputs = (_locate(url, storage_options, cache, cache_bytes) for url in urls)
-        readers = (open_reader(location, access="auto", verify="first") for location in inputs)
-        handles = [stack.enter_context(Archive(reader)) for reader in readers]
-        shares = [1.0] * len(handles) if weights is None else [float(weight) for weight in weights]
-        report = stack.enter_context(Bar(progress, "averaging"))
-        location = _locate(out, storage_options)
-        writer = ArchiveWriter(location, overwrite=overwrite, durable=durable, created=created)
-        with writer:
-            _require_weights(shares, len(handles), location.display)
-            _average(handles, shares, writer, report)
-    return writer.report
+        opened = open_inputs(inputs, 0, weights, output.rule, stack)
+        while opened.template is not None and opened.inputs:
+            template, shares = opened.template, [one.weight for one in opened.inputs]
+            require_total(sum(shares), output.place.display)
+            output.total = sum(template.nbytes) * len(shares)
+            metrics: Metrics = {}
+            if output.rule.metrics:
+                metrics = add_metrics((one.weight, opened.metrics[one.position]) for one in opened.inputs)
+            try:
+                saved = output.write(
+                    template,
+                    opened.inputs,
+                    math.fsum(shares),
+                    metrics,
+                    template.specs(),
+                    finite=output.rule.nan == "error",
+                )
+            except BadInputsError as bad:
+                opened.drop(bad.errors, output.rule)
+                continue
+            return _report(saved, len(inputs), skipped_inputs(inputs, 0, opened.bad))
+    raise none_left(opened.bad, output)
 
 
-def _average(
-    archives: Sequence[Archive],
+def _average_batches(
+    inputs: Sequence[Input],
     weights: Sequence[float],
-    writer: ArchiveWriter,
-    progress: Report | None,
-) -> None:
-    """Write the weighted mean of all arrays, in the order of the first archive."""
-    names = list(archives[0])
-    for other in archives[1:]:
-        _require_schema(archives[0], other, names)
-    for record, found in archives[0].attributes.items():
-        writer.attributes[record] = dict(found)
-    total = sum(archives[0][name].nbytes for name in names)
-    done = 0
-    for name in names:
-        arrays = [handle[name] for handle in archives]
-        _add_mean(writer, name, arrays, weights)
-        done += arrays[0].nbytes
-        if progress is not None:
-            progress(done, total)
+    output: Output,
+    scratch: Location,
+    executor: Executor | None,
+) -> tuple[MeanReport, list[str]]:
+    """Write the mean of many batches, and return the keys of all partial sums."""
+    rule, (template, first) = output.rule, _find_template(inputs, output)
+    make_scratch(scratch)
+    output.total = sum(template.nbytes) * len(inputs)
+    batches = [
+        Batch(
+            at // rule.batch,
+            at,
+            list(inputs[at : at + rule.batch]),
+            list(weights[at : at + rule.batch]),
+            rule,
+            scratch,
+            first,
+            template.identity,
+        )
+        for at in range(0, len(inputs), rule.batch)
+    ]
+    here = partial(sum_batch, template=template, advance=output.advance)
+    sums: list[Partial] = []
+    made_here = run_tasks(here if executor is None else sum_batch, batches, executor)
+    for batch, made in zip(batches, made_here, strict=True):
+        sums.append(made)
+        output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))
+    saved, skipped, keys = publish_sums(sums, template.names, template.specs(), output, scratch, executor)
+    return _report(saved, len(inputs), skipped), keys
+
+
+def _report(saved: SaveReport, inputs: int, skipped: Sequence[Skipped]) -> MeanReport:
+    return MeanReport(**asdict(saved), inputs=inputs - len(skipped), skipped=tuple(skipped))
+
+
+def _find_template(inputs: Sequence[Input], output: Output) -> tuple[Template, Location]:
+    """Return the arrays of the first archive that can be read, and where it is."""
+    bad: dict[int, ArchiveError] = {}
+    for position, one in enumerate(inputs):
+        with ExitStack() as stack:
+            opened = open_inputs([one], position, [1.0], output.rule, stack)
+            bad |= opened.bad
+            if opened.template is not None and opened.inputs:
+                return opened.template, one.place
+    raise none_left(bad, output)
+
+
+def _require_words(batch: object, nan: object, metrics: object) -> None:
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 2:
+        raise ValueError(f"batch must be a number of archives, 2 or more, not {batch!r}")
+    if nan not in ("error", "allow"):
+        raise ValueError(f"nan must be 'error' or 'allow', not {nan!r}")
+    if metrics not in (None, "weighted"):
+        raise ValueError(f"metrics must be None or 'weighted', not {metrics!r}")
 
 
 def _require_weights(weights: Sequence[float], archives: int, out: str) -> None:
@@ -138,101 +258,6 @@ def _require_weights(weights: Sequence[float], archives: int, out: str) -> None:
         raise ValueRangeError(problem, path=out, remedy="give every archive one weight; nothing was written")
 
 
-def _require_schema(first: Archive, other: Archive, names: list[tuple[str, str]]) -> None:
-    """Raise where two archives do not hold the same arrays of the same types."""
-    path, remedy = other.info.path, "average archives of one model"
-    if set(other) != set(names):
-        odd = "/".join(min(set(other) ^ set(names)))
-        raise ValueRangeError("this array is not in all archives", path=path, key=odd, remedy=remedy)
-    for name in names:
-        ours, theirs = first[name], other[name]
-        if (ours.dtype, ours.shape, ours.stype) != (theirs.dtype, theirs.shape, theirs.stype):
-            raise ValueRangeError(
-                f"{theirs.dtype} {tuple(theirs.shape)} {theirs.stype!r}, "
-                f"elsewhere {ours.dtype} {tuple(ours.shape)} {ours.stype!r}",
-                path=path,
-                key="/".join(name),
-                remedy=remedy,
-            )
-
-
-def _add_mean(
-    writer: ArchiveWriter, name: tuple[str, str], arrays: list[Array], weights: Sequence[float]
-) -> None:
-    payloads = [array.payload for array in arrays]
-    stored = [payload for payload in payloads if isinstance(payload, StoredPayload)]
-    kind = stored[0].type
-    dtype = parse_description(kind.description) if kind.mode == MODE_ELEMENTS else None
-    if dtype is not None and _is_number(dtype) and all(payload.type == kind for payload in stored):
-        tied = tuple(payload.identity for payload in stored)  # the same bytes in every archive: one mean
-        writer.add_stored(*name, stored[0].spec, _pieces(stored, weights, dtype, name), tied)
-        return
-    data = arrays[0].data
-    if any(array.data != data for array in arrays[1:]):
-        raise UnsupportedDtypeError(
-            f"{arrays[0].dtype!r} arrays have no mean, and these differ",
-            key="/".join(name),
-            remedy="save the one to keep yourself",
-        )
-    writer.add(*name, arrays[0])
-
-
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iufc" or dtype.name.startswith(("bfloat16", "float8"))
-
-
-def _pieces(
-    stored: list[StoredPayload], weights: Sequence[float], dtype: np.dtype[Any], name: tuple[str, str]
-) -> Iterator[NDArray]:
-    """Yield the stored bytes of the mean: elements in C order, whatever the shape, a few megabytes each."""
-    step = max(tuning.MEAN_BYTES // dtype.itemsize, 1) * dtype.itemsize
-    for start in range(0, stored[0].nbytes, step):
-        stop = min(start + step, stored[0].nbytes)
-        values = [payload.stored_range(start, stop).view(dtype) for payload in stored]
-        yield _mean(values, weights, dtype, name).view(np.uint8)
-        for payload in stored:
-            payload.release()
-
-
-def _mean(
-    values: Sequence[NDArray], weights: Sequence[float], dtype: np.dtype[Any], name: tuple[str, str]
-) -> NDArray:
-    wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
-    if dtype.kind in "fc" and dtype.type.__module__ == "numpy":
-        wide = np.result_type(dtype.newbyteorder("="), wide)  # longdouble keeps its digits
-    total = np.zeros(values[0].shape, wide)
-    product = np.empty_like(total)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for value, weight in zip(values, weights, strict=True):
-            if dtype.kind in "iu":
-                _require_exact(value, name)
-            # numpy cannot multiply float8 and bfloat16 into a wider result
-            source = value if dtype.type.__module__ == "numpy" else value.astype(wide)
-            np.multiply(source, weight, out=product, dtype=wide)
-            total += product
-        total /= math.fsum(weights)
-        if dtype.kind in "iu":
-            np.rint(total, out=total)
-        return total.astype(dtype)
-
-
-def _require_exact(value: NDArray, name: tuple[str, str]) -> None:
-    if value.dtype.itemsize == 8 and value.size:
-        largest = max(abs(int(value.max())), abs(int(value.min())))
-        if largest > EXACT_IN_DOUBLE:
-            raise ValueRangeError(
-                f"an integer of {largest} is too large for an exact mean",
-                key="/".join(name),
-                remedy="average it yourself",
-            )
-
-
-def _locate(
-    url: URL,
-    storage_options: Mapping[str, Any] | None,
-    cache: Cache = None,
-    cache_bytes: int | None = None,
-) -> Location:
+def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
     """Return the location of one URL of several: options are for the remote ones alone."""
-    options = storage_options if parse_url(url).remote else None
-    return parse_url(url, options, cache, cache_bytes)
+    return parse_url(url, storage_options if parse_url(url).remote else None)

@@ -20,6 +20,7 @@ from archive.storage.folder import join, list_files, remove_slot
 from archive.storage.location import locate_store
 from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES, ObjectStore
 from archive.storage.url import URL, parse_url
+from archive.tools.sumcollection import collect_sums
 
 __all__ = ["Garbage", "collect_garbage"]
 
@@ -51,11 +52,12 @@ def collect_garbage(
 
     Of a remote URL: every unfinished upload in parts, of this object or below this folder. A store does not
     say who began an upload: those of other programs are among them, and so is a save that takes longer than
-    ``older_than``. And the objects by which a save asked whether the store creates exclusively.
+    ``older_than``. The objects by which a save asked whether the store creates exclusively. And partial sums
+    of a mean, which say themselves what they are.
 
     Of a local folder, and those below it: temporary files of saves that no process holds and that begin as
-    an archive does. Never a ``NAME.partial`` or its journal, which may be the only copy of what a save
-    consumed, and nothing behind a link.
+    an archive does; and partial sums. Never a ``NAME.partial`` or its journal, which may be the only copy of
+    what a save consumed, and nothing behind a link.
 
     Parameters
     ----------
@@ -82,15 +84,17 @@ def collect_garbage(
     before = time.time() - older_than
     root = parse_url(url, storage_options)
     if not root.remote:
-        return list(_collect_files(root.path, path, before, dry_run))
+        files = list(_collect_files(root.path, path, before, dry_run))
+        return files + list(_sums(root.path, path, before, dry_run, None))
     store, target = locate_store(parse_url(join(root.path, path), storage_options) if path else root)
-    removed = []
+    removed: list[Garbage] = []
     for pending in list(store.list_multipart(target)):
         if pending.started <= before:
             if not dry_run:
                 store.abort(pending)
             removed.append(Garbage(store.url(pending.path), pending.upload, pending.started))
-    return removed + _collect_probes(store, target, before, dry_run)
+    removed += _collect_probes(store, target, before, dry_run)
+    return removed + list(_sums(root.path, path, before, dry_run, storage_options))
 
 
 def _collect_probes(store: ObjectStore, folder: str, before: float, dry_run: bool) -> list[Garbage]:
@@ -120,3 +124,10 @@ def _collect_files(root: str, path: str, before: float, dry_run: bool) -> Iterat
             and remove_slot(root, inner, dry_run=dry_run)
         ):
             yield Garbage(join(root, inner), "", entry.modified)
+
+
+def _sums(
+    root: str, path: str, before: float, dry_run: bool, storage_options: Mapping[str, Any] | None
+) -> Iterator[Garbage]:
+    for place, modified in collect_sums(root, path, before, dry_run, storage_options):
+        yield Garbage(place, "", modified)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_weights(clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["mean", str(out), *clients, "--weights", "1,3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told) == [
-        "path", "inputs", "weights", "arrays", "array_bytes", "file_bytes", "seconds", "digest",
+        "path", "inputs", "weights", "skipped", "arrays", "array_bytes", "file_bytes", "seconds", "digest",
     ]  # fmt: skip
     assert told["inputs"] == clients
     assert told["weights"] == [1, 3]
@@ -59,7 +60,7 @@ def test_over_an_input(clients: list[str]) -> None:
         ("1", "1 weights for 2"),
         ("0,0", "not all zero"),
         ("nan,1", "finite"),
-        ("1,many", "'1,many'"),
+        ("1,many", "'1,many': 0 metrics have this name"),
         ("1,\x1b[2J", r"\x1b[2J"),
     ],
 )
@@ -106,3 +107,55 @@ def test_a_forgotten_out_replaces_no_client(clients: list[str], capsys: pytest.C
     assert "already there" in said
     assert "--overwrite" in said
     assert Path(clients[0]).read_bytes() == before
+
+
+def test_weights_by_a_metric_and_metrics_averaged(tmp_path: Path) -> None:
+    out = tmp_path / "mean.h5"
+    for examples in (1, 3):
+        metrics = {"num-examples": examples, "loss": float(examples)}
+        archive.save({"w": np.full(2, examples, "f4")}, tmp_path / f"c{examples}.h5", metrics=metrics)
+    assert main(["mean", str(out), f"{tmp_path}/c*.h5", "--weights", "num-examples", "--metrics"]) == 0
+    records: Any = archive.load(out)
+    assert mean_of(out) == [2.5, 2.5]
+    assert dict(records["metrics"]) == {"loss": 2.5}
+
+
+def test_bad_archives_are_named_and_left_out(
+    clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, bad = tmp_path / "mean.h5", str(tmp_path / "bad\x1b[2J.h5")
+    archive.save({"w": np.full(2, np.nan, "f4")}, bad)
+    assert main(["mean", str(out), bad, *clients, "--skip"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{out}: mean of 2 archives")
+    assert r"bad\x1b[2J.h5: 'model/w': 2 NaN" in told.err
+    assert mean_of(out) == [2, 2]
+    assert main(["mean", str(out), bad, *clients, "--skip", "--overwrite", "--json"]) == 0
+    assert [one["path"] for one in json.loads(capsys.readouterr().out)["skipped"]] == [bad]
+    assert main(["mean", str(out), bad, *clients, "--allow-nan", "--overwrite"]) == 0
+    assert np.isnan(mean_of(out)).all()
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_work(tmp_path: Path) -> None:
+    for client in range(5):
+        archive.save({"w": np.full(2, client, "f4")}, tmp_path / f"c{client}.h5")
+    for number, options in enumerate(([], ["--workers", "2"])):
+        assert (
+            main(["mean", str(tmp_path / f"m{number}"), f"{tmp_path}/c*.h5", "--batch", "2", *options]) == 0
+        )
+    assert mean_of(tmp_path / "m0") == mean_of(tmp_path / "m1") == [2, 2]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != "c") == ["m0", "m1"]
+
+
+@pytest.mark.parametrize("words", [["--batch", "1"], ["--workers", "0"], ["--workers", "2", "--dask", "x"]])
+def test_numbers_that_mean_nothing(words: list[str], clients: list[str], tmp_path: Path) -> None:
+    assert main(["mean", str(tmp_path / "mean.h5"), *clients, *words]) == 2
+
+
+def test_dask_is_asked_for_where_it_is_missing(
+    clients: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)  # as Python does where there is no such package
+    assert main(["mean", str(tmp_path / "mean.h5"), *clients, "--dask", "tcp://127.0.0.1:1"]) == 2
+    assert "pip install 'fedarchive[dask]'" in capsys.readouterr().err

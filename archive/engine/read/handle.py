@@ -27,7 +27,7 @@ from archive.records.valuerecord import ConfigValue
 if TYPE_CHECKING:
     from archive.engine.report import VerifyReport
 
-__all__ = ["Archive", "Info", "select_rows"]
+__all__ = ["Archive", "Info", "reader_of", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -305,8 +305,7 @@ class Archive:
         return archive_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        held = self._held
-        reference = held if isinstance(held, Reference) else reference_of(held)
+        reference = self._held if isinstance(self._held, Reference) else reference_of(self._held)
         return _handle, (self._hidden, *reference.arguments)
 
     def _without_hidden(self, records: Records) -> Records:
@@ -370,6 +369,11 @@ def _checked_at_open(reader: Reader, footer: Footer) -> str:
     if not reader.source.pinned:
         return "metadata, index and values"
     return f"index and values, not the {footer.meta_bytes} bytes of HDF5 metadata,"
+
+
+def reader_of(handle: Archive) -> Reader:
+    """Return the reader of an archive, for what the library does with open ones."""
+    return handle._reader
 
 
 def select_rows(reader: Reader, keys: str | Iterable[str | tuple[str, str]]) -> list[int]:

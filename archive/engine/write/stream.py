@@ -212,8 +212,9 @@ class ArchiveStream:
             # found full here, nothing of this array is written and what arrived can still be indexed
             self._sink.reserve(needed)
             self._reserved = needed
-            if self._ahead and self._sink.reserve_if_possible(needed + self._ahead):
-                self._reserved += self._ahead
+            ahead = min(self._ahead, needed)  # of a small archive, 64 MiB took longer than all else
+            if ahead and self._sink.reserve_if_possible(needed + ahead):
+                self._reserved += ahead
             else:
                 self._ahead = 0  # from now on no more than each array needs
         self._position = end

@@ -1,0 +1,71 @@
+"""``--workers`` and ``--dask``: where the tasks of a command over many archives run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from archive.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+__all__ = ["chosen_executor", "define_executor"]
+
+
+def define_executor(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--dask``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", metavar="N", type=_workers, default=1, help="processes that share the work; default: 1"
+    )
+    where.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="the scheduler of a Dask cluster that does the work, such as tcp://host:8786",
+    )
+
+
+@contextlib.contextmanager
+def chosen_executor(arguments: argparse.Namespace) -> Iterator[Executor | None]:
+    """Provide the executor that was asked for, None for this process alone.
+
+    Raises
+    ------
+    ArchiveError
+        Dask is not installed, or no scheduler answers.
+    """
+    if arguments.dask is not None:
+        with _dask_client(arguments.dask) as client:
+            yield client.get_executor()
+    elif arguments.workers > 1:
+        futures: Any = importlib.import_module("concurrent.futures")
+        context = importlib.import_module("multiprocessing").get_context("spawn")
+        with futures.ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
+            yield pool
+    else:
+        yield None
+
+
+def _dask_client(address: str) -> Any:
+    try:
+        distributed = importlib.import_module("distributed")
+    except ImportError as error:
+        raise ArchiveError(
+            "Dask is not installed", path=address, remedy="pip install 'fedarchive[dask]'"
+        ) from error
+    try:
+        return distributed.Client(address)
+    except (OSError, ValueError) as error:
+        raise ArchiveError(
+            f"no scheduler answers: {error}", path=address, remedy="start `dask scheduler`, or use --workers"
+        ) from error
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a number of processes, not {text!r}")
+    return int(text)

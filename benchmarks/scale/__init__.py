@@ -1,0 +1,1 @@
+"""Means of many archives: time, memory and requests."""

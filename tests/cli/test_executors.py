@@ -1,0 +1,71 @@
+"""``--dask`` and executors of Dask: equal bits, also where a worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archive
+from archive.cli import main
+from tests.acceptance.samples import CREATED
+from tests.tools.test_batches import save_clients
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as found:
+        yield found
+
+
+def test_the_same_bits(tmp_path: Path, cluster: Any) -> None:
+    paths = save_clients(tmp_path, 40)
+    archive.mean(paths, "num-examples", out=tmp_path / "serial.h5", batch=3, created=CREATED)
+    with distributed.Client(cluster) as client:
+        archive.mean(
+            paths,
+            "num-examples",
+            out=tmp_path / "shared.h5",
+            batch=3,
+            created=CREATED,
+            executor=client.get_executor(),
+        )
+    assert (tmp_path / "serial.h5").read_bytes() == (tmp_path / "shared.h5").read_bytes()
+    assert (
+        main(["mean", str(tmp_path / "c.h5"), f"{tmp_path}/client*.h5", "--dask", cluster.scheduler_address])
+        == 0
+    )
+
+
+def test_a_worker_that_is_killed(tmp_path: Path, cluster: Any) -> None:
+    paths = save_clients(tmp_path, 90, large=(1000, 1000))
+    archive.mean(paths, out=tmp_path / "serial.h5", batch=3, created=CREATED)
+    killed: list[int] = []
+
+    def kill() -> None:
+        while len(list((tmp_path / ".shared.h5.sums").glob("*.sum.h5"))) < 4:
+            time.sleep(0.01)
+        pid = next(iter(cluster.workers.values())).process.pid
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    with distributed.Client(cluster) as client:
+        archive.mean(
+            paths, out=tmp_path / "shared.h5", batch=3, created=CREATED, executor=client.get_executor()
+        )
+    killer.join(1)
+    assert killed
+    assert (tmp_path / "serial.h5").read_bytes() == (tmp_path / "shared.h5").read_bytes()
