@@ -6,7 +6,7 @@ import argparse
 
 from archive.cli.bars import progress_of
 from archive.cli.exits import OK
-from archive.cli.options import add_option, define_reading, options_for, reading_options
+from archive.cli.options import add_option, define_reading, options_for, reading_options, shown_path
 from archive.cli.output import show
 from archive.cli.text import printable, save_facts, size
 
@@ -56,5 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
         f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
         f"copied and verified in {report.seconds * 1000:.1f} ms"
     )
-    show(arguments, save_facts(report, source=arguments.source), [line])
+    show(arguments, save_facts(report, source=shown_path(arguments.source)), [line])
     return OK

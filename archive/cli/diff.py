@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from archive.cli.bars import progress_of
 from archive.cli.exits import DIFFERENT, OK, TROUBLE
-from archive.cli.options import define_reading, open_file, open_round, open_run, round_number
+from archive.cli.options import define_reading, open_file, open_round, open_run, round_number, shown_path
 from archive.cli.output import complain, show
 from archive.cli.text import json_value, printable
 from archive.errors import ArchiveError
@@ -85,7 +85,9 @@ def _compare(arguments: argparse.Namespace) -> Diff:
     if other is None:
         if len(rounds) < 2:
             remedy = "name another, or two rounds of a run: --round 6,7"
-            raise ArchiveError("there is nothing to compare it with", path=arguments.a, remedy=remedy)
+            raise ArchiveError(
+                "there is nothing to compare it with", path=shown_path(arguments.a), remedy=remedy
+            )
         other = arguments.a
     sides = [(arguments.a, rounds[0]), (other, rounds[-1])]
     runs = [open_run(arguments, path) for path, _ in sides]

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from archive.cli.exits import OK
-from archive.cli.options import add_option, define_reading, options_for, reading_options
+from archive.cli.options import add_option, define_reading, options_for, reading_options, shown_path
 from archive.cli.output import show
 from archive.cli.text import printable, save_facts, size
 from archive.errors import ArchiveError
@@ -65,11 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     from archive.tools import edit
 
     path, out = arguments.path, arguments.out
+    shown = shown_path(path)
     if not any(getattr(arguments, name) for name in _CHANGES):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGES)
-        raise ArchiveError("nothing to change", path=path, remedy=f"give {options}, or see --help")
+        raise ArchiveError("nothing to change", path=shown, remedy=f"give {options}, or see --help")
     if arguments.keys and arguments.cast is None:
-        raise ArchiveError("--keys says what to cast", path=path, remedy="give --cast too")
+        raise ArchiveError("--keys says what to cast", path=shown, remedy="give --cast too")
     given = [*arguments.options, *arguments.out_options]
     editor = edit(
         path,
@@ -83,13 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ArchiveError):
                 raise
-            raise ArchiveError(str(error.args[0]), path=path, remedy="nothing was written") from error
+            raise ArchiveError(str(error.args[0]), path=shown, remedy="nothing was written") from error
     report = editor.report
     line = (
         f"{printable(report.url)}: {report.arrays} arrays, {size(report.file_bytes)}, "
         f"edited and verified in {report.seconds * 1000:.1f} ms"
     )
-    show(arguments, save_facts(report, source=path), [line])
+    show(arguments, save_facts(report, source=shown), [line])
     return OK
 
 

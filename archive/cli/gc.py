@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from archive.cli.exits import OK
-from archive.cli.options import age, define_options, options_for
+from archive.cli.options import age, define_options, options_for, shown_path
 from archive.cli.output import show
 from archive.cli.text import moment, printable
 
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         storage_options=options_for(arguments.options, arguments.path),
     )
+    path = shown_path(arguments.path)
     found = [asdict(left) for left in removed]
     done = "would remove" if arguments.dry_run else "removed"
     lines = []
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         began = moment(left.started)
         what = f"an upload begun {began}" if left.upload else f"a temporary file of {began}"
         lines.append(f"{done} {what}: {printable(left.path)}")
-    lines.append(f"{printable(arguments.path)}: {done} {len(removed)}")
-    document = {"path": arguments.path, "dry_run": arguments.dry_run, "removed": found}
+    lines.append(f"{printable(path)}: {done} {len(removed)}")
+    document = {"path": path, "dry_run": arguments.dry_run, "removed": found}
     show(arguments, document, lines, rows=found, fields=["path", "upload", "started"])
     return OK

@@ -9,7 +9,7 @@ import archive
 from archive.cli.bars import progress_of
 from archive.cli.executors import chosen_executor, define_executor
 from archive.cli.exits import OK
-from archive.cli.options import define_reading, reading_options
+from archive.cli.options import define_reading, reading_options, shown_path
 from archive.cli.output import is_text, show
 from archive.cli.text import printable, save_facts, size
 from archive.errors import ExistsError
@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     left_out = [{"path": one.path, "error": str(one.error)} for one in report.skipped]
     facts = save_facts(report, inputs=arguments.paths, weights=weights, skipped=left_out)
-    facts |= {"inputs": arguments.paths, "skipped": left_out}  # not those of the report
+    inputs = [shown_path(path) for path in arguments.paths]
+    facts |= {"inputs": inputs, "skipped": left_out}  # not those of the report
     if is_text(arguments):
         for one in report.skipped:
             print(f"left out: {printable(str(one.error))}", file=sys.stderr)

@@ -13,6 +13,7 @@ from typing import Any
 
 import archive
 from archive.errors import ArchiveError, StorageError, UnsupportedURLError
+from archive.storage.redaction import redact_url
 from archive.storage.url import Location, parse_cache, parse_url
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "require_one",
     "round_number",
     "runs_at",
+    "shown_path",
 ]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -104,7 +106,7 @@ def open_archive(arguments: argparse.Namespace, path: str | None = None) -> arch
 
 def open_file(arguments: argparse.Namespace, path: str | Location) -> archive.Archive:
     """Open an archive that is no run."""
-    shown = path.display if isinstance(path, Location) else path
+    shown = path.display if isinstance(path, Location) else shown_path(path)
     for option in ("round", "client"):
         if getattr(arguments, option) is not None:
             remedy = f"name the folder of a run, or leave --{option} out"
@@ -190,7 +192,9 @@ def define_reading(parser: argparse.ArgumentParser, *, short: bool = True) -> No
 def reading_options(arguments: argparse.Namespace, *paths: str) -> dict[str, Any]:
     """Return the keyword arguments that say how these paths are read."""
     if arguments.cache_bytes is not None and not arguments.cache:
-        raise ArchiveError("--cache-bytes limits a cache", path=paths[0], remedy="give --cache too")
+        raise ArchiveError(
+            "--cache-bytes limits a cache", path=shown_path(paths[0]), remedy="give --cache too"
+        )
     return {
         "cache": arguments.cache,
         "cache_bytes": arguments.cache_bytes,
@@ -248,6 +252,17 @@ def folder(text: str) -> str:
         return parse_cache(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"a local folder, not {text!r}") from None
+
+
+def shown_path(path: str) -> str:
+    """Return a path or URL for messages: without its secrets, as standard error is often kept.
+
+    Examples
+    --------
+    >>> shown_path("https://user:pass@host/a.h5?X-Amz-Signature=5ign"), shown_path("runs/a?.h5")
+    ('https://host/a.h5', 'runs/a?.h5')
+    """
+    return redact_url(path).address
 
 
 def options_for(pairs: list[tuple[str, Any]], *paths: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import archive
 from archive.cli.exits import OK, exit_code, worst
-from archive.cli.options import define_options, options_for, require_one, runs_at
+from archive.cli.options import define_options, options_for, require_one, runs_at, shown_path
 from archive.cli.output import complain, show
 from archive.cli.style import red
 from archive.cli.text import columns, elided, json_value, moment, printable, size
@@ -113,7 +113,7 @@ def _require_arguments(arguments: argparse.Namespace) -> None:
         odd = [word for word in arguments.more if not word.isdecimal()]
         problem = f"a round is a number, not {odd[0]!r}" if odd else None
     if problem is not None:
-        raise ArchiveError(problem, path=arguments.path, remedy="try: fedarchive runs --help")
+        raise ArchiveError(problem, path=shown_path(arguments.path), remedy="try: fedarchive runs --help")
 
 
 def show_run(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
@@ -188,7 +188,7 @@ def _list(arguments: argparse.Namespace) -> int:
                 raise
             complain(error, debug=arguments.debug)
             codes.append(exit_code(error))
-            errors.append({"path": path, "kind": type(error).__name__, "message": str(error)})
+            errors.append({"path": shown_path(path), "kind": type(error).__name__, "message": str(error)})
     header = ["run", "newest", "rounds", "damaged", "nodes", "client-files", "size", "best"]
     rows = [
         [
@@ -205,7 +205,9 @@ def _list(arguments: argparse.Namespace) -> int:
     ]
     found = [_json(facts) for facts in runs]
     lines = columns([header, *rows], header=True) if rows else []
-    document = {"runs": found, "errors": errors} if len(paths) > 1 else {"path": paths[0], "runs": found}
+    document = (
+        {"runs": found, "errors": errors} if len(paths) > 1 else {"path": shown_path(paths[0]), "runs": found}
+    )
     show(arguments, document, lines, rows=found, fields=_FIELDS)
     return worst(codes)
 
@@ -217,7 +219,7 @@ def _runs_in(arguments: argparse.Namespace, path: str) -> list[RunFacts]:
     if arguments.experiment is not None:
         runs = [facts for facts in runs if facts.experiment == arguments.experiment]
     if not runs:
-        raise MissingError("no run is here", path=path, remedy="check the folder and the name")
+        raise MissingError("no run is here", path=shown_path(path), remedy="check the folder and the name")
     return runs
 
 
@@ -302,7 +304,7 @@ def _ask(what: str, arguments: argparse.Namespace) -> None:
     if answer.strip().lower() not in ("y", "yes"):
         raise ArchiveError(
             f"nothing was removed: {arguments.action} would {what}",
-            path=arguments.path,
+            path=shown_path(arguments.path),
             remedy="give --yes",
         )
 

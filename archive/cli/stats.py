@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from archive.cli.bars import progress_of
 from archive.cli.exits import OK, worst
-from archive.cli.options import define_archives
+from archive.cli.options import define_archives, shown_path
 from archive.cli.output import is_text, show
 from archive.cli.style import dim, red
 from archive.cli.text import columns, json_value, name, printable, shape
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_found(found)
     except KeyError as error:
         remedy = "`fedarchive ls` lists the arrays"
-        raise ArchiveError(str(error.args[0]), path=arguments.paths[0], remedy=remedy) from error
+        raise ArchiveError(str(error.args[0]), path=shown_path(arguments.paths[0]), remedy=remedy) from error
     rows = [row for one in found for row in _rows(one)]
     if arguments.nan:
         measured = counted(len(rows), "array")

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import archive
 from archive.cli.bars import progress_of
 from archive.cli.exits import DAMAGED, OK, worst
-from archive.cli.options import define_reading
+from archive.cli.options import define_reading, shown_path
 from archive.cli.output import show
 from archive.cli.style import red
 from archive.cli.text import name, printable, size
 from archive.cli.words import Target, TargetReader, find_targets, store_of
 from archive.display.texts import counted
 from archive.errors import ArchiveError
-from archive.storage.redaction import redact_url
 
 if TYPE_CHECKING:
     from archive.checkpoints import RoundReport
@@ -83,7 +82,7 @@ class _Checks(TargetReader):
                         raise target.error
                     yield from self._verify_run(target)
                 except ArchiveError as error:
-                    yield self._failed(redact_url(target.path).address, error)
+                    yield self._failed(shown_path(target.path), error)
 
     def lines(self) -> Iterator[str]:
         """Yield what people are told; of several files and rounds the last line says which are not ok."""

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import archive
 from archive.cli.bars import ProgressBar
 from archive.cli.exits import OK, exit_code
-from archive.cli.options import open_file, open_round, options_for, reading_options, runs_at
+from archive.cli.options import open_file, open_round, options_for, reading_options, runs_at, shown_path
 from archive.cli.output import complain
 from archive.errors import ArchiveError, MissingError, StorageError, UnsupportedURLError
-from archive.storage.redaction import redact_url
 from archive.storage.url import Location, parse_url
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def find_targets(arguments: argparse.Namespace, words: Sequence[str]) -> list[Ta
         try:
             found += _of_word(arguments, word)
         except ArchiveError as error:
-            found.append(Target(redact_url(word).address, error=error))
+            found.append(Target(shown_path(word), error=error))
     return found
 
 
@@ -123,7 +122,7 @@ class TargetReader:
                         self.codes.append(OK)
                         yield handle.info.path, read(handle)
                 except ArchiveError as error:
-                    self.fail(redact_url(target.path).address, error)
+                    self.fail(shown_path(target.path), error)
 
     def fail(self, path: str, error: ArchiveError) -> None:
         """Report one that cannot be read."""

@@ -1,4 +1,4 @@
-"""``--cache`` and ``--cache-bytes`` of every command that reads a remote archive."""
+"""``--cache`` and ``--cache-bytes`` of every command that reads a remote archive; no secret is printed."""
 
 from __future__ import annotations
 
@@ -99,3 +99,30 @@ def test_prune_without_a_limit_is_one_line(capsys: pytest.CaptureFixture[str], t
     """It was a traceback."""
     assert main(["cache", "prune", "--dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+SECRET = "https://user:pass@127.0.0.1:9/a.h5?X-Amz-Signature=5ign"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["info", SECRET, "--round", "3"],
+        ["ls", SECRET, "--client", "a"],
+        ["stats", SECRET, "--cache-bytes", "3"],
+        ["cp", "--cache-bytes", "3", SECRET, "a.h5"],
+        ["diff", SECRET],
+        ["edit", SECRET],
+        ["edit", SECRET, "--keys", "w"],
+        ["runs", "rm", SECRET],
+        ["runs", "ls", SECRET, SECRET],
+        ["gc", SECRET],
+        ["gc", SECRET, "--json"],
+    ],
+    ids=" ".join,
+)
+def test_no_secret_of_a_url_is_printed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    told = "".join(capsys.readouterr())
+    assert "//127.0.0.1:9/a.h5" in told
+    assert not {"user", "pass", "5ign"} & set(re.split(r"\W+", told))
