@@ -15,7 +15,7 @@ from archive.checkpoints.retention import BestBy, metric_of, parse_policy, remov
 from archive.checkpoints.savedrun import SavedRun
 from archive.checkpoints.writerlock import LOCK, WriterLock
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, warn_caller
+from archive.errors import ArchiveError, ArchiveWarning, warn_caller
 from archive.storage.folder import file_exists, join
 from archive.storage.url import URL, Cache
 
@@ -273,7 +273,7 @@ class CheckpointStore(SavedRun):
             return
         try:
             self.close()
-        except (ArchiveError, OSError, TypeError, ValueError) as failed:
+        except (ArchiveError, ArchiveWarning, OSError, TypeError, ValueError) as failed:
             if hasattr(error, "add_note"):  # keep the error that ended the block; Python 3.10 has no notes
                 error.add_note(f"and a save in the background failed: {failed}")
 

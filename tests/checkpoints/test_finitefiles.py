@@ -118,6 +118,20 @@ def test_in_the_background(tmp_path: Path) -> None:
         store.close()
 
 
+def test_a_warning_that_is_an_error_hides_no_other(tmp_path: Path) -> None:
+    def train() -> None:
+        with Store(tmp_path, background=True) as store:
+            store.save(bad(), 1)
+            raise RuntimeError("the accelerator is gone")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="the accelerator is gone") as caught:
+            train()
+    if hasattr(caught.value, "__notes__"):
+        assert "round 1 was saved with NaN" in caught.value.__notes__[0]
+
+
 SCRIPT = """
 import archive, numpy as np, sys
 store = archive.CheckpointStore(sys.argv[1], background=True)
