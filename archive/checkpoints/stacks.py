@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from archive.workers import run_parallel
 
 __all__ = ["Stack", "StackedFile"]
 
+T = TypeVar("T")
+R = TypeVar("R")
 Key = str | tuple[str, str]
 
 
@@ -96,7 +98,7 @@ class Stack:
 
     def __iter__(self) -> Iterator[NDArray]:
         """Yield the array of each file; of remote files the next few are on their way."""
-        yield from self._read(range(len(self)), (), ahead=2)
+        yield from self._each(lambda number: self._select(number, ()), range(len(self)), ahead=2)
 
     def __getitem__(self, index: Any) -> Any:
         """Return ``numpy.asarray(stack)[index]``; of which files nothing is selected, nothing is read.
@@ -118,7 +120,7 @@ class Stack:
         simple = all(map(_is_basic, rest))
         if isinstance(first, int):
             whole: Any = (0, *rest)
-            return next(self._read([first], rest)) if simple else self._stacked([first], ())[whole]
+            return self._select(first, rest) if simple else self._stacked([first], ())[whole]
         if simple:
             found = self._stacked(first.reshape(-1), rest)
             return found.reshape(first.shape + found.shape[1:])
@@ -163,30 +165,29 @@ class Stack:
             except KeyError as error:
                 raise KeyError(f"{file.name}: {error.args[0]}") from error
 
-    def _read(self, numbers: Any, rest: tuple[Any, ...], *, ahead: int = 0) -> Iterator[Any]:
-        """Yield what is selected of the array of each file."""
+    def _select(self, number: int, rest: tuple[Any, ...]) -> Any:
+        """Return what is selected of the array of a file."""
         shape, dtype = self._first
+        file = self._files[number]
 
-        def read(number: int) -> Any:
-            def select(array: Array) -> Any:
-                if tuple(array.shape) != shape or parse_dtype(array.dtype) != dtype:
-                    file = self._files[number]
-                    raise ValueRangeError(
-                        f"{file.name} has {array.dtype} {tuple(array.shape)}, and "
-                        f"{self._files[0].name} has {dtype} {shape}",
-                        path=file.place.display,
-                        key=self.key if isinstance(self.key, str) else "/".join(self.key),
-                        remedy="stack arrays of one shape and dtype",
-                    )
-                return array[rest] if rest else array[...]
+        def select(array: Array) -> Any:
+            if tuple(array.shape) != shape or parse_dtype(array.dtype) != dtype:
+                raise ValueRangeError(
+                    f"{file.name} has {array.dtype} {tuple(array.shape)}, and "
+                    f"{self._files[0].name} has {dtype} {shape}",
+                    path=file.place.display,
+                    key=self.key if isinstance(self.key, str) else "/".join(self.key),
+                    remedy="stack arrays of one shape and dtype",
+                )
+            return array[rest] if rest else array[...]
 
-            return self._with(number, select)
+        return self._with(number, select)
 
-        numbers = [int(number) for number in numbers]
-        if numbers and self._files[0].place.remote:
-            yield from run_parallel(read, numbers, network=tuning.ARCHIVES, ahead=ahead)
-        else:
-            yield from map(read, numbers)
+    def _each(self, call: Callable[[T], R], items: Iterable[T], *, ahead: int = 0) -> Iterator[R]:
+        """Yield the results of calls that read a file each: of remote ones many at once."""
+        if self._files[0].place.remote:
+            return run_parallel(call, items, network=tuning.ARCHIVES, ahead=ahead)
+        return map(call, items)
 
     def _stacked(self, numbers: Any, rest: tuple[Any, ...]) -> NDArray:
         """Return what is selected of several files in one array."""
@@ -194,8 +195,12 @@ class Stack:
         # a view that takes no memory says which shape an index selects
         part = np.broadcast_to(np.zeros((), np.uint8), shape)[rest]
         found: NDArray = np.empty((len(numbers), *np.shape(part)), dtype)
-        for place, one in enumerate(self._read(numbers, rest)):
-            found[place] = one
+
+        def fill(at: tuple[int, Any]) -> None:  # by the thread that read it: results would wait in memory
+            found[at[0]] = self._select(int(at[1]), rest)
+
+        for _ in self._each(fill, enumerate(numbers)):
+            pass
         return found
 
 

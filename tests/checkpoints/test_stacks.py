@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import archive
 from archive.errors import DamagedError, DigestError, MissingError, TruncatedError, ValueRangeError
 from archive.types import Stack
+from tests.storage.folderstore import FolderStore, reach
 
 CLIENTS = ("Berlin", "Köln", "Oslo", "a")
 SHAPE = (3, 4, 5)
@@ -183,6 +185,31 @@ def test_iteration_holds_two_arrays(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert total == list(range(8))
     assert peak < 2 * nbytes + (1 << 20), "the one that the loop has, and the next"
+
+
+@pytest.mark.slow
+def test_no_array_waits_in_memory_for_a_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came of other clients is where it belongs before the first has arrived."""
+
+    class Slow(FolderStore):
+        def get_suffix(self, path: str, nbytes: int) -> Any:
+            time.sleep(0.5 * path.endswith("/00.h5"))
+            return super().get_suffix(path, nbytes)
+
+    bucket, clients, nbytes = Slow(tmp_path), 40, 1 << 20
+    reach(bucket, monkeypatch)
+    store = Store("folder://m/run")
+    for client in range(clients):
+        store.save({"w": np.full(nbytes, client, "u1")}, 1, client=f"{client:02}")
+    store.save({}, 1)
+    stack = store.stack("w", round=1)
+    assert stack.shape == (clients, nbytes)
+    tracemalloc.start()
+    found = np.asarray(stack)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found[:, -1].tolist() == list(range(clients))
+    assert peak < (clients + 24) * nbytes, "the result, and what sixteen threads read"
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
