@@ -17,7 +17,10 @@ from archive.cli.dispatch import _COMMANDS, _parser
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(archive.__file__).parent
 TROUBLE = ROOT / "docs/troubleshooting.md"
-PAGES = ["docs/resume.md", "docs/troubleshooting.md", "examples/flower/README.md", "docs/convert.md"]
+PAGES = [
+    *("docs/resume.md", "docs/troubleshooting.md", "docs/analyse.md", "docs/convert.md"),
+    "examples/flower/README.md",
+]
 
 
 def texts() -> Iterator[str]:

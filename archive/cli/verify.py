@@ -144,7 +144,7 @@ class _Checks(TargetReader):
 def _round_lines(path: str, report: RoundReport) -> list[str]:
     shown = printable(path)
     if report.ok:
-        return [f"{shown}: round {report.round}: ok, {report.files} files"]
+        return [f"{shown}: round {report.round}: ok, {counted(report.files, 'file')}"]
     lines = [f"{shown}/{printable(failure)}" for failure in report.failures]
     return [
         *lines,
@@ -177,7 +177,7 @@ def _unopened(path: str, error: ArchiveError) -> dict[str, Any]:
 def _lines(path: str, report: VerifyReport) -> list[str]:
     shown = printable(path)
     if report.ok:
-        return [f"{shown}: ok, {report.arrays} arrays, {size(report.checked_bytes)} checked"]
+        return [f"{shown}: ok, {counted(report.arrays, 'array')}, {size(report.checked_bytes)} checked"]
     lines = [
         f"{shown}: {name(failure.record, failure.key) if failure.record else printable(failure.key)}: "
         f"{'' if failure.bytes_match else f'segment {failure.segment}, '}at byte {failure.offset}: "
