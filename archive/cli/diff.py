@@ -43,7 +43,9 @@ _FIELDS = (
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("a", metavar="A", help="an archive, or the folder of a run: a path or URL")
-    parser.add_argument("b", metavar="B", nargs="?", help="another; with --round N,M of one run not needed")
+    parser.add_argument(
+        "b", metavar="B", nargs="?", help="another, right after A; with --round N,M of one run not needed"
+    )
     parser.add_argument(
         "--round", metavar="N[,M]", type=_rounds, help="of folders of runs: round N of A, and M (or N) of B"
     )

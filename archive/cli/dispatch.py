@@ -98,9 +98,13 @@ def _run(argv: Sequence[str] | None, arguments: argparse.Namespace) -> int:
     # a folder is given as --cache=DIR: the word after --cache is an archive, such as the OUT of mean
     words = ["--cache=" if word == "--cache" else word for word in (sys.argv[1:] if argv is None else argv)]
     try:
-        _parser(words).parse_args(words, arguments)
+        _, unknown = _parser(words).parse_known_args(words, arguments)
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else USAGE
+    if unknown:
+        # argparse would name the help of all commands, which lists no argument of this one
+        complain(f"unrecognized arguments: {' '.join(unknown)}; try: fedarchive {_command(words)} --help")
+        return USAGE
     code: int = arguments.run(arguments)
     return code
 
@@ -112,8 +116,13 @@ def full_parser() -> argparse.ArgumentParser:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of a command line; only the chosen command defines its arguments."""
+    return _parser_of([_command(argv)])
+
+
+def _command(argv: Sequence[str]) -> str:
+    """Return the command of a command line; empty where there is none."""
     # no option before the command takes a value: the first argument that is not an option is the command
-    return _parser_of([word for word in argv if not word.startswith("-")][:1])
+    return next((word for word in argv if not word.startswith("-")), "")
 
 
 def _parser_of(chosen: Container[str]) -> argparse.ArgumentParser:

@@ -117,6 +117,12 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert "\x1b" not in told.err
 
 
+def test_an_unknown_argument_is_told_of_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "a.h5", "b.h5", "c.h5", "--nope"]) == 2
+    said = one_line(capsys.readouterr().err)
+    assert said.rstrip() == "fedarchive: unrecognized arguments: c.h5 --nope; try: fedarchive diff --help"
+
+
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize(
     ("path", "says"),
