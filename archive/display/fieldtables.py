@@ -27,11 +27,18 @@ def fields_html(value: Any) -> str:
     >>> html = fields_html(Found(False, ("<b>",) * 20000))
     >>> [text in html for text in ("<th>ok</th>", "&lt;b&gt;", "<b>", "19,800 more")]
     [True, True, False, True]
+    >>> "<th>names</th>" in fields_html(Found(True, ("a", "b")))  # two texts are one line
+    True
+    >>> @dataclasses.dataclass
+    ... class Report:
+    ...     found: tuple[Found, ...]
+    >>> "<thead><tr><th>ok</th><th>names</th></tr></thead>" in fields_html(Report((Found(False, ()),)))
+    True
     """
     facts, sections = [], []
     for field in dataclasses.fields(value):
         held = getattr(value, field.name)
-        if isinstance(held, (tuple, list)) and len(held) > 2:
+        if isinstance(held, (tuple, list)) and (len(held) > 2 or any(map(dataclasses.is_dataclass, held))):
             sections.append(_section(field.name, held))
         else:
             facts.append((field.name, _text(held)))
