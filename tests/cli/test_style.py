@@ -24,7 +24,7 @@ def test_on_a_terminal(
 ) -> None:
     code, shown = on_terminal([*command, "verify", flipped], environment | variables)
     assert code == 1
-    assert ("\x1b[31mDAMAGED\x1b[0m in 1 places" in shown) == coloured
+    assert ("\x1b[31mDAMAGED\x1b[0m in 1 place" in shown) == coloured
     assert coloured or "\x1b" not in shown
 
 
