@@ -87,10 +87,17 @@ def print_csv(rows: Iterable[Row], fields: Sequence[str] = ()) -> None:
         fields, rows = list(first), chain([first], rows)
     seen = is_terminal(sys.stdout)
     safe = printable if seen else str
-    writer = csv.writer(sys.stdout, lineterminator="\n" if seen else "\r\n")
+    writer = csv.writer(_Output(), lineterminator="\n" if seen else "\r\n")
     writer.writerow([safe(field) for field in fields])
     for row in rows:
         writer.writerow([safe(csv_field(row.get(field))) for field in fields])
+
+
+class _Output:
+    """Standard output, which the caller may have closed: then there is none, as for ``print``."""
+
+    def write(self, text: str) -> None:
+        print(text, end="")
 
 
 def csv_field(value: Any) -> str:

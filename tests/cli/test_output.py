@@ -73,6 +73,12 @@ def test_a_header_without_rows(tmp_path: Path, capsys: Out) -> None:
     assert capsys.readouterr().out == "path,upload,started\r\n"
 
 
+def test_no_standard_output_is_no_error(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it where the shell closed it: >&-
+    for form in ("--csv", "--json"):
+        assert main(["ls", str(saved), form]) == 0
+
+
 def test_ls(saved: Path, capsys: Out) -> None:
     rows = of(capsys, "ls", saved)
     assert list(rows[0]) == [
