@@ -9,6 +9,7 @@ The package is built in floors; a module imports only from floors below its own,
 ====================================  ====================================================
 ``__main__``, ``cli``                 the command line: decides nothing
 ``interop``, ``testing``              other libraries' objects; helpers for users' own tests
+``report``                            the HTML page about a run
 ``checkpoints``, ``tools``            rounds of a run; work on whole archives
 ``reading``, ``writing``              check arguments and call the engine
 ``engine``                            how records meet bytes: save, load, verify

@@ -3,8 +3,8 @@
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
 - `ArchiveWriter`, `Editor`, `SaveReport`, `MeanReport`, `Skipped`, `Added`, `VerifyReport`, `Failure`,
-  `RoundReport`, `Table`, `LoadReport`, `ConvertReport`, `Garbage`, `Diff` with `ArrayDiff` and `ValueDiff`,
-  `Stack`, `Updates`, `Update`: results of calls; `Info` is that of ``archive.open(...).info``.
+  `RoundReport`, `Table`, `LoadReport`, `ConvertReport`, `PageReport`, `Garbage`, `Diff` with `ArrayDiff` and
+  `ValueDiff`, `Stack`, `Updates`, `Update`: results of calls; `Info` is that of ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from archive.records.shape import Shape
     from archive.records.typeddict import TypedDict
     from archive.records.valuerecord import ConfigValue, MetricValue
+    from archive.report.reporting import PageReport
     from archive.storage.remote.staging import Spool
     from archive.storage.url import URL, Cache
     from archive.tools.averaging import MeanReport
@@ -91,6 +92,7 @@ __all__ = [
     "NDArray",
     "NDArrays",
     "Names",
+    "PageReport",
     "Payload",
     "Progress",
     "Record",
@@ -134,6 +136,7 @@ _HOMES = {
     "UserConfig": "archive.records.context",
     "NDArrays": "archive.records.packers.lists",
     "SparseInfo": "archive.records.packers.sparse",
+    "PageReport": "archive.report.reporting",
     "Payload": "archive.records.payload",
     "KindView": "archive.records.recorddict",
     "Record": "archive.records.recordset",

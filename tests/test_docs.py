@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(archive.__file__).parent
 TROUBLE = ROOT / "docs/troubleshooting.md"
 PAGES = [
-    *("docs/resume.md", "docs/troubleshooting.md", "docs/analyse.md", "docs/convert.md"),
+    *("docs/resume.md", "docs/troubleshooting.md", "docs/analyse.md", "docs/convert.md", "docs/report.md"),
     "examples/flower/README.md",
 ]
 

@@ -19,7 +19,7 @@ from archive.tools.many import Errors, require_errors
 from archive.tools.tabulation import Table, texts, warn_skipped
 from archive.workers import map_archives
 
-__all__ = ["Update", "Updates"]
+__all__ = ["Update", "Updates", "match_names", "number_names"]
 
 Name: TypeAlias = tuple[str, str]
 """Record and key."""
@@ -86,7 +86,7 @@ class Update(Mapping[tuple[str, str], NDArray]):
             if opened is None:
                 with self._open() as opened:
                     return self._common(opened)
-            self._names = _match(list(self._base.names), _numbers_in(opened))
+            self._names = match_names(list(self._base.names), number_names(opened))
             if not self._names:
                 raise ValueRangeError(
                     f"{self._file.name} has no array of the global model of {self._base.file.name}",
@@ -209,7 +209,7 @@ class _Model:
     @cached_property
     def names(self) -> dict[Name, None]:
         """Names of its arrays of numbers."""
-        return dict.fromkeys(_numbers_in(self._open()))
+        return dict.fromkeys(number_names(self._open()))
 
     def __getitem__(self, name: Name) -> NDArray:
         if name not in self._read:
@@ -222,7 +222,7 @@ class _Model:
         return self._opened
 
 
-def _numbers_in(opened: Archive) -> list[Name]:
+def number_names(opened: Archive) -> list[Name]:
     """Return the names of arrays of numbers; what a foreign serialization holds is up to somebody else."""
     index = opened._reader.index
     numbers = [number_type(kind) is not None for kind in index.types]
@@ -231,12 +231,12 @@ def _numbers_in(opened: Archive) -> list[Name]:
     return list(zip(records, index.keys(rows), strict=True))
 
 
-def _match(names: Sequence[Name], theirs: Sequence[Name]) -> dict[Name, Name]:
+def match_names(names: Sequence[Name], theirs: Sequence[Name]) -> dict[Name, Name]:
     """Return their name of each of our arrays: the same, else the one with the same key in another record.
 
     Examples
     --------
-    >>> _match([("model", "w"), ("model", "b")], [("reply", "w"), ("drift", "w2"), ("model", "b")])
+    >>> match_names([("model", "w"), ("model", "b")], [("reply", "w"), ("drift", "w2"), ("model", "b")])
     {('model', 'w'): ('reply', 'w'), ('model', 'b'): ('model', 'b')}
     """
     known, by_key = set(theirs), dict[str, list[Name]]()

@@ -21,7 +21,6 @@ import numpy as np
 
 from archive.checkpoints.store import CheckpointStore
 from archive.dtypes import NDArray
-from archive.report.clientfigures import GlobalModels, measure_client
 from archive.report.excerpts import Name, group_names, shown_name, spread
 from archive.tools.arraystats import measure_archive
 
@@ -160,15 +159,13 @@ def plot_drift(
     Returns
     -------
     matplotlib.axes.Axes
-        A bar a client, as long as the norm of its update; its colour is the cosine of its update with the
-        step of the global model.
+        What `CheckpointStore.updates` calls drift: a bar a client, as long as the norm of its update, whose
+        colour is the cosine of the update with the step of the global model.
 
     Raises
     ------
     MissingError
-        One of the two rounds is not there.
-    ValueError
-        The round has no clients.
+        One of the two rounds is not there, or the round has no clients.
     ArchiveError
         A file is damaged.
     ImportError
@@ -176,28 +173,23 @@ def plot_drift(
     """
     axes = _axes(axes)
     number = round if isinstance(round, int) else max(store.rounds(), default=0)
-    names = store.clients(number)
-    if not names:
-        raise ValueError(f"round {number} has no clients")
-    figures = []
-    with store.open(number) as new, store.open(max(number - 1, 0)) as base:
-        models = GlobalModels(base, new)
-        for name in names:
-            with store.open(number, name) as client:
-                figures.append(measure_client(client, models))
-    cosines = np.array([one.cosine for one in figures])
+    drift = store.updates(number).drift()
     colours = importlib.import_module("matplotlib").colormaps["PuOr"]
-    shades = colours((cosines + 1) / 2)
-    axes.barh(
-        range(len(names)), [one.update for one in figures], color=shades, edgecolor="0.4", linewidth=0.6
-    )
-    axes.set_yticks(range(len(names)), [shown_name(name, 40) for name in names], fontsize="x-small")
+    shades = colours((drift["cosine"] + 1) / 2)
+    places = range(len(drift["client"]))
+    axes.barh(places, drift["norm"], color=shades, edgecolor="0.4", linewidth=0.6)
+    axes.set_yticks(places, list(map(_client_label, drift["client"], drift["norm"])), fontsize="x-small")
     axes.invert_yaxis()
     axes.set_xlabel(f"norm of the update, round {number}")
     scale = importlib.import_module("matplotlib.cm").ScalarMappable(cmap=colours)
     scale.set_clim(-1, 1)
     axes.figure.colorbar(scale, ax=axes, label="cosine with the step of the global model")
     return axes
+
+
+def _client_label(client: str, norm: float) -> str:
+    """Return the name of a client; one that sent NaN has no bar."""
+    return shown_name(client, 40) + (" (NaN)" if np.isnan(norm) else "")
 
 
 def _axes(axes: Axes | None) -> Axes:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from archive import tuning
+from archive.checkpoints.updates import match_names, number_names
 from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
 from archive.report.excerpts import Name
-from archive.tools.arraystats import array_rows, number_type
 from archive.tools.moments import as_reals
 
 __all__ = ["ClientFigures", "GlobalModels", "measure_client"]
@@ -32,18 +32,6 @@ class ClientFigures:
     """Cosine of the angle of its update and the step of the global model in this round."""
     odd: dict[Name, int] = field(default_factory=dict)
     """NaN and infinities by array; arrays without any are left out."""
-
-
-def number_names(handle: Archive) -> list[Name]:
-    """Return record and key of all arrays of numbers."""
-    reader = handle._reader
-    index = reader.index
-    rows = array_rows(reader, None)
-    return [
-        (index.records[index.record.item(row)].name, key)
-        for row, key in zip(rows, index.keys(rows), strict=True)
-        if number_type(index.types[index.type.item(row)]) is not None
-    ]
 
 
 class GlobalModels:
@@ -84,7 +72,7 @@ def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:
     found = ClientFigures()
     sums = np.zeros(5)  # of squares: sent, update, base, step; and of update times step
     compared = False
-    for name, mine in match_names(models.names, number_names(client)):
+    for name, mine in match_names(models.names, number_names(client)).items():
         sent = client[mine].numpy()
         known = models.of(name, sent.shape)
         compared = compared or bool(known)
@@ -99,25 +87,6 @@ def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:
         found.relative = math.sqrt(sums[1] / sums[2]) if sums[2] else math.nan
         found.cosine = float(sums[4] / math.sqrt(sums[1] * sums[3])) if sums[1] and sums[3] else math.nan
     return found
-
-
-def match_names(names: Sequence[Name], theirs: Sequence[Name]) -> Iterator[tuple[Name, Name]]:
-    """Yield our names with theirs: the same, else the only one of that key.
-
-    Examples
-    --------
-    >>> list(match_names([("model", "w"), ("model", "b")], [("reply", "w"), ("model", "b")]))
-    [(('model', 'w'), ('reply', 'w')), (('model', 'b'), ('model', 'b'))]
-    """
-    known, by_key = set(theirs), dict[str, list[Name]]()
-    for name in theirs:
-        by_key.setdefault(name[1], []).append(name)
-    for name in names:
-        same = by_key.get(name[1], [])
-        if name in known:
-            yield name, name
-        elif len(same) == 1:
-            yield name, same[0]
 
 
 def _blocks(arrays: Sequence[NDArray]) -> Iterator[list[NDArray]]:

@@ -20,7 +20,6 @@ from archive.report.pagedata import MOST, page_data
 from archive.report.runfigures import RunFigures, compare_newest, measure_archive_alone, measure_run
 from archive.storage.location import locate_sink
 from archive.storage.url import URL, Cache, parse_url
-from archive.tools.tabulation import Failed
 
 __all__ = ["PageReport", "report"]
 
@@ -41,7 +40,7 @@ class PageReport(ShortFields):
     file_bytes: int
     """Its length."""
     seconds: float
-    failures: tuple[Failed, ...]
+    failures: tuple[tuple[str, ArchiveError], ...]
     """Path and error of what cannot be read: the page names them too."""
 
 

@@ -12,17 +12,17 @@ import pytest
 import archive
 from archive.errors import MissingError
 from archive.interop.plots import plot_drift, plot_history, plot_norms
-from tests.report.samples import FAR, save_run
+from tests.report.samples import FAR, NAN, save_run
 
-matplotlib: Any = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+pyplot: Any = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
 
 
 @pytest.fixture(autouse=True)
 def _no_window() -> Iterator[None]:
-    matplotlib.use("agg")
+    pyplot.switch_backend("agg")
     yield
-    matplotlib.pyplot.close("all")
+    pyplot.close("all")
 
 
 @pytest.fixture
@@ -70,7 +70,8 @@ def test_drift(store: archive.CheckpointStore) -> None:
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names[int(np.argmax(widths))] == FAR
     assert len(plot_drift(store).patches) == 6
-    with pytest.raises(ValueError, match="no clients"):
+    assert [text.get_text() for text in plot_drift(store, 2).get_yticklabels()][1] == f"{NAN} (NaN)"
+    with pytest.raises(MissingError, match="no clients"):
         plot_drift(store, 0)
     store.remove(2)
     with pytest.raises(MissingError):

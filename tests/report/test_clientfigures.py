@@ -12,6 +12,7 @@ import pytest
 
 import archive
 from archive.report.clientfigures import ClientFigures, GlobalModels, measure_client
+from tests.report.samples import save_run
 
 Arrays = dict[str, Any]
 
@@ -73,3 +74,16 @@ def test_other_shapes_and_names_are_not_compared(tmp_path: Path) -> None:
     found = measured(tmp_path, {"w": np.ones(4), "v": np.full(3, 2.0)}, model, model)
     assert found.update == pytest.approx(math.sqrt(12))
     assert math.isnan(found.relative)
+
+
+def test_a_store_says_the_same(tmp_path: Path) -> None:
+    store = save_run(tmp_path / "run", rounds=2)
+    drift = store.updates(1).drift()
+    with store.open(0) as base, store.open(1) as new:
+        models = GlobalModels(base, new)
+        for place, name in enumerate(drift["client"]):
+            with store.open(1, name) as client:
+                found = measure_client(client, models)
+            assert found.update == pytest.approx(drift["norm"][place])
+            assert found.relative == pytest.approx(drift["relative"][place])
+            assert found.cosine == pytest.approx(drift["cosine"][place])
