@@ -24,7 +24,7 @@ Print a script by which a shell completes commands, options, their choices and f
 
 JSON: shell, script. CSV: the same as one row."""
 
-_FILES = {"PATH", "IN", "OUT", "SRC", "DST", "URL", "PARTIAL", "DIR", "FILE"}
+_FILES = {"PATH", "IN", "OUT", "SRC", "DST", "URL", "PARTIAL", "DIR", "FILE", "RUN", "RUN2"}
 """Words of the help that stand for names of files and folders."""
 
 

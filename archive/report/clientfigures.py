@@ -52,10 +52,20 @@ class GlobalModels:
             name: (base[name], new[name]) for name in self.names if base is not None and name in before
         }
 
+        self._remote = bool(new._reader.network)
+        self._kept: dict[Name, list[NDArray]] = {}
+
     def of(self, name: Name, shape: tuple[int, ...]) -> list[NDArray]:
         """Return an array of both; nothing where one lacks it, or has another shape."""
         arrays = self._arrays.get(name, ())
-        return [array.numpy() for array in arrays] if all(array.shape == shape for array in arrays) else []
+        if not all(array.shape == shape for array in arrays):
+            return []
+        if name in self._kept:
+            return self._kept[name]
+        elements = [array.numpy() for array in arrays]
+        if self._remote:  # fetched once for all clients
+            self._kept[name] = elements
+        return elements
 
 
 def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:

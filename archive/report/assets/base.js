@@ -115,8 +115,8 @@ function tableOf(headings, rows, numbers = 1) {
   }
   return h("table", { class: "full" }, h("thead", {}, h("tr", {}, headings.map((text, place) => h("th", { scope: "col", class: place >= numbers ? "number" : null }, text)))), body);
 }
-function lazyTable(label, make) {
-  const inside = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label });
+function lazyTable(label, make, wide = false) {
+  const inside = h("div", { class: wide ? "scroll wide-table" : "scroll", tabindex: "0", role: "region", "aria-label": label });
   const details = h("details", { ontoggle: () => { if (details.open && !inside.firstChild) inside.append(make()); } }, h("summary", {}, "Show as table"), inside);
   details.fill = () => { if (!inside.firstChild) inside.append(make()); };
   details.forget = () => { inside.replaceChildren(); if (details.open) inside.append(make()); };

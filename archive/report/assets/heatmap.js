@@ -17,7 +17,7 @@ class Heatmap {
     this.readout = h("div", { class: "readout", "aria-live": "polite" });
     this.readout.style.minHeight = "20px";
     this.scale = h("div", { class: "scale" });
-    this.table = lazyTable(`${options.label} as a table`, () => this.asTable());
+    this.table = lazyTable(`${options.label} as a table`, () => this.asTable(), options.columns.length > 25);
     this.node = h("figure", { class: "card" }, this.box, this.readout, this.scale, this.table);
     this.node.style.margin = "0";
   }
