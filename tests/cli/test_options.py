@@ -73,7 +73,7 @@ def test_a_local_archive_needs_no_cache(tmp_path: Path, capsys: pytest.CaptureFi
     archive.save({"w": np.zeros(3)}, tmp_path / "m.h5")
     assert main(["verify", str(tmp_path / "m.h5"), f"--cache={tmp_path}/cache", "--cache-bytes=5k"]) == 0
     assert not (tmp_path / "cache").exists()
-    assert "ok, 1 arrays" in capsys.readouterr().out
+    assert "ok, 1 array," in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
