@@ -30,8 +30,8 @@ __all__ = ["DESCRIPTION", "define", "run"]
 DESCRIPTION = """\
 Read every byte of every file, compare it with its digest, and check what the bytes mean. PATH is an
 archive, a pattern in quotes, or a folder: every archive below it. Of a folder with runs: every round with
-the files of its clients, and every context. All are checked, whatever is wrong with some; the exit code is
-1 if any is damaged, else 2 if any could not be checked, else 0.
+the files of its clients, every context, and every archive beside the runs. All are checked, whatever is wrong
+with some; the exit code is 1 if any is damaged, else 2 if any could not be checked, else 0.
 
 JSON: ok, and files, a list of {path, ok, arrays, checked_bytes, unverifiable, failures, error};
 failures is a list of {record, key, segment, offset, problem, bytes_match}; error is null, or
@@ -71,7 +71,7 @@ class _Checks(TargetReader):
 
     def results(self) -> Iterator[Result]:
         """Verify, and yield what is found as it is found."""
-        targets = find_targets(self.arguments, self.arguments.paths)
+        targets = find_targets(self.arguments, self.arguments.paths, beside_runs=True)
         for files, group in groupby(targets, key=lambda target: target.place is not None):
             if files:
                 yield from self._verify_files([target.input for target in group])

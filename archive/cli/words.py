@@ -48,16 +48,19 @@ class Target:
         return Input(self.path, self.place)
 
 
-def find_targets(arguments: argparse.Namespace, words: Sequence[str]) -> list[Target]:
+def find_targets(
+    arguments: argparse.Namespace, words: Sequence[str], *, beside_runs: bool = False
+) -> list[Target]:
     """Return what words mean, in their order.
 
-    A word is a path or URL, a pattern in quotes, a folder (every archive below it) or a folder with runs.
-    A word that means nothing has an error.
+    A word is a path or URL, a pattern in quotes, a folder (every archive below it) or a folder with runs;
+    ``beside_runs``: of that also the archives that are in none of its runs. A word that means nothing has an
+    error.
     """
     found = []
     for word in words:
         try:
-            found += _of_word(arguments, word)
+            found += _of_word(arguments, word, beside_runs=beside_runs)
         except ArchiveError as error:
             found.append(Target(shown_path(word), error=error))
     return found
@@ -76,9 +79,10 @@ def is_one(words: Sequence[str], targets: Sequence[Target]) -> bool:
     return len(words) == 1 and all(target.alone for target in targets)
 
 
-def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
+def _of_word(arguments: argparse.Namespace, word: str, *, beside_runs: bool) -> list[Target]:
     if experiments := runs_at(arguments, word):
-        return [Target(word, experiment=name) for name in experiments]
+        runs = [Target(word, experiment=name) for name in experiments]
+        return runs + (_beside(arguments, word, experiments) if beside_runs else [])
     from archive.tools.many import find_inputs
     from archive.tools.patterns import has_wildcards, may_be_several
 
@@ -93,6 +97,28 @@ def _of_word(arguments: argparse.Namespace, word: str) -> list[Target]:
             # no prefix of other names, or none that can be listed: it may be an object
     [one] = find_inputs([word], **options)
     return [Target(one.path, place=one.place)]
+
+
+def _beside(arguments: argparse.Namespace, word: str, experiments: Sequence[str]) -> list[Target]:
+    """Return the archives below a folder that are in none of its runs."""
+    from archive.checkpoints.paths import RUN_FOLDERS
+    from archive.storage.folder import join, locate_folder
+    from archive.tools.many import find_inputs
+
+    options = reading_options(arguments, word)
+    root = locate_folder(word, options["storage_options"]).path
+    of_runs = tuple(
+        f"{join(root, *filter(None, [name]), folder)}/" for name in experiments for folder in RUN_FOLDERS
+    )
+    try:
+        found = find_inputs(word, **options, folders=True)
+    except MissingError:
+        return []
+    return [
+        Target(one.path, place=one.place, alone=False)
+        for one in found
+        if not one.place.path.startswith(of_runs)
+    ]
 
 
 class TargetReader:

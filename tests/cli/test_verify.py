@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import archive
 from archive.cli import main
+from tests.storage.folderstore import FolderStore, reach
 
 
 def test_a_good_archive(saved: Path, fedarchive: Any) -> None:
@@ -71,3 +74,30 @@ def test_padding_belongs_to_no_array(saved: Path, capsys: pytest.CaptureFixture[
     saved.write_bytes(data)
     assert main(["verify", str(saved)]) == 1
     assert f"{saved}: padding: segment 0, at byte 100: is not zero" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_archives_beside_runs_are_checked(
+    tmp_path: Path, remote: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = str(tmp_path / "m")
+    (tmp_path / "m/old").mkdir(parents=True)
+    if remote:
+        reach(FolderStore(tmp_path), monkeypatch)
+        url = "folder://m"
+    for run in ("adam", "sgd"):
+        store = archive.CheckpointStore(url, run)
+        store.save({"w": np.ones(3)}, 1, client="Berlin")
+        store.save({"w": np.ones(3)}, 1)
+    for name in ("best.h5", "sgd/notes.h5", "old/rounds.h5"):
+        archive.save({"w": np.ones(3)}, f"{url}/{name}")
+    assert main(["verify", url]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ok")[0] for line in lines] == [
+        *(f"{url}/{name}: round 1" for name in ("adam", "sgd")),
+        *(f"{url}/{name}" for name in ("best.h5", "old/rounds.h5", "sgd/notes.h5")),
+    ]
+    path = tmp_path / "m" / "best.h5"
+    path.write_bytes(path.read_bytes().replace(np.ones(3).tobytes(), np.zeros(3).tobytes()))
+    assert main(["verify", url]) == 1
+    assert "best.h5: model/w: segment 0" in capsys.readouterr().out
