@@ -90,10 +90,14 @@ _HOMES = {
     **dict.fromkeys(("mean", "recover", "reindex", "verify"), "archive.tools"),
 }
 """Module of each name that is not in ``archive.records``."""
+_ROOMS = ("interop", "packers", "tools", "types")
+"""Public modules and packages, which need no import of their own: ``archive.tools.stats``."""
 
 
 def __getattr__(name: str) -> object:
-    """Load a name of ``__all__`` at its first use (PEP 562)."""
+    """Load a name of ``__all__``, or a public module, at its first use (PEP 562)."""
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")  # which sets the attribute
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(importlib.import_module(_HOMES.get(name, "archive.records")), name)
@@ -103,4 +107,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """List all names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -60,6 +60,12 @@ def modules_loaded_by(statement: str) -> set[str]:
     return set(told_by_fresh_python(LOADED_BY.format(statement=statement)))
 
 
+def test_public_modules_need_no_import_of_their_own() -> None:
+    code = "import archive, json; print(json.dumps([archive.tools.stats.__name__, *archive.types.__all__[:1]]))"
+    assert told_by_fresh_python(code) == ["stats", "URL"]
+    assert "archive.tools" not in modules_loaded_by("import archive")
+
+
 def test_the_names_are_exactly_these() -> None:
     assert archive.__all__ == NAMES
     assert len(NAMES) <= 25

@@ -53,8 +53,7 @@ class Info(ShortFields):
     file_bytes: int
     """Length of the file."""
     access: Literal["mmap", "pread", "remote", "cache", "h5py"]
-    """``h5py``: a foreign file. ``remote`` despite ``cache=``
-    where nothing is kept: the store names no versions, or the disk is full."""
+    """``h5py``: foreign. ``remote`` despite ``cache=``: the store names no versions, or the disk is full."""
     verified: str
     """Regions checked at open, and bytes checked when handed out."""
 
