@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +17,8 @@ from archive.cli.text import json_value, print_json, printable
 __all__ = ["complain", "csv_field", "define_output", "is_text", "print_csv", "show"]
 
 Row = Mapping[str, Any]
+_QUOTED = re.compile(r'[",\r\n]')
+"""What a field has that must be quoted."""
 
 _CSV_HELP = "print CSV (RFC 4180): a line of column names, then a line for each row; values in full"
 
@@ -87,17 +89,18 @@ def print_csv(rows: Iterable[Row], fields: Sequence[str] = ()) -> None:
         fields, rows = list(first), chain([first], rows)
     seen = is_terminal(sys.stdout)
     safe = printable if seen else str
-    writer = csv.writer(_Output(), lineterminator="\n" if seen else "\r\n")
-    writer.writerow([safe(field) for field in fields])
+    end = "\n" if seen else "\r\n"
+    print(_csv_line(map(safe, fields)), end=end)
     for row in rows:
-        writer.writerow([safe(csv_field(row.get(field))) for field in fields])
+        print(_csv_line(safe(csv_field(row.get(field))) for field in fields), end=end)
 
 
-class _Output:
-    """Standard output, which the caller may have closed: then there is none, as for ``print``."""
-
-    def write(self, text: str) -> None:
-        print(text, end="")
+def _csv_line(fields: Iterable[str]) -> str:
+    """Return a row: ``csv.writer`` of Python 3.10 takes no zero byte, and no closed standard output."""
+    line = ",".join(
+        '"' + field.replace('"', '""') + '"' if _QUOTED.search(field) else field for field in fields
+    )
+    return line or '""'  # an empty line would be no row
 
 
 def csv_field(value: Any) -> str:

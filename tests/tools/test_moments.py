@@ -54,7 +54,10 @@ def require_moments(found: Moments, values: NDArray, tolerance: float = 1e-13) -
     if not len(there):
         assert all(map(math.isnan, (found.low, found.high, found.mean, found.std, found.norm)))
         return
-    assert (found.low, found.high) == (there.min(), there.max())
+    low, high = there.min(), there.max()
+    if values.dtype.kind in "iu":  # old numpy compares an int with a longdouble as float64
+        low, high = int(low), int(high)
+    assert (found.low, found.high) == (low, high)
     size = float(np.abs(there).max())
     assert found.mean == pytest.approx(float(there.mean()), rel=tolerance, abs=tolerance * size)
     assert found.std == pytest.approx(float(there.std()), rel=1e-10, abs=tolerance * size)
@@ -68,7 +71,7 @@ def test_types_of_numpy(name: str) -> None:
     require_moments(in_blocks(values, 1, 40_000), values)
 
 
-@pytest.mark.parametrize("name", sorted(ML_DTYPES))
+@pytest.mark.parametrize("name", sorted(name for name in ML_DTYPES if hasattr(ml_dtypes, name)))
 def test_every_code_of_ml_dtypes(name: str) -> None:
     dtype = parse_dtype(name)
     codes = np.arange(1 << (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
