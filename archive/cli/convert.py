@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from archive.cli.bars import progress_of
 from archive.cli.exits import LEFT_OUT, OK
-from archive.cli.options import add_option, byte_count, define_decoded, define_options, options_for
+from archive.cli.options import (
+    add_option,
+    byte_count,
+    define_decoded,
+    define_options,
+    options_for,
+    shown_path,
+)
 from archive.cli.text import print_json, printable, size
 from archive.errors import ArchiveError
 
@@ -99,7 +106,8 @@ def converted(
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ArchiveError):
             raise
-        raise ArchiveError(str(error.args[0]), path=arguments.source, remedy="nothing was written") from error
+        shown = shown_path(arguments.source)
+        raise ArchiveError(str(error.args[0]), path=shown, remedy="nothing was written") from error
 
 
 def run(arguments: argparse.Namespace) -> int:

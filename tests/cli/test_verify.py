@@ -96,6 +96,7 @@ def test_archives_beside_runs_are_checked(
     assert [line.partition(": ok")[0] for line in lines] == [
         *(f"{url}/{name}: round 1" for name in ("adam", "sgd")),
         *(f"{url}/{name}" for name in ("best.h5", "old/rounds.h5", "sgd/notes.h5")),
+        "all 5 are ok",
     ]
     path = tmp_path / "m" / "best.h5"
     path.write_bytes(path.read_bytes().replace(np.ones(3).tobytes(), np.zeros(3).tobytes()))
