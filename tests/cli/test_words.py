@@ -199,3 +199,13 @@ def test_a_question_mark_in_a_url_is_no_pattern(saved: Path, capsys: Out) -> Non
             assert "abc" not in capsys.readouterr().out
         assert main(["info", url, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["arrays"] == 5, "one, in full"
+
+
+@pytest.mark.parametrize("command", [*READERS, "stats"])
+def test_a_name_that_the_system_refuses_stops_nothing(day: Path, capsys: Out, command: str) -> None:
+    whole, refused = day / "a/0.h5", day / ("n" * 300 + ".h5")
+    assert main([command, str(refused), str(whole), "--csv"]) == 2
+    found = capsys.readouterr()
+    assert str(whole) in {row["path"] for row in csv.DictReader(io.StringIO(found.out, newline=""))}
+    assert found.err.count("\n") == 1
+    assert "File name too long" in found.err
