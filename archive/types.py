@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from archive.checkpoints.updates import Update, Updates
     from archive.dtypes import NDArray
     from archive.engine.progress import Progress, Report
+    from archive.engine.read.archiveinfo import Info
     from archive.engine.read.containers import Records
-    from archive.engine.read.handle import Info
     from archive.engine.report import Failure, SaveReport, VerifyReport
     from archive.engine.write.create import ArchiveWriter
     from archive.interop.flower.parameternames import Names
@@ -125,7 +125,7 @@ _HOMES = {
     "NDArray": "archive.dtypes",
     **dict.fromkeys(("Progress", "Report"), "archive.engine.progress"),
     "Records": "archive.engine.read.containers",
-    "Info": "archive.engine.read.handle",
+    "Info": "archive.engine.read.archiveinfo",
     **dict.fromkeys(("Failure", "SaveReport", "VerifyReport"), "archive.engine.report"),
     "ArchiveWriter": "archive.engine.write.create",
     **dict.fromkeys(("ArrayDiff", "Diff", "ValueDiff"), "archive.tools.differences"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,10 +14,11 @@ import numpy as np
 from archive import tuning
 from archive.checkpoints.roundfile import open_named
 from archive.dtypes import NDArray, parse_dtype
-from archive.errors import ValueRangeError
+from archive.engine.read.handle import Archive
+from archive.errors import ReplacedError, ValueRangeError
 from archive.records import Array
 from archive.storage.url import Location
-from archive.workers import run_parallel
+from archive.workers import map_archives, run_parallel
 
 __all__ = ["Stack", "StackedFile"]
 
@@ -29,19 +31,58 @@ Key = str | tuple[str, str]
 class StackedFile:
     """One step along the first axis."""
 
-    round: int
-    """Number of the round."""
+    round: int | None
+    """Number of the round; None for an archive that belongs to no store."""
     client: str | None
     """Name of the client; None for the global model."""
     place: Location
     """Its file."""
     digest: str | None
     """The digest by which its round names it."""
+    seen: str | None = None
+    """The digest that it had when the stack was pinned, where no round names it."""
 
     @property
     def name(self) -> str:
         """What an error calls it."""
+        if self.round is None:
+            return self.place.display
         return f"round {self.round}" + ("" if self.client is None else f", client {self.client!r}")
+
+    def open(self) -> Archive:
+        """Open it.
+
+        Raises
+        ------
+        DamagedError
+            Its round was saved with another file.
+        ReplacedError
+            It is another version than when the stack was pinned.
+        ArchiveError
+        """
+        opened = open_named(self.place, self.digest)
+        if self.seen in (None, opened._reader.identity.hex()):
+            return opened
+        opened.close()
+        raise ReplacedError(
+            "the file was replaced by another version since the stack was made",
+            path=self.place.display,
+            errno=errno.ESTALE,
+            remedy="make the stack again",
+        )
+
+    def pinned(self) -> StackedFile:
+        """Return it with a digest: of a later version nothing is read.
+
+        Raises
+        ------
+        ArchiveError
+            As for `archive.open`.
+        """
+        if self.digest or self.seen:
+            return self
+        with self.open() as opened:
+            return replace(self, seen=opened._reader.identity.hex())
 
 
 class Stack:
@@ -55,8 +96,8 @@ class Stack:
     def __init__(self, key: Key, files: Sequence[StackedFile]) -> None:
         self.key: Key = key
         """Key of the array, or (record, key)."""
-        self.rounds: tuple[int, ...] = tuple(file.round for file in files)
-        """The round of each step along the first axis."""
+        self.rounds: tuple[int, ...] = tuple(file.round for file in files if file.round is not None)
+        """The round of each step along the first axis; empty for archives that belong to no store."""
         self.clients: tuple[str | None, ...] = tuple(file.client for file in files)
         """The client of each; None for the global model."""
         self._files = list(files)
@@ -152,6 +193,26 @@ class Stack:
         """Return the CPU."""
         return 1, 0
 
+    def pinned(self) -> Stack:
+        """Return the stack of just these versions of the files: one that is replaced later is an error.
+
+        Files that no round names by their digests are opened once for it, several at once where they are
+        remote.
+
+        Raises
+        ------
+        ArchiveError
+            One of them cannot be opened.
+        """
+        remote = any(file.place.remote for file in self._files)
+        return Stack(self.key, map_archives(StackedFile.pinned, self._files, remote=remote))
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what Dask knows the stack by: the address without secrets and the digest of each file."""
+        files = self.pinned()._files
+        named = [f"{file.digest or file.seen} {file.place.display}" for file in files]
+        return "fedarchive.Stack", str(self.key), *named
+
     def __repr__(self) -> str:
         shape = self.__dict__.get("_first", ("shape not read yet",))[0]
         return f"<fedarchive.Stack {self.key!r}: {len(self)} x {shape}>"
@@ -159,14 +220,14 @@ class Stack:
     def _with(self, number: int, use: Any) -> Any:
         """Return what a function makes of the array of a file, which is open meanwhile."""
         file = self._files[number]
-        with open_named(file.place, file.digest) as opened:
+        with file.open() as opened:
             try:
                 return use(opened[self.key])
             except KeyError as error:
                 raise KeyError(f"{file.name}: {error.args[0]}") from error
 
-    def _select(self, number: int, rest: tuple[Any, ...]) -> Any:
-        """Return what is selected of the array of a file."""
+    def _select(self, number: int, rest: tuple[Any, ...], out: NDArray | None = None) -> Any:
+        """Return what is selected of the array of a file; in the memory of ``out`` if it is given."""
         shape, dtype = self._first
         file = self._files[number]
 
@@ -179,6 +240,8 @@ class Stack:
                     key=self.key if isinstance(self.key, str) else "/".join(self.key),
                     remedy="stack arrays of one shape and dtype",
                 )
+            if out is not None:
+                return array.read(rest or ..., out)
             return array[rest] if rest else array[...]
 
         return self._with(number, select)
@@ -191,13 +254,13 @@ class Stack:
 
     def _stacked(self, numbers: Any, rest: tuple[Any, ...]) -> NDArray:
         """Return what is selected of several files in one array."""
-        shape, dtype = self._first
+        shape, _ = self._first
         # a view that takes no memory says which shape an index selects
         part = np.broadcast_to(np.zeros((), np.uint8), shape)[rest]
-        found: NDArray = np.empty((len(numbers), *np.shape(part)), dtype)
+        found: NDArray = np.empty((len(numbers), *np.shape(part)), self.dtype)
 
         def fill(at: tuple[int, Any]) -> None:  # by the thread that read it: results would wait in memory
-            found[at[0]] = self._select(int(at[1]), rest)
+            self._select(int(at[1]), rest, found[at[0], ...])
 
         for _ in self._each(fill, enumerate(numbers)):
             pass

@@ -15,7 +15,7 @@ from archive.cli.text import columns, printable, size
 from archive.cli.words import Target, TargetReader
 
 if TYPE_CHECKING:
-    from archive.engine.read.handle import Info
+    from archive.engine.read.archiveinfo import Info
 
 __all__ = ["FIELDS", "archive_facts", "list_records", "show_overview"]
 

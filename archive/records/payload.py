@@ -28,6 +28,7 @@ __all__ = [
     "read_elements",
     "release_of",
     "require_plain_elements",
+    "token_of",
 ]
 
 
@@ -342,6 +343,11 @@ def memory_of(payload: Payload) -> object:
 def is_opened(payload: Payload) -> bool:
     """Return whether a payload knows its sizes without opening a file: one that was unpickled may not yet."""
     return getattr(payload, "opened", True)
+
+
+def token_of(payload: Payload) -> tuple[Any, ...] | None:
+    """Return what names the elements of a payload without reading them; None where nothing does."""
+    return getattr(payload, "token", None)
 
 
 def release_of(payload: Payload) -> Callable[[], object]:

@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import DamagedError, DigestError, MissingError, TruncatedError, ValueRangeError
+from archive.errors import (
+    DamagedError,
+    DigestError,
+    MissingError,
+    ReplacedError,
+    TruncatedError,
+    ValueRangeError,
+)
 from archive.types import Stack
 from tests.storage.folderstore import FolderStore, reach
 
@@ -155,6 +162,33 @@ def test_damage_is_found_where_it_is_read(store: archive.CheckpointStore, tmp_pa
     (folder / "Berlin.h5").unlink()
     with pytest.raises(MissingError):
         _ = stack[0]
+
+
+def test_a_pinned_stack_reads_the_versions_that_were_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in (1, 2):
+        store.save({"w": weights(number, 9)}, number)
+    stack = store.stack("w", rounds="all").pinned()
+    assert np.array_equal(stack, [weights(1, 9), weights(2, 9)])
+    archive.save({"w": weights(3, 9)}, tmp_path / "rounds/00000002.h5")
+    assert np.array_equal(stack[0], weights(1, 9))
+    with pytest.raises(ReplacedError, match="since the stack was made") as caught:
+        _ = stack[1]
+    assert caught.value.path == str(tmp_path / "rounds/00000002.h5")
+
+
+def test_arrays_are_read_straight_into_the_result(tmp_path: Path) -> None:
+    store, nbytes = Store(tmp_path), 16 << 20
+    for client in "ab":
+        store.save({"w": np.full(nbytes, 7, "u1")}, 1, client=client)
+    store.save({}, 1)
+    stack = store.stack("w", round=1)
+    tracemalloc.start()
+    found = stack[:]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.shape, int(found.min())) == ((2, nbytes), 7)
+    assert peak < 2 * nbytes + (4 << 20)
 
 
 def test_text_and_other_element_types(tmp_path: Path) -> None:

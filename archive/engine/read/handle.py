@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from archive.display.shortfields import ShortFields
 from archive.dtypes import NDArray
 from archive.engine.progress import Report
 from archive.engine.read.containers import Records, build_context, build_records
@@ -18,44 +16,16 @@ from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import record_values
 from archive.engine.read.reference import Reference, reference_of
 from archive.engine.read.storedpayload import lazy_array
-from archive.format.constants import KIND_ARRAYS, KINDS, NO_ALIAS, VERSION_MAJOR
-from archive.format.footer import Footer
+from archive.format.constants import KIND_ARRAYS
 from archive.format.index import RecordName
 from archive.records import Array, Context, RecordSet
 from archive.records.valuerecord import ConfigValue
 
 if TYPE_CHECKING:
+    from archive.engine.read.archiveinfo import Info
     from archive.engine.report import VerifyReport
 
-__all__ = ["Archive", "Info", "reader_of", "select_rows"]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Info(ShortFields):
-    """Facts about an archive, known without reading an array byte."""
-
-    path: str
-    """Absolute path."""
-    version: str
-    """Format version, ``major.minor``."""
-    container: str
-    """Container that was saved: ``recordset``, ``recorddict`` or ``context``."""
-    created: str
-    """Creation time, ISO 8601 in UTC."""
-    writer: str
-    """Program that wrote it."""
-    records: tuple[tuple[str, str, int], ...]
-    """(kind, name, number of arrays) of every record."""
-    arrays: int
-    """Arrays, tied ones counted each."""
-    array_bytes: int
-    """Bytes of array data, tied arrays counted once."""
-    file_bytes: int
-    """Length of the file."""
-    access: Literal["mmap", "pread", "remote", "cache", "h5py"]
-    """``h5py``: foreign. ``remote`` despite ``cache=``: the store names no versions, or the disk is full."""
-    verified: str
-    """Regions checked at open, and bytes checked when handed out."""
+__all__ = ["Archive", "reader_of", "select_rows"]
 
 
 class Archive:
@@ -98,32 +68,9 @@ class Archive:
     @cached_property
     def info(self) -> Info:
         """Facts that are known without reading an array byte."""
-        reader, index = self._reader, self._reader.index
-        owners = index.alias_of == NO_ALIAS
-        first = {
-            "first": "an array's bytes when first handed out",
-            "open": "all array bytes at open",
-            "off": "nothing else",
-        }
-        footer = reader.footer
-        return Info(
-            path=reader.path,
-            version=f"{VERSION_MAJOR}.{footer.minor}" if footer is not None else "",
-            container=reader.values.text_of("container"),
-            created=reader.values.text_of("created"),
-            writer=reader.values.text_of("writer"),
-            records=tuple(
-                (KINDS[record.kind], record.name, int(count))
-                for record, count in zip(index.records, index.record_rows["arrays"], strict=True)
-            ),
-            arrays=index.arrays,
-            array_bytes=int(index.stored_nbytes[owners].sum()),
-            file_bytes=reader.source.nbytes,
-            access="h5py" if footer is None else _access(reader),
-            verified="nothing: a foreign file has no digests"
-            if footer is None
-            else f"{_checked_at_open(reader, footer)} at open; {first[reader.verify]}",
-        )
+        from archive.engine.read.archiveinfo import info_of  # for people: opening does without
+
+        return info_of(self._reader)
 
     @property
     def attributes(self) -> dict[str, dict[str, ConfigValue]]:
@@ -303,9 +250,12 @@ class Archive:
 
         return archive_html(self)
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Return what Dask knows the archive by: address without secrets, digest of the footer."""
+        return "fedarchive.Archive", *reference_of(self._held).token, *sorted(self._hidden)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        reference = self._held if isinstance(self._held, Reference) else reference_of(self._held)
-        return _handle, (self._hidden, *reference.arguments)
+        return _handle, (self._hidden, *reference_of(self._held).arguments)
 
     def _without_hidden(self, records: Records) -> Records:
         space: Any = records.configs_records if isinstance(records, RecordSet) else records
@@ -355,19 +305,6 @@ class Archive:
             for record in self._reader.index.records
         }
         return hint(key, records, self) or suggestion(name, keys)
-
-
-def _access(reader: Reader) -> Literal["mmap", "pread", "remote", "cache"]:
-    if reader.source.pinned:
-        return "cache" if reader.source.keeps else "remote"
-    return "mmap" if reader.source.mapped else "pread"
-
-
-def _checked_at_open(reader: Reader, footer: Footer) -> str:
-    """Return which regions were checked ([FOOTER-7])."""
-    if not reader.source.pinned:
-        return "metadata, index and values"
-    return f"index and values, not the {footer.meta_bytes} bytes of HDF5 metadata,"
 
 
 def reader_of(handle: Archive) -> Reader:

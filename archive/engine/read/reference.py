@@ -74,22 +74,29 @@ class Reference:
             remedy="open it again and take the arrays from there",
         )
 
+    @property
+    def token(self) -> tuple[str, str]:
+        """Address without secrets, and digest of the footer: equal for one version at one address."""
+        return self.path, self.arguments[-1].hex()
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _shared, self.arguments
 
 
-def reference_of(reader: Reader) -> Reference:
-    """Return what finds the same version again.
+def reference_of(held: Reader | Reference) -> Reference:
+    """Return what finds the same version again; a reference as it is.
 
     Raises
     ------
     TypeError
         The file is not an archive.
     """
-    if not reader.identity:
+    if isinstance(held, Reference):
+        return held
+    if not held.identity:
         raise TypeError("a foreign file has no digest to find it again by; save it as an archive first")
-    location = reader.location if reader.location is not None else Location(reader.path)
-    return Reference(location, reader.access, reader.verify, reader.writable, reader.identity)
+    location = held.location if held.location is not None else Location(held.path)
+    return Reference(location, held.access, held.verify, held.writable, held.identity)
 
 
 # By process, address and version: 289 arrays of one archive that cross to another process share one file

@@ -99,6 +99,16 @@ class StoredPayload:
         return self._reader, self._row
 
     @property
+    def token(self) -> tuple[str, str, int] | None:
+        """Address without secrets, digest of the footer, and row; None of a foreign file. Nothing is read."""
+        from archive.engine.read.reference import reference_of  # for Dask alone
+
+        held = self._held
+        if isinstance(held, Reader) and not held.identity:
+            return None
+        return (*reference_of(held).token, self._row)
+
+    @property
     def digest(self) -> str:
         """Hexadecimal digest of the whole array, from the index alone."""
         index = self._reader.index
