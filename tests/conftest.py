@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="torch is not installed"))
         if isinstance(item, pytest.DoctestItem) and item.path.parent.name == "interop":
             library = item.path.stem
-            if library in ("torch", "flower") and importlib.util.find_spec(library) is None:
+            if library in ("dask", "torch", "flower") and importlib.util.find_spec(library) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{library} is not installed"))
 
 

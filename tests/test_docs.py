@@ -6,6 +6,8 @@ import ast
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,14 @@ import pytest
 
 import archive
 from archive.cli.dispatch import _COMMANDS, _parser
+from tests.children import child_environment
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(archive.__file__).parent
 TROUBLE = ROOT / "docs/troubleshooting.md"
 PAGES = [
     *("docs/resume.md", "docs/troubleshooting.md", "docs/analyse.md", "docs/convert.md", "docs/report.md"),
-    "examples/flower/README.md",
+    *("docs/dask.md", "examples/flower/README.md"),
 ]
 
 
@@ -62,6 +65,23 @@ def test_names_of_pages_exist(page: str) -> None:
     for module, names in imported:
         for name in names.split(", "):
             assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def test_blocks_of_the_page_about_dask_print_what_their_comments_say(tmp_path: Path) -> None:
+    for library in ("dask.array", "xarray"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    text = (ROOT / "docs/dask.md").read_text(encoding="utf-8")
+    program = "".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == re.findall(r"^print\(.*?\)  # (.*)$", program, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "checkpoints/test_secrets.py",  # a store and those of Flower: what they show and pickle
     "checkpoints/test_sharing.py",  # a store that several processes use
     "checkpoints/test_stateful.py",  # a store against a model of it
+    "interop/test_dask_cluster.py",  # arrays of interop.dask on worker processes
     "interop/test_kinds.py",  # kinds of state, whichever module makes them
     "interop/test_flwr.py",  # runs interop/flower/live under the interpreters of several releases of Flower
     "storage/remote/clients/test_network.py",  # IPv6, proxies, regions, whichever client
