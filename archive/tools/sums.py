@@ -92,12 +92,11 @@ def write_sums(
 
 def _window_bytes(total: int) -> int:
     """Return the bytes of a window of files: about equal ones, and as many for each thread."""
-    count = total // tuning.MEAN_BYTES
-    return (
-        tuning.MEAN_BYTES
-        if count < 2
-        else total // (-(-count // tuning.THREADS) * tuning.THREADS) + (1 << 16)
-    )
+    threads = tuning.THREADS
+    windows = max(-(-total // tuning.MEAN_BYTES), min(threads, total // tuning.MEAN_LEAST_BYTES), 1)
+    if windows == 1:
+        return tuning.MEAN_BYTES
+    return total // (-(-windows // threads) * threads) + (1 << 16)
 
 
 class _Stream:

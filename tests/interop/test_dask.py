@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import ClosedError, DigestError, MissingError, ReplacedError, ValueRangeError
 from archive.interop.dask import _chunks, _stack_chunks, stack, to_dask, to_xarray
 from tests.children import child_environment
+from tests.interop.flipping import damage
 
 dask: Any = pytest.importorskip("dask", reason="dask is not installed")
 da: Any = pytest.importorskip("dask.array", reason="dask is not installed")
@@ -64,18 +64,6 @@ def clients(folder: Path, count: int = 4, shape: tuple[int, ...] = (3, 4)) -> li
 
 def tasks(array: Any) -> int:
     return len(array.__dask_graph__())
-
-
-def damage(path: str, key: str = "w") -> None:
-    with archive.open(path) as opened:
-        payload = opened[key].payload
-        assert isinstance(payload, StoredPayload)
-        _, offset, nbytes = payload.where
-    with open(path, "r+b") as raw:
-        raw.seek(offset + nbytes - 1)
-        last = raw.read(1)
-        raw.seek(-1, os.SEEK_CUR)
-        raw.write(bytes([last[0] ^ 1]))
 
 
 def test_every_element_type_is_numpys(file: str) -> None:

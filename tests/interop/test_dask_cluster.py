@@ -17,7 +17,7 @@ import pytest
 import archive
 from archive.errors import DigestError, StorageError
 from archive.interop.dask import stack, to_dask
-from tests.interop.test_dask import damage
+from tests.interop.flipping import damage
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import BUCKET, S3Server
 
