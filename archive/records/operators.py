@@ -12,32 +12,10 @@ from archive.records.tensors import is_tensor
 
 __all__ = ["ArrayOperators"]
 
-Operator = Callable[[Any, Any], Any]
 
-
-def _binary(ufunc: np.ufunc) -> Operator:
-    """Return the method of an operator."""
-
-    def operate(self: ArrayOperators, other: Any) -> Any:
-        return NotImplemented if _declines(other) else ufunc(self, other)
-
-    return operate
-
-
-def _reflected(ufunc: np.ufunc) -> Operator:
-    """Return the method of an operator whose right side is the Array."""
-
-    def operate(self: ArrayOperators, other: Any) -> Any:
-        return NotImplemented if _declines(other) else ufunc(other, self)
-
-    return operate
-
-
-def _unary(ufunc: np.ufunc) -> Callable[[Any], Any]:
-    def operate(self: ArrayOperators) -> Any:
-        return ufunc(self)
-
-    return operate
+def _binary(ufunc: np.ufunc, left: Any, right: Any, other: object) -> Any:
+    """Return what an operator of two operands makes; NotImplemented where the other one wants no numpy."""
+    return NotImplemented if _declines(other) else ufunc(left, right)
 
 
 def _declines(other: object) -> bool:
@@ -124,21 +102,112 @@ class ArrayOperators:
         """Return the only element; TypeError where there are axes."""
         return complex(self.__array__())
 
-    __add__, __radd__ = _binary(np.add), _reflected(np.add)
-    __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
-    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
-    __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
-    __truediv__, __rtruediv__ = _binary(np.true_divide), _reflected(np.true_divide)
-    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
-    __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
-    __divmod__, __rdivmod__ = _binary(np.divmod), _reflected(np.divmod)
-    __pow__, __rpow__ = _binary(np.power), _reflected(np.power)
-    __lshift__, __rlshift__ = _binary(np.left_shift), _reflected(np.left_shift)
-    __rshift__, __rrshift__ = _binary(np.right_shift), _reflected(np.right_shift)
-    __and__, __rand__ = _binary(np.bitwise_and), _reflected(np.bitwise_and)
-    __or__, __ror__ = _binary(np.bitwise_or), _reflected(np.bitwise_or)
-    __xor__, __rxor__ = _binary(np.bitwise_xor), _reflected(np.bitwise_xor)
-    __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
-    __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
-    __neg__, __pos__ = _unary(np.negative), _unary(np.positive)
-    __abs__, __invert__ = _unary(np.absolute), _unary(np.invert)
+    # written out: type checkers infer nothing of methods that a function makes
+
+    def __add__(self, other: Any) -> Any:
+        return _binary(np.add, self, other, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _binary(np.add, other, self, other)
+
+    def __sub__(self, other: Any) -> Any:
+        return _binary(np.subtract, self, other, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _binary(np.subtract, other, self, other)
+
+    def __mul__(self, other: Any) -> Any:
+        return _binary(np.multiply, self, other, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _binary(np.multiply, other, self, other)
+
+    def __matmul__(self, other: Any) -> Any:
+        return _binary(np.matmul, self, other, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return _binary(np.matmul, other, self, other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _binary(np.true_divide, self, other, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _binary(np.true_divide, other, self, other)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _binary(np.floor_divide, self, other, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _binary(np.floor_divide, other, self, other)
+
+    def __mod__(self, other: Any) -> Any:
+        return _binary(np.remainder, self, other, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _binary(np.remainder, other, self, other)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _binary(np.divmod, self, other, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _binary(np.divmod, other, self, other)
+
+    def __pow__(self, other: Any) -> Any:
+        return _binary(np.power, self, other, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _binary(np.power, other, self, other)
+
+    def __lshift__(self, other: Any) -> Any:
+        return _binary(np.left_shift, self, other, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return _binary(np.left_shift, other, self, other)
+
+    def __rshift__(self, other: Any) -> Any:
+        return _binary(np.right_shift, self, other, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return _binary(np.right_shift, other, self, other)
+
+    def __and__(self, other: Any) -> Any:
+        return _binary(np.bitwise_and, self, other, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _binary(np.bitwise_and, other, self, other)
+
+    def __or__(self, other: Any) -> Any:
+        return _binary(np.bitwise_or, self, other, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _binary(np.bitwise_or, other, self, other)
+
+    def __xor__(self, other: Any) -> Any:
+        return _binary(np.bitwise_xor, self, other, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return _binary(np.bitwise_xor, other, self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return _binary(np.less, self, other, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _binary(np.less_equal, self, other, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _binary(np.greater, self, other, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _binary(np.greater_equal, self, other, other)
+
+    def __neg__(self) -> Any:
+        return np.negative(self)
+
+    def __pos__(self) -> Any:
+        return np.positive(self)
+
+    def __abs__(self) -> Any:
+        return np.absolute(self)
+
+    def __invert__(self) -> Any:
+        return np.invert(self)

@@ -46,7 +46,7 @@ class GlobalModels:
     """
 
     def __init__(self, base: Archive | None, new: Archive) -> None:
-        self.names = number_names(new)
+        self.names: list[tuple[str, str]] = number_names(new)
         before = set() if base is None else set(number_names(base))
         self._arrays = {
             name: (base[name], new[name]) for name in self.names if base is not None and name in before

@@ -115,7 +115,9 @@ class RunningSum:
     def __init__(
         self, names: list[Name], specs: list[StorageSpec], attributes: dict[str, dict[str, Any]]
     ) -> None:
-        self.names, self.specs, self.attributes = names, specs, attributes
+        self.names: list[Name] = names
+        self.specs: list[StorageSpec] = specs
+        self.attributes: dict[str, dict[str, Any]] = attributes
         self.metrics: Metrics = {}
         """Weighted sums of metrics."""
         self.form: Metrics | None = None

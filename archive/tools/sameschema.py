@@ -60,7 +60,8 @@ class Template:
         """What is said of its array records."""
         self.values: ValueSection = reader.values
         """Its metrics are those that all archives must have, where metrics are averaged."""
-        rows, self.names = _names_of(index)
+        rows, names = _names_of(index)
+        self.names: list[tuple[str, str]] = names
         shapes, flags, types = index.shapes(), index.flags.tolist(), index.type.tolist()
         self.types: list[ArrayType] = [index.types[types[row]] for row in rows]
         self.shapes: list[tuple[int, ...]] = [shapes[row] for row in rows]
