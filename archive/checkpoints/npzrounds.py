@@ -6,12 +6,12 @@ import re
 
 from archive.checkpoints.store import CheckpointStore
 from archive.engine.read.open import open_reader
-from archive.errors import ExistsError, MissingError
+from archive.errors import ExistsError, MissingError, ValueRangeError
 from archive.storage.folder import join, list_files
 from archive.storage.url import Location, parse_url
 from archive.tools.formats.archives import ArchiveContent
-from archive.tools.formats.entries import Hasher, LeftOut, chunks_of, compare
-from archive.tools.formats.intake import renamed
+from archive.tools.formats.entries import Content, Hasher, LeftOut, chunks_of, compare
+from archive.tools.formats.intake import renamed, require_distinct
 from archive.tools.formats.npz import read_npz
 
 __all__ = ["convert_rounds"]
@@ -20,7 +20,13 @@ _ROUND = re.compile(r"round-([0-9]{1,18})(?:-weights)?\.npz")
 
 
 def convert_rounds(
-    source: Location, out: Location, names: list[str] | None, hasher: Hasher, *, verify: bool
+    source: Location,
+    out: Location,
+    names: list[str] | None,
+    hasher: Hasher,
+    *,
+    verify: bool,
+    decoded_bytes: int | None = None,
 ) -> list[LeftOut]:
     """Save each ``round-N-weights.npz`` of a folder as round N of a store, in order.
 
@@ -33,12 +39,20 @@ def convert_rounds(
         The folder has no such file.
     ExistsError
         The store has one of the rounds.
+    ValueRangeError
+        Two files are of one round.
+    HostileFileError
+        A file is no ``.npz``, or two of its arrays have one name.
     """
-    rounds = {}
+    rounds: dict[int, str] = {}
     for entry in list_files(source.path, source.options or None, below=False):
         match = _ROUND.fullmatch(entry.path)
-        if match:
-            rounds[int(match[1])] = entry.path
+        if match and rounds.setdefault(int(match[1]), entry.path) != entry.path:
+            raise ValueRangeError(
+                f"{entry.path} and {rounds[int(match[1])]} are both of round {int(match[1])}",
+                path=source.display,
+                remedy="move one of them out of the folder",
+            )
     if not rounds:
         raise MissingError(
             "no round-N-weights.npz in this folder", path=source.display, remedy="name the folder they are in"
@@ -49,11 +63,9 @@ def convert_rounds(
         for number, name in sorted(rounds.items())
     }
     for number, file in files.items():
-        with read_npz(file) as content:
+        with _open_round(file, names, decoded_bytes) as content:
             hasher.total += sum(entry.nbytes for entry in content.entries)
             left_out += [(f"{rounds[number]}: {name}", reason) for name, reason in content.left_out]
-            if names is not None:
-                renamed(content.entries, names, file)
     with CheckpointStore(out) as store:
         there = set(store.rounds()) & files.keys()
         if there:
@@ -63,28 +75,34 @@ def convert_rounds(
                 remedy="name another folder for the store",
             )
         for number, file in files.items():
-            _convert_round(store, number, file, names, hasher, out if verify else None)
+            with _open_round(file, names, decoded_bytes) as content:
+                _convert_round(store, number, content, hasher, out if verify else None)
     return left_out
 
 
+def _open_round(file: Location, names: list[str] | None, decoded_bytes: int | None) -> Content:
+    """Open the file of a round, its arrays under the names that were given."""
+    content = read_npz(file, decoded_bytes=decoded_bytes)
+    try:
+        if names is not None:
+            content.entries = renamed(content.entries, names, file)
+        require_distinct(content, file)
+    except BaseException:
+        content.close()
+        raise
+    return content
+
+
 def _convert_round(
-    store: CheckpointStore,
-    number: int,
-    file: Location,
-    names: list[str] | None,
-    hasher: Hasher,
-    out: Location | None,
+    store: CheckpointStore, number: int, content: Content, hasher: Hasher, out: Location | None
 ) -> None:
     """Save one round, and compare it where ``out`` says how it is reached."""
     written = Hasher(hasher.report, hasher.total, hasher.done, passes=hasher.passes)
-    with read_npz(file) as content:
-        if names is not None:
-            content.entries = renamed(content.entries, names, file)
-        arrays = {}
-        for entry, chunks in content.read(content.entries):
-            arrays[entry.key] = entry.assemble(chunks)
-            for _ in written.watch(entry, chunks_of(arrays[entry.key])):
-                pass
+    arrays = {}
+    for entry, chunks in content.read(content.entries):
+        arrays[entry.key] = entry.assemble(chunks)
+        for _ in written.watch(entry, chunks_of(arrays[entry.key])):
+            pass
     report = store.save(arrays, number, background=False)
     if out is not None:
         place = parse_url(report.url, out.options or None)

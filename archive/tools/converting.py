@@ -153,6 +153,8 @@ def convert(
     kind, target_kind = formats_of(source, place, format, to)
     if shard_bytes is not None and target_kind != "safetensors":
         raise ValueError(f"shard_bytes is of safetensors, not of {target_kind}")
+    if keys is not None and kind == "rounds":
+        raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
     job = _Job(
         source,
         Target(place, overwrite, durable, spool),
@@ -167,7 +169,9 @@ def convert(
         hasher = Hasher(report, passes=1 + verify)
         if kind == "rounds":
             rounds = importlib.import_module("archive.checkpoints.npzrounds")
-            left_out = rounds.convert_rounds(source, place, job.names, hasher, verify=verify)
+            left_out = rounds.convert_rounds(
+                source, place, job.names, hasher, verify=verify, decoded_bytes=decoded_bytes
+            )
         elif kind == "archive":
             left_out = _export(job, hasher)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_nothing_is_saved_where_one_file_is_bad(folder: Path, tmp_path: Path) ->
     with pytest.raises(ValueRangeError, match="1 names for 2 arrays"):
         convert(folder, tmp_path / "store", names=["w"])
     assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("name", ["round-2.npz", "round-02-weights.npz"])
+def test_two_files_of_one_round_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    np.savez(folder / name, np.zeros(1))
+    with pytest.raises(ValueRangeError, match="both of round 2"):
+        convert(folder, tmp_path / "store")
+    assert os.listdir(tmp_path) == ["run"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(HostileFileError, match="two arrays of one name"):
+        convert(folder, tmp_path / "store", names=["w", "w"])
+    with zipfile.ZipFile(folder / "round-2-weights.npz", "a") as made:
+        made.writestr("arr_0.npy", made.read("arr_1.npy"))
+    with pytest.raises(HostileFileError, match="two arrays of one name"):
+        convert(folder, tmp_path / "store")
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_compressed_rounds_may_be_allowed_more_and_keys_are_of_one_file(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    np.savez_compressed(tmp_path / "run" / "round-1.npz", np.zeros(1000))
+    with pytest.raises(HostileFileError, match="decoded_bytes"):
+        convert(tmp_path / "run", tmp_path / "store", decoded_bytes=5000)
+    with pytest.raises(ValueError, match="keys"):
+        convert(tmp_path / "run", tmp_path / "store", keys="arr_0")
+    assert convert(tmp_path / "run", tmp_path / "store", decoded_bytes=10_000).array_bytes == 8000
 
 
 def test_a_store_that_has_a_round_is_left_alone(folder: Path, tmp_path: Path) -> None:
