@@ -114,6 +114,8 @@ class Partial:
     """Sum of the weights in it, exactly."""
     skipped: tuple[Skipped, ...] = ()
     """Inputs that were left out."""
+    identity: bytes = b""
+    """Its version, where it is known: a run beside this one may have replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +178,8 @@ def open_inputs(
         try:
             if isinstance(reader, ArchiveError):
                 raise reader
-            if opened.template is None:
-                opened.template = Template(reader)
-            layout = opened.template.layout_of(reader)
+            template = Template(reader) if opened.template is None else opened.template
+            layout = template.layout_of(reader)
             if rule.metrics or rule.weigh_by:
                 metrics = metrics_in(reader.values)
                 weight = weight_in(metrics, rule.weigh_by, reader.path) if rule.weigh_by else weight
@@ -186,6 +187,7 @@ def open_inputs(
         except ArchiveError as error:
             opened.drop({position: error}, rule)
             continue
+        opened.template = template
         opened.inputs.append(Summand(position, reader, layout, weight))
     if rule.metrics:
         _require_same_metrics(opened, rule)
@@ -224,9 +226,10 @@ def sum_batch(
         place = partial_place(batch.scratch, key)
         found = find_partial(place, content, template)
         if found is None:
-            _write(place, content, opened, batch, advance or _ignore)
+            identity = _write(place, content, opened, batch, advance or _ignore)
         else:
-            opened.bad |= {one.position: one.error for one in found}
+            identity, skipped = found
+            opened.bad |= {one.position: one.error for one in skipped}
             opened.inputs = [one for one in opened.inputs if one.position not in opened.bad]
         weight = sum((Fraction(one.weight) for one in opened.inputs), Fraction())
         return Partial(
@@ -234,47 +237,66 @@ def sum_batch(
             key,
             weight,
             skipped_inputs(batch.inputs, batch.first, opened.bad),
+            identity,
         )
 
 
 def sum_group(group: Group) -> Partial:
     """Write the sum of partial sums into the scratch folder, unless it is there."""
     children = [child for child in group.children if child.place is not None]
-    places = [child.place for child in group.children if child.place is not None]
     skipped = tuple(one for child in group.children for one in child.skipped)
     weight = sum((child.weight for child in children), Fraction())
-    content = json.dumps({"rule": VERSION, "group": group.number, "sums": [one.key for one in children]})
-    key = partial_key(content)
-    if not children:
-        return Partial(None, key, weight, skipped)
-    place = partial_place(group.scratch, key)
     with ExitStack() as stack:
-        template, inputs, metrics = open_partials(places, stack)
-        if find_partial(place, content, template) is None:
-            with create_partial(place, content, []) as writer:
-                for (record, name), value in metrics.items():
-                    writer.metrics[record][name] = value
-                try:
-                    write_sums(
-                        writer,
-                        template,
-                        inputs,
-                        divisor=None,
-                        specs=wide_specs(template),
-                        finite=False,
-                        advance=_ignore,
-                    )
-                except BadInputsError as bad:
-                    raise damaged_partial(bad) from bad
-    return Partial(place, key, weight, skipped)
+        opened = open_partials(children, stack) if children else None
+        # versions: a key may name other sums, of clients of an earlier round or with one more left out
+        sums = [one.reader.identity.hex() for one in opened[1]] if opened is not None else []
+        content = json.dumps({"rule": VERSION, "group": group.number, "sums": sums})
+        key = partial_key(content)
+        if opened is None:
+            return Partial(None, key, weight, skipped)
+        template, inputs, metrics = opened
+        place = partial_place(group.scratch, key)
+        found = find_partial(place, content, template)
+        if found is not None:
+            return Partial(place, key, weight, skipped, found[0])
+        with create_partial(place, content, []) as writer:
+            for (record, name), value in metrics.items():
+                writer.metrics[record][name] = value
+            try:
+                write_sums(
+                    writer,
+                    template,
+                    inputs,
+                    divisor=None,
+                    specs=wide_specs(template),
+                    finite=False,
+                    advance=_ignore,
+                )
+            except BadInputsError as bad:
+                raise damaged_partial(bad) from bad
+    return Partial(place, key, weight, skipped, bytes.fromhex(writer.report.digest))
 
 
-def open_partials(places: Iterable[Location], stack: ExitStack) -> tuple[Template, list[Summand], Metrics]:
-    """Open partial sums, and return their arrays, and the sums of their metrics."""
+def open_partials(sums: Iterable[Partial], stack: ExitStack) -> tuple[Template, list[Summand], Metrics]:
+    """Open partial sums that are not empty, and return their arrays, and the sums of their metrics.
+
+    Raises
+    ------
+    ReplacedError
+        One is not that of which the weight is known.
+    """
     readers = []
-    for place in places:
-        readers.append(open_partial(place))
+    for made in sums:
+        if made.place is None:
+            continue
+        readers.append(open_partial(made.place))
         stack.callback(readers[-1].close)
+        if made.identity and readers[-1].identity != made.identity:
+            raise ReplacedError(
+                "this partial sum was replaced by one of other archives",
+                path=readers[-1].path,
+                remedy="run it again, and one mean of these archives at a time",
+            )
     template = Template(readers[0])
     layouts = [template.layout_of(reader) for reader in readers]
     inputs = [Summand(at, *both, 1.0) for at, both in enumerate(zip(readers, layouts, strict=True))]
@@ -283,8 +305,8 @@ def open_partials(places: Iterable[Location], stack: ExitStack) -> tuple[Templat
 
 def _write(
     place: Location, content: str, opened: Opened, batch: Batch, advance: Callable[[int], object]
-) -> None:
-    """Write a partial sum, again without an input that turns out bad on the way."""
+) -> bytes:
+    """Write a partial sum, again without an input that turns out bad on the way; return its version."""
     template = opened.template
     while opened.inputs and template is not None:
         try:
@@ -304,9 +326,10 @@ def _write(
                     finite=batch.rule.nan == "error",
                     advance=advance,
                 )
-            return
+            return bytes.fromhex(writer.report.digest)
         except BadInputsError as bad:
             opened.drop(bad.errors, batch.rule)
+    return b""
 
 
 def skipped_inputs(

@@ -83,8 +83,8 @@ def open_partial(place: Location) -> Reader:
     return open_reader(place, access="auto" if place.remote else "pread", verify="first")
 
 
-def find_partial(place: Location, content: str, template: Template) -> list[Skipped] | None:
-    """Return what a partial sum that is there left out; None where none is there, or not the right one.
+def find_partial(place: Location, content: str, template: Template) -> tuple[bytes, list[Skipped]] | None:
+    """Return version of a partial sum that is there, and what it left out; None where the right one is not.
 
     Raises
     ------
@@ -94,7 +94,8 @@ def find_partial(place: Location, content: str, template: Template) -> list[Skip
     try:
         reader = open_partial(place)
         try:
-            return _skipped_of(reader, content) if _is_right(reader, content, template) else None
+            skipped = _skipped_of(reader) if _is_right(reader, content, template) else None
+            return None if skipped is None else (reader.identity, skipped)
         finally:
             reader.close()
     except _UNUSABLE:
@@ -132,7 +133,7 @@ def _configs(reader: Reader) -> dict[str, Any]:
     return dict(record_values(reader, "values").get(RecordName(KIND_CONFIGS, RECORD), {}))
 
 
-def _skipped_of(reader: Reader, content: str) -> list[Skipped] | None:
+def _skipped_of(reader: Reader) -> list[Skipped] | None:
     entries = _configs(reader).get("skipped", [])
     try:
         return [decode_skipped(entry) for entry in entries]

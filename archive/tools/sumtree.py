@@ -132,14 +132,13 @@ def publish_sums(
         sums = list(run_tasks(sum_group, groups, executor))
         keys += [made.key for made in sums]
     skipped = [one for made in sums for one in made.skipped]
-    places = [made.place for made in sums if made.place is not None]
-    if not places:
+    if all(made.place is None for made in sums):
         raise none_left({one.position: one.error for one in skipped}, output)
     weight = sum((made.weight for made in sums), Fraction())
     total = float(weight) if weight <= sys.float_info.max else math.inf
     require_total(total, output.place.display)
     with ExitStack() as stack:
-        template, inputs, metrics = open_partials(places, stack)
+        template, inputs, metrics = open_partials(sums, stack)
         if template.names != list(names):
             raise DamagedError("a partial sum of other arrays", path=inputs[0].reader.path, remedy=RECOMPUTE)
         try:

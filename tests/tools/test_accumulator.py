@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ArchiveError, DamagedError, MissingError, UnsupportedDtypeError, ValueRangeError
+from archive.errors import (
+    ArchiveError,
+    DamagedError,
+    ExistsError,
+    MissingError,
+    UnsupportedDtypeError,
+    ValueRangeError,
+)
 from archive.records import ArrayRecord, RecordDict
 from archive.tools import Accumulator
 from tests.acceptance.samples import CREATED
@@ -208,6 +215,22 @@ def test_metrics_are_averaged(tmp_path: Path) -> None:
     assert {name: dict(record) for name, record in found.items()} == {
         name: dict(record) for name, record in wanted.items()
     }
+
+
+def test_sums_of_another_round_are_not_used(tmp_path: Path) -> None:
+    """Clients that come as records have no digest: a group is known by the sums in it."""
+    out = tmp_path / "mean.h5"
+    out.write_bytes(b"")
+    sums = Accumulator(tmp_path / "sums", 2)
+    for _ in range(6):
+        sums.add({"w": np.full(3, 1.0)})
+    with pytest.raises(ExistsError):
+        sums.mean(out, overwrite=False)
+    sums.remove()
+    for _ in range(6):
+        sums.add({"w": np.full(3, 100.0)})
+    sums.mean(out)
+    assert arrays_of(out)["w"].tolist() == [100.0] * 3
 
 
 def test_another_rule_and_damage(tmp_path: Path) -> None:

@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ArchiveError, ExistsError, MissingError, UnsupportedDtypeError, ValueRangeError
+from archive.errors import (
+    ArchiveError,
+    ExistsError,
+    MissingError,
+    ReplacedError,
+    UnsupportedDtypeError,
+    ValueRangeError,
+)
 from archive.records import ArrayRecord, RecordSet
 from archive.tools import batches
 from archive.tools.collection import collect_garbage
@@ -174,6 +181,16 @@ def test_the_first_of_all_is_bad(tmp_path: Path) -> None:
         require_equal(tmp_path / "mean.h5", by_the_rule(paths, [1.0] * 6, batch, (0, 1)))
 
 
+@pytest.mark.parametrize("batch", [2, 64])
+def test_the_first_has_no_weight(tmp_path: Path, batch: int) -> None:
+    """What is left out does not decide which arrays the others must have."""
+    paths = save_clients(tmp_path, 4)
+    archive.save({"other": np.ones(3)}, paths[0])
+    report = archive.mean(paths, "num-examples", out=tmp_path / "mean.h5", batch=batch, errors="skip")
+    assert [one.position for one in report.skipped] == [0]
+    require_equal(tmp_path / "mean.h5", by_the_rule(paths, [0.0, 2.0, 3.0, 4.0], batch, (0,)))
+
+
 def test_nothing_is_left(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.h5" for number in range(5)]
     for batch in (2, 64):
@@ -281,6 +298,49 @@ def test_partial_sums_that_are_not_right_are_computed_anew(tmp_path: Path) -> No
     assert swapped.read_bytes() == good
     archive.mean(paths, out=out, batch=2, scratch=scratch)
     require_equal(out, wanted)
+
+
+def damage(path: Path) -> None:
+    """Change a byte of an array: the file keeps its version."""
+    with archive.open(path) as handle:
+        offset = handle["c"].payload.where[1]  # type: ignore[attr-defined]
+    data = bytearray(path.read_bytes())
+    data[offset + 70] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_groups_are_of_the_sums_that_are_there(tmp_path: Path) -> None:
+    """A client was left out as damaged, and is whole again: its sums are made anew."""
+    paths, scratch = save_clients(tmp_path, 10), tmp_path / "scratch"
+    whole = paths[1].read_bytes()
+    damage(paths[1])
+    made = Counted(8)
+    with pytest.raises(KeyboardInterrupt):
+        archive.mean(paths, out=tmp_path / "mean.h5", batch=2, scratch=scratch, errors="skip", executor=made)
+    paths[1].write_bytes(whole)
+    Path(made.results[0].place.path).unlink()
+    report = archive.mean(paths, out=tmp_path / "mean.h5", batch=2, scratch=scratch, errors="skip")
+    assert report.inputs == 10
+    require_equal(tmp_path / "mean.h5", by_the_rule(paths, [1.0] * 10, 2))
+
+
+class Meddling(Counted):
+    """Replaces a partial sum after it was made, as a run beside this one may."""
+
+    def submit(self, call: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        future = super().submit(call, *arguments, **named)
+        if len(self.results) == 2:
+            first, second = (Path(made.place.path) for made in self.results)
+            first.write_bytes(second.read_bytes())
+        return future
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_partial_sum_that_was_replaced(tmp_path: Path, count: int) -> None:
+    paths = save_clients(tmp_path, count)
+    with pytest.raises(ReplacedError, match="this partial sum was replaced"):
+        archive.mean(paths, out=tmp_path / "mean.h5", batch=2, executor=Meddling())
+    assert not (tmp_path / "mean.h5").exists()
 
 
 def test_others_cannot_put_sums_there(tmp_path: Path) -> None:
