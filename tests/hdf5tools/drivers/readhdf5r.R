@@ -18,8 +18,11 @@ attributes_of <- function(item) {
   found <- lapply(names, function(name) {
     tried(function() {
       attribute <- item$attr_open(name)
-      if (attribute$get_storage_size() > 0) return(formed(attribute$read()))
-      held(attribute, attribute$read)
+      if (attribute$get_storage_size() == 0) return(held(attribute, attribute$read))
+      value <- attribute$read()
+      # R gives a list of several values no axes; only the space tells one value from a list of one
+      if (is.null(dim(value)) && !is.list(value) && length(value) > 1) return(formed(value, length(value)))
+      held(attribute, function() value)
     })
   })
   names(found) <- names
