@@ -17,7 +17,7 @@ from archive.engine.read.handle import Archive, reader_of
 from archive.engine.read.load import load_records
 from archive.engine.read.open import open_reader
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, ValueRangeError
+from archive.errors import ArchiveError, DamagedError, ValueRangeError
 from archive.storage.url import URL, Location, parse_url
 from archive.tools.batches import Partial, Rule
 from archive.tools.batchfile import Added, BatchFile, StagedFile
@@ -105,6 +105,8 @@ class Accumulator:
         self._batches: list[BatchFile] = []
         self._sum: RunningSum | None = None
         self._dirty = False
+        self._whole = True
+        """False while the sum in memory changes, and for good where that was interrupted."""
         self._staged: dict[int, StagedFile] = {}
         self._take_up()
 
@@ -151,9 +153,12 @@ class Accumulator:
             the weight makes no mean. The sum is what it was.
         UnsupportedDtypeError
             Arrays that are not numbers differ.
+        StorageError
+            The sum of a full batch could not be written: the client is in it, and `commit` tries again.
         ArchiveError
             The archive is missing or damaged.
         """
+        self._require_whole()
         turn = self.position
         place = turn if position is None else position
         _require_number("position", place, 0)
@@ -185,6 +190,7 @@ class Accumulator:
         ValueRangeError
             It is not the turn of this position.
         """
+        self._require_whole()
         turn = self.position
         if position not in (None, turn):
             raise ValueRangeError(
@@ -192,16 +198,28 @@ class Accumulator:
                 path=self._folder.display,
                 remedy="leave out the positions before it first",
             )
-        self._open_batch().left_out.append(turn)
+        batch = self._open_batch()
         self._dirty = True
+        batch.left_out.append(turn)
         self._end_batch()
         self._add_staged()
 
     def commit(self) -> None:
-        """Write the sum: what was added until now survives the end of the process."""
+        """Write the sum: what was added until now survives the end of the process.
+
+        Raises
+        ------
+        DamagedError
+            A call before was interrupted, as by Ctrl-C, while it added a client up.
+        """
+        self._require_whole()
         if self._dirty and self._batches:
-            self._batches[-1].write(self._sum, durable=self._durable)
-            self._dirty = False
+            last = self._batches[-1]
+            last.write(self._sum, durable=self._durable)
+            self._whole = self._dirty = False
+            if last.settled == self._rule.batch and self._sum is not None:
+                self._sum.clear()
+            self._whole = True
         for position, file in list(self._staged.items()):
             if position < self.position:
                 remove_in(self._scratch, file.place)
@@ -256,7 +274,7 @@ class Accumulator:
             remove_in(self._folder, batch.place)
         for file in self._staged.values():
             remove_in(self._scratch, file.place)
-        self._batches, self._staged, self._sum, self._dirty = [], {}, None, False
+        self._batches, self._staged, self._sum, self._dirty, self._whole = [], {}, None, False, True
 
     def _take_up(self) -> None:
         """Find the sums and clients that are there."""
@@ -277,14 +295,24 @@ class Accumulator:
         self._add_staged()
 
     def _add(self, added: Added, client: ClientArrays) -> None:
+        batch = self._open_batch()
+        self._whole = False
         if self._sum is None:
             self._sum = _begin(client)
             self._sum.form = client.metrics if self._rule.metrics else None
-        batch = self._open_batch()
         self._sum.add(client, added.weight)
         batch.clients.append(added)
-        self._dirty = True
+        self._whole = self._dirty = True
         self._end_batch()
+
+    def _require_whole(self) -> None:
+        """Raise where a client may be in the sums of some arrays alone."""
+        if not self._whole:
+            raise DamagedError(
+                "adding a client was interrupted: the sum in memory is of no use",
+                path=self._folder.display,
+                remedy="open the accumulator again: it goes on from the last commit",
+            )
 
     def _add_staged(self) -> None:
         """Add the clients whose turn has come.
@@ -306,7 +334,10 @@ class Accumulator:
             self._add(file.added, client)
 
     def _open_batch(self) -> BatchFile:
-        if not self._batches or self._batches[-1].settled == self._rule.batch:
+        full = bool(self._batches) and self._batches[-1].settled == self._rule.batch
+        if full:
+            self.commit()  # where that failed before: or the next batch would begin with this sum
+        if full or not self._batches:
             number = len(self._batches)
             place = place_in(self._folder, f"batch-{number:06d}.h5")
             self._batches.append(BatchFile(place, self._rule, number))
@@ -315,8 +346,6 @@ class Accumulator:
     def _end_batch(self) -> None:
         if self._batches[-1].settled == self._rule.batch:
             self.commit()
-            if self._sum is not None:
-                self._sum.clear()
 
     def _read(self, client: Any) -> tuple[Any, str, str]:
         """Return records, path and digest of a client; of what is no archive the last two are empty."""

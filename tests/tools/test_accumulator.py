@@ -24,6 +24,7 @@ from archive.errors import (
 )
 from archive.records import ArrayRecord, RecordDict
 from archive.tools import Accumulator
+from archive.tools.runningsum import RunningSum
 from tests.acceptance.samples import CREATED
 from tests.tools.test_batches import arrays_of, save_clients
 
@@ -215,6 +216,49 @@ def test_metrics_are_averaged(tmp_path: Path) -> None:
     assert {name: dict(record) for name, record in found.items()} == {
         name: dict(record) for name, record in wanted.items()
     }
+
+
+def test_a_full_batch_that_could_not_be_written(tmp_path: Path) -> None:
+    """It is written before the next begins, which begins with zeros."""
+    paths, folder = save_clients(tmp_path, 5), tmp_path / "sums"
+    sums = Accumulator(folder, 2)
+    sums.add(paths[0])
+    sums.commit()
+    folder.rename(tmp_path / "away")
+    folder.write_bytes(b"")
+    with pytest.raises(ArchiveError):
+        sums.add(paths[1])
+    with pytest.raises(ArchiveError):
+        sums.add(paths[2])
+    assert len(sums) == 2
+    folder.unlink()
+    (tmp_path / "away").rename(folder)
+    for path in paths[2:]:
+        sums.add(path)
+    same_mean(sums, paths, [1.0] * 5, tmp_path, batch=2)
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_addition_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = Accumulator(tmp_path / "sums", 4)
+    sums.add({"a": np.ones(3)})
+    sums.commit()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunningSum, "add", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sums.add({"a": np.full(3, 3.0)})
+    for call in (sums.commit, sums.leave_out, lambda: sums.add({"a": np.ones(3)})):
+        with pytest.raises(DamagedError, match="open the accumulator again"):
+            call()
+    with pytest.raises(DamagedError):
+        sums.mean(tmp_path / "mean.h5")
+    sums = Accumulator(tmp_path / "sums", 4)
+    sums.add({"a": np.full(3, 3.0)})
+    sums.mean(tmp_path / "mean.h5")
+    assert arrays_of(tmp_path / "mean.h5")["a"].tolist() == [2.0] * 3
 
 
 def test_sums_of_another_round_are_not_used(tmp_path: Path) -> None:
