@@ -24,7 +24,7 @@ from archive.errors import ArchiveError, ValueRangeError
 from archive.format.segments import failed_pieces
 from archive.tools.meanwindows import Fetch, Part, Strip, Window
 from archive.tools.sameschema import Layout, Template
-from archive.tools.widening import add_product, real_dtype, wide_dtype
+from archive.tools.widening import add_product, narrowed, real_dtype, wide_dtype
 from archive.workers import run_parallel
 
 __all__ = ["BadInputsError", "Results", "Summand", "Summing"]
@@ -174,7 +174,7 @@ class Summing:
                     whole /= self.divisor
                     if strip.target.kind in "iu":
                         np.rint(total, out=total)
-                    made = total.astype(real_dtype(strip.target))
+                    made = narrowed(total, real_dtype(strip.target))
                 stored, size = made.view(np.uint8), strip.target.itemsize
                 for part in strip.parts:
                     at = (part.at - strip.at) // strip.dtype.itemsize * size

@@ -11,7 +11,7 @@ from archive.dtypes import NDArray
 from archive.engine.storagespec import StorageSpec, elements_spec
 from archive.tools.sameschema import Template
 
-__all__ = ["add_product", "real_dtype", "wide_dtype", "wide_spec", "wide_specs"]
+__all__ = ["add_product", "narrowed", "real_dtype", "wide_dtype", "wide_spec", "wide_specs"]
 
 
 def wide_specs(template: Template) -> list[StorageSpec]:
@@ -63,3 +63,24 @@ def add_product(total: NDArray, values: NDArray, weight: float) -> None:
             np.copyto(made, source, casting="unsafe")
             made *= weight
             part += made
+
+
+def narrowed(total: NDArray, dtype: np.dtype[Any]) -> NDArray:
+    """Return a float64 or longdouble total as a type, rounded once to the nearest, ties to even.
+
+    ml_dtypes rounds to float32 first: what is a little more than half way to the next bfloat16 became half
+    way, and then the even one, which may be the farther. A float32 that is cut off, and odd where anything
+    was cut, is on the right side of half way.
+    """
+    if dtype.type.__module__ == "numpy":
+        return total.astype(dtype)
+    made = np.empty(len(total), dtype)
+    for low in range(0, len(total), tuning.MEAN_BLOCK):
+        exact = total[low : low + tuning.MEAN_BLOCK]
+        single = exact.astype(np.float32)
+        bits = single.view(np.uint32)
+        cut = (single != exact) & ~np.isnan(exact)
+        bits -= np.abs(single) > np.abs(exact)
+        bits |= cut
+        made[low : low + tuning.MEAN_BLOCK] = single
+    return made

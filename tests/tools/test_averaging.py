@@ -47,8 +47,7 @@ def require_near(found: NDArray, inputs: list[NDArray], weights: Any, bits: int)
         wanted = exact(values, weights)
         size = exact([abs(value) for value in values], weights)
         slack = size * (len(inputs) + 3) * Fraction(1, 1 << 53) + Fraction(1, 1 << 1070)
-        # ml_dtypes rounds a float64 to float32 first
-        rounding = abs(wanted) * (Fraction(1, 1 << bits) + (Fraction(1, 1 << 24) if bits < 11 else 0))
+        rounding = abs(wanted) * Fraction(1, 1 << bits)
         smallest = Fraction(float(np.finfo("f2").smallest_subnormal)) / 2 if bits == 11 else 0
         assert abs(Fraction(result) - wanted) <= slack + max(rounding, smallest)
 
@@ -67,6 +66,21 @@ def test_floats_against_fractions(tmp_path: Path, name: str, weights: Any) -> No
     assert found.shape == (4, 30)
     require_near(found.numpy(), inputs, weights, BITS[name])
     assert found.numpy()[0, :3].astype("f8").tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_ml_dtypes_are_rounded_once(tmp_path: Path, name: str) -> None:
+    """ml_dtypes would round to float32 first: a little more than half way to the next became half way."""
+    kind = np.dtype(getattr(ml_dtypes, name))
+    step = float(ml_dtypes.finfo(kind).eps)
+    inputs = [np.array([one, -one, 2.0, np.inf]).astype(kind) for one in (1.0, 1.0 + step)]
+    up = mean(tmp_path, inputs, [1.0, 1.0 + 2.0**-30], nan="allow")["x"].numpy().astype("f8").tolist()
+    down = mean(tmp_path, inputs, [1.0 + 2.0**-30, 1.0], nan="allow")["x"].numpy().astype("f8").tolist()
+    half = mean(tmp_path, inputs, nan="allow")["x"].numpy().astype("f8").tolist()
+    last = float(np.array(np.inf).astype(kind))
+    np.testing.assert_equal(up, [1.0 + step, -1.0 - step, 2.0, last])
+    np.testing.assert_equal(down, [1.0, -1.0, 2.0, last])
+    np.testing.assert_equal(half, [1.0, -1.0, 2.0, last])
 
 
 def test_products_are_not_rounded_to_float32(tmp_path: Path) -> None:
