@@ -152,13 +152,24 @@ def _open_index(content: _Shards, location: Location) -> None:
                 content.left_out.append((file, "metadata that differs from that of the first shard"))
         if first and first != USUAL:
             content.configs[METADATA] = dict(first)
-        kept = {key: value for key, value in told.items() if isinstance(value, (str, int, float))}
-        content.left_out += [(f"metadata/{key}", "not a plain value") for key in told.keys() - kept.keys()]
+        content.left_out += [
+            (key, "neither metadata nor weight_map of an index")
+            for key in sorted(index.keys() - {"metadata", "weight_map"})
+        ]
+        kept = {key: value for key, value in told.items() if _is_plain(value)}
+        content.left_out += [(f"metadata/{key}", _NOT_PLAIN) for key in sorted(told.keys() - kept.keys())]
         kept.pop("total_size", None)
         if kept:
             content.configs[INDEX_METADATA] = kept
     finally:
         source.close()
+
+
+_NOT_PLAIN = "not a plain value"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def write(
@@ -189,10 +200,13 @@ def write(
     left_out += left_of_ties(chosen)
     hasher.total = sum(entry.nbytes for entry in chosen)
     if not target.location.path.endswith(INDEX_SUFFIX):
+        if INDEX_METADATA in content.configs:
+            left_out.append((INDEX_METADATA, "configs of an index: this is one file without one"))
         _write_file(content, target, chosen, names, metadata, hasher)
         return left_out
     groups = _grouped(chosen, shard_bytes or 5_000_000_000)
-    _write_shards(content, target, groups, names, metadata, hasher)
+    told = _index_metadata(content, left_out)
+    _write_shards(content, target, groups, names, (metadata, told), hasher)
     return left_out
 
 
@@ -221,6 +235,18 @@ def _metadata(content: Content, left_out: list[LeftOut]) -> dict[str, str]:
     return found
 
 
+def _index_metadata(content: Content, left_out: list[LeftOut]) -> dict[str, Any]:
+    found = {}
+    for key, value in content.configs.get(INDEX_METADATA, {}).items():
+        if key == "total_size":
+            left_out.append((f"{INDEX_METADATA}/{key}", "the index says the bytes of its shards there"))
+        elif _is_plain(value):
+            found[key] = value
+        else:
+            left_out.append((f"{INDEX_METADATA}/{key}", _NOT_PLAIN))
+    return found
+
+
 def _grouped(entries: list[Entry], most: int) -> list[list[Entry]]:
     groups: list[list[Entry]] = [[]]
     filled = 0
@@ -238,7 +264,7 @@ def _write_shards(
     target: Target,
     groups: list[list[Entry]],
     names: dict[tuple[str, str], str],
-    metadata: dict[str, str],
+    metadata: tuple[dict[str, str], dict[str, Any]],  # of each shard, and of the index
     hasher: Hasher,
 ) -> None:
     """Write shards, and then the index, without which nobody takes them for a model."""
@@ -251,12 +277,16 @@ def _write_shards(
     try:
         for file, group in zip(files, groups, strict=True):
             shard = replace(target, location=sibling(target.location, file))
-            _write_file(content, shard, group, names, metadata, hasher)
+            _write_file(content, shard, group, names, metadata[0], hasher)
             made.append(shard.location)
             weight_map |= {names[entry.name]: file for entry in group}
-        told = dict(content.configs.get(INDEX_METADATA, {}))
-        told["total_size"] = sum(entry.nbytes for group in groups for entry in group)
-        text = json.dumps({"metadata": told, "weight_map": dict(sorted(weight_map.items()))}, indent=2) + "\n"
+        told = {"total_size": sum(entry.nbytes for group in groups for entry in group)}
+        text = (
+            json.dumps(
+                {"metadata": metadata[1] | told, "weight_map": dict(sorted(weight_map.items()))}, indent=2
+            )
+            + "\n"
+        )
         with target.open() as index:
             index.write(text.encode())
     except BaseException:

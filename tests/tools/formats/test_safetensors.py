@@ -102,13 +102,26 @@ def test_what_an_index_says_comes_back(tmp_path: Path) -> None:
     numpy_files.save_file({"b": np.ones(3), "c": np.ones(1)}, tmp_path / "s2.safetensors", {"format": "pt"})
     told = {"metadata": {"total_size": 48, "made": "here", "odd": [1]}}
     told["weight_map"] = {"a": "s1.safetensors", "b": "s2.safetensors"}
+    told["extra"] = {"lost": 1}
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(told))
     report = convert(tmp_path / "m.safetensors.index.json", tmp_path / "m.h5")
-    assert [name for name, _ in report.left_out] == ["c", "s2.safetensors", "metadata/odd"]
+    assert [name for name, _ in report.left_out] == ["c", "s2.safetensors", "extra", "metadata/odd"]
     with archive.open(tmp_path / "m.h5") as handle:
         configs: Any = handle.records
         assert dict(configs.config_records["index_metadata"]) == {"made": "here"}
         assert dict(configs.config_records["metadata"]) == {"format": "tf"}
+
+
+def test_what_no_index_holds_is_listed(tmp_path: Path) -> None:
+    with archive.create(tmp_path / "m.h5") as writer:
+        writer.add("model", "w", np.ones(2))
+        writer.configs["index_metadata"] = {"made": "here", "raw": b"\0", "list": [1], "total_size": 7}
+    report = convert(tmp_path / "m.h5", tmp_path / "m.safetensors.index.json")
+    assert [name.partition("/")[2] for name, _ in report.left_out] == ["raw", "list", "total_size"]
+    told = json.loads((tmp_path / "m.safetensors.index.json").read_bytes())
+    assert told["metadata"] == {"made": "here", "total_size": 16}
+    report = convert(tmp_path / "m.h5", tmp_path / "m.safetensors")
+    assert [name for name, _ in report.left_out] == ["index_metadata"]
 
 
 def header(text: Any, elements: bytes = b"", *, length: int | None = None) -> bytes:
@@ -149,6 +162,7 @@ BROKEN: dict[str, tuple[bytes, type[ArchiveError]]] = {
         ArchiveError,
     ),
     "rank": (header({"a": tensor(0, 4, (1,) * 5000)}, bytes(4)), ArchiveError),
+    "product": (header({"a": tensor(0, 4, ((1 << 63) - 1,) * 200_000)}, bytes(4)), HostileFileError),
     "records": (
         header({"__metadata__": {"fedarchive.records": "escaped"}, "a": tensor(0, 8)}, bytes(8)),
         ArchiveError,
