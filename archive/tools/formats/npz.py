@@ -66,6 +66,8 @@ class _Members(Content):
                 remedy=f"allow them: decoded_bytes={unpacked}, --decoded-bytes {unpacked}",
             )
         for member in members:
+            if member.compress_type == zipfile.ZIP_STORED and member.file_size > member.compress_size:
+                _refuse(source, f"{member.file_size} bytes in {member.compress_size}", member.filename)
             self._add(member)
 
     def _add(self, member: zipfile.ZipInfo) -> None:

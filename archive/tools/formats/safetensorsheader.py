@@ -10,6 +10,7 @@ import numpy as np
 
 from archive.dtypes import parse_dtype
 from archive.errors import HostileFileError, TruncatedError, UnsupportedDtypeError
+from archive.format.constants import MAX_RANK
 from archive.storage.protocols import Source
 
 __all__ = [
@@ -109,6 +110,8 @@ def parse_tensor(source: Source, name: str, found: Any) -> Tensor:
             key=name[:80],
             remedy="upgrade fedarchive",
         )
+    if len(shape) > MAX_RANK:  # their product alone would take hours
+        refuse(source, f"{len(shape)} axes", name)
     bits = PACKED.get(spelled) or 8 * element_type(spelled, name).itemsize
     begin, end = offsets
     if begin > end or math.prod(shape) * bits != 8 * (end - begin):

@@ -106,6 +106,11 @@ def test_members_that_lie_are_refused(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="Duplicate"):
             made.writestr("a.npy", good)
     assert "two arrays of one name" in refused(tmp_path / "bad.npz")
+    head = good[:128].replace(b"False", b"True ").replace(b"(8,), }         ", b"(9999999999, 9)}")
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w") as made:  # it would take memory for all of it
+        made.writestr("a.npy", head + bytes(64))
+        made.infolist()[0].file_size = 128 + 9999999999 * 72
+    assert f"{128 + 9999999999 * 72} bytes in 192" in refused(tmp_path / "bad.npz")
 
 
 def test_damage_in_a_member_is_found(tmp_path: Path) -> None:
