@@ -91,6 +91,11 @@ def write(content: Content, target: Target, hasher: Hasher) -> list[LeftOut]:
         _add_attributes(root, name, values, left_out)
     left_out += [(name, why) for name, why in left_of_values(content) if why != "configs"]
     left_out += left_of_ties(chosen)
+    left_out += [
+        ("/".join(entry.name), f"its name: in HDF5 it is called {'/'.join(spelled)}")
+        for entry in chosen
+        if (spelled := _spelled(entry)) != entry.name
+    ]
     offsets, end = _place(chosen)
     head, tail = _encode(root, rows, offsets, [entry.nbytes for entry in chosen], end)
     hasher.total = sum(entry.nbytes for entry in chosen)
@@ -99,8 +104,7 @@ def write(content: Content, target: Target, hasher: Hasher) -> list[LeftOut]:
         for (entry, chunks), offset in zip(content.read(chosen), offsets, strict=True):
             if entry.nbytes:
                 file.write(bytes(offset - file.tell()))
-            spelled = b"/".join(_parts(entry.record)).decode(), escape_name(entry.key).decode()
-            for chunk in hasher.watch(entry, chunks, spelled):
+            for chunk in hasher.watch(entry, chunks, _spelled(entry)):
                 file.write(chunk)
         file.write(bytes(end - file.tell()))
         file.write(tail)
@@ -135,6 +139,11 @@ def _node_of(root: _Node, record: str) -> _Node:
 
 def _parts(record: str) -> list[bytes]:
     return [escape_name(part) for part in record.split("/")]
+
+
+def _spelled(entry: Entry) -> tuple[str, str]:
+    """Return record and key as they are read back: what no link can hold is escaped."""
+    return b"/".join(_parts(entry.record)).decode(), escape_name(entry.key).decode()
 
 
 def _add_attributes(root: _Node, name: str, values: dict[str, Any], left_out: list[LeftOut]) -> None:
