@@ -20,7 +20,14 @@ from archive.tools.formats.entries import Content, Hasher, LeftOut, compare
 from archive.tools.formats.filelike import Target
 from archive.tools.formats.flatnames import choose
 from archive.tools.formats.intake import renamed, require_distinct, write_content
-from archive.tools.formats.kinds import FileFormat, formats_of, open_content, writer_of
+from archive.tools.formats.kinds import (
+    INDEX_SUFFIX,
+    FileFormat,
+    formats_of,
+    is_index,
+    open_content,
+    writer_of,
+)
 from archive.tools.statetrees import StateTree
 
 __all__ = ["ConvertReport", "convert"]
@@ -153,6 +160,8 @@ def convert(
     kind, target_kind = formats_of(source, place, format, to)
     if shard_bytes is not None and target_kind != "safetensors":
         raise ValueError(f"shard_bytes is of safetensors, not of {target_kind}")
+    if shard_bytes is not None and (shard_bytes < 1 or not is_index(place)):
+        raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
     if keys is not None and kind == "rounds":
         raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
     job = _Job(

@@ -221,6 +221,16 @@ def test_one_side_is_an_archive(tmp_path: Path) -> None:
         convert(tmp_path / "m.npz", tmp_path / "m.h5", format="onnx")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shard_bytes"):
         convert(saved(tmp_path), tmp_path / "n.npz", shard_bytes=5)
+    for name, most in (("n.safetensors", 5), ("n.safetensors.index.json", 0)):
+        with pytest.raises(ValueError, match="shard_bytes is a number"):
+            convert(saved(tmp_path), tmp_path / name, shard_bytes=most)
+
+
+def test_an_index_in_capitals_is_one(tmp_path: Path) -> None:
+    convert(saved(tmp_path), tmp_path / "M.Safetensors.Index.JSON", shard_bytes=40)
+    assert (tmp_path / "M-00001-of-00003.safetensors").exists()
+    convert(tmp_path / "M.Safetensors.Index.JSON", tmp_path / "back.h5")
+    require_equal(arrays_of(tmp_path / "back.h5"))
 
 
 def test_a_format_may_be_named(tmp_path: Path) -> None:

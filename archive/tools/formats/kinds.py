@@ -13,14 +13,15 @@ from archive.errors import NotAnArchiveError, UnsupportedURLError
 from archive.storage.url import Location
 from archive.tools.formats.entries import Content, LeftOut
 
-__all__ = ["FileFormat", "formats_of", "open_content", "writer_of"]
+__all__ = ["INDEX_SUFFIX", "FileFormat", "formats_of", "is_index", "open_content", "writer_of"]
 
 FileFormat = Literal["archive", "safetensors", "npz", "npy", "pt", "keras", "hdf5", "rounds"]
 """Name of a format."""
 
+INDEX_SUFFIX = ".safetensors.index.json"
 _SUFFIXES: dict[str, FileFormat] = {
     ".safetensors": "safetensors",
-    ".safetensors.index.json": "safetensors",
+    INDEX_SUFFIX: "safetensors",
     ".npz": "npz",
     ".npy": "npy",
     ".pt": "pt",
@@ -84,6 +85,11 @@ def formats_of(source: Location, target: Location, given: str | None, to: str | 
             remedy="name a .safetensors, .npz, .npy, .pt or .weights.h5; archive.tools.copy copies archives",
         )
     return kind, wanted
+
+
+def is_index(location: Location) -> bool:
+    """Return whether a file is by its name the index of shards of safetensors."""
+    return location.name.lower().endswith(INDEX_SUFFIX)
 
 
 def _suffix_format(location: Location) -> str | None:

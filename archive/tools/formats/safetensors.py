@@ -23,6 +23,7 @@ from archive.storage.url import Location
 from archive.tools.formats.entries import Content, Entry, Hasher, LeftOut, left_of_ties
 from archive.tools.formats.filelike import SinkFile, Target, sibling, stream_ranges
 from archive.tools.formats.flatnames import RECORDS, flat_names, is_escaped, split_name
+from archive.tools.formats.kinds import INDEX_SUFFIX, is_index
 from archive.tools.formats.safetensorsheader import (
     MAX_HEADER_BYTES,
     ORDER,
@@ -36,9 +37,8 @@ from archive.tools.formats.safetensorsheader import (
     require_gapless,
 )
 
-__all__ = ["INDEX_SUFFIX", "read", "write"]
+__all__ = ["read", "write"]
 
-INDEX_SUFFIX = ".safetensors.index.json"
 USUAL = {"format": "pt"}
 """Metadata that nearly all files have, and without which transformers reads none: written where there are no
 others, and dropped when it is read."""
@@ -59,7 +59,7 @@ def read(location: Location) -> Content:
     """
     content = _Shards()
     try:
-        if location.path.endswith(INDEX_SUFFIX):
+        if is_index(location):
             _open_index(content, location)
         else:
             content.open(location)
@@ -199,7 +199,7 @@ def write(
         metadata[RECORDS] = "escaped"
     left_out += left_of_ties(chosen)
     hasher.total = sum(entry.nbytes for entry in chosen)
-    if not target.location.path.endswith(INDEX_SUFFIX):
+    if not is_index(target.location):
         if INDEX_METADATA in content.configs:
             left_out.append((INDEX_METADATA, "configs of an index: this is one file without one"))
         _write_file(content, target, chosen, names, metadata, hasher)
@@ -268,7 +268,7 @@ def _write_shards(
     hasher: Hasher,
 ) -> None:
     """Write shards, and then the index, without which nobody takes them for a model."""
-    stem = target.location.name.removesuffix(INDEX_SUFFIX)
+    stem = target.location.name[: -len(INDEX_SUFFIX)]
     files = [f"{stem}-{number:05}-of-{len(groups):05}.safetensors" for number in range(1, len(groups) + 1)]
     for location in (target.location, *(sibling(target.location, file) for file in files)):
         _require_absent(location)
