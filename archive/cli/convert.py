@@ -146,4 +146,9 @@ def _names(path: str | None) -> Any:
     """Return the lines of a text file; an archive as it is."""
     if path is None or "://" in path or path.endswith((".h5", ".hdf5")):
         return path
-    return Path(path).read_text(encoding="utf-8").splitlines()
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ArchiveError(
+            f"no text in UTF-8: {error.reason}", path=path, remedy="give a file with one name a line"
+        ) from error

@@ -64,6 +64,8 @@ def test_every_mistake_is_one_line(npz: Path, tmp_path: Path, capsys: pytest.Cap
         assert capsys.readouterr().err.count("\n") == 1
     assert main(["convert", str(npz), out, "--key", "nothing"]) == 2
     assert main(["convert", str(npz), out, "--names", str(tmp_path / "missing.txt")]) == 2
+    (tmp_path / "latin.txt").write_bytes(b"\xff\n")
+    assert main(["convert", str(npz), out, "--names", str(tmp_path / "latin.txt")]) == 2
     assert main(["convert", str(npz), out, "--shard-size", "2G"]) == 2
     assert not Path(out).exists()
     assert main(["convert", str(npz), out]) == 0
