@@ -17,7 +17,7 @@ from archive.storage.remote.staging import Spool
 from archive.storage.url import URL, Location, parse_url
 from archive.tools.formats.archives import ArchiveContent
 from archive.tools.formats.entries import Content, Hasher, LeftOut, compare
-from archive.tools.formats.filelike import Target
+from archive.tools.formats.filelike import Target, require_apart
 from archive.tools.formats.flatnames import choose
 from archive.tools.formats.intake import renamed, require_distinct, write_content
 from archive.tools.formats.kinds import (
@@ -138,7 +138,7 @@ def convert(
     UnsupportedURLError
         No suffix says the format, or neither side is an archive.
     ValueRangeError, UnsupportedDtypeError
-        A name or type that the other side cannot hold, and that cannot be left out.
+        A name or type that the other side cannot hold, and that cannot be left out; ``out`` is ``url``.
     KeyError
         No array has one of ``keys``.
     ExistsError, MissingError, StorageError
@@ -164,6 +164,8 @@ def convert(
         raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
     if keys is not None and kind == "rounds":
         raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
+    if kind != "rounds":  # whose store may lie in the folder of its files
+        require_apart(source, place)
     job = _Job(
         source,
         Target(place, overwrite, durable, spool),

@@ -14,7 +14,7 @@ from archive.tools.converting import ConvertReport, convert
 from archive.tools.formats.archives import ArchiveContent
 from archive.tools.formats.csvtext import require_text, write
 from archive.tools.formats.entries import Hasher
-from archive.tools.formats.filelike import Target
+from archive.tools.formats.filelike import Target, require_apart
 
 __all__ = ["extract"]
 
@@ -86,6 +86,7 @@ def extract(
             spool=spool,
             progress=progress,
         )
+    require_apart(source, place)
     started = time.perf_counter()
     reader = open_reader(source, access="pread", verify="first")
     with Bar(progress, f"extracting from {source.name}") as report:

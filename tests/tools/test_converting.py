@@ -226,6 +226,20 @@ def test_one_side_is_an_archive(tmp_path: Path) -> None:
             convert(saved(tmp_path), tmp_path / name, shard_bytes=most)
 
 
+def test_a_file_does_not_take_the_place_of_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "m.weights.h5"
+    archive.save(ARRAYS, path, metrics={"loss": 0.5})
+    (tmp_path / "link.weights.h5").symlink_to(path)
+    before = path.read_bytes()
+    for out in (path, tmp_path / "link.weights.h5", tmp_path / "x" / ".." / path.name):
+        with pytest.raises(ValueRangeError, match="read from there"):
+            convert(path, out)
+    archive.save(ARRAYS, "memory://converting/same.npz")
+    with pytest.raises(ValueRangeError, match="read from there"):
+        convert("memory://converting/same.npz", "memory://converting/same.npz", format="archive")
+    assert path.read_bytes() == before
+
+
 def test_an_index_in_capitals_is_one(tmp_path: Path) -> None:
     convert(saved(tmp_path), tmp_path / "M.Safetensors.Index.JSON", shard_bytes=40)
     assert (tmp_path / "M-00001-of-00003.safetensors").exists()

@@ -80,3 +80,10 @@ def test_what_is_no_single_table_is_refused(path: Path, tmp_path: Path, name: st
 def test_a_key_that_is_missing(path: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         extract(path, tmp_path / "t.csv", "fc.wieght")
+
+
+def test_a_table_does_not_take_the_place_of_its_archive(tmp_path: Path) -> None:
+    archive.save({"w": np.ones(2)}, tmp_path / "m.csv")
+    with pytest.raises(ValueRangeError, match="read from there"):
+        extract(tmp_path / "m.csv", tmp_path / "m.csv")
+    assert archive.verify(tmp_path / "m.csv").ok

@@ -14,7 +14,7 @@ from typing import Any
 
 from archive import tuning
 from archive.dtypes import NDArray
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, ValueRangeError
 from archive.storage.location import locate_sink, locate_source
 from archive.storage.protocols import Sink, Source
 from archive.storage.remote.ranges import plan_requests
@@ -22,7 +22,7 @@ from archive.storage.remote.staging import Spool, parse_spool
 from archive.storage.url import Location
 from archive.workers import run_parallel
 
-__all__ = ["SinkFile", "SourceFile", "Target", "sibling", "staged", "stream_ranges"]
+__all__ = ["SinkFile", "SourceFile", "Target", "require_apart", "sibling", "staged", "stream_ranges"]
 
 
 class SourceFile(io.RawIOBase):
@@ -121,6 +121,17 @@ class Target:
             sink.publish()
         finally:
             sink.discard()
+
+
+def require_apart(source: Location, target: Location) -> None:
+    """Raise ValueRangeError where a file would take the place of the one that it is made of."""
+    paths = [
+        place.path if place.remote else Path(place.path).resolve().as_posix() for place in (source, target)
+    ]
+    if source.remote == target.remote and paths[0] == paths[1]:
+        raise ValueRangeError(
+            "it is read from there, and would be replaced", path=target.display, remedy="name another file"
+        )
 
 
 def sibling(location: Location, name: str) -> Location:
