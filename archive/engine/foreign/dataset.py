@@ -45,7 +45,7 @@ class Stored:
     nbytes: int
     """Their number."""
     attributes: dict[str, Any]
-    """Those of stype, dtype, shape, key, order, encoding, npy_header that it has."""
+    """Those of stype, dtype, shape, key, order, encoding, npy_header that it has; skipped counts others."""
 
     def invalid(self, problem: str, remedy: str = _BY_TYPE) -> HostileFileError:
         """Return the error for a dataset that is not the array or value it should be."""

@@ -114,6 +114,7 @@ def parse_listing(file: str, answer: dict[str, Any], file_bytes: int, spool_byte
             shared = listing.datasets[_number(first)][2] if first != -1 else None
             stored = shared or parse_stored(file, path, entry, file_bytes, spool_bytes)
             listing.datasets.append((at, name, stored))
+            listing.skipped += _number(stored.attributes.get("skipped", 0)) if shared is None else 0
     except (TypeError, ValueError, LookupError) as error:
         raise HostileFileError(
             f"its listing contradicts itself: {str(error)[:300]}", path=file, remedy="take another copy"

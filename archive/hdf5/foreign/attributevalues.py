@@ -53,8 +53,9 @@ class AttributeReader:
         return values, skipped
 
     def of_dataset(self, dataset: Any, path: str) -> dict[str, Any]:
-        """Return those attributes that an archive's writer gives its datasets."""
-        attributes = {}
+        """Return those attributes that an archive's writer gives its datasets; ``skipped`` counts others."""
+        attributes: dict[str, Any] = {}
+        skipped = 0
         for name in self._names(dataset, MAX_DATASET_ATTRIBUTES, 0, path):
             if name in _OF_DATASETS:
                 value = self._value(dataset, name, path)
@@ -62,7 +63,9 @@ class AttributeReader:
                     value = _text_with_nul(value)
                 if isinstance(value, str) or (isinstance(value, list) and all(type(v) is int for v in value)):
                     attributes[name.decode()] = value
-        return attributes
+            # in a file of another writer dtype alone is taken for ours: Keras has it beside bfloat16
+            skipped += name not in (_OF_DATASETS if self.ours else (b"dtype",))
+        return attributes | ({"skipped": skipped} if skipped else {})
 
     def _names(self, owner: Any, limit: int, creation_order: int, path: str) -> list[bytes]:
         count = h5a.get_num_attrs(owner)

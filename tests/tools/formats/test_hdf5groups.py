@@ -154,3 +154,13 @@ def test_keras_loads_its_weights_back(tmp_path: Path, dtype: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "loaded" in done.stdout
+
+
+def test_attributes_of_datasets_are_counted_as_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "m.nc", "w") as file:
+        file["t"] = file["same"] = file.create_dataset("first", data=np.arange(3, dtype="i2"))
+        file["t"].attrs.update({"scale_factor": 0.1, "shape": "round"})
+        file["plain"] = np.ones(2)
+    report = convert(tmp_path / "m.nc", tmp_path / "m.h5")
+    assert report.arrays == 4
+    assert report.left_out == (("2 attributes or datasets", "values that no archive holds"),)
