@@ -158,14 +158,7 @@ def convert(
     source, place = parse_url(url, storage_options), parse_url(out, out_options)
     started = time.perf_counter()
     kind, target_kind = formats_of(source, place, format, to)
-    if shard_bytes is not None and target_kind != "safetensors":
-        raise ValueError(f"shard_bytes is of safetensors, not of {target_kind}")
-    if shard_bytes is not None and (shard_bytes < 1 or not is_index(place)):
-        raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
-    if keys is not None and kind == "rounds":
-        raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
-    if kind != "rounds":  # whose store may lie in the folder of its files
-        require_apart(source, place)
+    _require_sense(source, place, (kind, target_kind), keys, shard_bytes)
     job = _Job(
         source,
         Target(place, overwrite, durable, spool),
@@ -199,6 +192,20 @@ def convert(
         verify,
         time.perf_counter() - started,
     )
+
+
+def _require_sense(
+    source: Location, place: Location, kinds: tuple[str, str], keys: object, shard_bytes: int | None
+) -> None:
+    """Raise for arguments that this conversion cannot heed."""
+    if shard_bytes is not None and kinds[1] != "safetensors":
+        raise ValueError(f"shard_bytes is of safetensors, not of {kinds[1]}")
+    if shard_bytes is not None and (shard_bytes < 1 or not is_index(place)):
+        raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
+    if keys is not None and kinds[0] == "rounds":
+        raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
+    if kinds[0] != "rounds":  # whose store may lie in the folder of its files
+        require_apart(source, place)
 
 
 def _names(names: URL | Iterable[str] | None, options: Mapping[str, Any] | None) -> list[str] | None:
