@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
 from archive import reading
@@ -19,13 +18,12 @@ from archive.checkpoints.roundfile import (
     read_digest,
 )
 from archive.errors import ArchiveError, StorageError, VersionError
+from archive.storage.remedies import SYSTEM_ERRNOS
 from archive.storage.url import Location
 from archive.workers import map_archives
 
 __all__ = ["check_round", "digest_now", "problem_of"]
 
-_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
-"""What the system says of itself, and not of the file."""
 At = Callable[[str], Location]
 """Returns the location of a file of the store."""
 
@@ -66,7 +64,7 @@ def digest_now(location: Location) -> str:
 
 def problem_of(error: ArchiveError, *, remote: bool) -> str:
     """Return what is wrong with a file that could not be read; raise what is wrong with anything else."""
-    if isinstance(error, StorageError) and (remote or error.errno in _SYSTEM):
+    if isinstance(error, StorageError) and (remote or error.errno in SYSTEM_ERRNOS):
         raise error
     return f"{error.key}: {error.problem}" if error.key else error.problem
 

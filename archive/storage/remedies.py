@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["remedy_of"]
+__all__ = ["SYSTEM_ERRNOS", "remedy_of"]
+
+SYSTEM_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+"""What the system says of itself, and not of the file."""
 
 _TOO_MANY = "too many files are open: close some, or raise the limit (ulimit -n)"
 _REMEDIES = {

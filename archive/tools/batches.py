@@ -21,7 +21,8 @@ from typing import Literal
 from archive import tuning
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import ArchiveError, ReplacedError
+from archive.errors import ArchiveError, ReplacedError, StorageError
+from archive.storage.remedies import SYSTEM_ERRNOS
 from archive.storage.url import Location
 from archive.tools.clientmetrics import (
     Metrics,
@@ -141,9 +142,12 @@ class Opened:
     """Errors by position."""
 
     def drop(self, errors: dict[int, ArchiveError], rule: Rule) -> None:
-        """Leave inputs out, or raise the error of the first."""
-        if rule.errors == "raise":
-            raise errors[min(errors)]
+        """Leave inputs out, or raise the error of the first; one of the system is of no input."""
+        for position in sorted(errors):
+            error = errors[position]
+            system = isinstance(error, StorageError) and error.errno in SYSTEM_ERRNOS
+            if rule.errors == "raise" or system:
+                raise error
         self.bad |= errors
         self.inputs = [one for one in self.inputs if one.position not in errors]
 

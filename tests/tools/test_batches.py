@@ -23,6 +23,7 @@ from archive.errors import (
     ExistsError,
     MissingError,
     ReplacedError,
+    StorageError,
     UnsupportedDtypeError,
     ValueRangeError,
 )
@@ -189,6 +190,20 @@ def test_the_first_has_no_weight(tmp_path: Path, batch: int) -> None:
     report = archive.mean(paths, "num-examples", out=tmp_path / "mean.h5", batch=batch, errors="skip")
     assert [one.position for one in report.skipped] == [0]
     require_equal(tmp_path / "mean.h5", by_the_rule(paths, [0.0, 2.0, 3.0, 4.0], batch, (0,)))
+
+
+def test_too_few_descriptors_leave_nobody_out(tmp_path: Path) -> None:
+    """A limit of the system says nothing of an archive."""
+    resource = pytest.importorskip("resource")
+    paths = save_clients(tmp_path, 40)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 20, hard))
+    try:
+        with pytest.raises(StorageError, match=r"client0.*Too many open files"):
+            archive.mean(paths, out=tmp_path / "mean.h5", errors="skip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not (tmp_path / "mean.h5").exists()
 
 
 def test_nothing_is_left(tmp_path: Path) -> None:
