@@ -21,7 +21,7 @@ from typing import Literal
 from archive import tuning
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import ArchiveError, ReplacedError, StorageError
+from archive.errors import ArchiveError, ReplacedError, StorageError, ValueRangeError
 from archive.storage.remedies import SYSTEM_ERRNOS
 from archive.storage.url import Location
 from archive.tools.clientmetrics import (
@@ -229,7 +229,7 @@ def sum_batch(
         key = partial_key(content)
         place = partial_place(batch.scratch, key)
         found = find_partial(place, content, template)
-        if found is None:
+        if found is None or not _still_left_out(found[1], opened):
             identity = _write(place, content, opened, batch, advance or _ignore)
         else:
             identity, skipped = found
@@ -341,6 +341,13 @@ def skipped_inputs(
 ) -> tuple[Skipped, ...]:
     """Return what was left out of inputs, the first of which has the position ``first``."""
     return tuple(Skipped(at, inputs[at - first].path, bad[at]) for at in sorted(bad))
+
+
+def _still_left_out(skipped: Iterable[Skipped], opened: Opened) -> bool:
+    """Tell whether what a partial sum left out is bad now: damage is repaired, a network comes back."""
+    good = {one.position for one in opened.inputs}
+    others = [one for one in skipped if one.position not in opened.bad]
+    return all(one.position in good and isinstance(one.error, ValueRangeError) for one in others)
 
 
 def _open_template(batch: Batch, stack: ExitStack) -> Template:

@@ -339,6 +339,20 @@ def test_groups_are_of_the_sums_that_are_there(tmp_path: Path) -> None:
     require_equal(tmp_path / "mean.h5", by_the_rule(paths, [1.0] * 10, 2))
 
 
+def test_a_client_that_was_repaired_is_left_out_no_more(tmp_path: Path) -> None:
+    paths, scratch = save_clients(tmp_path, 4), tmp_path / "scratch"
+    whole = paths[1].read_bytes()
+    damage(paths[1])
+    with pytest.raises(KeyboardInterrupt):
+        archive.mean(
+            paths, out=tmp_path / "mean.h5", batch=2, scratch=scratch, errors="skip", executor=Counted(1)
+        )
+    paths[1].write_bytes(whole)
+    report = archive.mean(paths, out=tmp_path / "mean.h5", batch=2, scratch=scratch, errors="skip")
+    assert report.skipped == ()
+    require_equal(tmp_path / "mean.h5", by_the_rule(paths, [1.0] * 4, 2))
+
+
 class Meddling(Counted):
     """Replaces a partial sum after it was made, as a run beside this one may."""
 
