@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 
 from archive.checkpoints.store import CheckpointStore
 from archive.engine.read.open import open_reader
@@ -83,13 +84,12 @@ def convert_rounds(
 def _open_round(file: Location, names: list[str] | None, decoded_bytes: int | None) -> Content:
     """Open the file of a round, its arrays under the names that were given."""
     content = read_npz(file, decoded_bytes=decoded_bytes)
-    try:
+    with ExitStack() as undo:
+        undo.callback(content.close)
         if names is not None:
             content.entries = renamed(content.entries, names, file)
         require_distinct(content, file)
-    except BaseException:
-        content.close()
-        raise
+        undo.pop_all()
     return content
 
 

@@ -11,6 +11,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, NoReturn
 
 import numpy as np
@@ -151,16 +152,19 @@ def read_npz(location: Location, *, decoded_bytes: int | None = None) -> Content
         It is no zip of arrays, damaged, or larger than that.
     """
     source = locate_source(location, "pread")
-    try:
-        most = max(64 << 20, 20 * source.nbytes) if decoded_bytes is None else decoded_bytes
-        return _Members(source, most)
-    except BaseException as error:
-        source.close()
-        if isinstance(error.__context__, ArchiveError) and isinstance(error, zipfile.BadZipFile):
-            raise error.__context__ from None  # `zipfile` takes any OSError for a bad zip
-        if not isinstance(error, ArchiveError) and isinstance(error, _BAD):
+    most = max(64 << 20, 20 * source.nbytes) if decoded_bytes is None else decoded_bytes
+    with ExitStack() as undo:
+        undo.callback(source.close)
+        try:
+            content = _Members(source, most)
+        except ArchiveError:
+            raise
+        except _BAD as error:
+            if isinstance(error.__context__, ArchiveError) and isinstance(error, zipfile.BadZipFile):
+                raise error.__context__ from None  # `zipfile` takes any OSError for a bad zip
             raise HostileFileError(f"not a .npz: {error}", path=source.path, remedy=_AGAIN) from error
-        raise
+        undo.pop_all()
+    return content
 
 
 def read_npy(location: Location) -> Content:
@@ -171,11 +175,11 @@ def read_npy(location: Location) -> Content:
     HostileFileError, TruncatedError
     """
     source = locate_source(location, "pread")
-    try:
-        return _Single(source, location.name.removesuffix(".npy"))
-    except BaseException:
-        source.close()
-        raise
+    with ExitStack() as undo:
+        undo.callback(source.close)
+        content = _Single(source, location.name.removesuffix(".npy"))
+        undo.pop_all()
+    return content
 
 
 def _layout(

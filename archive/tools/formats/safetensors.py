@@ -58,14 +58,13 @@ def read(location: Location) -> Content:
     MissingError, StorageError
     """
     content = _Shards()
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(content.close)
         if is_index(location):
             _open_index(content, location)
         else:
             content.open(location)
-    except BaseException:
-        content.close()
-        raise
+        undo.pop_all()
     return content
 
 
@@ -273,27 +272,23 @@ def _write_shards(
     for location in (target.location, *(sibling(target.location, file) for file in files)):
         _require_absent(location)
     weight_map: dict[str, str] = {}
-    made: list[Location] = []
-    try:
+    with contextlib.ExitStack() as undo:
         for file, group in zip(files, groups, strict=True):
             shard = replace(target, location=sibling(target.location, file))
             _write_file(content, shard, group, names, metadata[0], hasher)
-            made.append(shard.location)
+            undo.callback(_remove_again, shard.location)
             weight_map |= {names[entry.name]: file for entry in group}
         told = {"total_size": sum(entry.nbytes for group in groups for entry in group)}
-        text = (
-            json.dumps(
-                {"metadata": metadata[1] | told, "weight_map": dict(sorted(weight_map.items()))}, indent=2
-            )
-            + "\n"
-        )
+        said = {"metadata": metadata[1] | told, "weight_map": dict(sorted(weight_map.items()))}
         with target.open() as index:
-            index.write(text.encode())
-    except BaseException:
-        for location in made:
-            with contextlib.suppress(ArchiveError):
-                _remove(location)
-        raise
+            index.write(f"{json.dumps(said, indent=2)}\n".encode())
+        undo.pop_all()
+
+
+def _remove_again(location: Location) -> None:
+    """Remove a shard after a failure, whose error is the one to be raised."""
+    with contextlib.suppress(ArchiveError):
+        _remove(location)
 
 
 def _require_absent(location: Location) -> None:
