@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import archive
+from benchmarks.process import resident_anonymous_bytes
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 
@@ -242,15 +243,9 @@ def _run(name: str, case: dict[str, Any], *, files: int = 0, cap: int = 0) -> di
 
 
 def _watch(child: subprocess.Popen[str]) -> int:
-    peak, status = 0, Path(f"/proc/{child.pid}/status")
+    peak = 0
     while child.poll() is None:
-        try:
-            text = status.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        at = text.find("RssAnon:")
-        if at >= 0:
-            peak = max(peak, int(text[at:].split(None, 2)[1]) << 10)
+        peak = max(peak, resident_anonymous_bytes(child.pid))
         time.sleep(0.002)
     return peak
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.process import resident_anonymous_bytes
 from tests.children import ROOT
 from tests.faults.conftest import environment
 from tests.servers import nginx
@@ -80,15 +81,9 @@ def run(group: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iter
 
 def watch(child: subprocess.Popen[str]) -> int:
     """Return the largest anonymous memory that a process ever had."""
-    peak, status = 0, Path(f"/proc/{child.pid}/status")
+    peak = 0
     while child.poll() is None:
-        try:
-            text = status.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        at = text.find("RssAnon:")
-        if at >= 0:
-            peak = max(peak, int(text[at:].split(None, 2)[1]) << 10)
+        peak = max(peak, resident_anonymous_bytes(child.pid))
         time.sleep(0.002)
     return peak
 
