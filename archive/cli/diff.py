@@ -26,7 +26,7 @@ difference, the cosine. Arrays whose digests are equal are equal, and are not re
 folders of runs, of which the newest round is taken, or --round; of one run two rounds: diff RUN --round 6,7.
 
 Exit codes are those of diff(1): 0 nothing differs, 1 something does, 2 trouble: an archive is damaged, is not
-there or is none, or the arguments are wrong.
+there or is no archive, or the arguments are wrong.
 
 JSON: a, b, equal, same (a number of arrays); only_a and only_b, lists of {record, key}; changed, a list of
 {record, key, differs, dtype, shape, stype, compared, elements, different, nan, max_abs, max_rel, norm,

@@ -57,7 +57,7 @@ def collect_garbage(
 
     Of a local folder, and those below it: temporary files of saves that no process holds and that begin as
     an archive does; and partial sums. Never a ``NAME.partial`` or its journal, which may be the only copy of
-    what a save consumed, and nothing behind a link.
+    what a save consumed, and nothing that a link leads to.
 
     Parameters
     ----------

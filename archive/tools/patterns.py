@@ -61,7 +61,7 @@ def match_urls(
 
 
 def has_wildcards(location: Location) -> bool:
-    """Return whether a name is a pattern: a query or version is none, nor is a local file of that very name.
+    """Return whether a name is a pattern. A query or version is not, nor is a local file of that very name.
 
     Of a web server, which lists nothing, ``*`` alone is a wildcard: names and addresses have the others.
 
