@@ -67,9 +67,9 @@ def find_subfolders(
 
 
 def _find_local(path: str, names: Collection[str]) -> list[str]:
-    if any(_is_folder(os.path.join(path, name)) for name in names):
-        return [""]
     try:
+        if any(_is_folder(os.path.join(path, name)) for name in names):
+            return [""]
         return sorted(_with_folder(path, names))
     except FileNotFoundError:
         return []
