@@ -35,7 +35,7 @@ from archive.tools.sumtree import Output, none_left, publish_sums, require_total
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["MeanReport", "mean"]
+__all__ = ["MeanReport", "cut_batches", "mean"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,19 +198,7 @@ def _average_batches(
     rule, (template, first) = output.rule, _find_template(inputs, output)
     make_scratch(scratch)
     output.total = sum(template.nbytes) * len(inputs)
-    batches = [
-        Batch(
-            at // rule.batch,
-            at,
-            list(inputs[at : at + rule.batch]),
-            list(weights[at : at + rule.batch]),
-            rule,
-            scratch,
-            first,
-            template.identity,
-        )
-        for at in range(0, len(inputs), rule.batch)
-    ]
+    batches = cut_batches(inputs, weights, rule, scratch, first, template.identity)
     here = partial(sum_batch, template=template, advance=output.advance)
     sums: list[Partial] = []
     made_here = run_tasks(here if executor is None else sum_batch, batches, executor)
@@ -219,6 +207,30 @@ def _average_batches(
         output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))
     saved, skipped, keys = publish_sums(sums, template.names, template.specs(), output, scratch, executor)
     return _report(saved, len(inputs), skipped), keys
+
+
+def cut_batches(
+    inputs: Sequence[Input],
+    weights: Sequence[float],
+    rule: Rule,
+    scratch: Location,
+    template: Location,
+    identity: bytes,
+) -> list[Batch]:
+    """Return the tasks of a mean: inputs in the order given, cut before any is left out."""
+    return [
+        Batch(
+            at // rule.batch,
+            at,
+            list(inputs[at : at + rule.batch]),
+            list(weights[at : at + rule.batch]),
+            rule,
+            scratch,
+            template,
+            identity,
+        )
+        for at in range(0, len(inputs), rule.batch)
+    ]
 
 
 def _report(saved: SaveReport, inputs: int, skipped: Sequence[Skipped]) -> MeanReport:

@@ -36,7 +36,7 @@ from archive.tools.sums import write_sums
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-__all__ = ["Output", "none_left", "publish_sums", "require_total"]
+__all__ = ["Output", "add_groups", "none_left", "publish_sums", "require_total"]
 
 
 @dataclass(slots=True)
@@ -125,12 +125,9 @@ def publish_sums(
     keys : list of str
         Of all partial sums.
     """
-    size, keys = output.rule.batch, [made.key for made in sums]
-    while len(sums) > size:
-        starts = range(0, len(sums), size)
-        groups = [Group(at // size, list(sums[at : at + size]), scratch) for at in starts]
-        sums = list(run_tasks(sum_group, groups, executor))
-        keys += [made.key for made in sums]
+    keys = [made.key for made in sums]
+    sums, made_here = add_groups(sums, output.rule.batch, scratch, executor)
+    keys += made_here
     skipped = [one for made in sums for one in made.skipped]
     if all(made.place is None for made in sums):
         raise none_left({one.position: one.error for one in skipped}, output)
@@ -146,6 +143,19 @@ def publish_sums(
         except BadInputsError as bad:
             raise damaged_partial(bad) from bad
     return saved, skipped, keys
+
+
+def add_groups(
+    sums: Sequence[Partial], size: int, scratch: Location, executor: Executor | None = None
+) -> tuple[Sequence[Partial], list[str]]:
+    """Add sums up in groups of ``size`` until one group is left; return it, and the keys of what was made."""
+    keys: list[str] = []
+    while len(sums) > size:
+        starts = range(0, len(sums), size)
+        groups = [Group(at // size, list(sums[at : at + size]), scratch) for at in starts]
+        sums = list(run_tasks(sum_group, groups, executor))
+        keys += [made.key for made in sums]
+    return sums, keys
 
 
 def none_left(bad: Mapping[int, ArchiveError], output: Output) -> ArchiveError:
