@@ -3,7 +3,8 @@
 Each mean runs in a process of its own, whose anonymous memory is watched every 2 ms. ``small`` runs under a
 limit of 256 open files, ``large`` in a control group of 512 MB (root; version 1), from files and from nginx
 where there is one, ``s3`` against moto through a proxy that counts, or against the server that FEDARCHIVE_S3
-names; ``peer`` beside safetensors and numpy.
+names; ``peer`` beside safetensors and numpy. ``benchmarks.scale.alternatives`` has the other peers,
+``benchmarks.scale.simulate`` what a million clients would take.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import archive
-from benchmarks.process import resident_anonymous_bytes
+from benchmarks.scale.watching import watch
 
 GROUPS = Path("/sys/fs/cgroup/memory")
 
@@ -234,20 +235,12 @@ def _run(name: str, case: dict[str, Any], *, files: int = 0, cap: int = 0) -> di
         script = f'{limits}exec "$0" -m benchmarks.scale --child {name} "@{told}"'
         command = ["sh", "-c", script, sys.executable]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as child:
-            anon = _watch(child)
+            anon = watch(child).anon
             output = child.stdout.read() if child.stdout else ""
         told.unlink()
     if child.returncode:
         raise SystemExit(f"{name} ended with {child.returncode}")
     return dict(json.loads(output.splitlines()[-1])) | {"anon": anon}
-
-
-def _watch(child: subprocess.Popen[str]) -> int:
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, resident_anonymous_bytes(child.pid))
-        time.sleep(0.002)
-    return peak
 
 
 @contextmanager
