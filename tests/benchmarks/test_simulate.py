@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import archive
+from benchmarks.scale import costs
 from benchmarks.scale.costs import RESULTS, fit
 from benchmarks.scale.given import values_with
 from benchmarks.scale.simulate import Outcome, SimulatedExecutor, cut_shape, main, simulate
@@ -171,3 +172,20 @@ def test_the_command_prints_the_tables_of_committed_costs(tmp_path: Path) -> Non
     ]
     with pytest.raises(SystemExit, match="no parameter 'speed'"):
         main(["--given", "speed=3"])
+
+
+@pytest.mark.slow
+def test_costs_that_are_measured_now_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "MANY", 10)
+    monkeypatch.setattr(costs, "NAMES", 1000)
+    monkeypatch.setattr(costs, "COUNTS", (2, 8))
+    found = costs.measure(str(tmp_path), 1, sizes=(20_000, 400_000))
+    assert list(tmp_path.iterdir()) == []
+    assert set(found["functions"]) == set(costs.FUNCTIONS)
+    assert found["files"]["open"] > 8, "a batch is open at once"
+    for remote, storage in ((False, "files"), (True, "s3")):
+        assert found[storage]["anon"] > 10**7
+        shape = Shape(100, 20_000, found["overhead"])
+        done = simulate(cut_shape(100, 8, remote=remote), shape, 2, found, values_with([]))
+        assert done.storage == storage
+        assert 0 < done.seconds < 1000
