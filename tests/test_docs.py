@@ -22,7 +22,7 @@ PACKAGE = Path(archive.__file__).parent
 TROUBLE = ROOT / "docs/troubleshooting.md"
 PAGES = [
     *("docs/resume.md", "docs/troubleshooting.md", "docs/analyse.md", "docs/convert.md", "docs/report.md"),
-    *("docs/dask.md", "examples/flower/README.md"),
+    *("docs/dask.md", "docs/scale.md", "examples/flower/README.md"),
 ]
 
 

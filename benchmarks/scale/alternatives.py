@@ -273,6 +273,7 @@ def as_markdown(found: dict[str, Any]) -> str:
         "zero): 0.5 and less is correctly rounded. In brackets Flower's call alone, with all clients in",
         "memory already. fedarchive verifies every byte; of the others np.load alone compares a checksum,",
         "that of the zip file, from which Flower's clients come here too.",
+        *([found["note"]] if "note" in found else []),
         "",
     ]
     table = [["", "clients", "seconds", "processor s", "memory MB", "open files", "distance"]]

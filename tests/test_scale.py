@@ -1,0 +1,89 @@
+"""docs/scale.md holds: its program prints what its comments say; its figures are those that are committed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archive import tuning
+from benchmarks.scale import alternatives, costs, simulate
+from benchmarks.scale.averagers import AVERAGERS
+from tests.children import child_environment
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+COSTS = json.loads(costs.RESULTS.read_text(encoding="utf-8"))
+
+
+def committed(path: Path) -> Any:
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def rows_after(heading: str) -> list[str]:
+    """Return the lines of tables in a section, without headings and rules."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("| ") and "---" not in line]
+
+
+def test_the_program_prints_what_its_comments_say(tmp_path: Path) -> None:
+    program = "".join(re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == re.findall(r"^ *print\(.*?\)  # (.*)$", program, re.MULTILINE)
+
+
+def test_costs_are_those_that_are_committed() -> None:
+    wanted = [
+        f"| `{name}` | {found['cpu'] * 1000:.2f} | {found['anon'] / 1e6:.0f} MB | {found['open']} |"
+        for name, found in COSTS["functions"].items()
+    ]
+    assert rows_after("What an archive costs")[1:] == wanted
+    name = COSTS["caller"]
+    assert f"{name['name_bytes']:.0f} bytes and {name['name'] * 1e6:.0f} us each" in PAGE
+
+
+def test_sizes_are_those_of_the_code() -> None:
+    assert f"Up to {tuning.TASKS} tasks are under way" in PAGE
+    assert f"one for every {tuning.REQUEST_BYTES >> 20} MiB of it" in PAGE
+    assert f"up to {tuning.TAIL_BYTES >> 10} KiB comes with the first" in PAGE.replace("\n", " ")
+
+
+def test_simulated_rows_are_those_that_are_committed() -> None:
+    found = simulate.RESULTS.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in rows_after("A million clients, on paper") if re.match(r"\| [\d,]+ x ", row)]
+    assert len(rows) == 16
+    assert [row for row in rows if row not in found] == []
+
+
+def test_alternatives_are_those_that_are_committed() -> None:
+    found = alternatives.RESULTS.with_suffix(".md").read_text(encoding="utf-8")
+    assert found == alternatives.as_markdown(committed(alternatives.RESULTS))
+    rows = [
+        row for row in rows_after("Beside what people write today") if row.split("|")[1].strip() in AVERAGERS
+    ]
+    assert len(rows) > 2 * len(AVERAGERS)
+    assert [row for row in rows if row not in found.splitlines()] == []
+
+
+def test_the_costs_of_tasks_explain_what_a_mean_took() -> None:
+    """16 batches, and the mean of their sums, by the fitted costs, beside the mean itself."""
+    batch, group, nbytes = COSTS["files"]["batch"], COSTS["files"]["group"], COSTS["sizes"][0]
+    modelled = 16 * (batch["task"] + 2 * nbytes * batch["written"])
+    modelled += costs.MANY * (batch["archive"] + nbytes * batch["byte"])
+    modelled += (
+        group["task"] + 16 * (group["archive"] + 2 * nbytes * group["byte"]) + nbytes * group["written"]
+    )
+    assert modelled == pytest.approx(COSTS["functions"]["mean"]["cpu"] * costs.MANY, rel=0.5)
