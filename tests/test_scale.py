@@ -14,6 +14,8 @@ import pytest
 from archive import tuning
 from benchmarks.scale import alternatives, costs, simulate
 from benchmarks.scale.averagers import AVERAGERS
+from benchmarks.scale.given import values_with
+from benchmarks.scale.tasktimes import Shape
 from tests.children import child_environment
 
 ROOT = Path(__file__).parents[1]
@@ -87,3 +89,16 @@ def test_the_costs_of_tasks_explain_what_a_mean_took() -> None:
         group["task"] + 16 * (group["archive"] + 2 * nbytes * group["byte"]) + nbytes * group["written"]
     )
     assert modelled == pytest.approx(COSTS["functions"]["mean"]["cpu"] * costs.MANY, rel=0.5)
+
+
+def test_what_breaks_first_is_what_is_simulated() -> None:
+    shape, given = Shape(10_000, 14_000_000_000, COSTS["overhead"]), values_with([])
+    found = {
+        batch: simulate.simulate(simulate.cut_shape(10_000, batch, remote=True), shape, 64, COSTS, given)
+        for batch in (64, 512)
+    }
+    assert found[64].batches == 157
+    assert "10,000 clients are 157 tasks" in PAGE
+    assert found[64].scratch / found[512].scratch == pytest.approx(8, rel=0.01)
+    assert "`batch=512`: an eighth" in PAGE
+    assert f"leave {found[64].scratch / 1e12:.2f} TB" in PAGE
