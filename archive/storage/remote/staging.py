@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from typing import Any
 
 from archive import tuning
@@ -46,6 +45,8 @@ def parse_spool(spool: Spool) -> str | None:
         return None
     if spool is not True:
         return local_path(spool)
+    import tempfile  # 5 ms of every save, with what it imports
+
     try:
         return os.path.abspath(tempfile.gettempdir())
     except OSError as error:
