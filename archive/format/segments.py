@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ __all__ = [
     "Segment",
     "SegmentPiece",
     "failed_pieces",
+    "failed_segments",
     "locate_segment",
     "row_segments",
     "segment_bytes_of",
@@ -61,13 +62,23 @@ def segments_of_rows(index: Index, rows: NDArray) -> list[SegmentPiece]:
 def failed_pieces(index: Index, data: NDArray, start: int, pieces: Sequence[SegmentPiece]) -> list[Segment]:
     """Return the segments whose bytes, in ``data`` that begins at file offset ``start``, do not match."""
     view = data.data
-    found = [digest(view[offset - start : offset - start + nbytes]) for offset, nbytes, _ in pieces]
-    numbers = [number for _, _, number in pieces]
-    wanted = index.digests[numbers].tobytes()
+    views = [view[offset - start : offset - start + nbytes] for offset, nbytes, _ in pieces]
+    return failed_segments(index, views, [number for _, _, number in pieces])
+
+
+def failed_segments(
+    index: Index, views: Iterable[memoryview], segments: range | list[Segment]
+) -> list[Segment]:
+    """Return the segments whose bytes do not match; a range of segments takes half the time of a list."""
+    found = list(map(digest, views))
+    if isinstance(segments, range):
+        wanted = index.digests[segments.start : segments.stop].tobytes()
+    else:
+        wanted = index.digests[segments].tobytes()
     if b"".join(found) == wanted:
         return []
     size = DIGEST_BYTES
-    return [number for at, number in enumerate(numbers) if found[at] != wanted[at * size : at * size + size]]
+    return [number for at, number in enumerate(segments) if found[at] != wanted[at * size : at * size + size]]
 
 
 def locate_segment(index: Index, segment: Segment) -> tuple[int, int]:

@@ -21,10 +21,10 @@ from archive.dtypes import NDArray
 from archive.engine.read.fill import Fill, run_fills
 from archive.engine.read.reader import Reader
 from archive.errors import ArchiveError, ValueRangeError
-from archive.format.segments import failed_pieces
 from archive.tools.meanwindows import Fetch, Part, Strip, Window
 from archive.tools.sameschema import Layout, Template
 from archive.tools.widening import add_product, narrowed, real_dtype, wide_dtype
+from archive.tools.windowreads import WindowReads
 from archive.workers import run_parallel
 
 __all__ = ["BadInputsError", "Results", "Summand", "Summing"]
@@ -72,8 +72,10 @@ class Summing:
 
     def _read_window(self, window: Window) -> tuple[int, list[tuple[int, NDArray]]]:
         totals, buffer = _zeros(window), np.zeros(window.nbytes, np.uint8)
+        reads = WindowReads(window, buffer)
         for one in self.inputs:
-            self._fill(window, one, buffer)
+            with _Blaming(one):
+                reads.fill(one.reader, one.layout)
             self._add(window, totals, one, buffer)
         return self._finish(window, totals)
 
@@ -127,17 +129,7 @@ class Summing:
                 for _ in run_fills(reader, fills):
                     pass
                 return
-            for fetch in window.fetches(one.layout):
-                at, nbytes = fetch.places[0][2], fetch.stop - fetch.start
-                straight = len(fetch.places) == 1
-                data = buffer[at : at + nbytes] if straight else np.empty(nbytes, np.uint8)
-                reader.source.read_into(fetch.start, data)
-                failed = failed_pieces(reader.index, data, fetch.start, fetch.segments)
-                if failed:
-                    raise reader.digest_error(failed[0])
-                if not straight:
-                    for begin, nbytes, at in fetch.places:
-                        buffer[at : at + nbytes] = data[begin : begin + nbytes]
+            WindowReads(window, buffer).fill(reader, one.layout)
 
     def _add(self, window: Window, totals: list[NDArray], one: Summand, buffer: NDArray) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
