@@ -27,6 +27,7 @@ from archive.storage.url import Location
 from archive.tools.clientmetrics import (
     Metrics,
     add_metrics,
+    exact_sum,
     metrics_in,
     require_same,
     result_metrics,
@@ -35,9 +36,11 @@ from archive.tools.clientmetrics import (
 from archive.tools.leftout import Skipped
 from archive.tools.many import Input
 from archive.tools.partials import (
+    Partial,
     create_partial,
+    damaged_partial,
     find_partial,
-    open_partial,
+    open_partials,
     partial_key,
     partial_place,
 )
@@ -48,15 +51,12 @@ from archive.tools.widening import wide_specs
 from archive.workers import run_parallel
 
 __all__ = [
-    "RECOMPUTE",
     "Batch",
     "Group",
     "Opened",
     "Partial",
     "Rule",
-    "damaged_partial",
     "open_inputs",
-    "open_partials",
     "skipped_inputs",
     "sum_batch",
     "sum_group",
@@ -64,8 +64,6 @@ __all__ = [
 
 VERSION = 1
 """Of the rule. Partial sums of another are not used."""
-
-RECOMPUTE = "run it again: a partial sum that is damaged is computed anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +99,6 @@ class Batch:
     """The archive whose arrays all must have."""
     identity: bytes
     """Its version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Partial:
-    """A partial sum."""
-
-    place: Location | None
-    """None where all its inputs were left out."""
-    key: str
-    """By which it is named."""
-    weight: Fraction
-    """Sum of the weights in it, exactly."""
-    skipped: tuple[Skipped, ...] = ()
-    """Inputs that were left out."""
-    identity: bytes = b""
-    """Its version, where it is known: a run beside this one may have replaced it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +181,9 @@ def open_inputs(
 
 
 def sum_batch(
-    batch: Batch, template: Template | None = None, advance: Callable[[int], object] | None = None
+    batch: Batch,
+    template: Template | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> Partial:
     """Write the sum of a batch into the scratch folder, unless it is there.
 
@@ -235,11 +219,10 @@ def sum_batch(
             identity, skipped = found
             opened.bad |= {one.position: one.error for one in skipped}
             opened.inputs = [one for one in opened.inputs if one.position not in opened.bad]
-        weight = sum((Fraction(one.weight) for one in opened.inputs), Fraction())
         return Partial(
             place if opened.inputs else None,
             key,
-            weight,
+            exact_sum(one.weight for one in opened.inputs),
             skipped_inputs(batch.inputs, batch.first, opened.bad),
             identity,
         )
@@ -281,34 +264,12 @@ def sum_group(group: Group) -> Partial:
     return Partial(place, key, weight, skipped, bytes.fromhex(writer.report.digest))
 
 
-def open_partials(sums: Iterable[Partial], stack: ExitStack) -> tuple[Template, list[Summand], Metrics]:
-    """Open partial sums that are not empty, and return their arrays, and the sums of their metrics.
-
-    Raises
-    ------
-    ReplacedError
-        One is not that of which the weight is known.
-    """
-    readers = []
-    for made in sums:
-        if made.place is None:
-            continue
-        readers.append(open_partial(made.place))
-        stack.callback(readers[-1].close)
-        if made.identity and readers[-1].identity != made.identity:
-            raise ReplacedError(
-                "this partial sum was replaced by one of other archives",
-                path=readers[-1].path,
-                remedy="run it again, and one mean of these archives at a time",
-            )
-    template = Template(readers[0])
-    layouts = [template.layout_of(reader) for reader in readers]
-    inputs = [Summand(at, *both, 1.0) for at, both in enumerate(zip(readers, layouts, strict=True))]
-    return template, inputs, add_metrics((1.0, metrics_in(reader.values)) for reader in readers)
-
-
 def _write(
-    place: Location, content: str, opened: Opened, batch: Batch, advance: Callable[[int], object]
+    place: Location,
+    content: str,
+    opened: Opened,
+    batch: Batch,
+    advance: Callable[[int], object],
 ) -> bytes:
     """Write a partial sum, again without an input that turns out bad on the way; return its version."""
     template = opened.template
@@ -387,13 +348,6 @@ def _require_same_metrics(opened: Opened, rule: Rule) -> None:
             bad[one.position] = error
     if bad:
         opened.drop(bad, rule)
-
-
-def damaged_partial(bad: BadInputsError) -> ArchiveError:
-    """Return the error for a partial sum that was damaged since it was verified."""
-    error = bad.errors[min(bad.errors)]
-    error.remedy = RECOMPUTE
-    return error
 
 
 def _ignore(nbytes: int) -> None:

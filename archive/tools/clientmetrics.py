@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from archive.errors import ValueRangeError
@@ -14,6 +15,7 @@ from archive.tools.columns import row_of
 __all__ = [
     "Metrics",
     "add_metrics",
+    "exact_sum",
     "metrics_in",
     "numeric_metrics",
     "require_same",
@@ -54,6 +56,13 @@ def weight_in(metrics: Metrics, name: str, path: str) -> float:
         remedy = "name the metric as record/key, or give weights"
         raise ValueRangeError(problem, path=path, key=name, remedy=remedy)
     return float(found[0])  # type: ignore[arg-type]
+
+
+def exact_sum(weights: Iterable[float]) -> Fraction:
+    """Return the sum of weights without rounding; denominators of floats are powers of two."""
+    ratios = [weight.as_integer_ratio() for weight in weights]
+    common = max((denominator for _, denominator in ratios), default=1)
+    return Fraction(sum(number * (common // denominator) for number, denominator in ratios), common)
 
 
 def add_metrics(weighted: Iterable[tuple[float, Metrics]]) -> Metrics:

@@ -9,37 +9,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from archive import errors
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
 from archive.engine.read.recordvalues import record_values
-from archive.engine.read.scan import verify_reader
 from archive.engine.write.create import ArchiveWriter
 from archive.format.constants import KIND_CONFIGS, OWN_PREFIX
 from archive.format.digests import digest
 from archive.format.index import RecordName
 from archive.storage.folder import join
 from archive.storage.url import Location
+from archive.tools.clientmetrics import Metrics, add_metrics, metrics_in
 from archive.tools.leftout import Skipped, decode_skipped, encode_skipped
 from archive.tools.sameschema import Template
+from archive.tools.summing import BadInputsError, Summand
 from archive.tools.widening import wide_specs
 
 __all__ = [
     "PARTIAL",
+    "RECOMPUTE",
+    "Partial",
     "content_of",
     "create_partial",
+    "damaged_partial",
     "find_partial",
     "is_partial",
     "open_partial",
+    "open_partials",
     "partial_key",
     "partial_place",
 ]
 
 PARTIAL = re.compile(r"[0-9a-f]{32}\.sum\.h5")
 """Names of partial sums."""
+RECOMPUTE = "run it again: a partial sum that is damaged is computed anew"
 RECORD = OWN_PREFIX + "partial"
 """The record of configs that says what is in one."""
 VERSION = 1
@@ -56,6 +64,22 @@ _UNUSABLE = (
     errors.ValueRangeError,
     errors.UnsupportedDtypeError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A partial sum."""
+
+    place: Location | None
+    """None where all its inputs were left out."""
+    key: str
+    """By which it is named."""
+    weight: Fraction
+    """Sum of the weights in it, exactly."""
+    skipped: tuple[Skipped, ...] = ()
+    """Inputs that were left out."""
+    identity: bytes = b""
+    """Its version, where it is known: a run beside this one may have replaced it."""
 
 
 def partial_key(content: str) -> str:
@@ -83,6 +107,32 @@ def open_partial(place: Location) -> Reader:
     return open_reader(place, access="auto" if place.remote else "pread", verify="first")
 
 
+def open_partials(sums: Iterable[Partial], stack: ExitStack) -> tuple[Template, list[Summand], Metrics]:
+    """Open partial sums that are not empty, and return their arrays, and the sums of their metrics.
+
+    Raises
+    ------
+    ReplacedError
+        One is not that of which the weight is known.
+    """
+    readers = []
+    for made in sums:
+        if made.place is None:
+            continue
+        readers.append(open_partial(made.place))
+        stack.callback(readers[-1].close)
+        if made.identity and readers[-1].identity != made.identity:
+            raise errors.ReplacedError(
+                "this partial sum was replaced by one of other archives",
+                path=readers[-1].path,
+                remedy="run it again, and one mean of these archives at a time",
+            )
+    template = Template(readers[0])
+    layouts = [template.layout_of(reader) for reader in readers]
+    inputs = [Summand(at, *both, 1.0) for at, both in enumerate(zip(readers, layouts, strict=True))]
+    return template, inputs, add_metrics((1.0, metrics_in(reader.values)) for reader in readers)
+
+
 def find_partial(place: Location, content: str, template: Template) -> tuple[bytes, list[Skipped]] | None:
     """Return version of a partial sum that is there, and what it left out; None where the right one is not.
 
@@ -102,6 +152,13 @@ def find_partial(place: Location, content: str, template: Template) -> tuple[byt
         return None
 
 
+def damaged_partial(bad: BadInputsError) -> errors.ArchiveError:
+    """Return the error for a partial sum that was damaged since it was verified."""
+    error = bad.errors[min(bad.errors)]
+    error.remedy = RECOMPUTE
+    return error
+
+
 def content_of(reader: Reader) -> str:
     """Return what a partial sum says is in it; empty where that is not a text of this version."""
     configs = _configs(reader)
@@ -116,6 +173,8 @@ def is_partial(reader: Reader) -> bool:
 
 def _is_right(reader: Reader, content: str, template: Template) -> bool:
     """Tell whether a partial sum says what it must say, has the arrays of a template, and is whole."""
+    from archive.engine.read.scan import verify_reader  # and what checks trees: mostly no sum is there
+
     configs = _configs(reader)
     if (configs.get("version"), configs.get("sum")) != (VERSION, content):
         return False

@@ -17,18 +17,11 @@ from archive.engine.storagespec import StorageSpec
 from archive.engine.write.create import ArchiveWriter
 from archive.errors import ArchiveError, DamagedError, ValueRangeError
 from archive.storage.url import Location
-from archive.tools.batches import (
-    RECOMPUTE,
-    Group,
-    Partial,
-    Rule,
-    damaged_partial,
-    open_partials,
-    sum_group,
-)
+from archive.tools.batches import Group, Rule, sum_group
 from archive.tools.clientmetrics import Metrics
 from archive.tools.leftout import Skipped
 from archive.tools.many import run_tasks
+from archive.tools.partials import RECOMPUTE, Partial, damaged_partial, open_partials
 from archive.tools.sameschema import Template
 from archive.tools.summing import BadInputsError, Summand
 from archive.tools.sums import write_sums
