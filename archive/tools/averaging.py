@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from archive.engine.progress import Bar, Progress
@@ -16,17 +15,12 @@ from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, ExistsError, ValueRangeError
 from archive.storage.folder import file_exists
 from archive.storage.url import URL, Cache, Location, parse_url
-from archive.tools.batches import (
-    Batch,
-    Partial,
-    Rule,
-    open_inputs,
-    skipped_inputs,
-    sum_batch,
-)
+from archive.tools.batches import Batch, Rule, open_inputs, skipped_inputs
+from archive.tools.batchthreads import sum_batches
 from archive.tools.clientmetrics import Metrics, add_metrics
 from archive.tools.leftout import Skipped
-from archive.tools.many import Input, find_inputs, require_errors, run_tasks
+from archive.tools.many import Input, find_inputs, require_errors
+from archive.tools.partials import Partial
 from archive.tools.sameschema import Template
 from archive.tools.scratchfolder import make_scratch, remove_partials, scratch_beside
 from archive.tools.summing import BadInputsError
@@ -79,7 +73,8 @@ def mean(
     out : str or path-like
         Where the mean goes. Configs are not averaged and not taken over.
     batch : int, default 64
-        Archives that are open at once. It decides how sums are rounded: equal bits need an equal ``batch``.
+        Archives that are added up together. They are open at once, and those of several batches where they
+        are small files. It decides how sums are rounded: equal bits need an equal ``batch``.
     scratch : str or path-like, optional
         Folder for partial sums, of more archives than a batch; ``.NAME.sums`` beside ``out`` if not given.
         A call that was killed goes on from those that are there; they are removed when the mean is published.
@@ -199,10 +194,9 @@ def _average_batches(
     make_scratch(scratch)
     output.total = sum(template.nbytes) * len(inputs)
     batches = cut_batches(inputs, weights, rule, scratch, first, template.identity)
-    here = partial(sum_batch, template=template, advance=output.advance)
     sums: list[Partial] = []
-    made_here = run_tasks(here if executor is None else sum_batch, batches, executor)
-    for batch, made in zip(batches, made_here, strict=True):
+    made_of = sum_batches(batches, template, output.advance, executor)
+    for batch, made in zip(batches, made_of, strict=True):
         sums.append(made)
         output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))
     saved, skipped, keys = publish_sums(sums, template.names, template.specs(), output, scratch, executor)

@@ -66,9 +66,12 @@ class Summing:
     divisor: float | None
     finite: bool
 
-    def read(self, windows: Iterator[Window]) -> Results:
+    def read(self, windows: Iterator[Window], threads: int) -> Results:
         """Yield the results of windows of files: one window a thread, read into a memory of its own."""
-        yield from run_parallel(self._read_window, windows, ahead=2 * tuning.THREADS)
+        if threads == 1:
+            yield from map(self._read_window, windows)
+        else:
+            yield from run_parallel(self._read_window, windows, ahead=2 * threads)
 
     def _read_window(self, window: Window) -> tuple[int, list[tuple[int, NDArray]]]:
         totals, buffer = _zeros(window), np.zeros(window.nbytes, np.uint8)
