@@ -38,7 +38,8 @@ _STAGED = re.compile(r"staged-(\d{9})\.h5")
 class Accumulator:
     """The sum of archives that come one by one, kept in a folder; `mean` writes what `archive.mean` would.
 
-    One process writes a folder, one thread at a time. In memory there is one float64 sum of the model.
+    One process writes a folder, one thread at a time. One float64 sum of the model lies in a file of the
+    scratch folder that is mapped, and in memory where that folder is remote.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Accumulator:
     batch : int, default 64
         As for `archive.mean`: clients after which the sum is committed and another begins.
     scratch : str or path-like, optional
-        Folder of clients that come before their turn; ``url`` if not given.
+        Folder of clients that come before their turn, and of the sum that is added to; ``url`` if not given.
     nan : {"error", "allow"}, default "error"
         Whether a client with NaN or infinities is refused.
     metrics : {"weighted"}, optional
@@ -173,7 +174,7 @@ class Accumulator:
             problem = f"a weight is finite and not negative, not {share}"
             raise ValueRangeError(problem, path=found.path, remedy="give another weight")
         added = replace(added, weight=share)
-        (self._sum or _begin(found)).require(found, finite=self._rule.nan == "error")
+        (self._sum or self._begin(found)).require(found, finite=self._rule.nan == "error")
         if place > turn:
             file = StagedFile(place_in(self._scratch, f"staged-{place:09d}.h5"), added, weigh_by)
             file.write(records, durable=self._durable)
@@ -286,7 +287,7 @@ class Accumulator:
                 )
             self._batches.append(batch)
         if self._batches:
-            self._sum = self._batches[-1].load(self._batches)
+            self._sum = self._batches[-1].load(self._batches, _local(self._scratch))
         for position, place in files_in(self._scratch, _STAGED):
             if position < self.position:
                 remove_in(self._scratch, place)
@@ -298,12 +299,17 @@ class Accumulator:
         batch = self._open_batch()
         self._whole = False
         if self._sum is None:
-            self._sum = _begin(client)
+            self._sum = self._begin(client)
             self._sum.form = client.metrics if self._rule.metrics else None
         self._sum.add(client, added.weight)
         batch.clients.append(added)
         self._whole = self._dirty = True
         self._end_batch()
+
+    def _begin(self, client: ClientArrays) -> RunningSum:
+        """Return a sum of nothing, for clients like this one."""
+        specs = client.specs
+        return RunningSum(list(specs), list(specs.values()), client.attributes, _local(self._scratch))
 
     def _require_whole(self) -> None:
         """Raise where a client may be in the sums of some arrays alone."""
@@ -326,7 +332,7 @@ class Accumulator:
             try:
                 client = ClientArrays(file.load(), file.added.name or f"client {file.added.position}")
                 client.metrics = result_metrics(client.metrics, file.weigh_by)
-                (self._sum or _begin(client)).require(client, finite=self._rule.nan == "error")
+                (self._sum or self._begin(client)).require(client, finite=self._rule.nan == "error")
             except ArchiveError:
                 del self._staged[file.added.position]
                 remove_in(self._scratch, file.place)
@@ -382,9 +388,8 @@ def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
     return location if location.remote else replace(location, path=location.path.rstrip("/") or "/")
 
 
-def _begin(client: ClientArrays) -> RunningSum:
-    """Return a sum of nothing, for clients like this one."""
-    return RunningSum(list(client.specs), list(client.specs.values()), client.attributes)
+def _local(folder: Location) -> str | None:
+    return None if folder.remote else folder.path
 
 
 def _require_number(name: str, value: object, least: int) -> None:

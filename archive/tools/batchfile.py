@@ -119,17 +119,17 @@ class BatchFile:
             raise _damaged(place, f"batch {batch}")
         return found
 
-    def load(self, batches: Sequence[BatchFile]) -> RunningSum | None:
-        """Return the running sum of the last batch; zeros where it is complete."""
+    def load(self, batches: Sequence[BatchFile], folder: str | None) -> RunningSum | None:
+        """Return the running sum of the last batch, in a local folder; zeros where it is complete."""
         written = [batch for batch in batches if batch.clients]
         if not written:
             return None
-        running = written[-1]._template()
+        running = written[-1]._template(folder)
         if self.settled < self.rule.batch and self.clients:
             running.take_up(ClientArrays(_load(self.place), self.place.display))
         return running
 
-    def _template(self) -> RunningSum:
+    def _template(self, folder: str | None) -> RunningSum:
         """Return a running sum of nothing, for the arrays of this batch."""
         reader = open_partial(self.place)
         try:
@@ -144,7 +144,7 @@ class BatchFile:
                 for number, (kind, flags) in enumerate(content["arrays"])
             ]
             form = content["form"]
-            running = RunningSum(template.names, specs, template.attributes)
+            running = RunningSum(template.names, specs, template.attributes, folder)
             running.form = None if form is None else {(record, key): value for record, key, value in form}
         except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise _damaged(self.place, error) from error

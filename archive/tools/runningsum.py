@@ -1,4 +1,4 @@
-"""The sum of records that come one by one, in memory: one float64 array for each of the model."""
+"""The sum of records that come one by one: one float64 array for each of the model."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from archive.errors import UnsupportedDtypeError, ValueRangeError
 from archive.format.constants import KIND_ARRAYS, KIND_METRICS, MODE_ELEMENTS
 from archive.tools.clientmetrics import Metrics, add_metrics, numeric_metrics, require_same
 from archive.tools.sameschema import is_number
+from archive.tools.summemory import SumMemory
 from archive.tools.summing import EXACT_IN_DOUBLE
 from archive.tools.widening import add_product, real_dtype, wide_dtype, wide_spec
 
@@ -110,10 +111,16 @@ class RunningSum:
         How the clients store each.
     attributes : dict
         What is said of the records of arrays.
+    folder : str or None
+        Local folder of the sums, as for `SumMemory`.
     """
 
     def __init__(
-        self, names: list[Name], specs: list[StorageSpec], attributes: dict[str, dict[str, Any]]
+        self,
+        names: list[Name],
+        specs: list[StorageSpec],
+        attributes: dict[str, dict[str, Any]],
+        folder: str | None,
     ) -> None:
         self.names: list[Name] = names
         self.specs: list[StorageSpec] = specs
@@ -123,6 +130,8 @@ class RunningSum:
         self.form: Metrics | None = None
         """Metrics that every client must have, with any values; None where they are not averaged."""
         self._dtypes = [number_dtype(spec) for spec in specs]
+        self._folder = folder
+        self._memory: SumMemory | None = None
         self._totals: dict[int, NDArray] = {}
         self._others: dict[int, NDArray] = {}
         self._leaders: list[int] = []
@@ -176,7 +185,7 @@ class RunningSum:
                 elif self._leaders[number] == number:
                     values = client.stored(name).view(real_dtype(dtype))
                     if number not in self._totals:
-                        self._totals[number] = np.zeros(len(values), wide_dtype(dtype))
+                        self._totals[number] = self._zeros(number, dtype)
                     add_product(self._totals[number], values, weight)
         if self.form is not None:
             self.metrics = add_metrics([(1.0, self.metrics), (weight, client.metrics)])
@@ -189,7 +198,8 @@ class RunningSum:
             if dtype is None:
                 self._others[number] = stored.copy()
             elif self._leaders[number] == number:
-                self._totals[number] = stored.view(wide_dtype(dtype)).copy()
+                self._totals[number] = self._zeros(number, dtype)
+                self._totals[number][:] = stored.view(wide_dtype(dtype))
         self.metrics = client.metrics
 
     def clear(self) -> None:
@@ -221,10 +231,19 @@ class RunningSum:
         pairs = enumerate(zip(before, leaders, strict=True))
         found = [first.setdefault(pair, number) for number, pair in pairs]
         for number, leader in enumerate(found):
-            total = self._totals.get(before[number])
-            if leader == number != before[number] and total is not None:
-                self._totals[number] = total.copy()
+            total, dtype = self._totals.get(before[number]), self._dtypes[number]
+            if leader == number != before[number] and total is not None and dtype is not None:
+                self._totals[number] = self._zeros(number, dtype)
+                self._totals[number][:] = total
         self._leaders = found
+
+    def _zeros(self, number: int, dtype: np.dtype[Any]) -> NDArray:
+        """Return zeros for the sum of an array of numbers."""
+        if self._memory is None:
+            pairs = zip(self._dtypes, self.specs, strict=True)
+            sizes = [0 if kind is None else wide_spec(kind, spec.shape).nbytes for kind, spec in pairs]
+            self._memory = SumMemory(self._folder, sizes)
+        return self._memory.zeros(number, wide_dtype(dtype))
 
 
 def number_dtype(spec: StorageSpec) -> np.dtype[Any] | None:
