@@ -20,6 +20,7 @@ pread, pwrite       a seek and a read or write under a lock: threads take turns,
 mmap of libc        that of Python, which keeps a copy of the descriptor with every map and refuses maps
                     that are larger than memory plus swap
 madvise, fadvise    nothing: pages stay in memory until the system takes them
+malloc_trim         nothing: memory that was freed stays with the process
 fdatasync           fsync
 extended            a file that replaces another has mode, owner and group of the old one, and neither its
 attributes          attributes nor its access control list
@@ -236,6 +237,8 @@ madvise: Callable[..., Any] = _find("madvise", _lack, _INT, _POINTER, _SIZE, _IN
 # on a mount of an object store. macOS has neither function
 _fallocate = _find("fallocate", _lack, _INT, _INT, _INT, _OFFSET, _OFFSET)
 fallocate: Callable[..., Any] = _find("fallocate64", _fallocate, _INT, _INT, _INT, _OFFSET, _OFFSET)
+# glibc keeps what was freed in one of the arenas of its threads; others have none to give back
+malloc_trim: Callable[[int], int] = _find("malloc_trim", _lack, _INT, _SIZE)
 # musl and macOS have none
 renameat2: Callable[..., Any] = _find(
     "renameat2", _lack, _INT, _INT, ctypes.c_char_p, _INT, ctypes.c_char_p, ctypes.c_uint

@@ -117,7 +117,7 @@ FOLLOWED = """
 from typing_extensions import assert_type
 
 import archive
-from archive.interop.flower import Resumable
+from archive.interop.flower import Resumable, Streaming
 from archive.types import Info, NDArray, SaveReport, Table
 
 
@@ -140,6 +140,7 @@ with archive.open("a.h5", mode="c", verify="open", access="pread") as saved:
     for (name, key), array in saved.drain([("model", "w"), "b"]):
         assert_type((name, key, array), tuple[str, str, archive.Array])
 assert_type(Resumable(Strategy(), "run"), Strategy)
+assert_type(Streaming(Strategy(), "scratch"), Strategy)
 losses: dict[str, float] = {"loss": 0.5}
 names: dict[str, list[str]] = {"layers": ["a"]}
 archive.MetricRecord(losses)

@@ -11,7 +11,7 @@ from tests.interop.environments import GIVEN, find_or_make, variables
 
 NEEDED = "import archive, flwr.serverapp.strategy, ray"
 
-collect_ignore_glob = ["app/*"]  # Flower loads it, where flwr is
+collect_ignore_glob = ["app/*", "streamapp/*"]  # Flower loads them, where flwr is
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.flower.superlink import SuperLink, descendants, free_ports, kill_families, kill_pids, wait_for
+from tests.flower.superlink import APP, SuperLink, descendants, free_ports, kill_families, kill_pids, wait_for
 
 
 class Deployment(SuperLink):
@@ -14,8 +14,10 @@ class Deployment(SuperLink):
     Every SuperNode starts its ClientApps as subprocesses. Whatever is killed dies with all that it started.
     """
 
-    def __init__(self, python: Path, folder: Path, api: str = "messages") -> None:
-        super().__init__(python, folder, api)
+    def __init__(
+        self, python: Path, folder: Path, api: str = "messages", *, app: Path = APP, **environment: str
+    ) -> None:
+        super().__init__(python, folder, api, app=app, **environment)
         self._supernodes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start_superlink(self) -> None:

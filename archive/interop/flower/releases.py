@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from functools import cache
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ _NEEDED = "flwr 1.17 or newer is needed: pip install 'fedarchive[flower]'"
 def flower() -> Any:
     """Return the names of flwr that this package uses.
 
-    ``Strategy`` and ``Result`` of the message-based API are None before flwr 1.21.
+    ``Strategy`` and ``FedAvg`` of the message-based API are None before flwr 1.21.
 
     Raises
     ------
@@ -37,10 +38,10 @@ def flower() -> Any:
     found = SimpleNamespace(**{name: getattr(common, name) for name in names})
     legacy = importlib.import_module("flwr.server.strategy")
     found.LegacyStrategy = legacy.Strategy
-    try:
-        found.Strategy = importlib.import_module("flwr.serverapp.strategy").Strategy
-    except ModuleNotFoundError:
-        found.Strategy = None
+    found.Strategy = found.FedAvg = None
+    with contextlib.suppress(ModuleNotFoundError):
+        strategies = importlib.import_module("flwr.serverapp.strategy")
+        found.Strategy, found.FedAvg = strategies.Strategy, strategies.FedAvg
     # arrays travel in chunks; before flwr 1.20 an array is one protobuf field
     module = importlib.import_module(found.Array.__module__)
     found.ArrayChunk = getattr(module, "ArrayChunk", None)

@@ -17,7 +17,7 @@ from archive.interop.statetexts import from_text, to_text
 from archive.records import Array, ArrayRecord, ConfigRecord, RecordDict
 from archive.records.payload import BytesPayload
 
-__all__ = ["Snapshot", "describe", "from_archive", "require_schema", "to_records"]
+__all__ = ["Snapshot", "describe", "from_archive", "kept", "require_schema", "to_records"]
 
 VERSION = 2
 """Version of the records below; a reader refuses greater versions."""
@@ -114,10 +114,10 @@ def from_archive(handle: Archive) -> Snapshot:
         documents = {name: from_text(resume[name], path, f"{RESUME}/{name}") for name in _DOCUMENTS}
         parse_chain([*documents["ancestors"], (resume["token"], resume["round"])])
         _require_documents(documents)
-        models = {name: _kept(handle, records[name]) for name in resume["models"]}
+        models = {name: kept(handle, records[name]) for name in resume["models"]}
         if not models:
             raise ValueError("it has no model")
-        strategy, numbers = (_kept(handle, records[name]) for name in ("strategy", "random"))
+        strategy, numbers = (kept(handle, records[name]) for name in ("strategy", "random"))
         return Snapshot(
             resume["round"],
             resume["strategy"],
@@ -151,7 +151,7 @@ def _require_documents(documents: Mapping[str, JSON]) -> None:
         raise TypeError("a schema that is no list")
 
 
-def _kept(handle: Archive, record: Any) -> ArrayRecord:
+def kept(handle: Archive, record: Any) -> ArrayRecord:
     """Return a record that outlives its file: a mapped record does, a remote one is fetched now."""
     if not isinstance(record, ArrayRecord):
         raise TypeError(f"a {type(record).__name__} instead of an ArrayRecord")

@@ -22,6 +22,7 @@ from archive.interop.flower.strategyobjects import (
     is_data,
     is_generator,
     is_object,
+    is_own_name,
     is_script,
     made_anew,
     members,
@@ -105,7 +106,8 @@ def require_attributes(thing: Any, exclude: Collection[str]) -> None:
         for number, name in enumerate(names):
             if not hasattr(owner, name):
                 missing = "/".join(names[: number + 1])
-                there = ", ".join(sorted(set(getattr(owner, "__dict__", ())) - {OURS})) or "none"
+                found = getattr(owner, "__dict__", ())
+                there = ", ".join(sorted(name for name in found if not is_own_name(name))) or "none"
                 problem = f"{base_of(owner).__name__} has no attribute {missing}; there are {there}"
                 raise ValueRangeError(problem, key="exclude")
             owner = getattr(owner, name)

@@ -20,6 +20,7 @@ from archive.interop.stateclasses import class_at
 __all__ = [
     "CONTAINERS",
     "OURS",
+    "STREAMED",
     "attributes",
     "base_of",
     "has_state_dict",
@@ -34,7 +35,9 @@ __all__ = [
 ]
 
 OURS = "_fedarchive"
-"""Our attribute of a wrapped strategy, which is not part of its state."""
+"""Our attribute of a wrapped strategy, and how the names of all others begin: none is part of its state."""
+STREAMED = OURS + "_streamed"
+"""Attribute of the classes that `Streaming` makes: the class inside."""
 
 CONTAINERS: dict[str, Any] = {class_name(kind): kind for kind in (list, tuple, dict)}
 """Containers that a saved state has made anew, by the name of their class."""
@@ -54,7 +57,8 @@ _GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 def base_of(thing: object) -> type:
     """Return an object's class; for a wrapped strategy, the class inside."""
     kind = type(thing)
-    return getattr(kind, OURS + "_base", kind)
+    kind = getattr(kind, OURS + "_base", kind)
+    return getattr(kind, STREAMED, kind)
 
 
 def strategy_class(thing: object) -> str:
@@ -65,13 +69,13 @@ def strategy_class(thing: object) -> str:
 def attributes(thing: Any) -> Iterator[tuple[str, Any]]:
     """Yield the attributes of an object that are not ours or Python's own (``__orig_class__``)."""
     for name, value in vars(thing).items():
-        if name != OURS and not is_own_name(name):
+        if not is_own_name(name):
             yield name, value
 
 
 def is_own_name(name: str) -> bool:
-    """Tell whether an attribute is Python's own; no file sets such an attribute."""
-    return name.startswith("__") and name.endswith("__")
+    """Tell whether an attribute is ours or Python's own; no file sets such an attribute."""
+    return name.startswith(OURS) or (name.startswith("__") and name.endswith("__"))
 
 
 def is_script(value: Any) -> bool:

@@ -153,7 +153,7 @@ class _Restoring:
         first, now = (parts_of(tree or {}) for tree in before)
         names = {**{name: {"value": tree} for name, tree in saved["attributes"].items()}, **saved["objects"]}
         for name, part in names.items():
-            if path + name in self.exclude or name == OURS or is_own_name(name):
+            if path + name in self.exclude or is_own_name(name):
                 continue
             fresh = getattr(thing, name, _MISSING)
             value = self._part(fresh, part, (first.get(name), now.get(name)), path + name, thing)

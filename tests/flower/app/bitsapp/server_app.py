@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAdam
 
-from archive.interop.flower import Resumable
+from archive.interop.flower import Resumable, Streaming
 from bitsapp import model
 
 app = ServerApp()
@@ -15,17 +15,18 @@ app = ServerApp()
 @app.main()
 def main(grid, context):
     config, nodes = context.run_config, int(os.environ["BITSAPP_NODES"])
+    strategy = FedAdam(
+        fraction_evaluate=float(config["evaluate"]),
+        fraction_train=config["fraction"],
+        eta=config["eta"],
+        min_train_nodes=int(nodes * config["fraction"]),  # not all nodes may be there when they are counted
+        min_available_nodes=nodes,
+        min_evaluate_nodes=nodes if config["evaluate"] else 0,
+    )
+    if "BITSAPP_SCRATCH" in os.environ:
+        strategy = Streaming(strategy, os.environ["BITSAPP_SCRATCH"])
     strategy = Resumable(
-        FedAdam(
-            fraction_evaluate=float(config["evaluate"]),
-            fraction_train=config["fraction"],
-            eta=config["eta"],
-            min_train_nodes=int(
-                nodes * config["fraction"]
-            ),  # not all nodes may be there when they are counted
-            min_available_nodes=nodes,
-            min_evaluate_nodes=nodes if config["evaluate"] else 0,
-        ),
+        strategy,
         os.environ["BITSAPP_URL"],
         experiment=config["experiment"],
         every=config["every"],

@@ -1,0 +1,1 @@
+"""Many clients whose replies fill a server's memory."""
