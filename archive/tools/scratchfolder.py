@@ -43,13 +43,13 @@ def make_scratch(scratch: Location) -> None:
     Raises
     ------
     StorageError
-        It cannot be made; or somebody else's folder, or a link, has its name.
+        It cannot be made; or somebody else's folder or link has its name.
     """
     if scratch.remote:
         return
     try:
         Path(scratch.path).mkdir(0o700, parents=True, exist_ok=True)
-        status = Path(scratch.path).stat()
+        status, own = Path(scratch.path).stat(), Path(scratch.path).lstat()
     except OSError as error:
         raise StorageError(
             f"cannot make a folder for partial sums: {error.strerror}",
@@ -57,7 +57,8 @@ def make_scratch(scratch: Location) -> None:
             errno=error.errno,
             remedy="name another with scratch=",
         ) from error
-    theirs = status.st_uid not in (0, system.geteuid()) or status.st_mode & stat.S_IWOTH
+    # a link of somebody else leads to where they like: to a folder of ours too
+    theirs = {status.st_uid, own.st_uid} - {0, system.geteuid()} or status.st_mode & stat.S_IWOTH
     if not stat.S_ISDIR(status.st_mode) or theirs:
         raise StorageError(
             "no folder of our own: others could put sums there",
