@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from archive.checkpoints.store import CheckpointStore
 from archive.engine.read.open import open_reader
-from archive.errors import ExistsError, MissingError, ValueRangeError
+from archive.errors import DamagedError, ExistsError, MissingError, ValueRangeError
 from archive.storage.folder import join, list_files
 from archive.storage.url import Location, parse_url
 from archive.tools.formats.archives import ArchiveContent
@@ -44,6 +44,8 @@ def convert_rounds(
         Two files are of one round.
     HostileFileError
         A file is no ``.npz``, or two of its arrays have one name.
+    DamagedError
+        A round that was read back is not what was written; it was removed.
     """
     rounds: dict[int, str] = {}
     for entry in list_files(source.path, source.options or None, below=False):
@@ -105,12 +107,21 @@ def _convert_round(
             pass
     report = store.save(arrays, number, background=False)
     if out is not None:
-        place = parse_url(report.url, out.options or None)
-        again = Hasher(hasher.report, hasher.total, written.done, passes=hasher.passes)
-        with ArchiveContent(open_reader(place, access="pread", verify="first"), place) as back:
-            again.watch_all(back)
-        compare(written.found, again.found, place.display)
+        try:
+            again = _read_back(written, parse_url(report.url, out.options or None))
+        except DamagedError:
+            store.remove(number)  # it was not there before
+            raise
         written.done = again.done
     hasher.done = written.done
     hasher.array_bytes += written.array_bytes
     hasher.found |= {(str(number), key): found for (_, key), found in written.found.items()}
+
+
+def _read_back(written: Hasher, place: Location) -> Hasher:
+    """Compare a round with what was written."""
+    again = Hasher(written.report, written.total, written.done, passes=written.passes)
+    with ArchiveContent(open_reader(place, access="pread", verify="first"), place) as back:
+        again.watch_all(back)
+    compare(written.found, again.found, place.display)
+    return again

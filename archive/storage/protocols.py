@@ -84,6 +84,11 @@ class Sink(Protocol):
     any_order: bool
     """Whether bytes may be written in any order and from several threads, or front to back by one."""
 
+    @property
+    def temporary(self) -> str:
+        """Path of a local file that has the bytes until they are published; empty where there is none."""
+        ...
+
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes``, so that a full disk is found early."""
         ...

@@ -6,7 +6,7 @@ import importlib
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archive.engine.progress import Bar, Progress
@@ -98,7 +98,8 @@ def convert(
     """Convert a file of another format to an archive, or an archive to one.
 
     Elements stream through a few megabytes of memory, from and to local files and objects. What was written
-    is read back and compared. It appears complete or not at all; the report lists what it cannot hold.
+    is read back and compared, a file before it takes the place of an older one, an object after. It appears
+    complete or not at all; the report lists what it cannot hold.
 
     Parameters
     ----------
@@ -134,7 +135,8 @@ def convert(
     HostileFileError, TruncatedError
         ``url`` breaks a rule of its format, or is cut; nothing was written.
     DamagedError
-        What was read back is not what was written, or an archive's bytes are not what was saved.
+        What was read back is not what was written: an older file is still there, an older object is not. Or
+        an archive's bytes are not what was saved.
     UnsupportedURLError
         No suffix says the format, or neither side is an archive.
     ValueRangeError, UnsupportedDtypeError
@@ -200,7 +202,7 @@ def _require_sense(
     """Raise for arguments that this conversion cannot heed."""
     if shard_bytes is not None and kinds[1] != "safetensors":
         raise ValueError(f"shard_bytes is of safetensors, not of {kinds[1]}")
-    if shard_bytes is not None and (shard_bytes < 1 or not is_index(place)):
+    if shard_bytes is not None and (shard_bytes < 1 or not is_index(place.name)):
         raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
     if keys is not None and kinds[0] == "rounds":
         raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
@@ -223,12 +225,16 @@ def _export(job: _Job, hasher: Hasher) -> list[LeftOut]:
     """Write an archive as a file of another format."""
     write = writer_of(job.kinds[1], job.shard_bytes)
     reader = open_reader(job.source, access="pread", verify="first")
+    goal = job.target.location
+
+    def check(place: Location) -> None:
+        with open_content(place, job.kinds[1], name=goal.name) as back:
+            _require_same(hasher, back, goal)
+
+    target = replace(job.target, check=check) if job.verify else job.target
     with ArchiveContent(reader, job.source, job.keys) as content:
         left_out = [] if job.kinds[1] == "pt" else _without_state(content, job.source.display)
-        left_out += [*content.left_out, *write(content, job.target, hasher)]
-    if job.verify:
-        with open_content(job.target.location, job.kinds[1]) as back:
-            _require_same(hasher, back, job.target.location)
+        left_out += [*content.left_out, *write(content, target, hasher)]
     return left_out
 
 
@@ -250,19 +256,22 @@ def _import(job: _Job, hasher: Hasher) -> list[LeftOut]:
             content.metrics, content.configs, content.attributes = {}, {}, {}
         require_distinct(content, job.source)
         hasher.total = sum(entry.nbytes for entry in content.entries)
-        target = job.target
+
+        def check(place: Location) -> None:
+            reader = open_reader(place, access="pread", verify="first")
+            with ArchiveContent(reader, place) as back:
+                _require_same(hasher, back, job.target.location)
+
+        target = replace(job.target, check=check) if job.verify else job.target
         with ArchiveWriter(
             target.location,
             overwrite=target.overwrite,
             durable=target.durable,
             created=None,
             spool=target.spool,
+            publish=target.publish,
         ) as writer:
             write_content(content, writer, hasher)
-    if job.verify:
-        reader = open_reader(target.location, access="pread", verify="first")
-        with ArchiveContent(reader, target.location) as back:
-            _require_same(hasher, back, target.location)
     return content.left_out
 
 

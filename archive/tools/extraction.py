@@ -12,7 +12,7 @@ from archive.storage.remote.staging import Spool
 from archive.storage.url import URL, parse_url
 from archive.tools.converting import ConvertReport, convert
 from archive.tools.formats.archives import ArchiveContent
-from archive.tools.formats.csvtext import require_text, write
+from archive.tools.formats.csvtext import write
 from archive.tools.formats.entries import Hasher
 from archive.tools.formats.filelike import Target, require_apart
 
@@ -92,9 +92,7 @@ def extract(
     with Bar(progress, f"extracting from {source.name}") as report:
         hasher = Hasher(report)
         with ArchiveContent(reader, source, keys or "*") as content:
-            written = write(content, Target(place, overwrite, durable, spool), hasher)
-        if verify:
-            require_text(place, written)
+            write(content, Target(place, overwrite, durable, spool), hasher, verify=verify)
     return ConvertReport(
         source.display,
         place.display,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from archive.errors import (
     UnsupportedURLError,
     ValueRangeError,
 )
-from archive.tools import convert
+from archive.tools import convert, extract
 
 NDArray = np.ndarray[Any, Any]
 ARRAYS: dict[str, Any] = {
@@ -175,19 +176,92 @@ def test_a_file_that_is_there_stays_where_the_conversion_fails(tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == ["cut.npz", "saved.h5"]
 
 
-def test_damage_between_writing_and_reading_back_is_found(tmp_path: Path) -> None:
-    big = np.arange(6 << 20, dtype="f8")  # 50 MB: its end is read long after its beginning
-    archive.save({"a": big}, tmp_path / "big.h5", durable=False)
-    target = tmp_path / "big.safetensors"
+MARK = np.frombuffer(b"a mark that is once in a file.. " * 2, "f8")
+
+LONG = np.concatenate([np.arange(6 << 20, dtype="f8"), MARK])  # its end is read long after its beginning
+
+
+def flip(path: Path) -> None:
+    """Change a byte of the array MARK."""
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(data.index(MARK.tobytes()) + 9)
+        file.write(b"\x01")
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.npz", "m.npy", "m.csv", "m.weights.h5", "new.h5"])
+def test_what_reads_back_as_another_takes_the_place_of_nothing(tmp_path: Path, name: str) -> None:
+    archive.save({"mark": MARK}, tmp_path / "source.h5")
+    np.savez(tmp_path / "source.npz", mark=LONG)
+    target = tmp_path / name
+    target.write_bytes(b"older")
+    marked: list[str] = []
 
     def damage(done: int, total: int) -> None:
-        if target.exists() and done < total:
-            with target.open("r+b") as file:
-                file.seek(-1, os.SEEK_END)
-                file.write(b"\xff")
+        written = list(tmp_path.glob(f".{name}.*.tmp"))
+        late = done > total // 2 if name == "new.h5" else done in (total // 2, total)
+        if written and late and not marked:
+            marked.append(written[0].name)
+            if name.endswith(".csv"):
+                written[0].write_text("1\n2\n")
+            else:
+                flip(written[0])
+
+    source = tmp_path / ("source.npz" if name == "new.h5" else "source.h5")
+    call = extract if name.endswith(".csv") else convert
+    with pytest.raises(DamagedError, match="read back after it was written") as raised:
+        call(source, target, progress=damage)
+    assert raised.value.path == str(target)
+    assert marked
+    assert target.read_bytes() == b"older"
+    assert sorted(os.listdir(tmp_path)) == sorted(["source.h5", "source.npz", name])
+
+
+def test_shards_that_read_back_as_others_are_removed(tmp_path: Path) -> None:
+    archive.save({"a": np.zeros(8), "mark": MARK}, tmp_path / "source.h5")
+
+    def damage(done: int, total: int) -> None:
+        if done == total // 2:
+            flip(next(tmp_path.glob(".m-00002-of-00002.safetensors.*")))
 
     with pytest.raises(DamagedError, match="read back"):
-        convert(tmp_path / "big.h5", target, progress=damage, durable=False)
+        convert(
+            tmp_path / "source.h5", tmp_path / "m.safetensors.index.json", shard_bytes=64, progress=damage
+        )
+    assert os.listdir(tmp_path) == ["source.h5"]
+
+
+def test_an_object_is_read_back_after_it_appears(tmp_path: Path) -> None:
+    archive.save({"mark": MARK}, tmp_path / "source.h5")
+    memory = fsspec.filesystem("memory")
+    with memory.open("/back/m.npy", "wb") as file:
+        file.write(b"older")
+
+    def damage(done: int, total: int) -> None:
+        found = memory.cat_file("/back/m.npy")
+        if done == total // 2:
+            assert found == b"older"
+
+    report = convert(tmp_path / "source.h5", "memory://back/m.npy", progress=damage)
+    assert report.verified
+    with memory.open("/back/m.npy", "rb") as file:
+        np.testing.assert_array_equal(np.load(file), MARK)
+
+
+def test_a_round_that_reads_back_as_another_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "round-1-weights.npz", a=MARK)
+    np.savez(tmp_path / "in" / "round-2-weights.npz", a=LONG)
+    marked: list[str] = []
+
+    def damage(done: int, total: int) -> None:
+        for path in [] if marked else (tmp_path / "run").rglob("00000002.h5"):
+            flip(path)
+            marked.append(path.name)
+
+    with pytest.raises(DamagedError):
+        convert(tmp_path / "in", tmp_path / "run", progress=damage)
+    assert archive.CheckpointStore(tmp_path / "run").rounds() == [1]
 
 
 def test_an_archive_that_is_damaged_is_not_converted(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -26,6 +26,7 @@ from archive.format.index import RecordName
 from archive.records import ConfigRecord, MetricRecord
 from archive.records.tensors import is_tensor_like, tensor_to_elements, torch_name
 from archive.storage.location import locate_sink
+from archive.storage.protocols import Sink
 from archive.storage.remote.staging import Spool
 from archive.storage.url import Location
 
@@ -72,7 +73,14 @@ class ArchiveWriter:
     """
 
     def __init__(
-        self, location: Location, *, overwrite: bool, durable: bool, created: Any, spool: Spool = True
+        self,
+        location: Location,
+        *,
+        overwrite: bool,
+        durable: bool,
+        created: Any,
+        spool: Spool = True,
+        publish: Callable[[Sink], None] | None = None,
     ) -> None:
         self.metrics: dict[str, Any] = _Values(MetricRecord)
         """Metrics by record name: ``writer.metrics["fit"] = {...}``."""
@@ -85,6 +93,7 @@ class ArchiveWriter:
         self._lock = threading.RLock()
         text = timestamp(created)
         self._sink = locate_sink(location, overwrite=overwrite, durable=durable, push=True, spool=spool)
+        self._publish = publish
         self._stream = ArchiveStream(self._sink, Preamble("recordset", text))
         self._broken = False
         self._clock = report_of(self._sink.path)
@@ -221,7 +230,10 @@ class ArchiveWriter:
         names = [RecordName(kind, name) for kind, records in given.items() for name in records]
         values = {name: encode_record(name, given[name.kind][name.name]) for name in names}
         plan, footer = self._stream.finish(values)
-        self._sink.publish()
+        if self._publish is None:
+            self._sink.publish()
+        else:
+            self._publish(self._sink)
         self._report = self._clock(plan, footer)
 
     @contextmanager

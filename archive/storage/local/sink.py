@@ -109,6 +109,11 @@ class AtomicFile:
         self._temporary, self._file = "", Descriptor()
         close_in_children(self)
 
+    @property
+    def temporary(self) -> str:
+        """Path of the file until it is published."""
+        return self._temporary
+
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes`` of the file on the disk, so that a full disk is found early."""
         fd = self.fileno()

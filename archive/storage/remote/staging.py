@@ -77,6 +77,8 @@ class SpooledSink:
     """
 
     any_order = True
+    temporary = ""
+    """The object, not the local file, is what has to be read back."""
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
         self.path: str = store.url(path)

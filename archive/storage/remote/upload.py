@@ -103,6 +103,7 @@ class RemoteSink:
     """
 
     any_order = False
+    temporary = ""
 
     def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, nbytes: int = 0) -> None:
         self.path: str = store.url(path)

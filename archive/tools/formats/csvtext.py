@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,21 @@ from archive.errors import DamagedError, ValueRangeError
 from archive.storage.location import locate_source
 from archive.storage.url import Location
 from archive.tools.formats.entries import Content, Hasher
-from archive.tools.formats.filelike import Target, stream_ranges
+from archive.tools.formats.filelike import READ_BACK, Target, stream_ranges
 
-__all__ = ["require_text", "write"]
+__all__ = ["write"]
 
 ROWS_BYTES = 1 << 20
 """Elements that become text at a time: as text they take up to ten times that."""
 
 
-def write(content: Content, target: Target, hasher: Hasher) -> bytes:
-    """Write the only array of content, and return the digest of the text.
+def write(content: Content, target: Target, hasher: Hasher, *, verify: bool) -> None:
+    """Write the only array of content, and compare the text with what is read back.
 
     Raises
     ------
+    DamagedError
+        It is another.
     ValueRangeError
         There are several, or it has more than two axes or other elements than numbers and text.
     """
@@ -48,16 +51,19 @@ def write(content: Content, target: Target, hasher: Hasher) -> bytes:
     hasher.total = entry.nbytes
     digest = xxhash.xxh3_128()
     width = entry.shape[1] if len(entry.shape) == 2 else 1
-    with target.open() as file:
+
+    def check(place: Location) -> None:
+        _require_text(place, digest.digest(), shown)
+
+    with replace(target, check=check if verify else None).open() as file:
         for _, chunks in content.read([entry]):
             for rows in _rows(hasher.watch(entry, chunks), dtype, width):
                 text = _text(rows)
                 digest.update(text)
                 file.write(text)
-    return digest.digest()
 
 
-def require_text(location: Location, written: bytes) -> None:
+def _require_text(location: Location, written: bytes, path: str) -> None:
     """Raise DamagedError unless a file has the text that was written."""
     source = locate_source(location, "pread")
     try:
@@ -67,9 +73,7 @@ def require_text(location: Location, written: bytes) -> None:
     finally:
         source.close()
     if digest.digest() != written:
-        raise DamagedError(
-            "read back after it was written, it is another", path=location.display, remedy="try again"
-        )
+        raise DamagedError("read back after it was written, it is another", path=path, remedy=READ_BACK)
 
 
 def _rows(chunks: Iterable[NDArray], dtype: np.dtype[Any], width: int) -> Iterator[NDArray]:

@@ -7,14 +7,22 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from archive import tuning
 from archive.dtypes import NDArray
-from archive.errors import ArchiveError, ValueRangeError
+from archive.errors import (
+    ArchiveError,
+    DamagedError,
+    HostileFileError,
+    NotAnArchiveError,
+    TruncatedError,
+    ValueRangeError,
+    VersionError,
+)
 from archive.storage.location import locate_sink, locate_source
 from archive.storage.protocols import Sink, Source
 from archive.storage.remote.ranges import plan_requests
@@ -22,7 +30,21 @@ from archive.storage.remote.staging import Spool, parse_spool
 from archive.storage.url import Location
 from archive.workers import run_parallel
 
-__all__ = ["SinkFile", "SourceFile", "Target", "require_apart", "sibling", "staged", "stream_ranges"]
+__all__ = [
+    "READ_BACK",
+    "SinkFile",
+    "SourceFile",
+    "Target",
+    "require_apart",
+    "sibling",
+    "staged",
+    "stream_ranges",
+]
+
+
+READ_BACK = "convert again; check the disk or the store"
+"""What helps where a file is not what was written."""
+_BROKEN = (DamagedError, HostileFileError, NotAnArchiveError, TruncatedError, VersionError)
 
 
 class SourceFile(io.RawIOBase):
@@ -102,6 +124,8 @@ class Target:
     overwrite: bool = True
     durable: bool = True
     spool: Spool = True
+    check: Callable[[Location], object] | None = None
+    """Reads back what was written, and raises where it is another."""
 
     @contextlib.contextmanager
     def open(self, nbytes: int = 0) -> Iterator[SinkFile]:
@@ -118,9 +142,36 @@ class Target:
             if nbytes:
                 sink.reserve(nbytes)
             yield SinkFile(sink)
-            sink.publish()
+            self.publish(sink)
         finally:
             sink.discard()
+
+    def publish(self, sink: Sink) -> None:
+        """Check what is in a sink and publish it: nothing takes the place of a file before it was read back.
+
+        The parts of an object cannot be read before it appears: an object is checked after.
+        """
+        local = bool(sink.temporary)
+        if local:
+            self._read_back(Location(sink.temporary))
+        sink.publish()
+        if not local:
+            self._read_back(self.location)
+
+    def _read_back(self, place: Location) -> None:
+        if self.check is None:
+            return
+        try:
+            self.check(place)
+        except _BROKEN as error:
+            if error.path == self.location.display:
+                raise
+            raise DamagedError(
+                f"read back after it was written, it is another: {error.problem}",
+                path=self.location.display,
+                key=error.key,
+                remedy=READ_BACK,
+            ) from error
 
 
 def require_apart(source: Location, target: Location) -> None:

@@ -54,6 +54,8 @@ _WRITERS = {
 named here, as no tool may import it."""
 _DECODED = ("npz", "keras", "hdf5")
 """Formats that may hold compressed arrays."""
+_NAMED = ("safetensors", "npy")
+"""Formats that ask the name of a file what it holds."""
 
 
 def formats_of(source: Location, target: Location, given: str | None, to: str | None) -> tuple[str, str]:
@@ -87,9 +89,9 @@ def formats_of(source: Location, target: Location, given: str | None, to: str | 
     return kind, wanted
 
 
-def is_index(location: Location) -> bool:
+def is_index(name: str) -> bool:
     """Return whether a file is by its name the index of shards of safetensors."""
-    return location.name.lower().endswith(INDEX_SUFFIX)
+    return name.lower().endswith(INDEX_SUFFIX)
 
 
 def _suffix_format(location: Location) -> str | None:
@@ -123,10 +125,25 @@ def _is_archive(location: Location) -> bool:
     return True
 
 
-def open_content(location: Location, kind: str, decoded_bytes: int | None = None) -> Content:
-    """Open a file of a format that is not an archive."""
+def open_content(
+    location: Location, kind: str, decoded_bytes: int | None = None, *, name: str = ""
+) -> Content:
+    """Open a file of a format that is not an archive.
+
+    Parameters
+    ----------
+    location : Location
+    kind : str
+        Its format.
+    decoded_bytes : int, optional
+        As for `archive.open`.
+    name : str
+        What the file will be called, where it is not yet.
+    """
     module, function = _READERS[kind]
     read: Callable[..., Content] = getattr(importlib.import_module(module), function)
+    if kind in _NAMED:
+        return read(location, name=name or location.name)
     return read(location, decoded_bytes=decoded_bytes) if kind in _DECODED else read(location)
 
 

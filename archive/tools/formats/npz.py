@@ -167,8 +167,8 @@ def read_npz(location: Location, *, decoded_bytes: int | None = None) -> Content
     return content
 
 
-def read_npy(location: Location) -> Content:
-    """Open a ``.npy``; its array is called as the file.
+def read_npy(location: Location, *, name: str) -> Content:
+    """Open a ``.npy``; its array is called by the name of the file.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def read_npy(location: Location) -> Content:
     source = locate_source(location, "pread")
     with ExitStack() as undo:
         undo.callback(source.close)
-        content = _Single(source, location.name.removesuffix(".npy"))
+        content = _Single(source, name.removesuffix(".npy"))
         undo.pop_all()
     return content
 

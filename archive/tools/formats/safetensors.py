@@ -48,8 +48,8 @@ INDEX_METADATA = "index_metadata"
 """Config record of what the index of shards says beside their total size."""
 
 
-def read(location: Location) -> Content:
-    """Open a safetensors file, or the index of shards.
+def read(location: Location, *, name: str) -> Content:
+    """Open a safetensors file, or the index of shards: the name of the file says which.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read(location: Location) -> Content:
     content = _Shards()
     with contextlib.ExitStack() as undo:
         undo.callback(content.close)
-        if is_index(location):
+        if is_index(name):
             _open_index(content, location)
         else:
             content.open(location)
@@ -198,7 +198,7 @@ def write(
         metadata[RECORDS] = "escaped"
     left_out += left_of_ties(chosen)
     hasher.total = sum(entry.nbytes for entry in chosen)
-    if not is_index(target.location):
+    if not is_index(target.location.name):
         if INDEX_METADATA in content.configs:
             left_out.append((INDEX_METADATA, "configs of an index: this is one file without one"))
         _write_file(content, target, chosen, names, metadata, hasher)
@@ -274,7 +274,7 @@ def _write_shards(
     weight_map: dict[str, str] = {}
     with contextlib.ExitStack() as undo:
         for file, group in zip(files, groups, strict=True):
-            shard = replace(target, location=sibling(target.location, file))
+            shard = replace(target, location=sibling(target.location, file), check=None)
             _write_file(content, shard, group, names, metadata[0], hasher)
             undo.callback(_remove_again, shard.location)
             weight_map |= {names[entry.name]: file for entry in group}
@@ -282,11 +282,12 @@ def _write_shards(
         said = {"metadata": metadata[1] | told, "weight_map": dict(sorted(weight_map.items()))}
         with target.open() as index:
             index.write(f"{json.dumps(said, indent=2)}\n".encode())
+            undo.callback(_remove_again, target.location)
         undo.pop_all()
 
 
 def _remove_again(location: Location) -> None:
-    """Remove a shard after a failure, whose error is the one to be raised."""
+    """Remove a file of a model after a failure, whose error is the one to be raised."""
     with contextlib.suppress(ArchiveError):
         _remove(location)
 

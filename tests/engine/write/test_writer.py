@@ -38,6 +38,7 @@ class Recorder(Sink):
     """A sink that keeps what it was given, and where. Nothing but writing is asked of it."""
 
     path = "recorded"
+    temporary = ""
 
     def __init__(
         self, nbytes: int, *, any_order: bool = False, arrays: dict[str, NDArray] | None = None
