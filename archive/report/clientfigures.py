@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,10 +13,26 @@ from archive import tuning
 from archive.checkpoints.updates import match_names, number_names
 from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
-from archive.report.excerpts import Name
+from archive.report.excerpts import Name, group_names
 from archive.tools.moments import as_reals
 
-__all__ = ["ClientFigures", "GlobalModels", "measure_client"]
+__all__ = ["ClientFigures", "GlobalModels", "LayerFigures", "measure_client"]
+
+LAYERS = 60
+"""Layers of which each client has figures; of more, those whose names begin alike are one."""
+
+
+class LayerFigures(NamedTuple):
+    """What one client sent in one round, by layer."""
+
+    update: NDArray
+    """L2 norm of its arrays less those of the global model of the round before; NaN where one is missing."""
+    relative: NDArray
+    """The same by the norm of that layer."""
+    cosine: NDArray
+    """Cosine of the angle of its update and the step of the layer in this round."""
+    odd: NDArray
+    """NaN and infinities."""
 
 
 @dataclass(slots=True)
@@ -32,6 +49,8 @@ class ClientFigures:
     """Cosine of the angle of its update and the step of the global model in this round."""
     odd: dict[Name, int] = field(default_factory=dict)
     """NaN and infinities by array; arrays without any are left out."""
+    layers: LayerFigures | None = None
+    """Figures of each of `GlobalModels.layers`; None where they were not asked for."""
 
 
 class GlobalModels:
@@ -43,10 +62,17 @@ class GlobalModels:
         Of the round before; None where that is not there.
     new : Archive
         Of the round.
+    by_layer : bool
+        Whether clients are measured by layer too.
     """
 
-    def __init__(self, base: Archive | None, new: Archive) -> None:
+    def __init__(self, base: Archive | None, new: Archive, *, by_layer: bool = False) -> None:
         self.names: list[tuple[str, str]] = number_names(new)
+        labels, places = group_names(self.names, LAYERS) if by_layer else ([], [])
+        self.layers: Sequence[str] = labels
+        """Names of layers."""
+        self.place: dict[Name, int] = dict(zip(self.names, places, strict=False))
+        """Which layer an array is of."""
         before = set() if base is None else set(number_names(base))
         self._arrays = {
             name: (base[name], new[name]) for name in self.names if base is not None and name in before
@@ -80,23 +106,41 @@ def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:
         An array is damaged.
     """
     found = ClientFigures()
-    sums = np.zeros(5)  # of squares: sent, update, base, step; and of update times step
-    compared = False
+    total = np.zeros(_SUMS)
+    layers = np.zeros((len(models.layers), _SUMS))
     for name, mine in match_names(models.names, number_names(client)).items():
         sent = client[mine].numpy()
         known = models.of(name, sent.shape)
-        compared = compared or bool(known)
-        odd = 0
+        sums = np.zeros(_SUMS)
+        sums[_COMPARED] = bool(known)
         for parts in _blocks([sent, *known]):
-            odd += _add(sums, parts)
-        if odd:
-            found.odd[name] = odd
-    found.sent = math.sqrt(sums[0])
-    if compared:
-        found.update = math.sqrt(sums[1])
-        found.relative = math.sqrt(sums[1] / sums[2]) if sums[2] else math.nan
-        found.cosine = float(sums[4] / math.sqrt(sums[1] * sums[3])) if sums[1] and sums[3] else math.nan
+            sums[_ODD] += _add(sums, parts)
+        if sums[_ODD]:
+            found.odd[name] = int(sums[_ODD])
+        total += sums
+        if name in models.place:
+            layers[models.place[name]] += sums
+    found.sent = math.sqrt(total[0])
+    found.update, found.relative, found.cosine = (one.item() for one in _lengths(total))
+    if models.layers:
+        found.layers = LayerFigures(*_lengths(layers.T), layers[:, _ODD])
     return found
+
+
+_SUMS = 7
+"""Sums of an array: of squares (sent, update, base, step), of update times step, and these two."""
+_ODD, _COMPARED = 5, 6
+"""Elements that are not finite; arrays that were compared."""
+
+
+def _lengths(sums: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Return size of the update, that by the size of the base, and cosine; NaN where nothing was compared."""
+    update, base, step = (np.sqrt(sums[place]) for place in (1, 2, 3))
+    with np.errstate(all="ignore"):  # 0 / 0 is not known
+        figures = update, update / base, sums[4] / update / step
+        there = (sums[_COMPARED] > 0, base > 0, (update > 0) & (step > 0))
+        known = [np.where(test & there[0], one, math.nan) for test, one in zip(there, figures, strict=True)]
+    return known[0], known[1], known[2]
 
 
 def _blocks(arrays: Sequence[NDArray]) -> Iterator[list[NDArray]]:
@@ -127,5 +171,5 @@ def _add(sums: NDArray, parts: list[NDArray]) -> int:
         sent, base, new = parts if there.all() else (part[there] for part in parts)
         update, step = sent - base, new - base
         pairs = (update, update), (base, base), (step, step), (update, step)
-        sums[1:] += [(one * other).sum() for one, other in pairs]
+        sums[1:_ODD] += [(one * other).sum() for one, other in pairs]
     return odd

@@ -15,6 +15,7 @@ from archive.report.findings import find, outlying_clients
 from archive.report.metriclines import MOST_VALUES, MetricLine
 from archive.report.pagearrays import array_columns, value_rows
 from archive.report.pagechanges import difference_rows
+from archive.report.pagelayers import layer_drift
 from archive.report.runfigures import RoundFigures, RunFigures
 
 __all__ = ["MOST", "Limits", "as_json", "page_data"]
@@ -68,6 +69,7 @@ def _run(run: RunFigures, limits: Limits) -> Json:
         "findings": [[one.level, one.section, one.text] for one in find(run)],
         "layers": _layers(run),
         "drift": _drift(run),
+        "layer_drift": layer_drift(run),
         "arrays": array_columns(run, limits.arrays, limits.name),
         "values": value_rows(run.contents),
     }

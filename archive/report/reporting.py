@@ -61,9 +61,10 @@ def report(
     """Save one HTML file about a run, two runs side by side, or an archive.
 
     The file needs no network, no server and no other file. It has the metrics of rounds and clients as
-    curves, the norm of each layer by round and what each client sent by round as heat maps, the arrays of the
-    newest round with sizes, types, statistics and histograms, the differences of rounds, and what is damaged,
-    NaN or an outlier. It is less than 5 MB, whatever the run has.
+    curves; heat maps of the norm of each layer by round, of what each client sent by round, and of what it
+    did to each layer in some rounds; the arrays of the newest round with sizes, types, statistics and
+    histograms; the differences of rounds; and what is damaged, NaN or an outlier. It is less than 5 MB,
+    whatever the run has.
 
     Parameters
     ----------

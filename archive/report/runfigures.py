@@ -30,6 +30,8 @@ __all__ = [
     "measure_run",
 ]
 
+ROUNDS_BY_LAYER = 6
+"""Rounds in which the figures of clients are of each layer too."""
 Step = Callable[[int, int], object]
 """Called after each archive with archives read, and archives in all."""
 
@@ -45,6 +47,8 @@ class RoundFigures:
     clients: dict[str, ClientFigures] = field(default_factory=dict)
     base: bool = False
     """Whether the round before is there, which clients started from."""
+    layers: Sequence[str] = ()
+    """Names of layers by which clients were measured; of some rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +141,14 @@ class _RunReader:
         for row in rows:
             if row.client in chosen and row.error is None:
                 self._clients.setdefault(row.round, set()).add(row.client)
+        self._by_layer: set[int] = set()
         self._done = self._total = 0
 
     def read(self, readable: Sequence[int], shown: Sequence[int]) -> None:
         self._total = sum(1 + len(self._clients.get(number, ())) for number in shown)
         there = set(readable)
+        based = [number for number in shown if number in self._clients and number - 1 in there]
+        self._by_layer = set(spread(based, ROUNDS_BY_LAYER))
         for number in shown:
             self._read_round(number, number - 1 if number - 1 in there else None)
         for number in reversed(readable):
@@ -182,7 +189,8 @@ class _RunReader:
             figures.base = base is not None
             self._advance()
             files = clients_of(new._reader, number) or {}
-            models = GlobalModels(base, new)
+            models = GlobalModels(base, new, by_layer=number in self._by_layer and base is not None)
+            figures.layers = models.layers
             for file in (files[name] for name in sorted(wanted & files.keys())):
                 measured = self._client(number, file, models)
                 if measured is not None:

@@ -190,6 +190,16 @@ def test_keys_read_charts_and_work_the_tree(browser: Browser, pages: dict[str, P
     tab.press("ArrowRight")
     assert "client-02, round 2" in text("#clients .readout")
     assert "outlier" in text("#clients .readout")
+    focus("#drift .heat")
+    tab.press("ArrowRight")
+    tab.press("ArrowRight")
+    tab.press("ArrowRight")
+    assert "embed.weight, client-02: " in text("#drift .readout")
+    tab.run(
+        """(() => { const box = document.querySelector('#drift select'); box.value = '1';
+        box.dispatchEvent(new Event('change')); })()"""
+    )
+    assert "in round 1" in tab.run("document.querySelector('#drift canvas[role=img]').ariaLabel")
     rows = "document.querySelectorAll('#arrays .item').length"
     before = tab.run(rows)
     focus("#arrays .window")

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 import archive
-from archive.report.clientfigures import ClientFigures, GlobalModels, measure_client
-from tests.report.samples import save_run
+from archive.report.clientfigures import LAYERS, ClientFigures, GlobalModels, measure_client
+from tests.report.samples import NAN, save_run
 
 Arrays = dict[str, Any]
 
 
-def measured(folder: Path, sent: Arrays, base: Arrays | None, new: Arrays) -> ClientFigures:
+def measured(
+    folder: Path, sent: Arrays, base: Arrays | None, new: Arrays, *, by_layer: bool = False
+) -> ClientFigures:
     handles = []
     for name, arrays in (("sent", sent), ("base", base), ("new", new)):
         if arrays is not None:
@@ -26,7 +28,7 @@ def measured(folder: Path, sent: Arrays, base: Arrays | None, new: Arrays) -> Cl
     client, before, after = handles
     assert client is not None
     assert after is not None
-    found = measure_client(client, GlobalModels(before, after))
+    found = measure_client(client, GlobalModels(before, after, by_layer=by_layer))
     for handle in handles:
         if handle is not None:
             handle.close()
@@ -74,6 +76,51 @@ def test_other_shapes_and_names_are_not_compared(tmp_path: Path) -> None:
     found = measured(tmp_path, {"w": np.ones(4), "v": np.full(3, 2.0)}, model, model)
     assert found.update == pytest.approx(math.sqrt(12))
     assert math.isnan(found.relative)
+
+
+def test_layers_against_numpy(tmp_path: Path) -> None:
+    store = save_run(tmp_path / "run", rounds=2)
+    with store.open(1) as base, store.open(2) as new, store.open(2, NAN) as client:
+        models = GlobalModels(base, new, by_layer=True)
+        layers = measure_client(client, models).layers
+        assert layers is not None
+        assert models.layers == [
+            "embed.weight",
+            "layers.0.weight",
+            "layers.0.scale",
+            "layers.1.weight",
+            "steps",
+        ]
+        for place, key in enumerate(models.layers):
+            before, after, sent = (
+                handle[key].numpy().astype("f8").reshape(-1) for handle in (base, new, client)
+            )
+            finite = np.isfinite(sent)
+            update, step = (sent - before)[finite], (after - before)[finite]
+            assert layers.odd[place] == np.count_nonzero(~finite)
+            assert layers.update[place] == pytest.approx(np.linalg.norm(update))
+            assert layers.relative[place] == pytest.approx(
+                np.linalg.norm(update) / np.linalg.norm(before[finite])
+            )
+            cosine = update @ step / np.linalg.norm(update) / np.linalg.norm(step)
+            assert layers.cosine[place] == pytest.approx(cosine)
+
+
+def test_layers_that_cannot_be_compared(tmp_path: Path) -> None:
+    model = {"w": np.ones(2), "v": np.ones(3), **{f"b.{place}.w": np.ones(2) for place in range(70)}}
+    sent = {"v": np.full(3, 3.0), "b.0.w": np.full(2, 2.0), "w": np.ones(9)}
+    found = measured(tmp_path, sent, model, model, by_layer=True).layers
+    assert found is not None
+    assert found.update[1] == pytest.approx(math.sqrt(12))
+    assert found.relative[1] == pytest.approx(2.0)
+    assert np.isnan(found.cosine).all()  # the model made no step
+    assert np.isnan(found.update[0])  # of another shape
+    assert len(found.update) <= LAYERS
+
+
+def test_lengths_beyond_the_root_of_the_largest_number(tmp_path: Path) -> None:
+    model, step = {"w": np.zeros(2)}, {"w": np.full(2, 1e100)}
+    assert measured(tmp_path, step, model, step).cosine == pytest.approx(1.0)
 
 
 def test_a_store_says_the_same(tmp_path: Path) -> None:

@@ -56,6 +56,26 @@ def test_layers_and_clients(run: RunFigures) -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_layers_by_client(run: RunFigures) -> None:
+    drift = page_data([run], "t", Limits(100, 100))["runs"][0]["layer_drift"]
+    assert (drift["rounds"], drift["total"], len(drift["clients"])) == ([1, 2, 3], 3, 6)
+    second = drift["of"][1]
+    assert second["names"][0] == "embed.weight"
+    far, nan = drift["clients"].index(FAR), drift["clients"].index(NAN)
+    assert [0, far] in second["update"]["outliers"]
+    assert second["odd"] == [[0, nan, 2]]
+    sizes = second["relative"]["rows"][0]
+    assert sizes[far] == max(sizes)
+    assert all(-1 <= one <= 1 for row in second["cosine"]["rows"] for one in row if one is not None)
+
+
+def test_layers_by_client_are_of_some_rounds(tmp_path: Path) -> None:
+    found = measure_run(save_run(tmp_path, rounds=14), rounds=50, clients=3, step=None)
+    drift = page_data([found], "t", Limits(100, 100))["runs"][0]["layer_drift"]
+    assert (drift["rounds"], drift["total"]) == ([1, 4, 6, 9, 11, 14], 14)
+    assert [len(one) for one in drift["of"][0]["cosine"]["rows"]] == [3] * 5
+
+
 def test_arrays(run: RunFigures) -> None:
     arrays = page_data([run], "t", Limits(2, 100))["runs"][0]["arrays"]
     assert arrays["round"] == 3

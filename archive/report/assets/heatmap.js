@@ -3,7 +3,8 @@
 const CELL = { height: 20, gap: 1, axis: 24 };
 
 class Heatmap {
-  // options: label, rows, columns, value(row, column), odd(row, column), outlier(row, column), scale, what
+  // options: label, rows, columns, value(row, column), odd(row, column), outlier(row, column), scale, what;
+  // where columns are no rounds: column(column), and ofWhat an outlier is one
   constructor(options) {
     this.options = options;
     this.at = null;
@@ -75,8 +76,9 @@ class Heatmap {
     };
     const top = fit(this.axis, CELL.axis);
     top.fillStyle = muted; top.textAlign = "center";
-    const step = Math.ceil((top.measureText(String(columns[columns.length - 1])).width + 8) / this.cell);
-    columns.forEach((round, column) => { if (column % step === 0) top.fillText(String(round), left + (column + 0.5) * this.cell, 16); });
+    const heads = columns.map((one) => shorten(String(one), 12)), widest = heads.reduce((found, one) => Math.max(found, top.measureText(one).width), 0);
+    const step = Math.ceil((widest + 8) / this.cell);
+    heads.forEach((one, column) => { if (column % step === 0) top.fillText(one, Math.min(left + (column + 0.5) * this.cell, width - top.measureText(one).width / 2), 16); });
     const main = fit(this.canvas, rows.length * CELL.height);
     main.textBaseline = "middle";
     const gap = this.cell > 4 ? CELL.gap : 0;
@@ -114,7 +116,7 @@ class Heatmap {
     this.scale.replaceChildren(
       h("span", {}, (this.beyond[0] ? "≤ " : "") + format(low, 3), bar, (this.beyond[1] ? "≥ " : "") + format(high, 3)), h("span", {}, what + (scale === "log" ? ", logarithmic" : "")),
       any((row, column) => odd && odd(row, column) || Number.isNaN(value(row, column))) ? key(s("path", { class: "cross", d: "M3 3l8 8m0-8l-8 8" }), "NaN or infinity") : "",
-      any(outlier) ? key(s("circle", { class: "ring", cx: 7, cy: 7, r: 4 }), "outlier of its round") : "",
+      any(outlier) ? key(s("circle", { class: "ring", cx: 7, cy: 7, r: 4 }), `outlier of its ${this.options.ofWhat || "round"}`) : "",
       any((row, column) => value(row, column) === null) ? key(null, "not there") : "",
     );
   }
@@ -137,10 +139,10 @@ class Heatmap {
     this.at = at;
     if (this.frame) this.frame.remove();
     if (!at) { this.readout.replaceChildren("Point at a cell, or use the arrow keys."); return; }
-    const { rows, columns, value, odd, outlier } = this.options, [row, column] = at;
-    const told = [h("b", {}, foreign(rows[row])), `, round ${columns[column]}: `, h("b", {}, format(value(row, column)))];
+    const { rows, columns, value, odd, outlier, ofWhat } = this.options, [row, column] = at;
+    const told = [h("b", {}, foreign(rows[row])), ", ", ofWhat ? foreign(columns[column]) : `round ${columns[column]}`, ": ", h("b", {}, format(value(row, column)))];
     if (odd && odd(row, column)) told.push(`, ${plural(odd(row, column), "element")} NaN or infinite`);
-    if (outlier && outlier(row, column)) told.push(", outlier of its round");
+    if (outlier && outlier(row, column)) told.push(`, outlier of its ${ofWhat || "round"}`);
     this.readout.replaceChildren(...told);
     this.frame = h("div", { "aria-hidden": "true" });
     Object.assign(this.frame.style, {
@@ -174,7 +176,7 @@ function layersSection() {
   return heatSection(options, () => {
     const layers = current();
     return layers ? `L2 norm of the finite elements of the global model${layers.total > layers.rounds.length ? `; ${layers.rounds.length} of ${layers.total} rounds` : ""}.` : "";
-  }, () => [["change", "relative to the first"], ["norm", "norm"]], (value) => { mode = value; });
+  }, [["Show", () => [["change", "relative to the first"], ["norm", "norm"]], (value) => { mode = value; }]]);
 }
 
 function driftSection() {
@@ -197,23 +199,51 @@ function driftSection() {
     const some = drift.total > drift.clients.length ? ` ${drift.clients.length} of ${drift.total} clients.` : "";
     const without = drift.baseless.length ? ` No update in ${drift.baseless.length === 1 ? `round ${drift.baseless[0]}` : plural(drift.baseless.length, "round")}: the round before is not kept.` : "";
     return `An update is what a client sent less the global model that it started from.${without}${some}`;
-  }, () => (current() || { measures: [] }).measures.map((one, place) => [String(place), one.label]), (value) => { measure = Number(value); });
+  }, [["Show", () => (current() || { measures: [] }).measures.map((one, place) => [String(place), one.label]), (value) => { measure = Number(value); }]]);
 }
 
-function heatSection(options, lead, choices, choose) {
-  let heat = null, box = null;
-  const text = h("p", { class: "lead" }), holder = h("div"), chooser = h("span");
+// layers of one round: the newest is shown first
+function layerDriftSection() {
+  let measure = "relative", round = null;
+  const current = () => data.runs[chosenRun].layer_drift;
+  const place = () => Math.max(current().rounds.includes(round) ? current().rounds.indexOf(round) : current().rounds.length - 1, 0);
+  const labels = [["relative", "Size of the update, relative to the layer"], ["cosine", "Cosine with the step of the layer"], ["update", "Size of the update"]];
+  const options = () => {
+    const drift = current();
+    if (!drift) return null;
+    const one = drift.of[place()], rows = one[measure].rows.map((row) => row.map(numeric)), text = labels.find(([key]) => key === measure)[1];
+    const far = new Set(one[measure].outliers.map((at) => at.join(" "))), odd = new Map(one.odd.map(([row, column, count]) => [`${row} ${column}`, count]));
+    return {
+      rows: one.names, columns: drift.clients, head: "layer", label: `${text} by layer and client in round ${drift.rounds[place()]}`, what: text.toLowerCase(), ofWhat: "layer",
+      value: (row, column) => rows[row][column], odd: (row, column) => odd.get(`${row} ${column}`), outlier: (row, column) => far.has(`${row} ${column}`),
+      scale: measure === "cosine" ? "cosine" : "log",
+    };
+  };
+  return heatSection(options, () => {
+    const drift = current();
+    if (!drift) return "";
+    return `What each client did to each layer of the global model that it started from.${drift.rounds.length < drift.total ? ` ${drift.rounds.length} of ${drift.total} rounds.` : ""}`;
+  }, [
+    ["Round", () => (current() || { rounds: [] }).rounds.toReversed().map((one) => [String(one), String(one)]), (value) => { round = Number(value); }],
+    ["Show", () => labels, (value) => { measure = value; }],
+  ]);
+}
+
+// choosers: label, choices() and choose(value) of each
+function heatSection(options, lead, choosers) {
+  let heat = null;
+  const text = h("p", { class: "lead" }), holder = h("div"), boxes = choosers.map(() => h("span"));
   const paint = () => {
     const found = options();
     text.textContent = lead();
     if (!found) { holder.replaceChildren(h("p", { class: "card muted" }, "This run has none.")); heat = null; return; }
     if (!heat) { heat = new Heatmap(found); holder.replaceChildren(heat.node); heat.paint(); } else heat.set(found);
   };
-  const fill = () => {
-    box = select("Show", choices(), (value) => { choose(value); paint(); }, box ? box.querySelector("select").value : undefined);
-    chooser.replaceChildren(box);
-  };
+  const fill = () => choosers.forEach(([label, choices, choose], place) => {
+    const old = boxes[place].querySelector("select"), listed = choices(), kept = old && listed.some(([key]) => key === old.value) ? old.value : undefined;
+    boxes[place].replaceChildren(select(label, listed, (value) => { choose(value); paint(); }, kept));
+  });
   fill();
   switches.push(() => { fill(); paint(); });
-  return { controls: [chooser], node: h("div", {}, text, holder), paint };
+  return { controls: boxes, node: h("div", {}, text, holder), paint };
 }

@@ -54,6 +54,7 @@ const SECTIONS = [
   ["curves", "Learning curves", data.metrics.length > 0, () => ({ ...curvesSection(), shared: true })],
   ["layers", "Layers by round", has((run) => run.layers), layersSection],
   ["clients", "Clients by round", has((run) => run.drift), driftSection],
+  ["drift", "Layers by client", has((run) => run.layer_drift), layerDriftSection],
   ["arrays", "Arrays", has((run) => run.arrays), arraysSection],
   ["differences", "Differences", data.differences.length > 0, () => ({ controls: [], node: differences(), shared: true })],
   ["values", "Metrics and configs", has((run) => run.values), valuesSection],
