@@ -117,8 +117,9 @@ def _load(path: str, shown: str) -> Any:
     except ArchiveError:
         raise
     except _BROKEN as error:
+        refused = isinstance(error, pickle.UnpicklingError)
         raise HostileFileError(
-            f"torch does not read it without running code of it: {_reason(error)}",
+            f"torch does not read it{' without running code of it' * refused}: {_reason(error)}",
             path=shown,
             remedy="take another copy, or load it with torch yourself and save_state what you trust",
         ) from error

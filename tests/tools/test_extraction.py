@@ -77,6 +77,12 @@ def test_what_is_no_single_table_is_refused(path: Path, tmp_path: Path, name: st
     assert not (tmp_path / name).exists()
 
 
+def test_the_name_of_an_array_is_not_in_a_npy(tmp_path: Path) -> None:
+    archive.save({"a\0b": np.arange(3)}, tmp_path / "m.h5")
+    extract(tmp_path / "m.h5", tmp_path / "m.npy", "*")
+    assert np.load(tmp_path / "m.npy").tolist() == [0, 1, 2]
+
+
 def test_a_key_that_is_missing(path: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         extract(path, tmp_path / "t.csv", "fc.wieght")

@@ -176,13 +176,14 @@ def open_source(path: str, access: str) -> FileSource:
         raise read_error(path, None, error) from error
     try:
         status = os.fstat(file[0])
-        nbytes = os.lseek(file[0], 0, os.SEEK_END)
+        regular = _is_regular(status.st_mode)
+        nbytes = os.lseek(file[0], 0, os.SEEK_END) if regular else 0  # no pipe has a length
         use_map = access == "mmap" or (access == "auto" and not is_remote_filesystem(status.st_dev))
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         raise read_error(path, None, error) from error
-    if not _is_regular(status.st_mode):
+    if not regular:
         raise StorageError("not a regular file", path=path, errno=errno.EINVAL, remedy="name an archive file")
     kind = MapSource if use_map and nbytes else FileSource
     return kind(path, file, nbytes)

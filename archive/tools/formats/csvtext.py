@@ -37,7 +37,7 @@ def write(content: Content, target: Target, hasher: Hasher, *, verify: bool) -> 
     shown = target.location.display
     if len(content.entries) != 1:
         raise ValueRangeError(
-            f"{len(content.entries)} arrays for one CSV", path=shown, remedy="name one by keys="
+            f"{len(content.entries)} arrays for one CSV", path=shown, remedy="name one of its keys"
         )
     entry = content.entries[0]
     dtype = entry.dtype

@@ -82,7 +82,7 @@ def formats_of(source: Location, target: Location, given: str | None, to: str | 
     wanted = to or _format_of(target)
     if wanted not in _WRITERS:
         raise UnsupportedURLError(
-            "an archive is no other format's file under this name",
+            "both sides are archives by their names",
             path=target.display,
             remedy="name a .safetensors, .npz, .npy, .pt or .weights.h5; archive.tools.copy copies archives",
         )
@@ -112,7 +112,9 @@ def _format_of(location: Location) -> str:
         raise UnsupportedURLError(
             "its name says no format",
             path=location.display,
-            remedy=f"name one by format= or to=, or a file with one of {' '.join(_SUFFIXES)}",
+            remedy="unzip it, and convert its model.weights.h5"
+            if location.name.lower().endswith(".keras")
+            else f"name one by format= or to=, or a file with one of {' '.join(_SUFFIXES)}",
         )
     return found
 
@@ -128,18 +130,7 @@ def _is_archive(location: Location) -> bool:
 def open_content(
     location: Location, kind: str, decoded_bytes: int | None = None, *, name: str = ""
 ) -> Content:
-    """Open a file of a format that is not an archive.
-
-    Parameters
-    ----------
-    location : Location
-    kind : str
-        Its format.
-    decoded_bytes : int, optional
-        As for `archive.open`.
-    name : str
-        What the file will be called, where it is not yet.
-    """
+    """Open a file of a format that is no archive; ``name`` is what it will be called, where it is not yet."""
     module, function = _READERS[kind]
     read: Callable[..., Content] = getattr(importlib.import_module(module), function)
     if kind in _NAMED:

@@ -208,7 +208,7 @@ def _refuse(source: Source, problem: str, name: str | None = None) -> NoReturn:
 
 def write_npz(content: Content, target: Target, hasher: Hasher) -> list[LeftOut]:
     """Write content as `numpy.savez` does, and return what was left out."""
-    chosen, left_out = _held(content)
+    chosen, left_out = _held(content, members=True)
     names, escaped = flat_names(chosen)
     if escaped:
         left_out.append(
@@ -233,12 +233,12 @@ def write_npy(content: Content, target: Target, hasher: Hasher) -> list[LeftOut]
     ValueRangeError
         There are several.
     """
-    chosen, left_out = _held(content)
+    chosen, left_out = _held(content, members=False)
     if len(content.entries) != 1 or not chosen:
         raise ValueRangeError(
             f"{len(content.entries)} arrays for one .npy" if chosen else left_out[0][1],
             path=target.location.display,
-            remedy="name one by keys=",
+            remedy="name one of its keys",
         )
     entry = chosen[0]
     hasher.total = entry.nbytes
@@ -263,14 +263,14 @@ def _dtype(entry: Entry) -> np.dtype[Any]:
     return entry.dtype
 
 
-def _held(content: Content) -> tuple[list[Entry], list[LeftOut]]:
-    """Return what numpy's files hold, and what they do not."""
+def _held(content: Content, *, members: bool) -> tuple[list[Entry], list[LeftOut]]:
+    """Return what numpy's files hold, and what they do not; of arrays that are members of a zip by name."""
     left_out: list[LeftOut] = []
     chosen: list[Entry] = []
     for entry in content.entries:
         if entry.dtype is None or is_ml_dtype(entry.dtype):
             left_out.append(("/".join(entry.name), f"numpy names no {entry.dtype or 'such bytes'}"))
-        elif "\0" in "".join(entry.name):
+        elif members and "\0" in "".join(entry.name):
             left_out.append(("/".join(entry.name), "a zip ends names at NUL"))
         else:
             chosen.append(entry)

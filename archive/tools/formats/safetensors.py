@@ -168,7 +168,9 @@ _NOT_PLAIN = "not a plain value"
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float))
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 64
+    return isinstance(value, (str, float))
 
 
 def write(

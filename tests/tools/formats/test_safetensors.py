@@ -100,12 +100,18 @@ def test_shards_of_a_conversion_that_failed_are_removed(tmp_path: Path) -> None:
 def test_what_an_index_says_comes_back(tmp_path: Path) -> None:
     numpy_files.save_file({"a": np.zeros(3)}, tmp_path / "s1.safetensors", {"format": "tf"})
     numpy_files.save_file({"b": np.ones(3), "c": np.ones(1)}, tmp_path / "s2.safetensors", {"format": "pt"})
-    told = {"metadata": {"total_size": 48, "made": "here", "odd": [1]}}
+    told = {"metadata": {"total_size": 48, "made": "here", "odd": [1], "big": 10**40}}
     told["weight_map"] = {"a": "s1.safetensors", "b": "s2.safetensors"}
     told["extra"] = {"lost": 1}
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(told))
     report = convert(tmp_path / "m.safetensors.index.json", tmp_path / "m.h5")
-    assert [name for name, _ in report.left_out] == ["c", "s2.safetensors", "extra", "metadata/odd"]
+    assert [name for name, _ in report.left_out] == [
+        "c",
+        "s2.safetensors",
+        "extra",
+        "metadata/big",
+        "metadata/odd",
+    ]
     with archive.open(tmp_path / "m.h5") as handle:
         configs: Any = handle.records
         assert dict(configs.config_records["index_metadata"]) == {"made": "here"}
