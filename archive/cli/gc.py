@@ -18,8 +18,9 @@ ago than --older-than. A store does not say who began an upload: those of other 
 so is a save that takes longer than that. Of objects only sums are removed that a mean left behind.
 
 Of a local folder and those below it: remove .NAME.N.tmp files of saves that no process holds any more and
-that begin as an archive does, and sums that a mean left behind when it was killed. Links below the folder are
-not followed. A NAME.partial is never touched: `fedarchive recover` opens it.
+that begin as an archive does, .NAME.N.fedarchive.tmp files of other formats, and sums that a mean left behind
+when it was killed. Links below the folder are not followed. A NAME.partial is never touched: `fedarchive
+recover` opens it.
 
 JSON: path, dry_run; and removed, a list of {path, upload, started} (upload is "" for a file). CSV: a row for
 each that was removed, or would be."""

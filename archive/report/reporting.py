@@ -136,7 +136,7 @@ def report(
             _compare(subjects, found, stack)
     name = title if title is not None else " and ".join(figures.name for figures in found)
     page = _page(found, name)
-    sink = locate_sink(place, overwrite=overwrite, durable=True, push=False, nbytes=len(page))
+    sink = locate_sink(place, overwrite=overwrite, durable=True, push=False, nbytes=len(page), marked=True)
     try:
         sink.write(page, 0)
         sink.publish()

@@ -44,7 +44,14 @@ def locate_source(location: Location, access: str, purpose: Purpose = "open") ->
 
 
 def locate_sink(
-    location: Location, *, overwrite: bool, durable: bool, push: bool, nbytes: int = 0, spool: Spool = True
+    location: Location,
+    *,
+    overwrite: bool,
+    durable: bool,
+    push: bool,
+    nbytes: int = 0,
+    spool: Spool = True,
+    marked: bool = False,
 ) -> Sink:
     """Begin a file or object.
 
@@ -57,6 +64,8 @@ def locate_sink(
         Length of the whole, 0 where it is not known yet.
     spool : bool or str
         Where an object that cannot be sent in parts is collected; False: in memory.
+    marked : bool
+        As for `AtomicFile`: of what is no archive.
 
     Raises
     ------
@@ -66,7 +75,7 @@ def locate_sink(
     if not location.remote:
         from archive.storage.local.sink import AtomicFile
 
-        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push)
+        return AtomicFile(location.path, overwrite=overwrite, durable=durable, push=push, marked=marked)
     from archive.storage.remote.staging import SpooledSink, parse_spool
     from archive.storage.remote.upload import RemoteSink
 
@@ -75,7 +84,7 @@ def locate_sink(
     small = 0 < nbytes <= tuning.PART_BYTES
     if store.multipart or small or folder is None:
         return RemoteSink(store, path, overwrite=overwrite, nbytes=nbytes)
-    return SpooledSink(store, path, overwrite=overwrite, folder=folder)
+    return SpooledSink(store, path, overwrite=overwrite, folder=folder, marked=marked)
 
 
 def locate_partial(location: Location, *, overwrite: bool, durable: bool, folder: str) -> PartialFile:

@@ -24,7 +24,7 @@ from archive.tools.sumcollection import collect_sums
 
 __all__ = ["Garbage", "collect_garbage"]
 
-_SLOT = re.compile(r"\..+\.(?:[0-7]|[0-9a-f]{16})\.tmp", re.DOTALL)
+_SLOT = re.compile(r"\..+\.(?:[0-7]|[0-9a-f]{16})(?:\.fedarchive)?\.tmp", re.DOTALL)
 """Names that `archive.storage.local.sink` gives to temporary files."""
 
 
@@ -56,8 +56,8 @@ def collect_garbage(
     of a mean, which say themselves what they are.
 
     Of a local folder, and those below it: temporary files of saves that no process holds and that begin as
-    an archive does; and partial sums. Never a ``NAME.partial`` or its journal, which may be the only copy of
-    what a save consumed, and nothing that a link leads to.
+    an archive does, or whose name says that they are ours; and partial sums. Never a ``NAME.partial`` or its
+    journal, which may be the only copy of what a save consumed, and nothing that a link leads to.
 
     Parameters
     ----------

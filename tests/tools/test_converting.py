@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from archive.errors import (
     ExistsError,
     HostileFileError,
     MissingError,
+    StorageError,
     UnsupportedURLError,
     ValueRangeError,
 )
@@ -217,6 +220,23 @@ def test_what_reads_back_as_another_takes_the_place_of_nothing(tmp_path: Path, n
     assert sorted(os.listdir(tmp_path)) == sorted(["source.h5", "source.npz", name])
 
 
+CHILD = """
+import os, signal, sys
+from archive.tools import convert
+convert(*sys.argv[1:], progress=lambda done, total: done == total and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.parametrize("name", ["m.npz", "m.safetensors"])
+def test_what_a_killed_conversion_left_is_removed_by_the_next(tmp_path: Path, name: str) -> None:
+    source = saved(tmp_path)
+    subprocess.run([sys.executable, "-c", CHILD, source, tmp_path / name], check=False)
+    assert not (tmp_path / name).exists()
+    assert len(os.listdir(tmp_path)) == 2  # complete and not yet published: its content says nothing
+    convert(source, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == sorted(["saved.h5", name])
+
+
 def test_shards_that_read_back_as_others_are_removed(tmp_path: Path) -> None:
     archive.save({"a": np.zeros(8), "mark": MARK}, tmp_path / "source.h5")
 
@@ -312,6 +332,18 @@ def test_a_file_does_not_take_the_place_of_its_source(tmp_path: Path) -> None:
     with pytest.raises(ValueRangeError, match="read from there"):
         convert("memory://converting/same.npz", "memory://converting/same.npz", format="archive")
     assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(StorageError, match="symbolic links"):
+        convert(tmp_path / "loop.npy", tmp_path / "m.h5")
+    with pytest.raises(StorageError, match="not a regular file"):
+        convert(tmp_path / "pipe.npy", tmp_path / "m.h5")
+    with pytest.raises(StorageError, match="symbolic links"):
+        convert(saved(tmp_path), tmp_path / "loop.npy", keys="w")
+    assert sorted(os.listdir(tmp_path)) == ["loop.npy", "pipe.npy", "saved.h5"]
 
 
 def test_an_index_in_capitals_is_one(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Publishing a file whole or not at all: written beside the target, synced, renamed over it.
 
-The temporary file is ``.NAME.<slot>.tmp``, held by a lock while it is written. A killed writer leaves
-it behind; the next save of the same name removes it, which needs no listing of the folder (60 ms for
-100,000 client files).
+The temporary file is ``.NAME.<slot>.tmp``, or ``.NAME.<slot>.fedarchive.tmp`` of what is no archive, held by
+a lock while it is written. A killed writer leaves it behind; the next save of the same name removes it, which
+needs no listing of the folder (60 ms for 100,000 client files).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from archive.dtypes import NDArray
 from archive.errors import ExistsError, MissingError, StorageError
 from archive.owner import Descriptor, Owner, close_in_children, unforked
 from archive.storage.local.exclusive import place_new
-from archive.storage.local.slots import SLOTS, remove_stale
+from archive.storage.local.slots import MARKED, SLOTS, remove_stale
 from archive.storage.local.source import FileSource, map_private
 from archive.storage.local.volumes import (
     close_unlocked,
@@ -58,6 +58,8 @@ class AtomicFile:
         files larger than memory.
     private : bool
         Let nobody else read the file while it is written.
+    marked : bool
+        The file does not begin as an archive does: its temporary name alone has to say whose it is.
 
     Raises
     ------
@@ -74,11 +76,13 @@ class AtomicFile:
         durable: bool = True,
         push: bool = False,
         private: bool = False,
+        marked: bool = False,
     ) -> None:
         self._overwrite = overwrite
         self._durable = durable
         self._reserved = 0
         self._push = push
+        self._end = MARKED if marked else ".tmp"
         self._pushed = 0
         self.path: str = path
         self._begin()
@@ -313,7 +317,7 @@ class AtomicFile:
         # 255 bytes are all a file name may have; what is cut off is only our own prefix
         stem = os.fsdecode(os.fsencode(self._name)[:200])
         prefix = os.path.join(self._folder, f".{stem}.")
-        slots = iter([f"{prefix}{slot}.tmp" for slot in (*range(SLOTS), os.urandom(8).hex())])
+        slots = iter([f"{prefix}{slot}{self._end}" for slot in (*range(SLOTS), os.urandom(8).hex())])
         for path in slots:
             self._temporary = path
             with unforked():

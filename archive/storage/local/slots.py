@@ -4,7 +4,8 @@
 writer holds a shared lock on the file until it is published or removed. Shared, because libhdf5 takes a
 shared lock to read: what has just been renamed to its place must be readable. Only the holder of the
 exclusive lock may remove a slot, and looks under the lock whether the name still leads to the file, and
-whether the file begins as an archive does: a name alone proves nothing.
+whether the file begins as an archive does: such a name alone proves nothing. A file of another format proves
+nothing by its content, so its slots are called ``.NAME.0.fedarchive.tmp``, which nobody else's files are.
 
 So a slot whose writer has the lock is not removed. Where another process is faster, between the creation of
 a file and the lock on it, the writer is refused the lock, or finds that the name is gone, and goes on to the
@@ -24,6 +25,7 @@ from archive.storage.local.volumes import is_held_here, leads_to, lock_file
 
 __all__ = [
     "HEAD_BYTES",
+    "MARKED",
     "SLOTS",
     "begins_as_archive",
     "remove_stale",
@@ -31,6 +33,8 @@ __all__ = [
 
 SLOTS = 8
 """Writers of one name that may run side by side under predictable names."""
+MARKED = ".fedarchive.tmp"
+"""How slots end of files that are no archives."""
 HEAD_BYTES = 4096
 """Bytes before the first array (DATA_AT of `archive.format.constants`)."""
 _SUPERBLOCK = b"\x89HDF\r\n\x1a\n\x02\x08\x08"
@@ -96,7 +100,7 @@ def _is_stale(fd: int, path: str, dir_fd: int | None) -> bool:
         and system.geteuid() in (0, status.st_uid)  # root gives its file to the owner of the old one
         and lock_file(fd, unlocked=False)
         and leads_to(path, fd, dir_fd)
-        and begins_as_archive(system.pread(fd, HEAD_BYTES, 0))
+        and (path.endswith(MARKED) or begins_as_archive(system.pread(fd, HEAD_BYTES, 0)))
     )
 
 

@@ -70,6 +70,8 @@ class SpooledSink:
         False: an existing object is an error.
     folder : str
         Where the local file lies; full, it is the disk of this folder that is.
+    marked : bool
+        As for `AtomicFile`.
 
     Raises
     ------
@@ -80,7 +82,9 @@ class SpooledSink:
     temporary = ""
     """The object, not the local file, is what has to be read back."""
 
-    def __init__(self, store: ObjectStore, path: str, *, overwrite: bool, folder: str) -> None:
+    def __init__(
+        self, store: ObjectStore, path: str, *, overwrite: bool, folder: str, marked: bool = False
+    ) -> None:
         self.path: str = store.url(path)
         self.owner: Owner = Owner(self.path)
         self._store = store
@@ -88,7 +92,7 @@ class SpooledSink:
         self._overwrite = overwrite
         if not overwrite:
             require_creatable(store, path, multipart=store.multipart)
-        self._file = AtomicFile(_local_name(folder, path), durable=False, private=True)
+        self._file = AtomicFile(_local_name(folder, path), durable=False, private=True, marked=marked)
 
     def reserve(self, nbytes: int) -> None:
         """Reserve the first ``nbytes`` on the local disk."""

@@ -137,6 +137,7 @@ class Target:
             push=True,
             nbytes=nbytes,
             spool=self.spool,
+            marked=True,
         )
         try:
             if nbytes:
@@ -176,9 +177,8 @@ class Target:
 
 def require_apart(source: Location, target: Location) -> None:
     """Raise ValueRangeError where a file would take the place of the one that it is made of."""
-    paths = [
-        place.path if place.remote else Path(place.path).resolve().as_posix() for place in (source, target)
-    ]
+    # a loop of links is no error here: who opens it finds it
+    paths = [place.path if place.remote else os.path.realpath(place.path) for place in (source, target)]
     if source.remote == target.remote and paths[0] == paths[1]:
         raise ValueRangeError(
             "it is read from there, and would be replaced", path=target.display, remedy="name another file"

@@ -113,6 +113,22 @@ def test_what_a_killed_save_left_is_taken_over_or_removed(tmp_path: Path, head: 
     assert os.listdir(tmp_path) == ["m.h5"]
 
 
+def test_what_is_no_archive_is_ours_by_its_name(tmp_path: Path) -> None:
+    """``.table.csv.0.tmp`` may be anybody's, as may its content."""
+    theirs, killed, other = (
+        tmp_path / f".{name}.tmp"
+        for name in ("table.csv.0", "table.csv.0.fedarchive", "page.html.7.fedarchive")
+    )
+    for path in (theirs, killed, other):
+        path.write_text("1,2\n")
+    held = AtomicFile(str(tmp_path / "table.csv"), marked=True)
+    assert Path(held.temporary) == killed  # taken over
+    held.write(b"3,4\n", 0)
+    assert [left.path for left in collect_garbage(tmp_path, older_than=0)] == [str(other)]
+    held.publish()
+    assert sorted(os.listdir(tmp_path)) == [".table.csv.0.tmp", "table.csv"]
+
+
 def test_a_name_that_was_published_is_litter(tmp_path: Path) -> None:
     """An exclusive save was killed between link and unlink."""
     archive.save({"w": np.ones(3)}, tmp_path / "m.h5")
