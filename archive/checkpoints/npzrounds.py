@@ -13,7 +13,7 @@ from archive.storage.url import Location, parse_url
 from archive.tools.formats.archives import ArchiveContent
 from archive.tools.formats.entries import Content, Hasher, LeftOut, chunks_of, compare
 from archive.tools.formats.intake import renamed, require_distinct
-from archive.tools.formats.npz import read_npz
+from archive.tools.formats.kinds import open_content
 
 __all__ = ["convert_rounds"]
 
@@ -85,7 +85,7 @@ def convert_rounds(
 
 def _open_round(file: Location, names: list[str] | None, decoded_bytes: int | None) -> Content:
     """Open the file of a round, its arrays under the names that were given."""
-    content = read_npz(file, decoded_bytes=decoded_bytes)
+    content = open_content(file, "npz", decoded_bytes)
     with ExitStack() as undo:
         undo.callback(content.close)
         if names is not None:
@@ -105,6 +105,7 @@ def _convert_round(
         arrays[entry.key] = entry.assemble(chunks)
         for _ in written.watch(entry, chunks_of(arrays[entry.key])):
             pass
+    content.require_unchanged()
     report = store.save(arrays, number, background=False)
     if out is not None:
         try:

@@ -143,6 +143,8 @@ def convert(
         A name or type that the other side cannot hold, and that cannot be left out; ``out`` is ``url``.
     KeyError
         No array has one of ``keys``.
+    ReplacedError
+        ``url`` was written to while it was read.
     ExistsError, MissingError, StorageError
 
     Examples
@@ -272,6 +274,7 @@ def _import(job: _Job, hasher: Hasher) -> list[LeftOut]:
             publish=target.publish,
         ) as writer:
             write_content(content, writer, hasher)
+            content.require_unchanged()
     return content.left_out
 
 

@@ -18,6 +18,7 @@ from archive.errors import (
     ExistsError,
     HostileFileError,
     MissingError,
+    ReplacedError,
     StorageError,
     UnsupportedURLError,
     ValueRangeError,
@@ -332,6 +333,31 @@ def test_a_file_does_not_take_the_place_of_its_source(tmp_path: Path) -> None:
     with pytest.raises(ValueRangeError, match="read from there"):
         convert("memory://converting/same.npz", "memory://converting/same.npz", format="archive")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["m.npy", "m.safetensors.index.json"])
+def test_a_file_that_is_written_to_meanwhile_is_refused(tmp_path: Path, name: str) -> None:
+    archive.save({"a": np.zeros(2 << 20)}, tmp_path / "first.h5")
+    convert(tmp_path / "first.h5", tmp_path / name)
+    data = next(path for path in tmp_path.iterdir() if path.suffix in (".npy", ".safetensors"))
+    wanted = sorted([*os.listdir(tmp_path), "m.h5"])
+
+    def change(done: int, total: int) -> None:
+        with data.open("r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(b"\x01")
+
+    with pytest.raises(ReplacedError, match="written to while it was read"):
+        convert(tmp_path / name, tmp_path / "m.h5", progress=change)
+    assert not (tmp_path / "m.h5").exists()
+
+    def replace(done: int, total: int) -> None:
+        copy = tmp_path / "copy"
+        copy.write_bytes(b"another")
+        os.replace(copy, data)
+
+    convert(tmp_path / name, tmp_path / "m.h5", progress=replace)  # what was opened stays as it was
+    assert sorted(os.listdir(tmp_path)) == wanted
 
 
 def test_what_is_no_file_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +14,10 @@ import xxhash
 
 from archive import tuning
 from archive.dtypes import NDArray
-from archive.errors import DamagedError
+from archive.errors import DamagedError, ReplacedError
 from archive.records import Array, SType
 from archive.records.payload import memory_of
+from archive.storage.url import Location
 
 __all__ = [
     "ArraysContent",
@@ -23,6 +26,7 @@ __all__ = [
     "Fingerprint",
     "Hasher",
     "LeftOut",
+    "Stamp",
     "chunks_of",
     "compare",
     "left_of_ties",
@@ -67,6 +71,34 @@ class Entry:
         return buffer.view(self.dtype or np.uint8).reshape(self.shape, order="F" if self.fortran else "C")
 
 
+class Stamp:
+    """By what it is found out that a local file was written to while it was read; an object has versions."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._found = self._look()
+
+    def require_unchanged(self) -> None:
+        """Raise ReplacedError for a file that was written to; another file of its name does not matter."""
+        found = self._look()
+        if found != self._found and found[:1] == self._found[:1]:
+            raise ReplacedError(
+                "it was written to while it was read",
+                path=self._location.display,
+                errno=errno.ESTALE,
+                remedy="convert it again when it is complete",
+            )
+
+    def _look(self) -> tuple[int, ...]:
+        if self._location.remote:
+            return ()
+        try:
+            status = Path(self._location.path).stat()
+        except OSError:  # it is opened next, or is still open
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class Content:
     """A file of any format, open for reading; a context manager."""
 
@@ -77,6 +109,8 @@ class Content:
         self.attributes: dict[str, dict[str, Any]] = {}
         self.left_out: list[LeftOut] = []
         """What is in the file and not in ``entries``, ``metrics`` and ``configs``."""
+        self.stamps: list[Stamp] = []
+        """Of local files that have no digests."""
 
     def read(self, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[NDArray]]]:
         """Yield each entry with its bytes (uint8), a few megabytes at a time, in this order.
@@ -84,6 +118,11 @@ class Content:
         All chunks of an entry have to be taken before the next entry is asked for.
         """
         raise NotImplementedError
+
+    def require_unchanged(self) -> None:
+        """Raise ReplacedError where what was read is of two versions of a file."""
+        for stamp in self.stamps:
+            stamp.require_unchanged()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -6,12 +6,12 @@ import importlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from archive.engine.read.open import open_reader
 from archive.errors import NotAnArchiveError, UnsupportedURLError
 from archive.storage.url import Location
-from archive.tools.formats.entries import Content, LeftOut
+from archive.tools.formats.entries import Content, LeftOut, Stamp
 
 __all__ = ["INDEX_SUFFIX", "FileFormat", "formats_of", "is_index", "open_content", "writer_of"]
 
@@ -54,8 +54,7 @@ _WRITERS = {
 named here, as no tool may import it."""
 _DECODED = ("npz", "keras", "hdf5")
 """Formats that may hold compressed arrays."""
-_NAMED = ("safetensors", "npy")
-"""Formats that ask the name of a file what it holds."""
+_NAMED = ("safetensors", "npy")  # what these hold, the name says
 
 
 def formats_of(source: Location, target: Location, given: str | None, to: str | None) -> tuple[str, str]:
@@ -133,9 +132,12 @@ def open_content(
     """Open a file of a format that is no archive; ``name`` is what it will be called, where it is not yet."""
     module, function = _READERS[kind]
     read: Callable[..., Content] = getattr(importlib.import_module(module), function)
-    if kind in _NAMED:
-        return read(location, name=name or location.name)
-    return read(location, decoded_bytes=decoded_bytes) if kind in _DECODED else read(location)
+    options: dict[str, Any] = {"name": name or location.name} if kind in _NAMED else {}
+    if kind in _DECODED:
+        options["decoded_bytes"] = decoded_bytes
+    stamp, content = Stamp(location), read(location, **options)
+    content.stamps.append(stamp)
+    return content
 
 
 def writer_of(kind: str, shard_bytes: int | None = None) -> Callable[..., list[LeftOut]]:

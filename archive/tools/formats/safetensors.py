@@ -20,7 +20,7 @@ from archive.storage.folder import remove_file
 from archive.storage.location import locate_source
 from archive.storage.protocols import Source
 from archive.storage.url import Location
-from archive.tools.formats.entries import Content, Entry, Hasher, LeftOut, left_of_ties
+from archive.tools.formats.entries import Content, Entry, Hasher, LeftOut, Stamp, left_of_ties
 from archive.tools.formats.filelike import SinkFile, Target, sibling, stream_ranges
 from archive.tools.formats.flatnames import RECORDS, flat_names, is_escaped, split_name
 from archive.tools.formats.kinds import INDEX_SUFFIX, is_index
@@ -77,6 +77,7 @@ class _Shards(Content):
 
     def open(self, location: Location, wanted: set[str] | None = None) -> dict[str, str]:
         """Open a file, add its tensors (or those that are wanted), and return its metadata."""
+        self.stamps.append(Stamp(location))
         source = locate_source(location, "pread")
         self._sources.append(source)
         header, start = header_of(source)
