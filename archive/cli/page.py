@@ -16,9 +16,9 @@ __all__ = ["DESCRIPTION", "define", "run"]
 
 DESCRIPTION = """\
 Save one HTML file about the folder of a run, two runs side by side, or an archive. It needs no network, no
-server and no other file, and is less than 5 MB: learning curves of rounds and clients, the norm of each layer
-and what each client sent by round as heat maps, arrays with sizes, types and histograms, differences of
-rounds; what is damaged, NaN or an outlier is named.
+server and no other file, and is less than 5 MB: learning curves of rounds and clients; heat maps of the norm
+of each layer and of what each client sent by round, and of what it did to each layer; arrays with sizes,
+types and histograms; differences of rounds; what is damaged, NaN or an outlier is named.
 
 What cannot be read is reported, and left out of the page but for its name; the exit code is then 1 for
 damage, else 2.
