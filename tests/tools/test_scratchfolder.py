@@ -1,4 +1,4 @@
-"""The folder of partial sums is our own, nobody leads us to another, and its sums are removed side by side."""
+"""The folder of partial sums is our own, no link leads to another, and its sums are removed side by side."""
 
 from __future__ import annotations
 
