@@ -30,6 +30,7 @@ __all__ = [
     "decode_stored",
     "decode_value",
     "encode_value",
+    "is_plain",
     "validate_value",
 ]
 
@@ -125,6 +126,40 @@ def encode_value(value: Any, type_name: str) -> list[Any]:
     if type_name.endswith("s") and type_name != "bytes":
         return [type_name, [_encode_item(item) for item in value]]
     return [type_name, _encode_item(value)]
+
+
+def is_plain(encoded: Any, metric: bool) -> bool:
+    """Return whether ``[type, payload]`` is right, and its payload the value itself: what most values are.
+
+    `decode_value` and `validate_value` say the same, and take ten times as long.
+
+    Examples
+    --------
+    >>> is_plain(["float", 0.5], True), is_plain(["float", 1], True)
+    (True, False)
+    """
+    if type(encoded) is not list or len(encoded) != 2:
+        return False
+    name, payload = encoded
+    kind = type(payload)
+    if kind is float:
+        return name == "float" and -math.inf < payload < math.inf
+    if kind is int:
+        return name == "int" and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE
+    if kind is str:
+        return name == "str" and not metric and payload.isascii()
+    if kind is list:
+        return _is_plain_list(name, payload)
+    return kind is bool and name == "bool" and not metric
+
+
+def _is_plain_list(name: Any, items: list[Any]) -> bool:
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return name == "floats" and all(map(math.isfinite, items))
+    return (
+        kinds == {int} and name == "ints" and min(items) >= -EXACT_IN_DOUBLE and max(items) <= EXACT_IN_DOUBLE
+    )
 
 
 def decode_value(encoded: Any) -> Value:

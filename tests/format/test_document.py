@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
 from archive.errors import StorageError
 from archive.format.constants import MAX_NESTING
-from archive.format.document import SMALL_BYTES, TooLargeError, encode_json, parse_json, require_decodable
+from archive.format.document import (
+    SMALL_BYTES,
+    TooLargeError,
+    _is_shallow,
+    encode_json,
+    parse_json,
+    require_decodable,
+)
 from archive.tuning import JSON_VARIABLE
 from tests.heavy import HEAVY
 
@@ -96,3 +104,28 @@ def test_characters_count_only_where_nobody_asked_for_them(monkeypatch: pytest.M
     assert len(parse_json(text, text_counts=False)) == 900_000
     with pytest.raises(TooLargeError):
         parse_json(text)
+
+
+@pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+def test_a_short_text_nests_no_deeper_than_a_long_one(opening: bytes, closing: bytes) -> None:
+    levels = 2 if len(opening) > 5 else 1
+    for brackets in ("", '"[[[", ', '"\\"[", '):  # a string between brackets, and one that is measured
+        for depth in range(1, MAX_NESTING + 4):
+            inside = brackets.encode() + b"1" if opening.endswith(b"[") else b"1"
+            text = opening * depth + inside + closing * depth
+            if depth * levels <= MAX_NESTING:
+                parse_json(text)
+            else:
+                with pytest.raises(ValueError, match="nests more than"):
+                    parse_json(text)
+
+
+def test_a_text_that_is_shallow_is_measured_as_shallow() -> None:
+    chosen = random.Random(7)
+    shallow = 0
+    for _ in range(20_000):
+        text = bytes(chosen.choice(b'[]{}"""",1') for _ in range(chosen.randrange(1, 40)))
+        if _is_shallow(text):
+            shallow += 1
+            assert require_decodable(text) <= MAX_NESTING
+    assert shallow > 100

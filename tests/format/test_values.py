@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from archive.format.values import decode_value, encode_value, validate_value
+from archive.format.document import parse_json
+from archive.format.values import decode_value, encode_value, is_plain, validate_value
 
 BORDERS = [n + d for n in (0, 1 << 53, 1 << 63, 1 << 64, -(1 << 53), -(1 << 63)) for d in (-1, 0, 1)]
 LEGAL = [n for n in BORDERS if -(1 << 63) <= n < 1 << 64]
@@ -141,3 +142,47 @@ def test_other_spellings_are_refused(encoded: Any) -> None:
 def test_numbers_are_floats_without_a_point() -> None:
     assert decode_value(["floats", [3, 1e2, -0.0]]) == [3.0, 100.0, 0.0]
     assert decode_value(["ints", [1, True, "9007199254740992"]]) == [1, True, 1 << 53]
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_what_is_plain_is_what_the_long_way_says(metric: bool) -> None:
+    payloads: list[Any] = [0, 0.0, -0.0, 1, 2**53 - 1, 2**53, -(2**53), 1e308, math.inf, math.nan, True, None]
+    payloads += ["", "a", "é", "\ud800", "nan", "1", [], {}, [1], [1, 2.0], [1.0, math.inf], [True], ["a"]]
+    payloads += [
+        [1, True],
+        [2**53],
+        [-(2**53)],
+        [1.5, 2.5],
+        [[1]],
+        [None],
+        parse_json(b"-0"),
+        parse_json(b"[-0]"),
+    ]
+    names = [
+        "int",
+        "float",
+        "str",
+        "bytes",
+        "bool",
+        "ints",
+        "floats",
+        "strs",
+        "bools",
+        "list",
+        "x",
+        1,
+        None,
+        [],
+    ]
+    plain = 0
+    for name in names:
+        for payload in payloads:
+            if not is_plain([name, payload], metric):
+                continue
+            plain += 1
+            decoded = decode_value([name, payload])
+            assert repr(decoded) == repr(payload)
+            assert validate_value(decoded, metric=metric) == name
+    assert plain == (8 if metric else 13)
+    for wrong in (None, "ab", ["int"], ["int", 1, 1], ("int", 1), {"int": 1, "a": 2}):
+        assert not is_plain(wrong, metric)

@@ -199,10 +199,12 @@ class _End:
         self._source = source
         # remote sources keep the end of the object themselves, and the beginning would be one more request
         self._bytes = np.empty(0 if source.pinned else min(tuning.END_BYTES, source.nbytes), np.uint8)
-        self._head = np.empty(min(len(self._bytes), SUPERBLOCK_BYTES), np.uint8)
         self._at = source.nbytes - len(self._bytes)
         if len(self._bytes):
             source.read_into(self._at, self._bytes)
+        self._head = self._bytes[:SUPERBLOCK_BYTES]
+        if len(self._bytes) and self._at:
+            self._head = np.empty(SUPERBLOCK_BYTES, np.uint8)
             source.read_into(0, self._head)  # a map would be asked for its first page
 
     def read(self, offset: int, nbytes: int) -> NDArray:

@@ -22,6 +22,7 @@ from archive.format.values import (
     Value,
     decode_stored,
     decode_value,
+    is_plain,
     validate_value,
 )
 from archive.format.valuesection import ValueSection
@@ -119,7 +120,9 @@ def _decode(section: ValueSection, member: str, stored: Stored) -> Values:
         values = found[record] = {}
         metrics = record.kind == KIND_METRICS
         for key, encoded in decode_entries(section, record.name, entries):
-            if member == "values" and _is_stored(encoded):
+            if is_plain(encoded, metrics):
+                values[key] = encoded[1]
+            elif member == "values" and _is_stored(encoded):
                 _require_stored(section, f"{record.name}/{key}", encoded, metrics)
                 for value in stored(record, key, encoded):
                     values[key] = value
@@ -137,17 +140,16 @@ def _record_of(section: ValueSection, member: str, named: list[Any]) -> RecordNa
     return RecordName(KINDS.index(kind), name)
 
 
-def decode_entries(section: ValueSection, record: str, entries: Any) -> list[tuple[str, Any]]:
-    """Return the keys and encoded values of a record."""
-    if (
-        not isinstance(entries, list)
-        or not all(isinstance(entry, list) and len(entry) == 2 for entry in entries)
-        or not all(isinstance(key, str) for key, _ in entries)
-    ):
+def decode_entries(section: ValueSection, record: str, entries: Any) -> list[list[Any]]:
+    """Return the pairs of key and encoded value of a record."""
+    if not isinstance(entries, list):
         raise section.origin.invalid("the values are malformed", key=record)
-    if len({key for key, _ in entries}) != len(entries):
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise section.origin.invalid("the values are malformed", key=record)
+    if len(dict(entries)) != len(entries):
         raise section.origin.invalid("two values of one record share a key", key=record)
-    return [(key, encoded) for key, encoded in entries]
+    return entries
 
 
 def _is_stored(encoded: Any) -> bool:
