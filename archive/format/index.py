@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,8 +135,7 @@ def count_arrays(header: bytes, index_bytes: int) -> int | None:
     return arrays if place_sections(found)[1] == index_bytes else None
 
 
-@dataclass(frozen=True, slots=True)
-class RecordName:
+class RecordName(NamedTuple):
     """One record of an archive."""
 
     kind: int

@@ -143,9 +143,9 @@ def is_plain(encoded: Any, metric: bool) -> bool:
     name, payload = encoded
     kind = type(payload)
     if kind is float:
-        return name == "float" and -math.inf < payload < math.inf
+        return bool(name == "float" and -math.inf < payload < math.inf)
     if kind is int:
-        return name == "int" and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE
+        return bool(name == "int" and -EXACT_IN_DOUBLE <= payload <= EXACT_IN_DOUBLE)
     if kind is str:
         return name == "str" and not metric and payload.isascii()
     if kind is list:

@@ -106,7 +106,7 @@ def test_characters_count_only_where_nobody_asked_for_them(monkeypatch: pytest.M
         parse_json(text)
 
 
-@pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")])
 def test_a_short_text_nests_no_deeper_than_a_long_one(opening: bytes, closing: bytes) -> None:
     levels = 2 if len(opening) > 5 else 1
     for brackets in ("", '"[[[", ', '"\\"[", '):  # a string between brackets, and one that is measured
