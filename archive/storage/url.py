@@ -19,6 +19,7 @@ __all__ = [
     "Cache",
     "Location",
     "default_cache",
+    "is_remote",
     "local_path",
     "parse_cache",
     "parse_nbytes",
@@ -125,6 +126,18 @@ def parse_url(
         options = dict(storage_options or {})
         return Location(path, True, options, parse_cache(cache), cache_bytes=most)
     return Location(_absolute(path))
+
+
+def is_remote(path: str) -> bool:
+    """Return whether an error's path is a URL for fsspec, and no local path.
+
+    Examples
+    --------
+    >>> is_remote("s3://bucket/m.h5"), is_remote("/tmp/m.h5"), is_remote("file:///tmp/m.h5")
+    (True, False, False)
+    """
+    match = _SCHEME.match(path)
+    return match is not None and not _FILE.match(path) and match[0].lower() != "local://"
 
 
 def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) -> Location:

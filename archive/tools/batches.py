@@ -21,8 +21,7 @@ from typing import Literal
 from archive import tuning
 from archive.engine.read.open import open_reader
 from archive.engine.read.reader import Reader
-from archive.errors import ArchiveError, ReplacedError, StorageError, ValueRangeError
-from archive.storage.remedies import SYSTEM_ERRNOS
+from archive.errors import ArchiveError, ReplacedError, ValueRangeError
 from archive.storage.url import Location
 from archive.tools.clientmetrics import (
     Metrics,
@@ -33,7 +32,7 @@ from archive.tools.clientmetrics import (
     result_metrics,
     weight_in,
 )
-from archive.tools.leftout import Skipped
+from archive.tools.leftout import Skipped, is_bad_input
 from archive.tools.many import Input
 from archive.tools.partials import (
     Partial,
@@ -124,12 +123,10 @@ class Opened:
     """Errors by position."""
 
     def drop(self, errors: dict[int, ArchiveError], rule: Rule) -> None:
-        """Leave inputs out, or raise the error of the first; one of the system is of no input."""
+        """Leave inputs out, or raise the first error that ends the mean."""
         for position in sorted(errors):
-            error = errors[position]
-            system = isinstance(error, StorageError) and error.errno in SYSTEM_ERRNOS
-            if rule.errors == "raise" or system:
-                raise error
+            if rule.errors == "raise" or not is_bad_input(errors[position]):
+                raise errors[position]
         self.bad |= errors
         self.inputs = [one for one in self.inputs if one.position not in errors]
 

@@ -1,14 +1,23 @@
-"""Archives that were left out of a result over many, and why; as texts in a partial sum too."""
+"""Archives that were left out of a result over many, and which may be; as texts in a partial sum too."""
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 
 from archive import errors
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, LockedError, StorageError, UnsupportedURLError
+from archive.storage.remedies import SYSTEM_ERRNOS
+from archive.storage.url import is_remote
 
-__all__ = ["Skipped", "decode_skipped", "encode_skipped"]
+__all__ = ["Skipped", "decode_skipped", "encode_skipped", "is_bad_input"]
+
+_NETWORK_ERRNOS = (
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
+    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN),
+)
+"""What a network file system says when its server does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,27 @@ class Skipped:
     """As the caller named it, without secrets."""
     error: ArchiveError
     """What was wrong with it."""
+
+
+def is_bad_input(error: ArchiveError) -> bool:
+    """Return whether an error is one of the archive that it names: missing, damaged, not what it should be.
+
+    Other errors say that nobody can tell: a server does not answer, is overloaded or refuses; no descriptors
+    or memory are left; a package is not installed. These end every call over many archives, whatever its
+    ``errors=``: a result without the archives of a server that was away looks like a whole one.
+
+    Examples
+    --------
+    >>> from archive.errors import MissingError
+    >>> is_bad_input(MissingError("no such file", path="/clients/3.h5"))
+    True
+    >>> is_bad_input(StorageError("no answer", path="s3://clients/3.h5", errno=errno.EHOSTUNREACH))
+    False
+    """
+    if isinstance(error, StorageError):
+        number = error.errno
+        return not is_remote(error.path or "") and number not in (*SYSTEM_ERRNOS, *_NETWORK_ERRNOS)
+    return not isinstance(error, UnsupportedURLError | LockedError)
 
 
 def encode_skipped(one: Skipped) -> str:
