@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from archive import tuning
 from archive.checkpoints.roundrows import FileRow
 from archive.dtypes import NDArray
-from archive.engine.progress import Report
+from archive.engine.progress import Bar, Progress
 from archive.errors import ArchiveError
 from archive.storage.url import URL, Cache
 from archive.tools.archivefacts import Facts, fact_columns, read_facts
 from archive.tools.columns import make_column
-from archive.tools.many import Errors, find_inputs, read_each, require_errors
-from archive.tools.provenance import provenance_columns, provenance_of
+from archive.tools.many import Errors, find_inputs, read_batches, require_errors
+from archive.tools.rowblocks import join_blocks, make_block
 from archive.tools.tabulation import Table, tabulate, texts, warn_skipped
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["history_of", "table"]
 
@@ -25,7 +31,8 @@ def table(
     urls: URL | Iterable[URL],
     *,
     errors: Errors = "raise",
-    progress: Report | None = None,
+    executor: Executor | None = None,
+    progress: Progress = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -41,9 +48,13 @@ def table(
     errors : {"raise", "skip", "column"}, default "raise"
         What a damaged or missing archive does. ``"skip"``: it has no row, and SkippedWarning says so.
         ``"column"``: it has a row without values, and the column ``error`` has its error as text, None for
-        the others. Both ways ``failures`` of the table has (path, error) of each.
-    progress : callable, optional
-        Called with (archives read, archives in all).
+        the others. Both ways ``failures`` of the table has (path, error) of each. A server that does not
+        answer ends the call whatever is said here.
+    executor : concurrent.futures.Executor, optional
+        What reads the archives, up to 1,024 a task: a pool of processes,
+        ``distributed.Client.get_executor()``. It pays from some 10,000 local archives on.
+    progress : True or callable, optional
+        True draws a bar (needs tqdm); a callable gets (archives read, archives in all).
     cache, cache_bytes
         As for `open`.
     storage_options : mapping, optional
@@ -90,19 +101,27 @@ def table(
     """
     require_errors(errors)
     inputs = find_inputs(urls, storage_options, cache, cache_bytes)
-    outcomes = list(read_each(read_facts, inputs, errors=errors, progress=progress))
-    failures = [(one.input.path, one.error) for one in outcomes if one.error is not None]
+    gather = partial(make_block, skip=errors == "skip")
+    with Bar(progress, "reading", " archives") as report:
+        read = read_batches(
+            read_facts,
+            gather,
+            inputs,
+            errors=errors,
+            progress=report,
+            executor=executor,
+            batch=tuning.BATCH if any(one.place.remote for one in inputs) else tuning.ROWS,
+        )
+        with closing(read):
+            blocks = list(read)
+    raised = [error for block in blocks for error in block.errors]
+    failures = [(one.path, error) for one, error in zip(inputs, raised, strict=True) if error is not None]
+    paths = [one.path for one in inputs]
     if errors == "skip":
-        warn_skipped(failures, len(outcomes))
-        outcomes = [one for one in outcomes if one.error is None]
-    found = [one.result for one in outcomes]
-    columns = {"path": texts([one.input.path for one in outcomes])} | provenance_columns(
-        [
-            provenance_of(one.input.place.display, facts.row if facts else None)
-            for one, facts in zip(outcomes, found, strict=True)
-        ]
-    )
-    return _tabulate(columns, found, [one.error for one in outcomes], errors, failures)
+        warn_skipped(failures, len(inputs))
+        paths = [path for path, error in zip(paths, raised, strict=True) if error is None]
+    columns, aliases = join_blocks(blocks, {"path": texts(paths)}, _error_column(raised, errors))
+    return Table(columns, aliases, failures)
 
 
 def history_of(files: Sequence[FileRow], run: str, *, clients: bool, errors: Errors) -> Table:
@@ -129,7 +148,12 @@ def _tabulate(
     errors: Errors,
     failures: Sequence[tuple[str, ArchiveError]],
 ) -> Table:
-    columns |= fact_columns(found)
-    if errors == "column":
-        columns["error"] = texts([None if error is None else str(error) for error in raised])
+    columns |= fact_columns(found) | _error_column(raised, errors)
     return tabulate(columns, [facts.row if facts else {} for facts in found], failures)
+
+
+def _error_column(raised: Sequence[ArchiveError | None], errors: Errors) -> dict[str, NDArray]:
+    """Return the column ``error``, where it was asked for."""
+    if errors != "column":
+        return {}
+    return {"error": texts([None if error is None else str(error) for error in raised])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,7 +84,8 @@ def mean(
         and return names of archives, never arrays.
     errors : {"raise", "skip"}, default "raise"
         ``"skip"`` leaves bad archives out (missing, damaged, of another schema, not finite), and the report
-        names them.
+        names them. A server that does not answer is no bad archive: it ends the call, which goes on from its
+        partial sums when it is made again.
     nan : {"error", "allow"}, default "error"
         Whether an archive with NaN or infinities is bad.
     metrics : {"weighted"}, optional
@@ -195,10 +196,10 @@ def _average_batches(
     output.total = sum(template.nbytes) * len(inputs)
     batches = cut_batches(inputs, weights, rule, scratch, first, template.identity)
     sums: list[Partial] = []
-    made_of = sum_batches(batches, template, output.advance, executor)
-    for batch, made in zip(batches, made_of, strict=True):
-        sums.append(made)
-        output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))
+    with closing(sum_batches(batches, template, output.advance, executor)) as found:
+        for batch, made in zip(batches, found, strict=True):
+            sums.append(made)
+            output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))
     saved, skipped, keys = publish_sums(sums, template.names, template.specs(), output, scratch, executor)
     return _report(saved, len(inputs), skipped), keys
 

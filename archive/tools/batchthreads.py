@@ -6,7 +6,7 @@ processor waits. Which batches are side by side decides no bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ def sum_batches(
     template: Template,
     advance: Callable[[int], object],
     executor: Executor | None = None,
-) -> Iterator[Partial]:
+) -> Generator[Partial, None, None]:
     """Yield the partial sums of batches, in order.
 
     Parameters
@@ -42,13 +42,15 @@ def sum_batches(
         What adds them up instead of this process.
     """
     if executor is not None:
-        return run_tasks(sum_batch, batches, executor)
+        yield from run_tasks(sum_batch, batches, executor)
+        return
     at_once = _batches_at_once(batches, template)
     if at_once < 2:
-        return map(partial(sum_batch, template=template, advance=advance), batches)
+        yield from map(partial(sum_batch, template=template, advance=advance), batches)
+        return
     # in threads of their own: those that hash and read files may be asked for by each of them
     here = partial(sum_batch, template=template, threads=max(1, tuning.THREADS // at_once))
-    return run_parallel(here, batches, network=at_once, ahead=at_once)
+    yield from run_parallel(here, batches, network=at_once, ahead=at_once)
 
 
 def _batches_at_once(batches: Sequence[Batch], template: Template) -> int:

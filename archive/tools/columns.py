@@ -11,11 +11,13 @@ from archive.dtypes import NDArray
 from archive.engine.read.open import read_summary
 from archive.engine.read.recordvalues import inline_values
 from archive.format.constants import KINDS
+from archive.format.index import RecordName
 from archive.format.values import INT64_MAX, INT64_MIN, UINT64_MAX, Value
 from archive.format.valuesection import ValueSection
 from archive.storage.url import Location
+from archive.workers import drop_oldest
 
-__all__ = ["Name", "Row", "make_columns", "read_row", "row_of"]
+__all__ = ["Name", "Row", "make_column", "make_columns", "name_columns", "read_row", "row_of"]
 
 Name: TypeAlias = tuple[str, str, str]
 """``metrics`` or ``configs``, record, key."""
@@ -36,11 +38,36 @@ def read_row(location: Location) -> Row:
 
 def row_of(section: ValueSection) -> Row:
     """Return the values of a values section; those that are datasets are left out."""
-    return {
-        (KINDS[record.kind], record.name, key): value
-        for record, values in inline_values(section, "values").items()
-        for key, value in values.items()
-    }
+    row: Row = {}
+    for record, values in inline_values(section, "values").items():
+        names = _known.get(record) or _remember(record)
+        row.update(zip(map(names.__getitem__, values), values.values(), strict=True))
+    return row
+
+
+class _Names(dict[str, Name]):
+    """Names of the values of a record, by key: archives of one federation have the same, and share them."""
+
+    def __init__(self, kind: str, record: str) -> None:
+        super().__init__()
+        self._record = kind, record
+
+    def __missing__(self, key: str) -> Name:
+        name = (*self._record, key)
+        if len(self) < _KEPT_NAMES:
+            self[key] = name
+        return name
+
+
+_KEPT_NAMES = 1000
+_KEPT_RECORDS = 64
+_known: dict[RecordName, _Names] = {}
+
+
+def _remember(record: RecordName) -> _Names:
+    drop_oldest(_known, _KEPT_RECORDS)
+    names = _known[record] = _Names(KINDS[record.kind], record.name)
+    return names
 
 
 def make_columns(
@@ -66,16 +93,24 @@ def make_columns(
     ({'loss': array([0.5, 0. ])}, {'fit/loss': 'loss', 'metrics/fit/loss': 'loss'})
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
+    short, aliases = name_columns(names, reserved)
+    return {short[name]: make_column([row.get(name) for row in rows]) for name in names}, aliases
+
+
+def name_columns(
+    names: Sequence[Name], reserved: Iterable[str] = ()
+) -> tuple[dict[Name, str], dict[str, str]]:
+    """Return what each column is called, and the short names of full ones, as for `make_columns`."""
     short = _short_names(names, set(reserved))
-    aliases: dict[str, str] = {}
+    taken, aliases = set(short.values()), dict[str, str]()
     for spelled in (lambda n: f"{n[1]}/{n[2]}", "/".join):
         known: dict[str, list[Name]] = {}
         for name in names:
             known.setdefault(spelled(name), []).append(name)
         for alias, meant in known.items():
-            if len(meant) == 1 and alias not in short.values():
+            if len(meant) == 1 and alias not in taken:
                 aliases[alias] = short[meant[0]]
-    return {short[name]: make_column([row.get(name) for row in rows]) for name in names}, aliases
+    return short, aliases
 
 
 def make_column(values: Sequence[Value | None]) -> NDArray:
@@ -97,10 +132,8 @@ def make_column(values: Sequence[Value | None]) -> NDArray:
         return np.array(values, dtype)
     if kinds <= {int, float, type(None)} and kinds & {int, float} and kinds != {int}:
         return np.array([np.nan if value is None else value for value in values], np.float64)
-    column: NDArray = np.empty(len(values), object)
-    for place, value in enumerate(values):  # one by one: lists of one length would become a second axis
-        column[place] = value
-    return column
+    # one by one: lists of one length would become a second axis
+    return np.fromiter(values, object, len(values))
 
 
 def _integer_type(values: Sequence[Any]) -> type[np.integer[Any]] | None:

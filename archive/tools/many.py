@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import itertools
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from archive import tuning
@@ -15,23 +17,33 @@ from archive.engine.progress import Report
 from archive.errors import ArchiveError
 from archive.storage.redaction import redact_url
 from archive.storage.url import URL, Cache, Location, parse_url
+from archive.tools.leftout import is_bad_input
 from archive.tools.patterns import match_urls
 from archive.workers import run_parallel
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-__all__ = ["Errors", "Input", "Outcome", "find_inputs", "read_each", "require_errors", "run_tasks"]
-
-BATCH = 64
-"""Archives that are one task of an executor: handing a task over costs as much as reading several of them."""
+__all__ = [
+    "Errors",
+    "Input",
+    "Outcome",
+    "find_inputs",
+    "read_batches",
+    "read_each",
+    "require_errors",
+    "run_tasks",
+]
 
 Errors: TypeAlias = Literal["raise", "skip", "column"]
 """What a damaged or missing archive of many does: it ends the call, is left out, or gets a row that has its
-error in the column ``error``."""
+error in the column ``error``. A server that does not answer ends the call (`leftout.is_bad_input`)."""
+Handling: TypeAlias = Literal["raise", "skip", "column", "report"]
+"""The same, or ``"report"``: every error is an outcome, for commands that report each and leave none out."""
 
 T = TypeVar("T")
 R = TypeVar("R")
+G = TypeVar("G")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,7 @@ def find_inputs(
 
 def run_tasks(
     function: Callable[[T], R], tasks: Iterable[T], executor: Executor | None = None
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield the results of tasks, in order.
 
     Parameters
@@ -106,13 +118,13 @@ def run_tasks(
     Raises
     ------
     ArchiveError
-        A process of the executor died. Other errors are those of the first task that failed; tasks that have
-        not begun are cancelled then.
+        A process of the executor died, or it was shut down. Other errors are those of the first task that
+        failed. Tasks that have not begun are cancelled then, also by an interrupt; who stops asking for
+        results must close the iterator for that.
     """
     if executor is None:
         yield from map(function, tasks)
         return
-    broken: Any = importlib.import_module("concurrent.futures").BrokenExecutor
     waiting: deque[Future[R]] = deque()
     try:
         for task in tasks:
@@ -121,23 +133,32 @@ def run_tasks(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except broken as error:
+    except _ends_of_executors() as error:
         raise ArchiveError(
-            f"a process of the executor died: {error}", remedy="run it again with a new executor"
+            f"a process of the executor died: {str(error) or type(error).__name__}",
+            remedy="run it again with a new executor; with fewer workers, where memory was short",
         ) from error
     finally:
         for future in waiting:
             future.cancel()
 
 
+def _ends_of_executors() -> tuple[type[BaseException], ...]:
+    """Return what the results of an executor raise that lost its processes; asked for after an error."""
+    futures: Any = importlib.import_module("concurrent.futures")
+    scheduler: Any = sys.modules.get("distributed.scheduler")
+    killed = () if scheduler is None else (scheduler.KilledWorker,)
+    return futures.BrokenExecutor, futures.CancelledError, *killed
+
+
 def read_each(
     read: Callable[[Location], R],
     inputs: Sequence[Input],
     *,
-    errors: Errors = "raise",
+    errors: Handling = "raise",
     progress: Report | None = None,
     executor: Executor | None = None,
-) -> Iterator[Outcome[R]]:
+) -> Generator[Outcome[R], None, None]:
     """Yield what a function reads of each archive, in order; of remote ones several are read at once.
 
     Parameters
@@ -145,8 +166,8 @@ def read_each(
     read : callable
         Takes a location.
     inputs : sequence of Input
-    errors : {"raise", "skip", "column"}
-        But for ``"raise"``, an error is the outcome of its archive.
+    errors : {"raise", "skip", "column", "report"}
+        But for ``"raise"``, an error of an archive is its outcome.
     progress : callable, optional
         Called with (archives read, archives in all).
     executor : Executor, optional
@@ -155,36 +176,107 @@ def read_each(
     Raises
     ------
     ArchiveError
-        The first, with ``"raise"``.
+        The first, with ``"raise"``. With ``"skip"`` and ``"column"`` the first that is not about an archive.
     """
-    raises = errors == "raise"
     if executor is None:
-        outcomes = _read_here(read, raises, inputs)
-    else:
-        batches = [inputs[at : at + BATCH] for at in range(0, len(inputs), BATCH)]
-        read_batch = partial(_read_batch, read, raises)
-        outcomes = itertools.chain.from_iterable(run_tasks(read_batch, batches, executor))
+        yield from _report(_read_here(read, errors, inputs), len(inputs), progress)
+        return
+    outcomes = _read_there(read, _results, errors, inputs, executor, tuning.BATCH)
+    with closing(outcomes):
+        found = (pair for batch in outcomes for pair in batch)
+        each = (Outcome(one, *pair) for one, pair in zip(inputs, found, strict=True))
+        yield from _report(each, len(inputs), progress)
+
+
+def read_batches(
+    read: Callable[[Location], R],
+    gather: Callable[[Sequence[Outcome[R]]], G],
+    inputs: Sequence[Input],
+    *,
+    errors: Errors = "raise",
+    progress: Report | None = None,
+    executor: Executor | None = None,
+    batch: int = tuning.BATCH,
+) -> Generator[G, None, None]:
+    """Yield what a function makes of the outcomes of each batch of archives, in order.
+
+    Parameters
+    ----------
+    read, inputs, errors, progress, executor
+        As for `read_each`. Of batches that an executor reads, ``progress`` is told once each.
+    gather : callable
+        Takes the outcomes of a batch, where they were read: what it returns crosses processes instead.
+    batch : int
+        Archives of a batch, at most.
+    """
+    size = _batch_size(len(inputs), batch)
+    if executor is None:
+        outcomes = _report(_read_here(read, errors, inputs), len(inputs), progress)
+        with closing(outcomes):
+            while some := list(islice(outcomes, size)):
+                yield gather(some)
+        return
+    with closing(_read_there(read, gather, errors, inputs, executor, batch)) as made:
+        for number, result in enumerate(made, start=1):
+            if progress is not None:
+                progress(min(number * size, len(inputs)), len(inputs))
+            yield result
+
+
+def _batch_size(inputs: int, most: int) -> int:
+    """Return how many archives a task has: enough tasks that workers end together, and few that are tiny."""
+    return max(most // 16, min(most, inputs // 32))
+
+
+def _report(
+    outcomes: Iterable[Outcome[R]], total: int, progress: Report | None
+) -> Generator[Outcome[R], None, None]:
     for done, outcome in enumerate(outcomes, start=1):
         if progress is not None:
-            progress(done, len(inputs))
+            progress(done, total)
         yield outcome
 
 
-def _read_batch(read: Callable[[Location], R], raises: bool, inputs: Sequence[Input]) -> list[Outcome[R]]:
-    return list(_read_here(read, raises, inputs))
+def _read_there(
+    read: Callable[[Location], R],
+    gather: Callable[[Sequence[Outcome[R]]], G],
+    errors: Handling,
+    inputs: Sequence[Input],
+    executor: Executor,
+    most: int,
+) -> Generator[G, None, None]:
+    size = _batch_size(len(inputs), most)
+    batches = (inputs[at : at + size] for at in range(0, len(inputs), size))
+    return run_tasks(partial(_read_batch, read, gather, errors), batches, executor)
 
 
-def _read_here(read: Callable[[Location], R], raises: bool, inputs: Sequence[Input]) -> Iterator[Outcome[R]]:
-    each = partial(_outcome, read, raises)
+def _read_batch(
+    read: Callable[[Location], R],
+    gather: Callable[[Sequence[Outcome[R]]], G],
+    errors: Handling,
+    inputs: Sequence[Input],
+) -> G:
+    return gather(list(_read_here(read, errors, inputs)))
+
+
+def _results(outcomes: Sequence[Outcome[R]]) -> list[tuple[R | None, ArchiveError | None]]:
+    """Return outcomes without their archives, which the other side knows."""
+    return [(one.result, one.error) for one in outcomes]
+
+
+def _read_here(
+    read: Callable[[Location], R], errors: Handling, inputs: Sequence[Input]
+) -> Iterator[Outcome[R]]:
+    each = partial(_outcome, read, errors)
     # threads pay off where each archive is a round trip; local ones come from the page cache mostly
     remote = any(one.place.remote for one in inputs)
     return run_parallel(each, inputs, network=tuning.ARCHIVES) if remote else map(each, inputs)
 
 
-def _outcome(read: Callable[[Location], R], raises: bool, one: Input) -> Outcome[R]:
+def _outcome(read: Callable[[Location], R], errors: Handling, one: Input) -> Outcome[R]:
     try:
-        return Outcome(one, result=read(one.place))
+        return Outcome(one, read(one.place))
     except ArchiveError as error:
-        if raises:
+        if errors == "raise" or not (errors == "report" or is_bad_input(error)):
             raise
         return Outcome(one, error=error)

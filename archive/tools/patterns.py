@@ -165,7 +165,10 @@ def _match(folder: str, part: str) -> list[str]:
         if error.errno in _NO_FOLDER:
             return []
         raise _unlisted(folder, error) from error
-    return [join(folder, name) for name in names if _matches([name], [part])]
+    if not part.startswith("."):
+        names = [name for name in names if not name.startswith(".")]
+    matches = re.compile(fnmatch.translate(part)).match
+    return [join(folder, name) for name in names if matches(name)]
 
 
 def _unlisted(folder: str, error: OSError) -> StorageError:

@@ -10,7 +10,7 @@ from archive.tools.columns import Row, make_column
 from archive.tools.spelling import CHECKPOINT, is_spelled, parse_client, parse_round, unspell
 from archive.tools.tabulation import texts
 
-__all__ = ["Provenance", "provenance_columns", "provenance_of"]
+__all__ = ["NOBODY", "Provenance", "provenance_columns", "provenance_of"]
 
 _WRITE_DIGITS = 16
 """Hex digits that keep files of one client apart; those of a shortened name are more."""
@@ -26,6 +26,11 @@ class Provenance:
     """Number of its round."""
     client: str | None = None
     """Name of its client; None for the file of a round."""
+
+
+NOBODY = Provenance()
+"""That of an archive of no store."""
+_ROUND, _CLIENT, _NODE = (("configs", CHECKPOINT, key) for key in ("round", "client", "node"))
 
 
 def provenance_of(path: str, row: Row | None) -> Provenance:
@@ -50,9 +55,9 @@ def provenance_of(path: str, row: Row | None) -> Provenance:
     """
     if row is None:
         return _by_path(path)
-    number, client, node = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client", "node"))
-    if number is None and client is None and node is None:
-        return Provenance()
+    number, client = row.get(_ROUND), row.get(_CLIENT)
+    if number is None and client is None and row.get(_NODE) is None:
+        return NOBODY
     return Provenance(
         _by_path(path).run,
         number if type(number) is int else None,

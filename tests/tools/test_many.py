@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
@@ -14,7 +18,8 @@ import pytest
 import archive
 from archive.errors import ArchiveError, MissingError
 from archive.tools.columns import read_row
-from archive.tools.many import find_inputs, read_each, run_tasks
+from archive.tools.many import find_inputs, read_batches, read_each, run_tasks
+from tests.children import child_environment
 
 
 class Later(Executor):
@@ -100,7 +105,7 @@ def test_archives_are_read_in_batches(tmp_path: Path) -> None:
     outcomes = list(
         read_each(read_row, inputs, errors="skip", executor=executor, progress=lambda *at: told.append(at))
     )
-    assert len(executor.futures) == 2
+    assert len(executor.futures) == 18, "four archives a task: as many tasks as workers end together"
     assert [outcome.input for outcome in outcomes] == inputs
     losses = [(outcome.result or {}).get(("metrics", "metrics", "loss")) for outcome in outcomes]
     assert losses == [None if number == 66 else float(number) for number in range(70)]
@@ -119,3 +124,77 @@ def test_archives_are_read_by_processes(tmp_path: Path) -> None:
         there = list(read_each(read_row, find_inputs(paths), errors="skip", executor=pool))
     assert [outcome.result for outcome in there] == [outcome.result for outcome in here]
     assert isinstance(there[66].error, MissingError)
+
+
+def end_this_process(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_an_error_that_says_what_to_do() -> None:
+    with (
+        ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(
+            ArchiveError, match=r"a process of the executor died: .*; run it again with a new executor"
+        ),
+    ):
+        list(run_tasks(end_this_process, range(40), pool))
+
+
+def test_a_caller_that_stops_cancels_what_has_not_begun(tmp_path: Path) -> None:
+    inputs = find_inputs(save_rows(tmp_path, 20))
+
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    executor = Later()
+    with pytest.raises(KeyboardInterrupt):
+        list(read_each(read_row, inputs, executor=executor, progress=stop))
+    assert [future.cancelled() for future in executor.futures] == [False, False, True, True, True]
+    executor = Later()
+    with pytest.raises(KeyboardInterrupt):
+        list(read_batches(read_row, len, inputs, executor=executor, progress=stop, batch=80))
+    assert [future.cancelled() for future in executor.futures] == [False, True, True, True]
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from archive.tools.many import Input, read_each
+from archive.storage.url import parse_url
+
+def wait(place):
+    Path(place.path).touch()
+    time.sleep(0.2)
+
+if __name__ == "__main__":
+    folder = sys.argv[1]
+    inputs = [Input(name, parse_url(name)) for name in (f"{folder}/{n}" for n in range(200))]
+    def interrupt():
+        while not os.listdir(folder):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        with ProcessPoolExecutor(2) as pool:
+            list(read_each(wait, inputs, executor=pool))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_an_interrupt_ends_a_call_with_workers(tmp_path: Path) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(INTERRUPTED)
+    folder.mkdir()
+    child = subprocess.run(
+        [sys.executable, script, folder], capture_output=True, text=True, check=True, env=child_environment()
+    )
+    assert child.stdout == "interrupted\n"
+    assert len(list(folder.iterdir())) < 100, "tasks that had not begun are cancelled"
