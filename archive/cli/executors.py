@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,21 @@ def chosen_executor(arguments: argparse.Namespace) -> Iterator[Executor | None]:
             yield client.get_executor()
     elif arguments.workers > 1:
         futures: Any = importlib.import_module("concurrent.futures")
-        context = importlib.import_module("multiprocessing").get_context("spawn")
-        with futures.ProcessPoolExecutor(arguments.workers, mp_context=context) as pool:
-            yield pool
+        processes: Any = importlib.import_module("multiprocessing")
+        with futures.ProcessPoolExecutor(
+            arguments.workers,
+            mp_context=processes.get_context("spawn"),
+            initializer=signal.signal,  # a Ctrl-C ends workers at once, and they print nothing
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        ) as pool:
+            try:
+                yield pool
+            except KeyboardInterrupt:
+                for (
+                    worker
+                ) in processes.active_children():  # it came here alone: do not wait for their batches
+                    worker.terminate()
+                raise
     else:
         yield None
 

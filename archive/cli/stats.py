@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from archive.cli.bars import progress_of
+from archive.cli.executors import chosen_executor, define_executor
 from archive.cli.exits import OK, worst
 from archive.cli.options import define_archives, shown_path
 from archive.cli.output import is_text, show
@@ -46,6 +47,7 @@ Row = dict[str, Any]
 def define(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     define_archives(parser)
+    define_executor(parser)
     parser.add_argument(
         "--keys",
         metavar="PATTERN",
@@ -75,8 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     targets = find_targets(arguments, arguments.paths)
     is_one(arguments.paths, targets)
     alone = len(targets) == 1
-    with progress_of(arguments, "reading", "B" if alone else "archives") as bar:
-        reader = (_Strict if arguments.errors == "raise" else TargetReader)(arguments, bar)
+    unit = "B" if alone else "archives"
+    with chosen_executor(arguments) as executor, progress_of(arguments, "reading", unit) as bar:
+        reader = (_Strict if arguments.errors == "raise" else TargetReader)(arguments, bar, executor)
         report = bar.report if alone else None
         measure = partial(measure_archive, keys=arguments.keys, progress=report, alone=alone)
         found = [one._replace(path=path) for path, one in reader.read(targets, measure)]

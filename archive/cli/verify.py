@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import archive
 from archive.cli.bars import progress_of
+from archive.cli.executors import chosen_executor, define_executor
 from archive.cli.exits import DAMAGED, OK, worst
 from archive.cli.options import define_reading, shown_path
 from archive.cli.output import show
@@ -55,13 +56,14 @@ def define(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", metavar="PATH", nargs="+", help="archives, patterns or folders: paths or URLs"
     )
+    define_executor(parser)
     define_reading(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify files and runs."""
-    with progress_of(arguments, "verifying", "archives") as bar:
-        checks = _Checks(arguments, bar)
+    with chosen_executor(arguments) as executor, progress_of(arguments, "verifying", "archives") as bar:
+        checks = _Checks(arguments, bar, executor)
         show(arguments, checks.document, checks.lines(), rows=checks.rows(), fields=_FIELDS, say=bar.say)
     return worst(checks.codes)
 
@@ -111,18 +113,25 @@ class _Checks(TargetReader):
 
     def _verify_files(self, inputs: Sequence[Input]) -> Iterator[Result]:
         from archive.tools.many import read_each
+        from archive.tools.verification import verify_place
 
         alone = len(inputs) == 1  # its bytes are counted, else archives are
-        verify = partial(archive.verify, progress=self.bar.report if alone else None)
-        progress = None if alone else self.bar.report
-        for outcome in read_each(verify, inputs, errors="column", progress=progress):
-            path = outcome.input.path
-            if outcome.error is not None:
-                yield self._failed(path, outcome.error)
-            elif outcome.result is not None:
-                self.codes.append(OK if outcome.result.ok else DAMAGED)
-                facts = {"path": path, **asdict(outcome.result), "error": None}
-                yield facts, _lines(path, outcome.result)
+        outcomes = read_each(
+            partial(verify_place, progress=self.bar.report if alone else None),
+            inputs,
+            errors="report",
+            progress=None if alone else self.bar.report,
+            executor=None if alone else self.executor,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                path = outcome.input.path
+                if outcome.error is not None:
+                    yield self._failed(path, outcome.error)
+                elif outcome.result is not None:
+                    self.codes.append(OK if outcome.result.ok else DAMAGED)
+                    facts = {"path": path, **asdict(outcome.result), "error": None}
+                    yield facts, _lines(path, outcome.result)
 
     def _verify_run(self, target: Target) -> Iterator[Result]:
         """Verify every round and every context of a run."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -17,6 +19,8 @@ from archive.errors import ArchiveError, MissingError, StorageError, Unsupported
 from archive.storage.url import Location, parse_url
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from archive.tools.many import Input
 
 __all__ = ["Target", "TargetReader", "find_targets", "is_one", "store_of"]
@@ -124,9 +128,13 @@ def _beside(arguments: argparse.Namespace, word: str, experiments: Sequence[str]
 class TargetReader:
     """Reads what was named; one that cannot be read is reported, and does not stop the rest."""
 
-    def __init__(self, arguments: argparse.Namespace, bar: ProgressBar) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, bar: ProgressBar, executor: Executor | None = None
+    ) -> None:
         self.arguments = arguments
         self.bar = bar
+        self.executor = executor
+        """What reads several files; None for this process."""
         self.codes: list[int] = []
         """Exit codes of all."""
         self.errors: list[dict[str, str]] = []
@@ -162,17 +170,33 @@ class TargetReader:
     ) -> Iterator[tuple[str, R]]:
         from archive.tools.many import read_each
 
-        def read_one(place: Location) -> R:
-            with open_file(self.arguments, place) as handle:
-                return read(handle)
+        several = len(inputs) > 1
+        read_one = partial(_read_file, _reading(self.arguments), read)
+        outcomes = read_each(
+            read_one,
+            inputs,
+            errors="report",
+            progress=self.bar.report if several else None,
+            executor=self.executor if several else None,
+        )
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    self.fail(outcome.input.path, outcome.error)
+                else:
+                    self.codes.append(OK)
+                    yield outcome.input.path, cast("R", outcome.result)
 
-        progress = self.bar.report if len(inputs) > 1 else None
-        for outcome in read_each(read_one, inputs, errors="column", progress=progress):
-            if outcome.error is not None:
-                self.fail(outcome.input.path, outcome.error)
-            else:
-                self.codes.append(OK)
-                yield outcome.input.path, cast("R", outcome.result)
+
+def _reading(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Return what `open_file` needs of arguments: it goes to other processes."""
+    names = ("round", "client", "foreign", "decoded_bytes")
+    return argparse.Namespace(**{name: getattr(arguments, name) for name in names})
+
+
+def _read_file(arguments: argparse.Namespace, read: Callable[[archive.Archive], R], place: Location) -> R:
+    with open_file(arguments, place) as handle:
+        return read(handle)
 
 
 def store_of(arguments: argparse.Namespace, target: Target) -> archive.CheckpointStore:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from archive.tools.recovery import recover
     from archive.tools.reindexing import reindex
     from archive.tools.verification import verify
+    from archive.tools.verifyingmany import verify_all
 
 __all__ = [
     "Accumulator",
@@ -36,6 +37,7 @@ __all__ = [
     "report",
     "stats",
     "verify",
+    "verify_all",
 ]
 
 _HOMES = {
@@ -51,6 +53,7 @@ _HOMES = {
     "report": "archive.report.reporting",
     "stats": "archive.tools.arraystats",
     "verify": "archive.tools.verification",
+    "verify_all": "archive.tools.verifyingmany",
 }
 """The module of each name."""
 

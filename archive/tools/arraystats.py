@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +24,14 @@ from archive.format.constants import KIND_ARRAYS, MODE_ELEMENTS, NO_ALIAS
 from archive.format.elements import ArrayType
 from archive.storage.url import URL, Cache, Location, parse_url
 from archive.tools.columns import Row, make_column, row_of
+from archive.tools.leftout import is_bad_input
 from archive.tools.many import Errors, Input, Outcome, find_inputs, read_each, require_errors
 from archive.tools.moments import NOTHING, Moments, is_number, merge, moments_of
 from archive.tools.provenance import provenance_columns, provenance_of
 from archive.tools.tabulation import Table, texts, warn_skipped
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = [
     "ArchiveStats",
@@ -78,6 +83,7 @@ def stats(
     *,
     keys: str | Iterable[str | tuple[str, str]] | None = None,
     errors: Errors = "raise",
+    executor: Executor | None = None,
     progress: Progress = None,
     cache: Cache = None,
     cache_bytes: int | None = None,
@@ -98,7 +104,10 @@ def stats(
     errors : {"raise", "skip", "column"}, default "raise"
         What an archive does that is damaged or not there: it ends the call, it is left out with a warning
         that names it, or it has one row with its path and, in the column ``error``, what is wrong. The
-        table's ``failures`` has these errors.
+        table's ``failures`` has these errors. A server that does not answer ends the call.
+    executor : concurrent.futures.Executor, optional
+        What reads the archives that are named, up to 64 a task: a pool of processes,
+        ``distributed.Client.get_executor()``. Those that are open are read here.
     progress : callable or True, optional
         Called with bytes read and bytes in all; with several archives, with archives read and all archives.
     cache, cache_bytes, storage_options
@@ -147,12 +156,14 @@ def stats(
     items = _list_items(urls, storage_options, cache, cache_bytes)
     alone = len(items) == 1
     with Bar(progress, "reading", "B" if alone else " archives") as report:
-        read = partial(measure_archive, keys=keys, progress=report if alone else None, alone=alone)
+        wanted = keys if keys is None or isinstance(keys, str) else list(keys)  # asked of every archive
+        read = partial(measure_archive, keys=wanted, progress=report if alone else None, alone=alone)
         found = []
-        for done, outcome in enumerate(_read_items(items, read, errors), start=1):
-            found.append(_outcome(outcome))
-            if report is not None and not alone:
-                report(done, len(items))
+        with closing(_read_items(items, read, errors, None if alone else executor)) as outcomes:
+            for done, outcome in enumerate(outcomes, start=1):
+                found.append(_outcome(outcome))
+                if report is not None and not alone:
+                    report(done, len(items))
     require_found(found)
     failures = [(one.path, one.error) for one in found if one.error is not None]
     if errors == "skip":
@@ -180,27 +191,31 @@ def _list_items(
 
 
 def _read_items(
-    items: Sequence[Input | Archive], read: Callable[[Archive], ArchiveStats], errors: Errors
-) -> Iterator[Outcome[ArchiveStats]]:
+    items: Sequence[Input | Archive],
+    read: Callable[[Archive], ArchiveStats],
+    errors: Errors,
+    executor: Executor | None,
+) -> Generator[Outcome[ArchiveStats], None, None]:
     """Yield what was read of each archive, in order."""
+    inputs = [item for item in items if isinstance(item, Input)]
+    with closing(read_each(partial(_read_place, read), inputs, errors=errors, executor=executor)) as named:
+        for item in items:
+            if isinstance(item, Input):
+                yield next(named)
+                continue
+            reader = item._reader
+            known = Input(reader.path, reader.location or parse_url(reader.path))
+            try:
+                yield Outcome(known, result=read(item))
+            except ArchiveError as error:
+                if errors == "raise" or not is_bad_input(error):
+                    raise
+                yield Outcome(known, error=error)
 
-    def read_place(place: Location) -> ArchiveStats:
-        with Archive(open_reader(place, access="auto", verify="first")) as handle:
-            return read(handle)
 
-    named = read_each(read_place, [item for item in items if isinstance(item, Input)], errors=errors)
-    for item in items:
-        if isinstance(item, Input):
-            yield next(named)
-            continue
-        reader = item._reader
-        known = Input(reader.path, reader.location or parse_url(reader.path))
-        try:
-            yield Outcome(known, result=read(item))
-        except ArchiveError as error:
-            if errors == "raise":
-                raise
-            yield Outcome(known, error=error)
+def _read_place(read: Callable[[Archive], ArchiveStats], place: Location) -> ArchiveStats:
+    with Archive(open_reader(place, access="auto", verify="first")) as handle:
+        return read(handle)
 
 
 def _outcome(outcome: Outcome[ArchiveStats]) -> ArchiveStats:

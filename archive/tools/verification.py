@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from archive.engine.progress import Bar, Progress
+from archive.engine.progress import Bar, Progress, Report
 from archive.engine.read.handle import Archive
 from archive.engine.read.open import open_reader
 from archive.engine.report import VerifyReport
-from archive.storage.url import URL, Cache, parse_url
+from archive.storage.url import URL, Cache, Location, parse_url
 
-__all__ = ["verify"]
+__all__ = ["verify", "verify_place"]
 
 
 def verify(
@@ -48,8 +48,11 @@ def verify(
     True
     """
     location = parse_url(url, storage_options, cache, cache_bytes)
-    with (
-        Archive(open_reader(location, access="auto", verify="first")) as handle,
-        Bar(progress, f"verifying {location.name}") as report,
-    ):
-        return handle.verify(progress=report)
+    with Bar(progress, f"verifying {location.name}") as report:
+        return verify_place(location, report)
+
+
+def verify_place(location: Location, progress: Report | None = None) -> VerifyReport:
+    """Do the same for a location."""
+    with Archive(open_reader(location, access="auto", verify="first")) as handle:
+        return handle.verify(progress=progress)
