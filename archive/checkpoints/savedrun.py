@@ -11,7 +11,7 @@ from archive.checkpoints.retention import BestBy, parse_goal
 from archive.checkpoints.roundfile import RoundReport
 from archive.checkpoints.roundrows import read_history
 from archive.checkpoints.rounds import Rounds
-from archive.checkpoints.stacks import Stack
+from archive.checkpoints.stacks import Stack, stack_readable
 from archive.checkpoints.tables import history_of
 from archive.checkpoints.updates import Updates
 from archive.engine.read.handle import Archive
@@ -151,6 +151,7 @@ class SavedRun:
         round: int | Literal["latest", "best"] | None = None,  # noqa: A002 the word of the field
         rounds: Iterable[int] | Literal["all"] | None = None,
         client: str | None = None,
+        errors: Literal["raise", "skip"] = "raise",
     ) -> Stack:
         """Return one array of all clients of a round, or of several rounds, as one lazy array.
 
@@ -164,6 +165,10 @@ class SavedRun:
             Instead: the first axis is that of these rounds, of the global model.
         client : str, optional
             With ``rounds``: of this client instead.
+        errors : {"raise", "skip"}, default "raise"
+            ``"skip"`` opens every file now, and leaves those out that are damaged, gone, or not the ones that
+            their round was saved with; SkippedWarning and ``failures`` of the stack name them. Array bytes
+            are verified when they are read, and what is damaged in them raises then.
 
         Returns
         -------
@@ -192,6 +197,7 @@ class SavedRun:
         >>> float(np.std(weights))
         1.0
         """
+        require_errors(errors, ("raise", "skip"))
         if (round is None) == (rounds is None):
             raise TypeError("stack takes round=, for the clients of a round, or rounds=")
         if round is not None and client is not None:
@@ -211,7 +217,7 @@ class SavedRun:
             raise MissingError(
                 "nothing is there to stack", path=self.url, remedy="see rounds() and clients()"
             )
-        return Stack(key, files)
+        return Stack(key, files) if errors == "raise" else stack_readable(key, files)
 
     def updates(
         self,

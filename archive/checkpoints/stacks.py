@@ -15,12 +15,14 @@ from archive import tuning
 from archive.checkpoints.roundfile import open_named
 from archive.dtypes import NDArray, parse_dtype
 from archive.engine.read.handle import Archive
-from archive.errors import ReplacedError, ValueRangeError
+from archive.errors import ArchiveError, ReplacedError, ValueRangeError
 from archive.records import Array
 from archive.storage.url import Location
+from archive.tools.leftout import is_bad_input
+from archive.tools.tabulation import Failed, warn_skipped
 from archive.workers import map_archives, run_parallel
 
-__all__ = ["Stack", "StackedFile"]
+__all__ = ["Stack", "StackedFile", "stack_readable"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -93,7 +95,7 @@ class Stack:
     read; of a remote one this takes a request, and another for its array, many files at once.
     """
 
-    def __init__(self, key: Key, files: Sequence[StackedFile]) -> None:
+    def __init__(self, key: Key, files: Sequence[StackedFile], failures: Sequence[Failed] = ()) -> None:
         self.key: Key = key
         """Key of the array, or (record, key)."""
         self.rounds: tuple[int, ...] = tuple(file.round for file in files if file.round is not None)
@@ -101,6 +103,8 @@ class Stack:
         self.clients: tuple[str | None, ...] = tuple(file.client for file in files)
         """The client of each; None for the global model."""
         self._files = list(files)
+        self.failures: tuple[Failed, ...] = tuple(failures)
+        """Files that were left out, as (path, error)."""
 
     @cached_property
     def _first(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -205,7 +209,7 @@ class Stack:
             One of them cannot be opened.
         """
         remote = any(file.place.remote for file in self._files)
-        return Stack(self.key, map_archives(StackedFile.pinned, self._files, remote=remote))
+        return Stack(self.key, map_archives(StackedFile.pinned, self._files, remote=remote), self.failures)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         """Return what Dask knows the stack by: the address without secrets and the digest of each file."""
@@ -265,6 +269,34 @@ class Stack:
         for _ in self._each(fill, enumerate(numbers)):
             pass
         return found
+
+
+def stack_readable(key: Key, files: Sequence[StackedFile]) -> Stack:
+    """Return a stack of just these versions of the files that can be opened, with a warning of the others.
+
+    Raises
+    ------
+    ArchiveError
+        None can be opened; or the error of one is not its own (`is_bad_input`).
+    """
+    remote = any(file.place.remote for file in files)
+    found = map_archives(_pinned, files, remote=remote)
+    pairs = list(zip(files, found, strict=True))
+    failures = [(file.place.display, one) for file, one in pairs if isinstance(one, ArchiveError)]
+    if len(failures) == len(files):
+        raise failures[0][1]
+    warn_skipped(failures, len(files))
+    return Stack(key, [one for one in found if isinstance(one, StackedFile)], failures)
+
+
+def _pinned(file: StackedFile) -> StackedFile | ArchiveError:
+    try:
+        with file.open() as opened:
+            return file if file.digest else replace(file, seen=opened._reader.identity.hex())
+    except ArchiveError as error:
+        if not is_bad_input(error):
+            raise
+        return error
 
 
 def _is_bool(part: Any) -> bool:

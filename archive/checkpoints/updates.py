@@ -15,6 +15,7 @@ from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, ValueRangeError
 from archive.tools.arraystats import array_rows, number_type
+from archive.tools.leftout import is_bad_input
 from archive.tools.many import Errors, require_errors
 from archive.tools.tabulation import Table, texts, warn_skipped
 from archive.workers import map_archives
@@ -180,7 +181,7 @@ class Updates(Mapping[str, Update]):
         try:
             return self._row(update)
         except ArchiveError as error:
-            if error.path != update.path:
+            if error.path != update.path or not is_bad_input(error):
                 raise
             return error
 

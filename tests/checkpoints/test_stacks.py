@@ -18,6 +18,7 @@ from archive.errors import (
     DigestError,
     MissingError,
     ReplacedError,
+    SkippedWarning,
     TruncatedError,
     ValueRangeError,
 )
@@ -261,3 +262,25 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
         assert [one.shape for one in Store(url).stack("v", round=1)] == [(3,)] * 4
     finally:
         fsspec.filesystem("memory").rm("/stacks", recursive=True)
+
+
+def test_a_stack_without_the_files_that_cannot_be_opened(store: archive.CheckpointStore) -> None:
+    names = store.clients(2)
+    whole = np.asarray(store.stack("w", round=2))
+    gone = Path(store.stack("w", round=2)._files[1].place.path)
+    gone.unlink()
+    with pytest.raises(MissingError):
+        np.asarray(store.stack("w", round=2))
+    with pytest.warns(SkippedWarning, match=f"1 of {len(names)} archives"):
+        left = store.stack("w", round=2, errors="skip")
+    assert left.clients == (names[0], *names[2:])
+    assert [path for path, _ in left.failures] == [str(gone)]
+    assert np.array_equal(np.asarray(left), np.delete(whole, 1, axis=0))
+    assert left.pinned().failures == left.failures
+    assert store.stack("w", rounds="all", errors="skip").failures == ()
+    for file in left._files:
+        Path(file.place.path).unlink()
+    with pytest.raises(MissingError):
+        store.stack("w", round=2, errors="skip")
+    with pytest.raises(ValueError, match="errors must be one of 'raise', 'skip'"):
+        store.stack("w", round=2, errors="column")  # type: ignore[arg-type]
