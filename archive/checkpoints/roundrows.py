@@ -19,6 +19,7 @@ from archive.checkpoints.roundfile import (
 from archive.checkpoints.roundreader import RoundReader
 from archive.errors import ArchiveError, MissingError
 from archive.tools.archivefacts import Facts, read_facts
+from archive.tools.leftout import is_bad_input
 from archive.tools.many import Errors
 
 __all__ = ["FileRow", "read_history"]
@@ -85,7 +86,7 @@ class _History:
             except GONE:
                 continue
             except ArchiveError as error:
-                if self._raises:
+                if self._raises or not is_bad_input(error):
                     raise
                 found[number][0] = FileRow(number, "", first.path, None, error)
         return Curve()
@@ -141,7 +142,7 @@ class _History:
         except GONE:
             raise
         except ArchiveError as error:
-            if self._raises:
+            if self._raises or not is_bad_input(error):
                 raise
             return FileRow(number, "", self._files.shown(round_path(number)), None, error)
 
@@ -151,6 +152,8 @@ class _History:
         except GONE:
             raise
         except ArchiveError as error:
+            if not is_bad_input(error):
+                raise
             return error  # its round may be gone by now, and this its file half removed
 
 
