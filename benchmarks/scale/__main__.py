@@ -1,9 +1,10 @@
-"""The command: ``python -m benchmarks.scale CASE``: means of many archives, held against their goals.
+"""The command: ``python -m benchmarks.scale CASE``: means and tables of many archives, against their goals.
 
 Each mean runs in a process of its own, whose anonymous memory is watched every 2 ms. ``small`` runs under a
 limit of 256 open files, ``large`` in a control group of 512 MB (root; version 1), from files and from nginx
 where there is one, ``s3`` against moto through a proxy that counts, or against the server that FEDARCHIVE_S3
-names; ``peer`` beside safetensors and numpy. ``benchmarks.scale.alternatives`` has the other peers,
+names; ``peer`` beside safetensors and numpy. ``table`` makes tables of 100,000 archives in one process, in
+two, and in those of Dask where it is installed. ``benchmarks.scale.alternatives`` has the other peers,
 ``benchmarks.scale.simulate`` what a million clients would take.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 import archive
+from benchmarks.scale import tabling
 from benchmarks.scale.watching import watch
 
 GROUPS = Path("/sys/fs/cgroup/memory")
@@ -150,6 +152,11 @@ def peer(folder: Path, options: argparse.Namespace) -> list[str]:
     return _missed(("of the time of the peer", share, 0.7))
 
 
+def table(folder: Path, options: argparse.Namespace) -> list[str]:
+    """A hundred thousand archives of three small arrays, 10 metrics and 5 configs."""
+    return _missed(*tabling.table(folder, options))
+
+
 def _missed(*goals: tuple[str, float, float]) -> list[str]:
     return [f"{found:.3g} {what}, at most {most}" for what, found, most in goals if found > most]
 
@@ -259,7 +266,7 @@ def _group(cap: int) -> Iterator[str]:
         group.rmdir()
 
 
-CASES = {case.__name__: case for case in (small, s3, large, peer)}
+CASES = {case.__name__: case for case in (small, s3, large, peer, table)}
 CHILDREN = {
     "mean": _child(child_mean),
     "convert": _child(child_convert),
