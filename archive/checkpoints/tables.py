@@ -51,7 +51,7 @@ def table(
         the others. Both ways ``failures`` of the table has (path, error) of each. A server that does not
         answer ends the call whatever is said here.
     executor : concurrent.futures.Executor, optional
-        What reads the archives, up to 1,024 a task: a pool of processes,
+        What reads the archives, up to 2,048 a task: a pool of processes,
         ``distributed.Client.get_executor()``. It pays from some 10,000 local archives on.
     progress : True or callable, optional
         True draws a bar (needs tqdm); a callable gets (archives read, archives in all).

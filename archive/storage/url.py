@@ -20,6 +20,7 @@ __all__ = [
     "Location",
     "default_cache",
     "is_remote",
+    "local_location",
     "local_path",
     "parse_cache",
     "parse_nbytes",
@@ -125,6 +126,11 @@ def parse_url(
     if remote:
         options = dict(storage_options or {})
         return Location(path, True, options, parse_cache(cache), cache_bytes=most)
+    return Location(_absolute(path))
+
+
+def local_location(path: str) -> Location:
+    """Return the location of a path that a folder of this system lists, which needs no parsing."""
     return Location(_absolute(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from archive import tuning
 from archive.engine.progress import Report
 from archive.errors import ArchiveError
 from archive.storage.redaction import redact_url
-from archive.storage.url import URL, Cache, Location, parse_url
+from archive.storage.url import URL, Cache, Location, local_location, parse_pattern, parse_url
 from archive.tools.leftout import is_bad_input
 from archive.tools.patterns import match_urls
 from archive.workers import run_parallel
@@ -92,8 +93,11 @@ def find_inputs(
     MissingError
         A pattern matches nothing.
     """
+    paths = match_urls(urls, storage_options, folders=folders)
+    if isinstance(urls, (str, os.PathLike)) and not parse_pattern(urls, storage_options).remote:
+        return [Input(path, local_location(path)) for path in paths]
     inputs = []
-    for path in match_urls(urls, storage_options, folders=folders):
+    for path in paths:
         place = parse_url(path)
         if place.remote:
             place = parse_url(path, storage_options, cache, cache_bytes)

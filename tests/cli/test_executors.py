@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import archive
 from archive.cli import main
+from archive.errors import ArchiveError
+from archive.tools.many import run_tasks
 from tests.acceptance.samples import CREATED
 from tests.tools.test_batches import save_clients
 
@@ -69,3 +72,28 @@ def test_a_worker_that_is_killed(tmp_path: Path, cluster: Any) -> None:
     killer.join(1)
     assert killed
     assert (tmp_path / "serial.h5").read_bytes() == (tmp_path / "shared.h5").read_bytes()
+
+
+def test_a_table_is_the_same(tmp_path: Path, cluster: Any) -> None:
+    paths = save_clients(tmp_path, 40)
+    paths[7].unlink()
+    here = archive.table(paths, errors="column")
+    with distributed.Client(cluster) as client:
+        there = archive.table(paths, errors="column", executor=client.get_executor())
+        wrong = archive.tools.verify_all(paths, errors="column", executor=client.get_executor())
+    assert list(here) == list(there)
+    assert all(repr(here[name].tolist()) == repr(there[name].tolist()) for name in here)
+    assert [number for number, ok in enumerate(wrong["ok"]) if not ok] == [7]
+    assert main(["verify", *map(str, paths), "--dask", cluster.scheduler_address]) == 2
+
+
+def give_up(number: int) -> int:
+    raise distributed.scheduler.KilledWorker("task", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
+
+
+def test_workers_that_die_again_and_again(cluster: Any) -> None:
+    with (
+        distributed.Client(cluster) as client,
+        pytest.raises(ArchiveError, match=r"a process of the executor died: .*; run it again with a new"),
+    ):
+        list(run_tasks(give_up, [1], client.get_executor()))
