@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import importlib
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from archive.errors import ArchiveError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 __all__ = ["chosen_executor", "define_executor"]
+
+GRACE_S = 1.0
+"""Seconds that workers have after an interrupt."""
 
 
 def define_executor(parser: argparse.ArgumentParser) -> None:
@@ -48,19 +52,29 @@ def chosen_executor(arguments: argparse.Namespace) -> Iterator[Executor | None]:
         with futures.ProcessPoolExecutor(
             arguments.workers,
             mp_context=processes.get_context("spawn"),
-            initializer=signal.signal,  # a Ctrl-C ends workers at once, and they print nothing
-            initargs=(signal.SIGINT, signal.SIG_DFL),
+            initializer=signal.signal,  # Ctrl-C is for this process, which ends the others
+            initargs=(signal.SIGINT, signal.SIG_IGN),
         ) as pool:
             try:
                 yield pool
             except KeyboardInterrupt:
-                for (
-                    worker
-                ) in processes.active_children():  # it came here alone: do not wait for their batches
-                    worker.terminate()
+                pool.shutdown(wait=False, cancel_futures=True)
+                _end_workers(processes.active_children())
                 raise
     else:
         yield None
+
+
+def _end_workers(workers: Sequence[Any]) -> None:
+    """Wait for the tasks that run, a second at most: a batch of large archives takes minutes.
+
+    The pool needs that time too: Python 3.11 prints a traceback where a worker is gone before tasks that were
+    cancelled.
+    """
+    last = time.monotonic() + GRACE_S
+    for worker in workers:
+        worker.join(max(0.0, last - time.monotonic()))
+        worker.terminate()
 
 
 def _dask_client(address: str) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import pytest
 
 import archive
 from archive.cli import main
+from tests.children import child_environment
 from tests.storage.folderstore import FolderStore, reach
 
 
@@ -102,3 +107,28 @@ def test_archives_beside_runs_are_checked(
     path.write_bytes(path.read_bytes().replace(np.ones(3).tobytes(), np.zeros(3).tobytes()))
     assert main(["verify", url]) == 1
     assert "best.h5: model/w: segment 0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("whole_group", [False, True], ids=["the command alone", "as Ctrl-C does"])
+def test_an_interrupt_ends_workers(tmp_path: Path, whole_group: bool) -> None:
+    archive.save({"w": np.zeros(3)}, tmp_path / "0.h5", durable=False)
+    for number in range(1, 20_000):
+        os.link(tmp_path / "0.h5", tmp_path / f"{number}.h5")
+    command = [sys.executable, "-m", "archive", "verify", str(tmp_path), "--workers", "2"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+        start_new_session=True,
+    ) as child:
+        assert child.stdout is not None
+        assert "ok, 1 array" in child.stdout.readline()
+        (os.killpg if whole_group else os.kill)(child.pid, signal.SIGINT)
+        told, complained = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert told.count("ok, 1 array") < 19_000
+    assert "Traceback" not in complained
