@@ -23,7 +23,8 @@
 
     ArchiveWarning         (UserWarning)    every warning of this package about archives
     ├── SkippedWarning                      archives of many were left out, as the call asked for
-    └── NonFiniteWarning                    NaN or infinity in arrays that a store saved
+    ├── NonFiniteWarning                    NaN or infinity in arrays that a store saved
+    └── CatalogueWarning                    a run is whole, and its history will take longer
 
 Each error has the problem, its place (path, byte offset, record and key) and a remedy. The code that finds
 the fault makes the error with its place. Pure functions that know no place raise TypeError or ValueError,
@@ -39,6 +40,7 @@ import warnings
 __all__ = [
     "ArchiveError",
     "ArchiveWarning",
+    "CatalogueWarning",
     "ClosedError",
     "DamagedError",
     "DigestError",
@@ -224,6 +226,10 @@ class SkippedWarning(ArchiveWarning):
 
 class NonFiniteWarning(ArchiveWarning):
     """An array that was saved has NaN or infinities."""
+
+
+class CatalogueWarning(ArchiveWarning):
+    """A round was saved, but the catalogue of its run was not: `CheckpointStore.history` reads more files."""
 
 
 def warn_caller(warning: ArchiveWarning) -> None:

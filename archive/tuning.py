@@ -151,6 +151,24 @@ SCAN_REQUESTS = 6
 ARCHIVES = 16
 """Remote archives of a store or table read at once, each a round trip or two."""
 
+# Catalogues of runs
+
+SETTLED_SECONDS = 2.0
+"""So long after its last change a file has times that no later change repeats: FAT's clock ticks every two
+seconds, ext4's every 4 ms."""
+CATALOGUE_BYTES = 64 << 10
+"""A catalogue up to this size is rewritten as each round is saved, one of twice the size after two, ..."""
+CATALOGUE_ROUNDS = 32
+"""... and one of any size after so many rounds: as many a history reads from their own files then."""
+CATALOGUE_FILES = 64
+"""Files of earlier rounds that a rewriting reads besides, where the catalogue lacks them."""
+CATALOGUE_MOST_BYTES = 256 << 20
+"""A longer catalogue is not read: it would be of two million files."""
+LISTINGS = 16
+"""Ranges of names of a remote folder that are listed at once, each a thousand names a request."""
+LISTED_FILES = 2000
+"""Files that are worth a range of their own."""
+
 # Dask
 
 CHUNK_BYTES = 128 << 20

@@ -3,8 +3,9 @@
 Each name is loaded when it is first used, so that importing this module loads nothing.
 
 - `ArchiveWriter`, `Editor`, `SaveReport`, `MeanReport`, `Skipped`, `Added`, `VerifyReport`, `Failure`,
-  `RoundReport`, `Table`, `LoadReport`, `ConvertReport`, `PageReport`, `Garbage`, `Diff` with `ArrayDiff` and
-  `ValueDiff`, `Stack`, `Updates`, `Update`: results of calls; `Info` is that of ``archive.open(...).info``.
+  `RoundReport`, `CatalogueReport`, `Table`, `LoadReport`, `ConvertReport`, `PageReport`, `Garbage`, `Diff`
+  with `ArrayDiff` and `ValueDiff`, `Stack`, `Updates`, `Update`: results of calls; `Info` is that of
+  ``archive.open(...).info``.
 - `Records`, `Record`, `KindView`, `TypedDict`, `MetricValue`, `ConfigValue`, `UserConfig`, `Shape`,
   `Payload`: contents of an archive.
 - `NDArray`, `NDArrays`, `SparseInfo`: arrays of any element type, and the lists of the packers.
@@ -29,6 +30,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from archive.checkpoints.cataloguekeeper import CatalogueReport
     from archive.checkpoints.finitefiles import Check
     from archive.checkpoints.retention import BestBy
     from archive.checkpoints.roundfile import RoundReport
@@ -74,6 +76,7 @@ __all__ = [
     "ArrayDiff",
     "BestBy",
     "Cache",
+    "CatalogueReport",
     "Check",
     "ConfigValue",
     "ConvertReport",
@@ -118,6 +121,7 @@ __all__ = [
 _HOMES = {
     "BestBy": "archive.checkpoints.retention",
     "Check": "archive.checkpoints.finitefiles",
+    "CatalogueReport": "archive.checkpoints.cataloguekeeper",
     "RoundReport": "archive.checkpoints.roundfile",
     "Stack": "archive.checkpoints.stacks",
     **dict.fromkeys(("Update", "Updates"), "archive.checkpoints.updates"),

@@ -31,7 +31,7 @@ BUILTIN = {
     "StorageError": OSError,
     "NonFiniteError": ValueError,
 }
-WARNINGS = ["ArchiveWarning", "NonFiniteWarning", "SkippedWarning"]
+WARNINGS = ["ArchiveWarning", "CatalogueWarning", "NonFiniteWarning", "SkippedWarning"]
 SYSTEM = ["MissingError", "ExistsError", "LockedError", "ReplacedError", "StorageError"]
 
 

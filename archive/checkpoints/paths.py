@@ -1,7 +1,8 @@
 """Names of files in a store.
 
 ``rounds/00000003.h5``, ``rounds/00000003/CLIENT.h5``, ``contexts/NODE.h5``, and of a Flower run
-``contexts/NODE/00000003-1-TOKEN.h5`` (`archive.checkpoints.lineage`). A file of a client is never
+``contexts/NODE/00000003-1-TOKEN.h5`` (`archive.checkpoints.lineage`). Beside these folders `CATALOGUE`, which
+nobody needs (`archive.checkpoints.catalogue`). A file of a client is never
 replaced: where its name is taken, the next is ``CLIENT==WRITE.h5``, with 16 random hex digits. So also
 where a file system takes two names for one because it ignores case. A context says whose it is.
 """
@@ -12,7 +13,7 @@ import hashlib
 import operator
 import re
 
-from archive.tools.spelling import is_spelled, unspell
+from archive.tools.spelling import RUN_FOLDERS, is_spelled, unspell
 
 __all__ = [
     "MAX_ROUND",
@@ -30,8 +31,6 @@ __all__ = [
 
 RESUME = "fedarchive.resume"
 """Config record of a round of a resumable server, among others with ``token`` and ``ancestors``."""
-RUN_FOLDERS = ("rounds", "contexts")
-"""Folders by which a run is recognised."""
 MAX_ROUND = 99_999_999
 """Greatest number of a round."""
 MAX_STEM = 128

@@ -47,6 +47,7 @@ __all__ = [
     "RoundFile",
     "RoundReport",
     "client_marks",
+    "client_of",
     "clients_of",
     "curve_of",
     "describe",
@@ -56,7 +57,6 @@ __all__ = [
     "line_of",
     "open_file",
     "open_named",
-    "read_client",
     "read_curve",
     "read_digest",
     "read_past",
@@ -294,9 +294,14 @@ def curve_of(reader: Reader) -> Curve:
     return parse_curve(values, reader.path)
 
 
-def read_client(location: Location) -> ClientFile | None:
-    """Return which file of which round a client file is; None where it does not say."""
-    return _read(location, _client)
+def client_of(facts: Facts) -> ClientFile | None:
+    """Return which file of which round a client file is, by what it says; None where it does not say."""
+    row = facts.row
+    number, spelled = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client"))
+    write = row.get(("configs", CHECKPOINT, "write"), "")
+    if not isinstance(number, int) or not isinstance(spelled, str) or not is_write(write):
+        return None
+    return ClientFile(number, spelled, str(write), facts.digest)
 
 
 def read_digest(location: Location) -> str:
@@ -310,7 +315,7 @@ def read_digest(location: Location) -> str:
 def is_client(source: Source, path: str) -> bool:
     """Return whether an open file says of itself that it is the client file of this path."""
     try:
-        found = _client(read_source(source))
+        found = client_of(facts_of(read_source(source)))
     except (*DAMAGE, VersionError):
         return False
     return found is not None and found.path == path
@@ -342,15 +347,6 @@ def _read(location: Location, read: Callable[[Reader], T]) -> T:
         return read(reader)
     finally:
         reader.close()
-
-
-def _client(reader: Reader) -> ClientFile | None:
-    row = row_of(reader.values)
-    number, spelled = (row.get(("configs", CHECKPOINT, key)) for key in ("round", "client"))
-    write = row.get(("configs", CHECKPOINT, "write"), "")
-    if not isinstance(number, int) or not isinstance(spelled, str) or not is_write(write):
-        return None
-    return ClientFile(number, spelled, str(write), reader.identity.hex())
 
 
 def clients_of(reader: Reader, number: int) -> dict[str, ClientFile] | None:

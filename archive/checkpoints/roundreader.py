@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from archive.checkpoints.paths import RUN_FOLDERS, require_experiment, round_path
+from archive import tuning
+from archive.checkpoints.paths import require_experiment, round_path
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundcheck import check_round, digest_now
 from archive.checkpoints.roundfile import (
@@ -36,11 +37,11 @@ from archive.errors import (
     VersionError,
 )
 from archive.reading import Mode, Verify
-from archive.storage.folder import file_exists, join, list_files, locate_folder
+from archive.storage.folder import Entry, file_exists, join, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Cache, Location
 from archive.tools.columns import Row, read_row
-from archive.tools.spelling import parse_round
+from archive.tools.spelling import RUN_FOLDERS, parse_round
 from archive.workers import map_archives
 
 __all__ = ["RoundReader", "several_runs"]
@@ -118,13 +119,37 @@ class RoundReader:
 
     def numbers(self) -> list[int]:
         """Return the numbers of all rounds, oldest first."""
-        found: list[int] = []
+        return list(self.listed())
+
+    def listed(self) -> dict[int, Entry]:
+        """Return the files of all rounds by number, oldest first."""
+        found: list[tuple[int, Entry]] = []
         for _ in range(LISTINGS):
             files = list_files(self.path("rounds"), self.location.options, below=False)
-            found = sorted(number for file in files if (number := parse_round(file.path)) is not None)
+            numbered = ((parse_round(file.path), file) for file in files)
+            found = [(number, file) for number, file in numbered if number is not None]
             if found:
                 break
-        return found
+        return dict(sorted(found, key=lambda pair: pair[0]))
+
+    def listed_clients(self, numbers: Sequence[int], files: int) -> dict[str, Entry]:
+        """Return the files in the folders of rounds at least, by their path in the run.
+
+        A remote folder tells a thousand names a request: ranges of them are listed side by side, as many as
+        the number of ``files`` that may be there is worth.
+        """
+        most = min(tuning.LISTINGS, 1 + files // tuning.LISTED_FILES) if self.remote else 1
+        each = max(1, -(-len(numbers) // most))
+        spans = [
+            (f"{numbers[at]:08d}/", f"{numbers[min(at + each, len(numbers)) - 1]:08d}0")
+            for at in range(0, len(numbers), each)
+        ]
+
+        def read(span: tuple[str, str]) -> list[Entry]:
+            return list(list_files(self.path("rounds"), self.location.options, span=span))
+
+        listed = map_archives(read, spans, remote=self.remote)
+        return {f"rounds/{entry.path}": entry for entries in listed for entry in entries}
 
     def exists(self, number: int) -> bool:
         """Return whether a round exists."""
@@ -210,7 +235,9 @@ class RoundReader:
             except DAMAGE as error:
                 return error
 
-        rows: dict[int, Row | ArchiveError] = self.read_all(lambda numbers: self.map_present(read, numbers))
+        rows: dict[int, Row | ArchiveError] = self.read_all(
+            lambda listed: self.map_present(read, list(listed))
+        )
         for number, found in rows.items():
             if isinstance(found, ArchiveError):
                 damaged.append((number, found))
@@ -271,20 +298,20 @@ class RoundReader:
                 continue  # removed meanwhile
         return None
 
-    def read_all(self, read: Callable[[Sequence[int]], Sequence[T | None]]) -> dict[int, T]:
+    def read_all(self, read: Callable[[Mapping[int, Entry]], Sequence[T | None]]) -> dict[int, T]:
         """Return what is read of each round, oldest first.
 
-        ``read`` returns None for a round that was removed meanwhile. Then those that were saved meanwhile are
-        read too: one of them may have taken its place.
+        ``read`` takes rounds as they are listed, and returns None for one that was removed meanwhile. Then
+        those that were saved meanwhile are read too: one of them may have taken its place.
         """
         found: dict[int, T | None] = {}
         while True:
-            numbers = self.numbers()
-            new = [number for number in numbers if number not in found]
+            listed = self.listed()
+            new = {number: entry for number, entry in listed.items() if number not in found}
             made = read(new)
             found.update(zip(new, made, strict=True))
             if None not in made:
-                return {n: value for n in numbers if (value := found[n]) is not None}
+                return {n: value for n in listed if (value := found[n]) is not None}
 
     def map_present(self, read: Callable[[T], R], items: Sequence[T]) -> list[R | None]:
         """Return what is read of each item; None where its file is gone."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from archive.checkpoints.catalogue import Catalogue, Listed
+from archive.checkpoints.cataloguefile import find_catalogue
 from archive.checkpoints.curve import CURVE, Curve
 from archive.checkpoints.paths import round_path
 from archive.checkpoints.roundfile import (
@@ -21,6 +23,7 @@ from archive.errors import ArchiveError, MissingError
 from archive.tools.archivefacts import Facts, read_facts
 from archive.tools.leftout import is_bad_input
 from archive.tools.many import Errors
+from archive.tools.spelling import CATALOGUE
 
 __all__ = ["FileRow", "read_history"]
 
@@ -55,6 +58,8 @@ def read_history(files: RoundReader, *, clients: bool, errors: Errors) -> Rows:
     Of rounds that were removed these are the scalar metrics that the newest round carries. But for
     ``errors="raise"``, what cannot be read has a row with its error. Nobody knows the clients of a round
     whose own file cannot be read.
+
+    What the catalogue of the run knows of files that are still the same is not read again.
     """
     return _History(files, clients=clients, raises=errors == "raise").rows()
 
@@ -64,8 +69,10 @@ class _History:
         self._files = files
         self._clients = clients
         self._raises = raises
+        self._catalogue = Catalogue()
 
     def rows(self) -> Rows:
+        self._catalogue, _, _ = find_catalogue(self._files.at(CATALOGUE), clients=self._clients)
         found: dict[int, Rows] = self._files.read_all(self._read)
         curve = self._curve(found)
         removed = {
@@ -91,13 +98,27 @@ class _History:
                 found[number][0] = FileRow(number, "", first.path, None, error)
         return Curve()
 
-    def _read(self, numbers: Sequence[int]) -> list[Rows | None]:
-        """Return the rows of rounds; None for one that was removed meanwhile."""
-        rounds = self._files.map_present(self._read_round, numbers)
-        named = [file for found in rounds if isinstance(found, RoundFile) for file in _clients_of(found)]
-        read = self._files.map_present(self._read_client, named if self._clients else [])
-        there = dict(zip(named, read, strict=False))
-        return [self._rows(found, there) for found in rounds]
+    def _read(self, listed: Listed) -> list[Rows | None]:
+        """Return the rows of rounds; None for one that was removed meanwhile.
+
+        What the catalogue says is taken where the listing proves it, and the rest read.
+        """
+        remote, catalogue = self._files.remote, self._catalogue
+        known = catalogue.fresh_rounds(listed, clients=self._clients, remote=remote)
+        new = [number for number in listed if number not in known]
+        rounds: dict[int, RoundFile | FileRow | None] = dict(
+            zip(new, self._files.map_present(self._read_round, new), strict=True)
+        )
+        rounds |= known
+        there: dict[ClientFile, Facts | ArchiveError | None] = {}
+        if self._clients:
+            with_clients = {number: len(one.clients) for number, one in known.items() if one.clients}
+            entries = self._files.listed_clients(list(with_clients), sum(with_clients.values()))
+            there |= catalogue.fresh_clients(with_clients, entries, remote=remote)
+            whole = (one for one in rounds.values() if isinstance(one, RoundFile))
+            unread = [file for one in whole for file in _clients_of(one) if file not in there]
+            there |= zip(unread, self._files.map_present(self._read_client, unread), strict=True)
+        return [self._rows(rounds[number], there) for number in listed]
 
     def _rows(
         self, found: RoundFile | FileRow | None, there: Mapping[ClientFile, Facts | ArchiveError | None]
@@ -111,7 +132,7 @@ class _History:
         rows += [self._client_row(file, there[file]) for file in _clients_of(found) if self._clients]
         errors = [row.error for row in rows if row.error is not None]
         if errors and read_digest(place) != found.facts.digest:
-            return self._read([found.round])[0]  # removed, or saved anew
+            return self._read({found.round: None})[0]  # removed, or saved anew
         if errors and self._raises:
             raise errors[0]
         return rows

@@ -9,9 +9,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from archive.checkpoints.cataloguefile import read_known
+from archive.checkpoints.cataloguekeeper import CatalogueKeeper, CatalogueReport, rebuild_catalogue
 from archive.checkpoints.contextfiles import ContextFiles
 from archive.checkpoints.curve import scalars_of
 from archive.checkpoints.filecontent import Content, create_file, metrics_of
+from archive.checkpoints.filetable import KnownFile
 from archive.checkpoints.finitefiles import Check, FileCheck
 from archive.checkpoints.paths import client_path, round_path
 from archive.checkpoints.retention import Goal, Policy
@@ -21,20 +24,19 @@ from archive.checkpoints.roundfile import (
     ClientFile,
     Past,
     client_marks,
+    client_of,
     is_client,
     is_named,
-    read_client,
-    read_digest,
     read_past,
     round_marks,
 )
 from archive.engine.report import SaveReport
 from archive.engine.write.inputs import Inputs
 from archive.errors import (
+    ArchiveWarning,
     DamagedError,
     ExistsError,
     MissingError,
-    NonFiniteWarning,
     ReplacedError,
     VersionError,
 )
@@ -46,13 +48,21 @@ from archive.storage.folder import (
     remove_empty,
     remove_file,
     remove_if,
+    remove_slot,
 )
 from archive.storage.protocols import Source
 from archive.storage.remote.objectstore import PROBE_PREFIX, PROBES
 from archive.storage.url import URL, Cache, parse_url
 from archive.tools.collection import collect_garbage
 from archive.tools.columns import Row
-from archive.tools.spelling import is_spelled, parse_client, parse_round, spell
+from archive.tools.spelling import (
+    CATALOGUE,
+    RUN_FOLDERS,
+    is_spelled,
+    parse_client,
+    parse_round,
+    spell,
+)
 from archive.workers import map_archives
 
 __all__ = ["Rounds"]
@@ -75,8 +85,9 @@ class Rounds(ContextFiles):
     ) -> None:
         super().__init__(url, experiment, storage_options, cache, cache_bytes)
         self._check: Check = check
-        self.warnings: list[NonFiniteWarning] = []
+        self.warnings: list[ArchiveWarning] = []
         """What is to be said of files that were saved."""
+        self._keeper = CatalogueKeeper()
         self._past = Past()  # of the round that this store saved last
         self._own: dict[int, dict[str, ClientFile]] = {}  # by round and client: files that this store saved
 
@@ -119,11 +130,21 @@ class Rounds(ContextFiles):
         self._past = Past(number, goal, past.curve.after(number, scalars_of(metrics)))
         return report, metrics
 
+    def update_catalogue(self, number: int) -> None:
+        """Have the catalogue know of a round that was saved; where that fails, there is a warning more."""
+        if (warning := self._keeper.save(number, self)) is not None:
+            self.warnings.append(warning)
+
     def goal(self) -> Goal | None:
         """Return what makes a round the best; nothing is read after a save of this store."""
         if self.numbers()[-1:] == [self._past.number]:
             return self._past.goal
         return super().goal()
+
+    def reindex(self) -> CatalogueReport:
+        """Write the catalogue anew."""
+        self._keeper = CatalogueKeeper()
+        return rebuild_catalogue(self)
 
     def _before(self, number: int) -> Past:
         """Return what a round takes over from the newest readable round before it."""
@@ -166,15 +187,22 @@ class Rounds(ContextFiles):
         own = self._own.get(number)
         if own is None:
             return self._listed_clients(number)
-        found = map_archives(lambda file: read_digest(self.at(file.path)), own.values(), remote=self.remote)
-        for file, digest in zip(own.values(), found, strict=True):
-            if digest != file.digest:
+        found = map_archives(self._read_own, own.values(), remote=self.remote)
+        for file, known in zip(own.values(), found, strict=True):
+            if known is None or known.facts.digest != file.digest:
                 raise ReplacedError(
                     f"the file of client {file.name!r} for round {number} is damaged or gone",
                     path=self.shown(file.path),
                     remedy="save it again; this round was not saved",
                 )
+            self._keeper.read_client(file, known)
         return own
+
+    def _read_own(self, file: ClientFile) -> KnownFile | None:
+        """Return what is known of a client file; None where it is missing or damaged."""
+        with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+            return read_known(self.at(file.path))
+        return None
 
     def _listed_clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files in a round's folder, of each client the last."""
@@ -183,9 +211,10 @@ class Rounds(ContextFiles):
         entries.sort(key=lambda entry: (entry.modified, entry.path))
         paths = [f"{folder}/{entry.path}" for entry in entries]
         paths = [path for path in paths if parse_client(path.removeprefix("rounds/"))]
-        found = map_archives(lambda path: read_client(self.at(path)), paths, remote=self.remote)
+        found = map_archives(lambda path: read_known(self.at(path)), paths, remote=self.remote)
         clients = {}
-        for path, file in zip(paths, found, strict=True):
+        for path, known in zip(paths, found, strict=True):
+            file = client_of(known.facts)
             if file is None or file.path != path or not is_spelled(file.spelled):
                 raise DamagedError(
                     f"not the file of a client of round {number}",
@@ -193,6 +222,7 @@ class Rounds(ContextFiles):
                     remedy="move it away; this round was not saved",
                 )
             clients[file.name] = file
+            self._keeper.read_client(file, known)
         return dict(sorted(clients.items()))
 
     def _is_named(self, file: ClientFile) -> bool:
@@ -218,6 +248,7 @@ class Rounds(ContextFiles):
         """Remove a round, then its client files; after a kill in between `collect` removes them."""
         if number >= self._past.number:
             self._past = Past()  # what comes next follows another round
+        self._keeper.remove(number)
         folder = _folder(number)
         named = {file.path: file for file in (self._named(number) or ())}
         # listed while the round is there: what comes later is of a round that is saved anew
@@ -242,7 +273,7 @@ class Rounds(ContextFiles):
             if self._remove_client(path)
         ]
         shown = self.location.display + "/"
-        for path in ("rounds", "contexts"):
+        for path in (*RUN_FOLDERS, CATALOGUE):
             with contextlib.suppress(MissingError):  # there is no store yet
                 found = collect_garbage(
                     self.location.path,
@@ -251,14 +282,14 @@ class Rounds(ContextFiles):
                     path=path,
                 )
                 removed += [garbage.path.removeprefix(shown) for garbage in found]
-        removed += self._collect_probes(before)
+        removed += self._collect_beside(before)
         for folder in {entry.path.rpartition("/")[0] for entry in entries}:
             if parse_round(f"{folder}.h5") is not None:
                 remove_empty(self.location.path, f"rounds/{folder}", self.location.options)
         return removed
 
-    def _collect_probes(self, before: float) -> list[str]:
-        """Remove what killed servers left of the files by which they tried the folder."""
+    def _collect_beside(self, before: float) -> list[str]:
+        """Remove what killed servers left beside the folders: files by which they tried these, catalogues."""
 
         def is_ours(source: Source) -> bool:
             return source.nbytes <= max(map(len, PROBES)) and bytes(source.read(0, source.nbytes)) in (
@@ -267,12 +298,17 @@ class Rounds(ContextFiles):
             )
 
         entries = list_files(self.location.path, self.location.options, below=False)
-        found = [e for e in entries if e.path.startswith(_PROBE_NAMES) and e.modified <= before]
-        return [
-            entry.path
-            for entry in found
-            if remove_if(self.location.path, entry.path, is_ours, self.location.options)
+        old = [entry.path for entry in entries if entry.modified <= before]
+        removed = [
+            path
+            for path in old
+            if path.startswith(_PROBE_NAMES)
+            and remove_if(self.location.path, path, is_ours, self.location.options)
         ]
+        if not self.remote:
+            slots = (path for path in old if path.startswith(f".{CATALOGUE}.") and path.endswith(".tmp"))
+            removed += [path for path in slots if remove_slot(self.location.path, path)]
+        return removed
 
     def _unnamed(self, entries: Iterable[Entry]) -> list[str]:
         """Return the paths of client files that no round names or will name."""

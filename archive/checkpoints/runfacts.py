@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archive.checkpoints.paths import RESUME, RUN_FOLDERS, node_of
+from archive.checkpoints.paths import RESUME, node_of
 from archive.checkpoints.retention import Goal, best_round, metric_of
 from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of, line_of
 from archive.checkpoints.rounds import Rounds
@@ -18,7 +18,7 @@ from archive.storage.folder import Entry, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Location
 from archive.tools.columns import Row
-from archive.tools.spelling import CHECKPOINT, parse_round
+from archive.tools.spelling import CHECKPOINT, RUN_FOLDERS, parse_round
 
 __all__ = ["Attempt", "RunFacts", "contexts_of", "facts_of", "find_experiments", "list_runs"]
 

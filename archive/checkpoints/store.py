@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, overload
 
+from archive.checkpoints.cataloguekeeper import CatalogueReport
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.finitefiles import Check
 from archive.checkpoints.paths import require_name, require_round
@@ -28,7 +29,8 @@ class CheckpointStore(SavedRun):
     """Rounds of a run, files of its clients, and contexts of its nodes, as archives in a folder.
 
     A round exists if and only if its file ``rounds/00000003.h5`` does. That file appears complete or not at
-    all, after the files of its clients, and no file that it names is ever replaced. There is no other state:
+    all, after the files of its clients, and no file that it names is ever replaced. There is no other state
+    (``catalogue.h5`` repeats what files say, and is believed of those that are the same still: `reindex`):
     any number of processes may save, prune and read one store. Of two that save one round, one gets
     ExistsError. Readers meet whole rounds only: where a round is removed before it is read, they look again.
 
@@ -258,6 +260,36 @@ class CheckpointStore(SavedRun):
         self._begin()
         return self._files.collect(older_than)
 
+    def reindex(self) -> CatalogueReport:
+        """Write the catalogue of the run anew: what all its files say, so that `history` need not read them.
+
+        Saves of rounds keep it, of a run that had none a few rounds at a time. Nothing rests on it: a file
+        that is another than the catalogue knows is read, and without a catalogue all are.
+
+        Returns
+        -------
+        CatalogueReport
+            ``url``, ``rounds`` that it knows, ``file_bytes``.
+
+        Raises
+        ------
+        ExistsError
+            An archive that is no catalogue has its name, ``catalogue.h5``.
+        ArchiveError
+            The folder cannot be read or written.
+
+        Examples
+        --------
+        >>> import archive, shutil
+        >>> shutil.rmtree("/tmp/fedarchive-doctest-reindex", ignore_errors=True)
+        >>> store = archive.CheckpointStore("/tmp/fedarchive-doctest-reindex")
+        >>> _ = store.save({}, 1, metrics={"loss": 0.5})
+        >>> store.reindex().url
+        '/tmp/fedarchive-doctest-reindex/catalogue.h5'
+        """
+        self._begin()
+        return self._files.reindex()
+
     def close(self) -> None:
         """Wait for the save in the background and raise its error. The store may be used again."""
         self._background.close()
@@ -297,6 +329,7 @@ class CheckpointStore(SavedRun):
 
     def _save_round(self, number: int, content: Content) -> SaveReport:
         report, metrics = self._files.save_round(number, content, self._goal, self._policy)
+        self._files.update_catalogue(number)
         saved = f"round {number} was saved, but"
         try:
             if self._goal is not None:  # raise now, not when the first round is to be removed

@@ -105,9 +105,9 @@ def _of_word(arguments: argparse.Namespace, word: str, *, beside_runs: bool) -> 
 
 def _beside(arguments: argparse.Namespace, word: str, experiments: Sequence[str]) -> list[Target]:
     """Return the archives below a folder that are in none of its runs."""
-    from archive.checkpoints.paths import RUN_FOLDERS
     from archive.storage.folder import join, locate_folder
     from archive.tools.many import find_inputs
+    from archive.tools.spelling import RUN_FOLDERS
 
     options = reading_options(arguments, word)
     root = locate_folder(word, options["storage_options"]).path

@@ -13,14 +13,16 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from archive import system
 from archive.errors import MissingError, ReplacedError, StorageError
 from archive.owner import Descriptor
 from archive.storage.local.slots import remove_stale
-from archive.storage.local.source import FileSource
+from archive.storage.local.source import FileSource, file_tag
 from archive.storage.local.volumes import GONE
 from archive.storage.location import locate_source, locate_store
 from archive.storage.protocols import Source
@@ -72,7 +74,12 @@ def locate_folder(
 
 
 def list_files(
-    url: str, storage_options: Options = None, *, path: str = "", below: bool = True
+    url: str,
+    storage_options: Options = None,
+    *,
+    path: str = "",
+    below: bool = True,
+    span: tuple[str, str] | None = None,
 ) -> Iterator[Entry]:
     """Yield the files of a folder, in no order; nothing where there is no such folder.
 
@@ -85,6 +92,9 @@ def list_files(
     below : bool, default True
         Also those of folders in it, but for links; their paths are relative to the folder, with ``/``
         between. Folders in it that must not be read are left out.
+    span : (str, str), optional
+        Files whose paths are after the first text and before the second are enough: of a remote folder no
+        others are asked for.
 
     Raises
     ------
@@ -94,7 +104,8 @@ def list_files(
     location = parse_url(join(url, path) if path else url, storage_options)
     if location.remote:
         store, folder = locate_store(location)
-        yield from (entry for entry in store.list(folder) if below or "/" not in entry.path)
+        found = store.list(folder, below=below, span=span)
+        yield from (entry for entry in found if below or "/" not in entry.path)
         return
     root = parse_url(url).path
     waiting = [""]
@@ -112,7 +123,7 @@ def list_files(
                 continue
             raise _failure("cannot list it", os.path.join(root, path, inner), error) from error
         prefix = f"{inner}/" if inner else ""
-        yield from (Entry(prefix + entry.path, entry.nbytes, entry.modified) for entry in files)
+        yield from (replace(entry, path=prefix + entry.path) for entry in files) if prefix else files
         if below:
             waiting += [prefix + name for name in folders]
 
@@ -296,7 +307,7 @@ def _sync(folder: int) -> None:
 
 def _scan(fd: int, path: str) -> tuple[list[Entry], list[str]]:
     """Return files and names of folders of an open folder."""
-    files, folders = [], []
+    files, folders, now = [], [], time.time()
     with os.scandir(fd) as found:
         for entry in found:
             try:
@@ -308,7 +319,7 @@ def _scan(fd: int, path: str) -> tuple[list[Entry], list[str]]:
                 if error.errno in GONE or entry.is_symlink():
                     continue  # removed meanwhile, or a link to nothing
                 raise _failure("cannot read its status", os.path.join(path, entry.name), error) from error
-            files.append(Entry(entry.name, status.st_size, status.st_mtime))
+            files.append(Entry(entry.name, status.st_size, status.st_mtime, file_tag(status, now)))
     return files, folders
 
 

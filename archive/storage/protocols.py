@@ -36,6 +36,14 @@ class Source(Protocol):
         """Whether what is fetched is kept in a local file."""
         ...
 
+    @property
+    def tag(self) -> str:
+        """What no other version of the file has, as it was before anything was read of it.
+
+        A listing has the same (`Entry.tag`). Empty where nothing tells versions apart.
+        """
+        ...
+
     def extend_tail(self, offset: int) -> None:
         """Say that everything from ``offset`` to the end is read next, and what is before it is not."""
         ...

@@ -15,6 +15,7 @@ from archive.errors import MissingError, StorageError
 from archive.storage.folder import list_files
 from archive.storage.remedies import remedy_of
 from archive.storage.url import URL, Location, parse_pattern
+from archive.tools.spelling import CATALOGUE, RUN_FOLDERS
 
 __all__ = ["has_wildcards", "match_urls", "may_be_several"]
 
@@ -32,7 +33,7 @@ def match_urls(
     Parameters
     ----------
     urls : str, path-like or iterable of them
-        A pattern, or names one by one.
+        A pattern, or names one by one. A pattern or folder does not mean the catalogue of a run.
     storage_options : mapping, optional
     folders : bool, default False
         A folder stands for the files below it whose names end in ``.h5``, but hidden ones. Otherwise a
@@ -57,6 +58,7 @@ def match_urls(
         found = _find_remote(folder, path[len(folder) + 1 :].split("/"), storage_options)
     else:
         found = _find("/" if path.startswith("/") else "", [part for part in path.split("/") if part])
+        found = [one for one in found if not _is_catalogue(one)]
     return _require(found, "no file matches this pattern", location)
 
 
@@ -104,7 +106,7 @@ def _in_folder(location: Location, folders: bool) -> list[str] | None:
     if not os.path.isdir(path):
         return None
     if folders:
-        return sorted(_glob(_folders([path]), ["*.h5"]))
+        return sorted(one for one in _glob(_folders([path]), ["*.h5"]) if not _is_catalogue(one))
     raise StorageError(
         "is a folder",
         path=path,
@@ -122,8 +124,31 @@ def _require(found: list[str], problem: str, location: Location) -> list[str]:
 
 def _find_remote(folder: str, pattern: Sequence[str], storage_options: Mapping[str, Any] | None) -> list[str]:
     """Return the URLs that the parts of a pattern match, sorted."""
-    found = (entry.path for entry in list_files(folder, storage_options))
-    return [f"{folder}/{path}" for path in sorted(found) if _matches(path.split("/"), pattern)]
+    found = [entry.path for entry in list_files(folder, storage_options)]
+    matches = [path for path in sorted(found) if _matches(path.split("/"), pattern)]
+    if any(path.rpartition("/")[2] == CATALOGUE for path in matches):
+        catalogues = {join(above, CATALOGUE) for path in found if (above := _run_of(path)) is not None}
+        matches = [path for path in matches if path not in catalogues]
+    return [f"{folder}/{path}" for path in matches]
+
+
+def _is_catalogue(path: str) -> bool:
+    """Return whether a local file is the catalogue of a run: no archive that a pattern or folder means."""
+    folder, name = os.path.split(path)
+    return name == CATALOGUE and any(os.path.isdir(join(folder, part)) for part in RUN_FOLDERS)
+
+
+def _run_of(path: str) -> str | None:
+    """Return the folder of the run that a file is in, by the path of the file below a listed folder.
+
+    Examples
+    --------
+    >>> _run_of("adam/rounds/00000001.h5"), _run_of("rounds/00000001.h5"), _run_of("adam/a.h5")
+    ('adam', '', None)
+    """
+    parts = path.split("/")
+    places = [place for place, part in enumerate(parts[:-1]) if part in RUN_FOLDERS]
+    return "/".join(parts[: places[0]]) if places else None
 
 
 def _find(root: str, pattern: Sequence[str]) -> list[str]:

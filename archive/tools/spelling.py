@@ -6,12 +6,27 @@ import re
 
 from archive.errors import ValueRangeError
 
-__all__ = ["CHECKPOINT", "is_spelled", "parse_client", "parse_round", "spell", "spellings", "unspell"]
+__all__ = [
+    "CATALOGUE",
+    "CHECKPOINT",
+    "RUN_FOLDERS",
+    "is_spelled",
+    "parse_client",
+    "parse_round",
+    "spell",
+    "spellings",
+    "unspell",
+]
 
 CHECKPOINT = "fedarchive.checkpoint"
 """Config record of round and client files: ``round``; of a round ``clients`` (as `spell` has them),
 ``digests`` and, unless all are empty, ``writes``; of a client ``client`` and, unless empty, ``write``. Of a
 context ``node``, its name."""
+
+RUN_FOLDERS = ("rounds", "contexts")
+"""Folders by which a run is recognised."""
+CATALOGUE = "catalogue.h5"
+"""File beside them that says what the files of the rounds said; no archive of anybody's (`is_catalogue`)."""
 
 _LOWER = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 _PLAIN = frozenset(_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ@,()")

@@ -5,7 +5,8 @@ limit of 256 open files, ``large`` in a control group of 512 MB (root; version 1
 where there is one, ``s3`` against moto through a proxy that counts, or against the server that FEDARCHIVE_S3
 names; ``peer`` beside safetensors and numpy. ``table`` makes tables of 100,000 archives in one process, in
 two, and in those of Dask where it is installed. ``benchmarks.scale.alternatives`` has the other peers,
-``benchmarks.scale.simulate`` what a million clients would take.
+``benchmarks.scale.simulate`` what a million clients would take. ``history`` is of 10,000 rounds of 20 metrics
+and 20 clients in a bucket that answers after 20 ms.
 """
 
 from __future__ import annotations
@@ -157,6 +158,28 @@ def table(folder: Path, options: argparse.Namespace) -> list[str]:
     return _missed(*tabling.table(folder, options))
 
 
+def history(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Ten thousand rounds of 20 metrics and 20 clients, in objects 20 ms away."""
+    from benchmarks.scale.runs import measure_histories
+
+    missed = []
+    for found in measure_histories(folder, options):
+        requests, what = sum(found.requests.values()), f"clients={found.clients}"
+        how = "with a catalogue" if found.catalogue else "without"
+        print(
+            f"history: {found.rounds} rounds, {what}, {how}: {found.seconds:.2f} s "
+            f"({found.cpu:.2f} s of processor), {requests} requests "
+            f"({found.requests})",
+            flush=True,
+        )
+        if found.catalogue:
+            names = found.rounds * (options.clients or 20) // 1000 if found.clients else 0
+            missed += _missed(
+                (f"s, {what}", found.seconds, 3), (f"requests, {what}", requests, 80 + 1.1 * names)
+            )
+    return missed
+
+
 def _missed(*goals: tuple[str, float, float]) -> list[str]:
     return [f"{found:.3g} {what}, at most {most}" for what, found, most in goals if found > most]
 
@@ -266,7 +289,7 @@ def _group(cap: int) -> Iterator[str]:
         group.rmdir()
 
 
-CASES = {case.__name__: case for case in (small, s3, large, peer, table)}
+CASES = {case.__name__: case for case in (small, s3, large, peer, table, history)}
 CHILDREN = {
     "mean": _child(child_mean),
     "convert": _child(child_convert),
@@ -278,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("case", help=", ".join(CASES))
     parser.add_argument("--clients", type=int, help="archives, where not as many as the goal says")
+    parser.add_argument("--rounds", type=int, help="rounds, where not as many as the goal says")
     parser.add_argument("--nbytes", type=int, help="bytes of each")
     parser.add_argument("--runs", type=int, default=3, help="runs of which the fastest counts; default: 3")
     parser.add_argument("--folder", help="where the archives are made")

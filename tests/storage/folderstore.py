@@ -116,7 +116,7 @@ class FolderStore:
     def is_exclusive(self, path: str, *, multipart: bool) -> bool:
         return self.exclusive
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def list(self, path: str, *, below: bool = True, span: tuple[str, str] | None = None) -> Iterator[Entry]:
         with self._request("list", path):
             found = [file for file in sorted(self.root.glob(f"{path}/**/*")) if file.is_file()]
         for file in found:

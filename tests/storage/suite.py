@@ -374,6 +374,14 @@ class StoreTests(_Base):
         assert sorted(found) == names
         assert found["b/d e"].nbytes == 5
         assert [entry.path for entry in store.list(self.path(root, "b"))] in (["c", "d e"], ["d e", "c"])
+        own = {entry.path for entry in store.list(folder, below=False)}
+        assert {"a", "bb"} <= own <= set(names)
+        spanned = {entry.path for entry in store.list(folder, span=("b/", "b0"))}
+        assert {"b/c", "b/d e"} <= spanned <= set(names)
+        tags = {name: entry.tag for name, entry in found.items()}
+        store.put(self.path(root, "a"), b"A")
+        now = {entry.path: entry.tag for entry in store.list(folder)}
+        assert {name for name in names if now[name] != tags[name]} == ({"a"} if now["a"] else set())
         store.delete(self.path(root, "b/c"))
         assert "b/c" not in {entry.path for entry in store.list(folder)}
 

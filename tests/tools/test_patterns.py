@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from archive.errors import MissingError, StorageError, UnsupportedURLError
@@ -78,3 +79,21 @@ def test_a_query_is_no_pattern(url: str) -> None:
 def test_a_web_server_lists_nothing() -> None:
     with pytest.raises(UnsupportedURLError, match="does not list; name the archive itself"):
         match_urls("http://127.0.0.1:9/*.h5?sig=5", None)
+
+
+def test_the_catalogue_of_a_run_is_no_archive_of_a_pattern(tmp_path: Path) -> None:
+    """Beside rounds or contexts; an archive of that name elsewhere is one."""
+    rounds, contexts = f"{tmp_path}/a/rounds/00000001.h5", f"{tmp_path}/b/contexts/n.h5"
+    for name in (rounds, contexts, "a/catalogue.h5", "b/catalogue.h5", "c/catalogue.h5", "catalogue.h5"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    plain = [f"{tmp_path}/c/catalogue.h5", f"{tmp_path}/catalogue.h5"]
+    for path in tmp_path.glob("**/*.h5"):
+        fsspec.filesystem("memory").pipe_file(str(path), b"x")
+    for place in (str(tmp_path), f"memory://{tmp_path}"):
+        expected = [path.replace(str(tmp_path), place) for path in sorted([rounds, contexts, *plain])]
+        assert match_urls(place, None, folders=True) == expected
+        assert match_urls(f"{place}/**/*.h5", None) == expected
+        assert match_urls(f"{place}/*/cat*.h5", None) == [f"{place}/c/catalogue.h5"]
+        with pytest.raises(MissingError):
+            match_urls(f"{place}/a/*.h5", None)

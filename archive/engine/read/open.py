@@ -30,7 +30,15 @@ from archive.storage.protocols import Source
 from archive.storage.url import Location
 from archive.workers import drop_oldest
 
-__all__ = ["Summary", "forget_indexes", "open_reader", "read_source", "read_summary", "validated_index"]
+__all__ = [
+    "Summary",
+    "forget_indexes",
+    "open_reader",
+    "read_source",
+    "read_summary",
+    "tail_bytes",
+    "validated_index",
+]
 
 T = TypeVar("T")
 
@@ -146,7 +154,7 @@ def _summary(location: Location) -> Summary:
         end = _End(source)
         footer = _read_footer(source, end)
         # independent of what came along this time: a table has the same columns whenever it is read
-        near = not source.pinned or footer.file_bytes - footer.index_at <= tuning.VALUES_TAIL_BYTES
+        near = not source.pinned or tail_bytes(footer) <= tuning.VALUES_TAIL_BYTES
         if source.pinned:
             source.extend_tail(footer.index_at if near else footer.values_at)
         return Summary(
@@ -157,6 +165,11 @@ def _summary(location: Location) -> Summary:
         )
     finally:
         source.close()
+
+
+def tail_bytes(footer: Footer) -> int:
+    """Return the length of an archive's end, from its index on: it decides what `read_summary` says."""
+    return footer.file_bytes - footer.index_at
 
 
 def _count_arrays(source: Source, end: _End, footer: Footer) -> int:

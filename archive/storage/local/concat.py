@@ -29,6 +29,7 @@ class SplicedSource:
         self.pinned: bool = file.pinned
         self.pins: bool = file.pins
         self.keeps: bool = file.keeps
+        self.tag: str = file.tag
         self.parallel: int = file.parallel
         self._file = file
         self._spool = spool

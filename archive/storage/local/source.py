@@ -7,11 +7,12 @@ import errno
 import mmap
 import os
 import re
+import time
 from collections.abc import Callable
 
 import numpy as np
 
-from archive import system
+from archive import system, tuning
 from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError, StorageError, TruncatedError
 from archive.owner import Descriptor
@@ -22,6 +23,7 @@ __all__ = [
     "FileSource",
     "MapSource",
     "advise_dontneed",
+    "file_tag",
     "filesystem_of",
     "is_remote_filesystem",
     "map_private",
@@ -40,6 +42,23 @@ _REMOTE = re.compile(
 PAGE = mmap.ALLOCATIONGRANULARITY
 
 
+def file_tag(status: os.stat_result, now: float) -> str:
+    """Return what no other version of a local file has: its inode and times.
+
+    Empty of a file that changed so lately that a clock which ticks slowly would give the next change the same
+    time (`tuning.SETTLED_SECONDS`).
+
+    Parameters
+    ----------
+    status : os.stat_result
+    now : float
+        When the status was asked for, or a little before, in seconds since 1970.
+    """
+    if now - status.st_ctime < tuning.SETTLED_SECONDS:
+        return ""
+    return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
+
+
 class FileSource:
     """Reads with pread: safe on file systems where a map is slow or can kill the process."""
 
@@ -48,6 +67,7 @@ class FileSource:
     pins = True  # an open file stays the one it is
     keeps = False
     parallel: int = min(8, os.cpu_count() or 1)
+    tag = ""
 
     def __init__(self, path: str, file: Descriptor, nbytes: int) -> None:
         self.path = path
@@ -175,6 +195,7 @@ def open_source(path: str, access: str) -> FileSource:
     except OSError as error:
         raise read_error(path, None, error) from error
     try:
+        opened = time.time()
         status = os.fstat(file[0])
         regular = _is_regular(status.st_mode)
         nbytes = os.lseek(file[0], 0, os.SEEK_END) if regular else 0  # no pipe has a length
@@ -186,7 +207,9 @@ def open_source(path: str, access: str) -> FileSource:
     if not regular:
         raise StorageError("not a regular file", path=path, errno=errno.EINVAL, remedy="name an archive file")
     kind = MapSource if use_map and nbytes else FileSource
-    return kind(path, file, nbytes)
+    source = kind(path, file, nbytes)
+    source.tag = file_tag(status, opened)
+    return source
 
 
 def read_error(path: str, offset: int | None, error: OSError) -> StorageError | ReplacedError:

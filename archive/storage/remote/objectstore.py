@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from archive.storage.protocols import Take
 
-__all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload"]
+__all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload", "bare_tag"]
 
 Buffer = Any
 """Contiguous bytes: bytes, bytearray, memoryview or ndarray of uint8."""
@@ -41,6 +41,8 @@ class Entry:
     """Length."""
     modified: float
     """Seconds since 1970; 0.0 where the store does not say."""
+    tag: str = ""
+    """What no other version of it has, as `Source.tag`; empty where the store does not say."""
 
 
 PROBE_PREFIX = ".fedarchive-probe-"
@@ -59,6 +61,11 @@ class PendingUpload:
     """What the store calls it."""
     started: float
     """Seconds since 1970."""
+
+
+def bare_tag(tag: object) -> str:
+    """Return an ETag without its quotes, which servers leave out here and there."""
+    return str(tag or "").strip().strip('"')
 
 
 class Upload(Protocol):
@@ -130,8 +137,12 @@ class ObjectStore(Protocol):
         """Tell whether the store keeps its word about ``exclusive``; asks it once with objects of our own."""
         ...
 
-    def list(self, path: str) -> Iterator[Entry]:
-        """Yield every object below a folder; nothing where there is no such folder."""
+    def list(self, path: str, *, below: bool = True, span: tuple[str, str] | None = None) -> Iterator[Entry]:
+        """Yield every object below a folder; nothing where there is no such folder.
+
+        ``below=False``: those of the folder itself at least, which may take fewer requests. ``span``: at
+        least those whose paths are after the first text and before the second, by their bytes.
+        """
         ...
 
     def delete(self, path: str) -> None:

@@ -25,7 +25,14 @@ from archive.owner import Owner
 from archive.storage.protocols import Take
 from archive.storage.remote.clients.connections import Instances
 from archive.storage.remote.clients.failures import cause_of, exists_error, replaced_error
-from archive.storage.remote.objectstore import Buffer, Entry, ObjectVersion, PendingUpload, Upload
+from archive.storage.remote.objectstore import (
+    Buffer,
+    Entry,
+    ObjectVersion,
+    PendingUpload,
+    Upload,
+    bare_tag,
+)
 from archive.storage.url import Location
 
 __all__ = ["FileSystemStore"]
@@ -96,7 +103,7 @@ class FileSystemStore:
             self._fail(path, FileNotFoundError(path))
         if isinstance(filesystem, CachingFileSystem):
             return ObjectVersion(int(info["size"]))
-        tag = next((str(info[name]) for name in ("ETag", "etag") if info.get(name)), "")
+        tag = _tag(info)
         times = (info[name] for name in ("LastModified", "mtime", "modified", "created") if info.get(name))
         return ObjectVersion(int(info["size"]), tag, "" if tag else str(next(times, "")))
 
@@ -158,7 +165,7 @@ class FileSystemStore:
         """Tell whether the store keeps its word about ``exclusive``: only memory, which nobody else has."""
         return self._memory and not multipart
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def list(self, path: str, *, below: bool = True, span: tuple[str, str] | None = None) -> Iterator[Entry]:
         """Yield every object below a folder, but for folders in it that must not be read."""
         try:
             with self._asked(path, fresh=True) as filesystem:
@@ -168,7 +175,8 @@ class FileSystemStore:
         prefix = path.rstrip("/") + "/"
         for name, info in found.items():
             if name.startswith(prefix):
-                yield Entry(name.removeprefix(prefix), int(info.get("size") or 0), _seconds(info))
+                place, tag = name.removeprefix(prefix), bare_tag(_tag(info))
+                yield Entry(place, int(info.get("size") or 0), _seconds(info), tag)
 
     def delete(self, path: str) -> None:
         """Remove an object; MissingError where there is none."""
@@ -360,6 +368,10 @@ def _reported(error: Exception) -> Exception:
 def _forget_listings(filesystem: Any) -> None:
     with contextlib.suppress(AttributeError, NotImplementedError):
         filesystem.invalidate_cache()
+
+
+def _tag(info: dict[str, Any]) -> str:
+    return next((str(info[name]) for name in ("ETag", "etag") if info.get(name)), "")
 
 
 def _seconds(info: dict[str, Any]) -> float:

@@ -109,7 +109,7 @@ class HttpStore(RangedStore):
         """Refuse: web servers are read."""
         self._refuse(path)
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def list(self, path: str, *, below: bool = True, span: tuple[str, str] | None = None) -> Iterator[Entry]:
         """Refuse: a web server's pages of links are no listing."""
         raise UnsupportedURLError(
             "a web server does not list", path=self.url(path), remedy="name the archive itself"

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from archive.storage.remote.clients.retry import Fault, Kind
-from archive.storage.remote.objectstore import Buffer
+from archive.storage.remote.objectstore import Buffer, bare_tag
 
-__all__ = ["bare_tag", "expect_answer", "expect_xml", "tag_of", "tag_of_parts", "unproven"]
+__all__ = ["expect_answer", "expect_xml", "tag_of", "tag_of_parts", "unproven"]
 
 Fields = dict[str, Any]
 """Arguments of a request or fields of its answer, as botocore names them."""
@@ -42,11 +42,6 @@ _ALIASES = ("-s3alias", "--ol-s3")
 def unproven(lacks: str) -> Fault:
     """Return the fault of a success that shows nothing."""
     return Fault(Kind.UNPROVEN, f"the endpoint answered 200 {lacks}: it may not be an S3 server", status=200)
-
-
-def bare_tag(tag: object) -> str:
-    """Return an ETag without its quotes, which servers leave out here and there."""
-    return str(tag or "").strip().strip('"')
 
 
 def tag_of(data: Buffer) -> str:

@@ -25,6 +25,7 @@ from archive.storage.remote.objectstore import (
     Entry,
     ObjectVersion,
     PendingUpload,
+    bare_tag,
 )
 from archive.storage.url import Location
 
@@ -115,18 +116,26 @@ class S3Store(RangedStore):
             self._exclusive[asked] = self._probe(path, multipart)
         return self._exclusive[asked]
 
-    def list(self, path: str) -> Iterator[Entry]:
+    def list(self, path: str, *, below: bool = True, span: tuple[str, str] | None = None) -> Iterator[Entry]:
         """Yield every object below a folder; nothing where there is no such folder."""
         target = self.target(path)
         prefix = _folder(target["Key"])
         arguments = {"Bucket": target["Bucket"], "Prefix": prefix}
+        arguments |= {} if below else {"Delimiter": "/"}
+        arguments |= {"StartAfter": prefix + span[0]} if span else {}
         for page in self._pages(
             path, "list_objects_v2", arguments, {"NextContinuationToken": "ContinuationToken"}
         ):
             for found in page.get("Contents") or []:
-                if found["Key"] != prefix:
+                inner = found["Key"][len(prefix) :]
+                if span and inner >= span[1]:
+                    return
+                if inner:
                     yield Entry(
-                        found["Key"][len(prefix) :], int(found["Size"]), _seconds(found.get("LastModified"))
+                        inner,
+                        int(found["Size"]),
+                        _seconds(found.get("LastModified")),
+                        bare_tag(found.get("ETag")),
                     )
 
     def delete(self, path: str) -> None:

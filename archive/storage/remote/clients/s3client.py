@@ -27,6 +27,7 @@ from archive.storage.remote.clients.connections import (
 )
 from archive.storage.remote.clients.failures import setup_problem
 from archive.storage.remote.clients.loop import Arrivals, run_on
+from archive.storage.remote.clients.pagetimes import parse_times_fast
 from archive.storage.remote.clients.proofs import expect_answer, expect_xml, unproven
 from archive.storage.remote.clients.replies import Body, Reply
 from archive.storage.remote.clients.retry import VARIABLE, Contact, Fault, Kind, fault_of_status
@@ -263,6 +264,7 @@ async def _call(filesystem: Any, method: str, arguments: dict[str, Any]) -> dict
         client = await filesystem.get_s3(arguments.get("Bucket"))
         client.meta.events.register("response-received.s3", _judge, unique_id="fedarchive")
         _check_host_names(client)
+        parse_times_fast(client)
         function = getattr(client, method)
         answer: dict[str, Any] = await function(
             **filesystem._get_s3_method_kwargs(function, filesystem.req_kw, **arguments)

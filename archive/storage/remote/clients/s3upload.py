@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from archive.errors import ArchiveError, StorageError
 from archive.owner import Owner
 from archive.storage.remote.clients.failures import exists_error, failure_of
-from archive.storage.remote.clients.proofs import bare_tag, tag_of_parts, unproven
+from archive.storage.remote.clients.proofs import tag_of_parts, unproven
 from archive.storage.remote.clients.retry import Fault, Kind, retried
 from archive.storage.remote.clients.s3client import S3Client
-from archive.storage.remote.objectstore import Buffer, PendingUpload
+from archive.storage.remote.objectstore import Buffer, PendingUpload, bare_tag
 from archive.workers import run_apart
 
 __all__ = ["S3Upload", "Written", "publish"]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from archive.storage.remote.clients import proofs
-from archive.storage.remote.clients.proofs import bare_tag, expect_answer, expect_xml, tag_of, tag_of_parts
+from archive.storage.remote.clients.proofs import expect_answer, expect_xml, tag_of, tag_of_parts
 from archive.storage.remote.clients.retry import Fault, Kind
+from archive.storage.remote.objectstore import bare_tag
 
 TARGET = {"Bucket": "bucket", "Key": "folder/m.h5"}
 FOLDER = {"Bucket": "bucket", "Prefix": "a folder+/"}
