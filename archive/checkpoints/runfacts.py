@@ -18,7 +18,7 @@ from archive.storage.folder import Entry, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Location
 from archive.tools.columns import Row
-from archive.tools.spelling import CHECKPOINT, RUN_FOLDERS, parse_round
+from archive.tools.spelling import CATALOGUE, CHECKPOINT, RUN_FOLDERS, parse_round
 
 __all__ = ["Attempt", "RunFacts", "contexts_of", "facts_of", "find_experiments", "list_runs"]
 
@@ -109,7 +109,7 @@ def facts_of(files: Rounds, experiment: str = "") -> RunFacts:
     files.find()
     entries = list(list_files(files.location.path, files.location.options))
     times = {number: entry.modified for entry in entries if (number := _round_of(entry)) is not None}
-    if not entries and not experiment:
+    if not experiment and all(entry.path == CATALOGUE for entry in entries):
         files.newest()  # raises
     rows = _rows(files, sorted(times))
     readable = [number for number in sorted(times, reverse=True) if number in rows]

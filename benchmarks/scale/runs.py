@@ -29,7 +29,6 @@ from archive.records import GC_THRESHOLD
 from archive.storage.url import parse_url
 from archive.tools.archivefacts import Facts
 from archive.tools.columns import Row
-from archive.tools.spelling import CATALOGUE
 from benchmarks.scale import bucket
 
 METRICS = 20
@@ -90,16 +89,15 @@ def measure_histories(folder: Path, options: argparse.Namespace) -> Iterator[His
     rounds, clients = options.rounds or 10_000, options.clients or 20
     run = folder / "run"
     make_run(folder, rounds, clients, whole=False)
+    write_bucket_catalogue(run)
     with bucket.serving(folder, LATENCY) as endpoint:
         for names in (False, True):
-            write_bucket_catalogue(run)
             yield _measure(endpoint, rounds, clients, names, options.runs)
-            (run / CATALOGUE).unlink()
     few = folder / "few"
     make_run(few, rounds // 50, clients, whole=True)
     with bucket.serving(few, LATENCY) as endpoint:
         for names in (False, True):
-            yield _measure(endpoint, rounds // 50, clients, names, 1)
+            yield _measure(endpoint, rounds // 50, clients, names, 1, known=False)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,9 @@ class History:
     requests: dict[str, int]
 
 
-def _measure(endpoint: str, rounds: int, clients: int, names: bool, runs: int) -> History:
+def _measure(
+    endpoint: str, rounds: int, clients: int, names: bool, runs: int, *, known: bool = True
+) -> History:
     seconds = []
     for _ in range(runs):
         store = archive.CheckpointStore(
@@ -128,7 +128,7 @@ def _measure(endpoint: str, rounds: int, clients: int, names: bool, runs: int) -
         if len(table["round"]) != rounds * (1 + clients * names):
             raise SystemExit(f"{len(table['round'])} rows")
         requests = bucket.requests_of(endpoint)
-    return History(rounds, names, runs > 1, *min(seconds), requests)
+    return History(rounds, names, known, *min(seconds), requests)
 
 
 def write_bucket_catalogue(run: Path) -> None:

@@ -22,6 +22,7 @@ from archive.checkpoints.catalogue import Catalogue, KnownRound, is_due
 from archive.checkpoints.cataloguefile import find_catalogue
 from archive.checkpoints.filetable import KnownFile
 from archive.checkpoints.roundfile import ClientFile
+from archive.checkpoints.runfacts import facts_of
 from archive.errors import ArchiveError, CatalogueWarning, ExistsError, MissingError, SkippedWarning
 from archive.storage.folder import Entry
 from archive.storage.url import parse_url
@@ -277,6 +278,16 @@ def test_killed_in_the_middle_of_the_rewriting(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert [path for path in store.gc(0) if "catalogue" in path] == [".catalogue.h5.0.tmp"]
     assert sorted(os.listdir(tmp_path)) == ["catalogue.h5", "rounds"]
+
+
+def test_a_catalogue_alone_is_no_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    save(store, 1)
+    store.remove(1)
+    assert (tmp_path / "catalogue.h5").exists()
+    with pytest.raises(MissingError, match="no round was saved"):
+        facts_of(store._files)
+    assert len(store.history()["round"]) == 0
 
 
 def test_a_copy_of_a_run_has_a_catalogue_of_no_use(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import archive
+from archive import tuning
 from archive.checkpoints.roundfile import DAMAGE
 from archive.errors import ExistsError, MissingError, ReplacedError
 from archive.tools.spelling import spell
@@ -273,7 +274,7 @@ class Machine(RuleBasedStateMachine):
             self.files[number] = [file for file in files if file in kept]
         expected = {f"rounds/{number:08d}.h5" for number in self.rounds} | set(self.strangers)
         expected |= {file.path for files in self.files.values() for file in files}
-        assert set(self.place.files()) == expected
+        assert set(self.place.files()) - {"catalogue.h5"} == expected
 
     # Foreign edits
 
@@ -406,7 +407,11 @@ def test_memory(examples: int, steps: int) -> None:
 
 @pytest.mark.needs("os.fork")
 @pytest.mark.parametrize(("examples", "steps"), [(2, 8), pytest.param(25, 25, marks=SLOW)])
-def test_a_folder(crasher: subprocess.Popen[str], examples: int, steps: int) -> None:
+def test_a_folder(
+    crasher: subprocess.Popen[str], examples: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its catalogue knows each round at once."""
+    monkeypatch.setattr(tuning, "SETTLED_SECONDS", 0.0)
     run(lambda: Folder(crasher), examples, steps)
 
 
