@@ -2,7 +2,8 @@
 
 It is never an authority. What it says of a file counts while length and tag of that file, as a listing has
 them, are those of the file that was read; anything else is read from the file itself. So a history is the
-same with and without it, whatever happened to either of them.
+same with and without it, whatever happened to either of them. Only who may write into the folder of a run,
+and so into its rounds, can make it tell lies; `CheckpointStore.verify` looks at the rounds alone.
 """
 
 from __future__ import annotations
