@@ -66,12 +66,6 @@ LOOK_ELEMENTS = 1 << 15
 MEAN_BYTES = 1 << 20
 """Bytes of each file that `mean` reads, verifies and adds up at a time. Processor time of 64 archives of
 10 MB, in ms each, by 128 KiB, 256 KiB, 512 KiB, 1 MiB and 4 MiB: 5.6, 5.2, 4.5, 4.2, 5.3."""
-MEAN_OPEN = 128
-"""Files that `mean` has open at once, where those of more than one batch are: one is opened and the sum of
-another is written while a third is added up."""
-MEAN_SMALL_BYTES = 64 << 20
-"""Most bytes of an archive of which batches are added up side by side: a batch takes some seconds then, and
-progress is reported batch by batch."""
 MEAN_LEAST_BYTES = 256 << 10
 """Bytes of each file that are worth a thread of their own."""
 MEAN_BLOCK = 1 << 15

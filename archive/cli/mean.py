@@ -40,7 +40,7 @@ def define(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an archive that is at OUT")
     parser.add_argument(
-        "--batch", metavar="N", type=_batch, default=64, help="archives added up together; default: 64"
+        "--batch", metavar="N", type=_batch, default=64, help="archives open at once; default: 64"
     )
     parser.add_argument("--scratch", metavar="URL", help="folder for sums of batches; default: beside OUT")
     parser.add_argument("--metrics", action="store_true", help="average the metrics too")

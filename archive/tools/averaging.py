@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from archive.engine.progress import Bar, Progress
@@ -15,12 +16,17 @@ from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, ExistsError, ValueRangeError
 from archive.storage.folder import file_exists
 from archive.storage.url import URL, Cache, Location, parse_url
-from archive.tools.batches import Batch, Rule, open_inputs, skipped_inputs
-from archive.tools.batchthreads import sum_batches
+from archive.tools.batches import (
+    Batch,
+    Partial,
+    Rule,
+    open_inputs,
+    skipped_inputs,
+    sum_batch,
+)
 from archive.tools.clientmetrics import Metrics, add_metrics
 from archive.tools.leftout import Skipped
-from archive.tools.many import Input, find_inputs, require_errors
-from archive.tools.partials import Partial
+from archive.tools.many import Input, find_inputs, require_errors, run_tasks
 from archive.tools.sameschema import Template
 from archive.tools.scratchfolder import make_scratch, remove_partials, scratch_beside
 from archive.tools.summing import BadInputsError
@@ -73,8 +79,7 @@ def mean(
     out : str or path-like
         Where the mean goes. Configs are not averaged and not taken over.
     batch : int, default 64
-        Archives that are added up together. They are open at once, and those of several batches where they
-        are small files. It decides how sums are rounded: equal bits need an equal ``batch``.
+        Archives that are open at once. It decides how sums are rounded: equal bits need an equal ``batch``.
     scratch : str or path-like, optional
         Folder for partial sums, of more archives than a batch; ``.NAME.sums`` beside ``out`` if not given.
         A call that was killed goes on from those that are there; they are removed when the mean is published.
@@ -195,8 +200,9 @@ def _average_batches(
     make_scratch(scratch)
     output.total = sum(template.nbytes) * len(inputs)
     batches = cut_batches(inputs, weights, rule, scratch, first, template.identity)
+    here = partial(sum_batch, template=template, advance=output.advance)
     sums: list[Partial] = []
-    with closing(sum_batches(batches, template, output.advance, executor)) as found:
+    with closing(run_tasks(here if executor is None else sum_batch, batches, executor)) as found:
         for batch, made in zip(batches, found, strict=True):
             sums.append(made)
             output.reach(sum(template.nbytes) * (batch.first + len(batch.inputs)))

@@ -70,7 +70,7 @@ class Rule:
     """What decides, beside the inputs, the bits of a mean."""
 
     batch: int
-    """Inputs that are added up together; all of them are open then."""
+    """Inputs that are added up together, and open at once."""
     errors: Literal["raise", "skip"] = "raise"
     """Whether a bad input ends the call or is left out."""
     nan: Literal["error", "allow"] = "error"
@@ -181,7 +181,6 @@ def sum_batch(
     batch: Batch,
     template: Template | None = None,
     advance: Callable[[int], object] | None = None,
-    threads: int = 0,
 ) -> Partial:
     """Write the sum of a batch into the scratch folder, unless it is there.
 
@@ -192,8 +191,6 @@ def sum_batch(
         That of the batch, where it is at hand.
     advance : callable, optional
         Called with bytes of inputs that were added up.
-    threads : int
-        As for `write_sums`.
     """
     rule = batch.rule
     with ExitStack() as stack:
@@ -214,7 +211,7 @@ def sum_batch(
         place = partial_place(batch.scratch, key)
         found = find_partial(place, content, template)
         if found is None or not _still_left_out(found[1], opened):
-            identity = _write(place, content, opened, batch, advance or _ignore, threads)
+            identity = _write(place, content, opened, batch, advance or _ignore)
         else:
             identity, skipped = found
             opened.bad |= {one.position: one.error for one in skipped}
@@ -270,7 +267,6 @@ def _write(
     opened: Opened,
     batch: Batch,
     advance: Callable[[int], object],
-    threads: int,
 ) -> bytes:
     """Write a partial sum, again without an input that turns out bad on the way; return its version."""
     template = opened.template
@@ -291,7 +287,6 @@ def _write(
                     specs=wide_specs(template),
                     finite=batch.rule.nan == "error",
                     advance=advance,
-                    threads=threads,
                 )
             return bytes.fromhex(writer.report.digest)
         except BadInputsError as bad:

@@ -110,8 +110,7 @@ class Template:
         index = reader.index
         _, found = self._known.get(id(index.offset), (None, None))
         if found is None:
-            at_hand = list(self._known.values())  # another thread may add one
-            same = (layout for known, layout in at_hand if _same_columns(known, index))
+            same = (layout for known, layout in self._known.values() if _same_columns(known, index))
             found = next(same, None) or self._match(index, reader.path)
             if len(self._known) < _KNOWN:
                 self._known[id(index.offset)] = index, found  # the index stays, and with it the id

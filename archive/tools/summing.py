@@ -66,12 +66,9 @@ class Summing:
     divisor: float | None
     finite: bool
 
-    def read(self, windows: Iterator[Window], threads: int) -> Results:
+    def read(self, windows: Iterator[Window]) -> Results:
         """Yield the results of windows of files: one window a thread, read into a memory of its own."""
-        if threads == 1:
-            yield from map(self._read_window, windows)
-        else:
-            yield from run_parallel(self._read_window, windows, ahead=2 * threads)
+        yield from run_parallel(self._read_window, windows, ahead=2 * tuning.THREADS)
 
     def _read_window(self, window: Window) -> tuple[int, list[tuple[int, NDArray]]]:
         totals, buffer = _zeros(window), np.zeros(window.nbytes, np.uint8)

@@ -33,7 +33,6 @@ def write_sums(
     specs: Sequence[StorageSpec],
     finite: bool,
     advance: Callable[[int], object],
-    threads: int = 0,
 ) -> None:
     """Write the weighted sums of all arrays, or their means.
 
@@ -52,8 +51,6 @@ def write_sums(
         Whether NaN and infinities are an error of the input that holds them.
     advance : callable
         Called with the bytes of the inputs that were added up.
-    threads : int
-        Windows of files that are added up at once; 0: `archive.tuning.THREADS`. 1: by the calling thread.
 
     Raises
     ------
@@ -69,9 +66,7 @@ def write_sums(
     targets = list(map(_dtype_of, specs))
     remote = any(one.reader.source.pinned for one in inputs)
     total = sum(template.nbytes[number] for number in arrays)
-    stored_bytes = (
-        min(tuning.REQUEST_BYTES, total) if remote else _window_bytes(total, threads or tuning.THREADS)
-    )
+    stored_bytes = min(tuning.REQUEST_BYTES, total) if remote else _window_bytes(total)
     windows = plan_windows(
         inputs[0].layout,
         arrays,
@@ -81,9 +76,7 @@ def write_sums(
         wide_bytes=tuning.MEAN_WIDE_BYTES,
     )
     summing = Summing(template, inputs, divisor, finite)
-    results = (
-        summing.fetched(windows, stored_bytes) if remote else summing.read(windows, threads or tuning.THREADS)
-    )
+    results = summing.fetched(windows, stored_bytes) if remote else summing.read(windows)
     for record, found in template.attributes.items():
         writer.attributes[record] = dict(found)
     with closing(results):
@@ -97,8 +90,9 @@ def write_sums(
                 writer.add_stored(record, key, specs[number], stream.take(number), None)
 
 
-def _window_bytes(total: int, threads: int) -> int:
+def _window_bytes(total: int) -> int:
     """Return the bytes of a window of files: about equal ones, and as many for each thread."""
+    threads = tuning.THREADS
     windows = max(-(-total // tuning.MEAN_BYTES), min(threads, total // tuning.MEAN_LEAST_BYTES), 1)
     if windows == 1:
         return tuning.MEAN_BYTES
