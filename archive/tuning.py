@@ -72,8 +72,11 @@ MEAN_BLOCK = 1 << 15
 """Elements that `mean` multiplies and adds at a time."""
 MEAN_WIDE_BYTES = 32 << 20
 """Bytes of the float64 sums of a window of `mean`: those of a request of float32."""
-MEAN_FETCHED_BYTES = 64 << 20
-"""Bytes of remote inputs of `mean` that are fetched and not yet added up."""
+MEAN_FETCHED_BYTES = 48 << 20
+"""Bytes of remote inputs of `mean` that are asked for and not yet added up, of all inputs together. Beside
+them there are the float64 sums of a window, and the result of the window before it."""
+MEAN_FETCHES = 6
+"""Windows that these are, where the archives are long enough: as many requests are under way."""
 TASKS = 256
 """Tasks of an executor that wait or run: each holds the names of 64 archives, of a table those of 2,048."""
 BATCH = 64

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from archive import system
-from archive.errors import MissingError, StorageError
+from archive.errors import ArchiveError, MissingError, StorageError
 from archive.storage.folder import join, list_files, remove_empty, remove_file
+from archive.storage.location import locate_store
 from archive.storage.url import Location
 from archive.tools.partials import PARTIAL
 from archive.workers import map_archives
@@ -87,7 +88,7 @@ def remove_in(folder: Location, place: Location) -> None:
 
 
 def remove_partials(scratch: Location, keys: Iterable[str] | None) -> None:
-    """Remove the partial sums of keys, or all, and a local folder that is empty then."""
+    """Remove the partial sums of keys, or all, unfinished uploads of them, and an empty local folder."""
     options = scratch.options if scratch.remote else None
     names = [f"{key}.sum.h5" for key in keys] if keys is not None else []
     if keys is None:
@@ -100,6 +101,21 @@ def remove_partials(scratch: Location, keys: Iterable[str] | None) -> None:
 
     # over S3 each is two round trips: one after the other, those of a million clients took most of an hour
     map_archives(remove, names, remote=scratch.remote)
+    if scratch.remote:
+        _end_uploads(scratch, None if keys is None else set(names))
+        return
     folder, _, name = scratch.path.rpartition("/")
-    if not scratch.remote:
-        remove_empty(folder or "/", name)
+    remove_empty(folder or "/", name)
+
+
+def _end_uploads(scratch: Location, names: set[str] | None) -> None:
+    """End unfinished uploads of partial sums of these names, or of all.
+
+    The mean is there already: tidying up is no reason to fail, and `collect_garbage` finds what stays.
+    """
+    store, folder = locate_store(scratch)
+    with contextlib.suppress(ArchiveError):
+        for pending in list(store.list_multipart(f"{folder.rstrip('/')}/")):
+            name = pending.path.rpartition("/")[2]
+            if PARTIAL.fullmatch(name) and (names is None or name in names):
+                store.abort(pending)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class Summing:
         yield from run_parallel(self._read_window, windows, ahead=2 * tuning.THREADS)
 
     def _read_window(self, window: Window) -> tuple[int, list[tuple[int, NDArray]]]:
-        totals, buffer = _zeros(window), np.zeros(window.nbytes, np.uint8)
+        totals, buffer = _zeros(window), _memory(window)
         reads = WindowReads(window, buffer)
         for one in self.inputs:
             with _Blaming(one):
@@ -82,18 +81,19 @@ class Summing:
     def fetched(self, windows: Iterator[Window], window_bytes: int) -> Results:
         """Yield the results of windows of which some input is remote: a few inputs are fetched ahead."""
         waiting: deque[Window] = deque()
+        spare: deque[NDArray] = deque()
 
-        def items() -> Iterator[tuple[Window, Summand]]:
+        def items() -> Iterator[tuple[Window, Summand, NDArray]]:
             for window in windows:
                 waiting.append(window)
                 for one in self.inputs:
-                    yield window, one
+                    # made by this thread: each that fetches would keep what it freed, 5 MB or more
+                    buffer = spare.pop() if spare else np.empty(0, np.uint8)
+                    yield window, one, buffer if len(buffer) >= window.nbytes else _memory(window)
 
-        ahead = max(2, tuning.MEAN_FETCHED_BYTES // max(window_bytes, 1 << 20) - 1)
+        ahead = max(2, tuning.MEAN_FETCHED_BYTES // max(window_bytes, 1 << 20))
         network = max(1, *(one.reader.network for one in self.inputs))
-        spare: deque[NDArray] = deque()
-        fetch = partial(self._fetch, spare)
-        buffers = run_parallel(fetch, items(), network=min(network, ahead), ahead=ahead)
+        buffers = run_parallel(self._fetch, items(), network=min(network, ahead), ahead=ahead)
         number, totals = 0, list[NDArray]()
         with closing(buffers):
             for buffer in buffers:
@@ -108,17 +108,10 @@ class Summing:
                     yield result
                     del result
 
-    def _fetch(self, spare: deque[NDArray], item: tuple[Window, Summand]) -> NDArray:
-        """Return the bytes of a window of an input, in memory used before: malloc would keep 50 MB."""
-        window, one = item
-        try:
-            buffer = spare.pop()
-        except IndexError:
-            buffer = np.empty(0, np.uint8)
-        if len(buffer) < window.nbytes:
-            buffer = np.zeros(window.nbytes, np.uint8)
-        self._fill(window, one, buffer)
-        return buffer
+    def _fetch(self, item: tuple[Window, Summand, NDArray]) -> NDArray:
+        """Return a buffer with the bytes of a window of an input."""
+        self._fill(*item)
+        return item[2]
 
     def _fill(self, window: Window, one: Summand, buffer: NDArray) -> None:
         """Fill a buffer with the verified bytes of a window, as they lie in the first archive."""
@@ -181,7 +174,7 @@ class Summing:
         """
         errors: dict[int, ArchiveError] = {}
         for one in self.inputs:
-            buffer = np.zeros(window.nbytes, np.uint8)
+            buffer = _memory(window)
             self._fill(window, one, buffer)
             parts = [(strip, part) for strip in window.strips for part in strip.parts]
             bad = next(
@@ -232,6 +225,11 @@ def _fills(fetch: Fetch, buffer: NDArray) -> Iterator[Fill]:
         end = fetch.start + begin + nbytes
         inside = [segment for segment in fetch.segments if fetch.start + begin <= segment[0] < end]
         yield Fill(fetch.start + begin, buffer[at : at + nbytes], inside)
+
+
+def _memory(window: Window) -> NDArray:
+    """Return a buffer for the bytes of a window."""
+    return np.zeros(window.nbytes, np.uint8)
 
 
 def _zeros(window: Window) -> list[NDArray]:

@@ -66,7 +66,8 @@ def write_sums(
     targets = list(map(_dtype_of, specs))
     remote = any(one.reader.source.pinned for one in inputs)
     total = sum(template.nbytes[number] for number in arrays)
-    stored_bytes = min(tuning.REQUEST_BYTES, total) if remote else _window_bytes(total)
+    fetched = tuning.MEAN_FETCHED_BYTES // tuning.MEAN_FETCHES
+    stored_bytes = min(fetched, total) if remote else _window_bytes(total)
     windows = plan_windows(
         inputs[0].layout,
         arrays,

@@ -23,9 +23,9 @@ def main(arguments: list[str]) -> int:
             sys.exit(f"not installed: {', '.join(ceph.missing_programs()) or 'nginx'}; run it once as root")
         ceph.install(*nginx.PACKAGES)
     with tempfile.TemporaryDirectory(prefix="fedarchive-s3-") as folder, ceph.running(Path(folder)) as server:
-        named = f"{server.name} {server.endpoint} {server.key} {server.secret}"
         command = [sys.executable, "-m", "pytest", "-m", "slow or root or not slow", *(arguments or TESTS)]
-        return subprocess.run(command, env={**os.environ, "FEDARCHIVE_S3": named}, check=False).returncode
+        environment = {**os.environ, "FEDARCHIVE_S3": server.named}
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A real S3 server for tests: Ceph's RADOS Gateway, one monitor and one OSD in memory, loopback only.
+"""A real S3 server for tests: Ceph's RADOS Gateway, one monitor and one OSD, loopback only.
 
-``python -m tests.servers.ceph install`` fetches the Debian packages (as root); `running` starts one.
+``python -m tests.servers.ceph install`` fetches the Debian packages (as root). ``python -m tests.servers.ceph
+FOLDER [BYTES]`` starts one, on so much disk, and prints what FEDARCHIVE_S3 is; `running` is for programs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,9 +52,8 @@ osd heartbeat grace = 3600
 mon data = {folder}/mon
 [osd.0]
 osd data = {folder}/osd
-osd objectstore = memstore
-memstore device bytes = {memory}
 osd max object name len = 2048
+{objects}
 [client.rgw]
 rgw data = {folder}/rgw
 # without tcp_nodelay every small answer waits 40 ms for an acknowledgement
@@ -63,6 +62,13 @@ rgw max chunk size = 16777216
 rgw put obj min window size = 33554432
 rgw multipart min part size = 1024
 """
+IN_MEMORY = """osd objectstore = memstore
+memstore device bytes = {nbytes}"""
+ON_DISK = """osd objectstore = bluestore
+bluestore block size = {nbytes}
+osd memory target = 939524096
+osd memory cache min = 67108864"""
+"""Objects in one sparse file; the cache has what is left of the memory."""
 
 
 def missing_programs() -> list[str]:
@@ -77,9 +83,12 @@ def install(*others: str) -> None:
 
 
 @contextmanager
-def running(folder: Path, *, memory: int = 4 << 30) -> Iterator[S3Server]:
-    """Start a cluster in ``folder`` and a gateway before it; about 20 s."""
-    cluster = _Cluster(folder, memory)
+def running(folder: Path, *, memory: int = 4 << 30, disk: int = 0) -> Iterator[S3Server]:
+    """Start a cluster in ``folder`` and a gateway before it; about 20 s.
+
+    Objects are kept in so many bytes of memory, or of a file in the folder.
+    """
+    cluster = _Cluster(folder, memory, disk)
     try:
         cluster.start()
         yield cluster.server
@@ -88,7 +97,7 @@ def running(folder: Path, *, memory: int = 4 << 30) -> Iterator[S3Server]:
 
 
 class _Cluster:
-    def __init__(self, folder: Path, memory: int) -> None:
+    def __init__(self, folder: Path, memory: int, disk: int) -> None:
         self.folder = folder.resolve()
         self.port, monitor = free_port(), free_port()
         self.monitor = f"[v1:127.0.0.1:{monitor}]"
@@ -98,8 +107,11 @@ class _Cluster:
         for name in ("mon", "osd", "rgw"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         config = self.folder / "ceph.conf"
+        objects = ON_DISK.format(nbytes=disk) if disk else IN_MEMORY.format(nbytes=memory)
         config.write_text(
-            CONFIG.format(folder=self.folder, fsid=self.fsid, monitor=monitor, port=self.port, memory=memory)
+            CONFIG.format(
+                folder=self.folder, fsid=self.fsid, monitor=monitor, port=self.port, objects=objects
+            )
         )
         self.environment = {**os.environ, "CEPH_CONF": str(config)}
 
@@ -177,8 +189,9 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["install"]:
         install()
     else:
-        begin = time.monotonic()
-        with running(Path(sys.argv[1])) as server:
+        with running(Path(sys.argv[1]), disk=int(sys.argv[2]) if sys.argv[2:] else 0) as server:
+            sys.stdout.write(f"{server.named}\n")
+            sys.stdout.flush()
             ends = {signal.SIGINT, signal.SIGTERM}
             signal.pthread_sigmask(signal.SIG_BLOCK, ends)
             signal.sigwait(ends)

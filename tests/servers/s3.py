@@ -34,6 +34,11 @@ class S3Server:
     secret: str
 
     @property
+    def named(self) -> str:
+        """What FEDARCHIVE_S3 is, for another process."""
+        return f"{self.name} {self.endpoint} {self.key} {self.secret}"
+
+    @property
     def conditional_multipart(self) -> bool:
         """Whether completing an upload respects If-None-Match; Ceph 16 ignores it."""
         return self.name != "ceph"

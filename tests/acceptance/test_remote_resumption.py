@@ -1,0 +1,217 @@
+"""Means of objects with partial sums in objects: killed at random moments, and gone on from.
+
+``poe s3`` kills at 20 moments, or as many as FEDARCHIVE_MOMENTS says; without a server of one's own at 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archive
+from tests.acceptance.samples import CREATED
+from tests.children import ROOT, child_environment
+from tests.servers.proxy import Proxy, Request
+from tests.servers.s3 import BUCKET, S3Server
+from tests.tools.test_batches import Counted, save_clients
+
+pytestmark = pytest.mark.timeout(3600)
+CLIENTS, BATCH = 27, 3
+"""Nine sums of batches, three of groups, and the mean."""
+MOMENTS = int(os.environ.get("FEDARCHIVE_MOMENTS", "20" if "FEDARCHIVE_S3" in os.environ else "3"))
+WAYS = ["serial", "pool", *(["dask"] if importlib.util.find_spec("distributed") else [])]
+PARTIAL = re.compile(r"/[0-9a-f]{32}\.sum\.h5(?=\?|$)")
+
+
+def sums_published(seen: list[Request]) -> dict[str, int]:
+    """Return how often each partial sum was published, and fail where one was that could be found."""
+    published: dict[str, int] = defaultdict(int)
+    found: dict[str, bool] = defaultdict(bool)
+    for request in seen:
+        match = PARTIAL.search(request.target)
+        if match is None or (request.status >= 300 and request.status != 404):
+            continue
+        if request.method == "GET":
+            found[match[0]] = request.status != 404
+        elif request.status < 300 and is_publication(request):
+            assert not found[match[0]], f"{match[0]} was there, and was computed again"
+            published[match[0]] += 1
+    return published
+
+
+def is_publication(request: Request) -> bool:
+    """Tell whether a request makes an object appear."""
+    query = request.target.partition("?")[2]
+    return (request.method == "PUT" and "uploadId" not in query) or (
+        request.method == "POST" and "uploadId" in query
+    )
+
+
+@contextlib.contextmanager
+def child(server: S3Server, case: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """Start a mean in a group of processes of its own, which ends with this.
+
+    What goes to workers holds no secrets: they find them in the environment.
+    """
+    secrets = {"AWS_ACCESS_KEY_ID": server.key, "AWS_SECRET_ACCESS_KEY": server.secret}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.acceptance.meanchild", json.dumps(case)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=child_environment(**secrets),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def finish(server: S3Server, case: dict[str, Any]) -> float:
+    """Compute a mean to its end, and return the seconds from its first task on."""
+    with child(server, case) as (process, _):
+        begin = time.monotonic()
+        _, complaint = process.communicate()
+        assert process.returncode == 0, complaint[-3000:]
+        return time.monotonic() - begin
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(
+    tmp_path: Path, server: S3Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = uuid.uuid4().hex
+    paths = save_clients(tmp_path, CLIENTS, large=(600, 500))
+    for path in paths:
+        server.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.name}", Body=path.read_bytes())
+    archive.mean(paths, out=tmp_path / "local.h5", batch=BATCH, created=CREATED)
+    wanted, chance, told = (tmp_path / "local.h5").read_bytes(), random.Random(21), list[str]()
+    with Proxy(server.endpoint) as proxy:
+        folder = f"s3://{BUCKET}/{prefix}-sums"
+        case: dict[str, Any] = {
+            "urls": [f"s3://{BUCKET}/{prefix}/{path.name}" for path in paths],
+            "out": f"s3://{BUCKET}/{prefix}-mean.h5",
+            "batch": BATCH,
+            "created": CREATED,
+            "scratch": folder,
+            "storage_options": server.options(proxy.endpoint),
+        }
+        seconds = {}
+        for way in WAYS:
+            seconds[way] = finish(server, case | {"by": way})
+            require_mean(server, prefix, wanted)
+        for moment in range(MOMENTS):
+            way, after = WAYS[moment % len(WAYS)], WAYS[-1 - moment % 2]
+            proxy.reset()
+            spared = kill(server, case | {"by": way}, chance.uniform(0, seconds[way]))
+            there = len(server.keys(f"{prefix}-sums/"))
+            if not spared:
+                finish(server, case | {"by": after})
+            require_mean(server, prefix, wanted)
+            counts = sums_published(proxy.seen)
+            assert len(counts) == 12
+            told.append(f"{way}/{there}/{after if not spared else '-'}/{sum(counts.values()) - 12}")
+            server.client.delete_object(Bucket=BUCKET, Key=f"{prefix}-mean.h5")
+    with capsys.disabled():
+        sys.stdout.write(f"\n    [killed/sums there/finished by/sums twice: {' '.join(told)}]\n")
+
+
+def kill(server: S3Server, case: dict[str, Any], seconds: float) -> bool:
+    """Kill one worker in the middle, and all processes after so many seconds; tell whether it had ended."""
+    with child(server, case) as (process, workers):
+        end = time.monotonic() + seconds
+        time.sleep(seconds / 2)
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(workers[0], signal.SIGKILL)
+        while time.monotonic() < end and process.poll() is None:
+            time.sleep(0.005)
+        return process.poll() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("dask" not in WAYS, reason="distributed is not installed")
+def test_a_worker_of_dask_that_is_killed(tmp_path: Path, server: S3Server) -> None:
+    """Nobody goes on by hand: the other worker, and the one that takes its place, do."""
+    prefix = uuid.uuid4().hex
+    paths = save_clients(tmp_path, CLIENTS, large=(600, 500))
+    for path in paths:
+        server.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.name}", Body=path.read_bytes())
+    archive.mean(paths, out=tmp_path / "local.h5", batch=BATCH, created=CREATED)
+    with Proxy(server.endpoint) as proxy:
+        case: dict[str, Any] = {
+            "urls": [f"s3://{BUCKET}/{prefix}/{path.name}" for path in paths],
+            "out": f"s3://{BUCKET}/{prefix}-mean.h5",
+            "batch": BATCH,
+            "created": CREATED,
+            "scratch": f"s3://{BUCKET}/{prefix}-sums",
+            "storage_options": server.options(proxy.endpoint),
+        }
+        for _ in range(max(1, MOMENTS // 4)):
+            proxy.reset()
+            with child(server, case | {"by": "dask"}) as (process, workers):
+                while not sums_published(list(proxy.seen)):
+                    assert process.poll() is None
+                    time.sleep(0.01)
+                os.kill(workers[0], signal.SIGKILL)
+                _, complaint = process.communicate()
+                assert process.returncode == 0, complaint[-3000:]
+            require_mean(server, prefix, (tmp_path / "local.h5").read_bytes())
+            assert len(sums_published(proxy.seen)) == 12
+
+
+def require_mean(server: S3Server, prefix: str, wanted: bytes) -> None:
+    """Require the mean, bit for bit, and that nothing else is left behind."""
+    body = server.client.get_object(Bucket=BUCKET, Key=f"{prefix}-mean.h5")["Body"].read()
+    assert body == wanted
+    assert server.keys(f"{prefix}-sums") == []
+    assert server.uploads(f"{prefix}-") == []
+
+
+def test_sums_in_objects(tmp_path: Path, server: S3Server) -> None:
+    """Gone on from, few requests, and removed; an upload that a killed process left there is ended."""
+    prefix = uuid.uuid4().hex
+    paths = save_clients(tmp_path, 5)
+    archive.mean(paths, out=tmp_path / "local.h5", batch=2, created=CREATED)
+    with Proxy(server.endpoint) as proxy:
+        case: dict[str, Any] = {
+            "out": tmp_path / "mean.h5",
+            "batch": 2,
+            "created": CREATED,
+            "scratch": f"s3://{BUCKET}/{prefix}",
+            "storage_options": server.options(proxy.endpoint),
+        }
+        with pytest.raises(KeyboardInterrupt):
+            archive.mean(paths, **case, executor=Counted(2))
+        there = server.keys(f"{prefix}/")
+        assert len(there) == 2
+        for key in (there[0], f"{prefix}/another.h5"):
+            server.client.create_multipart_upload(Bucket=BUCKET, Key=key)
+        proxy.reset()
+        archive.mean(paths, **case)
+        counts = sums_published(proxy.seen)
+    assert list(counts.values()) == [1, 1, 1], "one of a batch, two of groups"
+    assert not {f"/{key.rpartition('/')[2]}" for key in there} & counts.keys()
+    assert (tmp_path / "mean.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+    assert server.keys(f"{prefix}/") == []
+    assert server.uploads(f"{prefix}/") == [f"{prefix}/another.h5"], "which is nobody's sum"
