@@ -19,7 +19,7 @@ from archive.report.htmlpage import page_html
 from archive.report.pagedata import MOST, page_data
 from archive.report.runfigures import RunFigures, compare_newest, measure_archive_alone, measure_run
 from archive.storage.location import locate_sink
-from archive.storage.url import URL, Cache, parse_url
+from archive.storage.url import URL, Cache, parse_mixed
 
 __all__ = ["PageReport", "report"]
 
@@ -123,7 +123,7 @@ def report(
     if rounds < 1 or clients < 1:
         raise ValueError(f"rounds and clients must be at least 1, not {rounds!r} and {clients!r}")
     begun = time.perf_counter()
-    place = parse_url(out, storage_options)
+    place = parse_mixed(out, storage_options)
     with ExitStack() as stack:
         subjects = [
             _subject(one, stack, cache, cache_bytes, storage_options)
@@ -152,10 +152,12 @@ def _subject(
     """Return the store or the open archive that is meant."""
     if isinstance(one, (CheckpointStore, Archive)):
         return one
-    place = parse_url(one, options, cache, cache_bytes)
+    place = parse_mixed(one, options, cache, cache_bytes)
     if place.name.endswith((".h5", ".hdf5")) if place.remote else not Path(place.path).is_dir():
         return stack.enter_context(Archive(open_reader(place, access="auto", verify="first")))
-    return CheckpointStore(one, cache=cache, cache_bytes=cache_bytes, storage_options=options)
+    return CheckpointStore(
+        one, cache=cache, cache_bytes=cache_bytes, storage_options=options if place.remote else None
+    )
 
 
 def _measure(one: CheckpointStore | Archive, rounds: int, clients: int, bar: Report | None) -> RunFigures:

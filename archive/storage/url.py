@@ -23,6 +23,7 @@ __all__ = [
     "local_location",
     "local_path",
     "parse_cache",
+    "parse_mixed",
     "parse_nbytes",
     "parse_pattern",
     "parse_url",
@@ -144,6 +145,22 @@ def is_remote(path: str) -> bool:
     """
     match = _SCHEME.match(path)
     return match is not None and not _FILE.match(path) and match[0].lower() != "local://"
+
+
+def parse_mixed(
+    url: URL,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+    cache_bytes: int | None = None,
+) -> Location:
+    """Return the location of one URL of several, some of them local: options are for the remote ones alone.
+
+    Raises
+    ------
+    UnsupportedURLError, MissingError, TypeError, ValueError
+        As for `parse_url`.
+    """
+    return parse_url(url, storage_options if parse_url(url).remote else None, cache, cache_bytes)
 
 
 def parse_pattern(url: URL, storage_options: Mapping[str, Any] | None = None) -> Location:

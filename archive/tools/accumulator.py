@@ -18,7 +18,7 @@ from archive.engine.read.load import load_records
 from archive.engine.read.open import open_reader
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, DamagedError, ValueRangeError
-from archive.storage.url import URL, Location, parse_url
+from archive.storage.url import URL, Location, parse_mixed
 from archive.tools.batches import Partial, Rule
 from archive.tools.batchfile import Added, BatchFile, StagedFile
 from archive.tools.clientmetrics import result_metrics, weight_in
@@ -384,7 +384,7 @@ class Accumulator:
 
 
 def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
-    location = parse_url(url, storage_options if parse_url(url).remote else None)
+    location = parse_mixed(url, storage_options)
     return location if location.remote else replace(location, path=location.path.rstrip("/") or "/")
 
 

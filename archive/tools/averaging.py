@@ -15,7 +15,7 @@ from archive.engine.progress import Bar, Progress
 from archive.engine.report import SaveReport
 from archive.errors import ArchiveError, ExistsError, ValueRangeError
 from archive.storage.folder import file_exists
-from archive.storage.url import URL, Cache, Location, parse_url
+from archive.storage.url import URL, Cache, Location, parse_mixed
 from archive.tools.batches import (
     Batch,
     Partial,
@@ -139,7 +139,7 @@ def mean(
     require_errors(errors, ("raise", "skip"))
     _require_words(batch, nan, metrics)
     inputs = find_inputs(urls, storage_options, cache, cache_bytes)
-    place = _locate(out, storage_options)
+    place = parse_mixed(out, storage_options)
     weigh_by = weights if isinstance(weights, str) else ""
     shares = [1.0] * len(inputs) if weights is None or weigh_by else [float(weight) for weight in weights]
     _require_weights(shares, len(inputs), place.display)
@@ -155,7 +155,7 @@ def mean(
                 errno=errno.EEXIST,
                 remedy="name another, or overwrite it",
             )
-        folder = scratch_beside(place) if scratch is None else _locate(scratch, storage_options)
+        folder = scratch_beside(place) if scratch is None else parse_mixed(scratch, storage_options)
         averaged, keys = _average_batches(inputs, shares, output, folder, executor)
         remove_partials(folder, None if scratch is None else keys)
         return averaged
@@ -269,8 +269,3 @@ def _require_weights(weights: Sequence[float], archives: int, out: str) -> None:
         problem = f"weights must be finite, not negative and not all zero: {list(weights)[:5]}"
     if problem:
         raise ValueRangeError(problem, path=out, remedy="give every archive one weight; nothing was written")
-
-
-def _locate(url: URL, storage_options: Mapping[str, Any] | None) -> Location:
-    """Return the location of one URL of several: options are for the remote ones alone."""
-    return parse_url(url, storage_options if parse_url(url).remote else None)

@@ -14,7 +14,7 @@ from archive.engine.read.open import open_reader
 from archive.engine.write.create import ArchiveWriter
 from archive.format.constants import STATE_RECORD
 from archive.storage.remote.staging import Spool
-from archive.storage.url import URL, Location, parse_url
+from archive.storage.url import URL, Location, parse_mixed, parse_url
 from archive.tools.formats.archives import ArchiveContent
 from archive.tools.formats.entries import Content, Hasher, LeftOut, compare
 from archive.tools.formats.filelike import Target, require_apart
@@ -217,7 +217,7 @@ def _names(names: URL | Iterable[str] | None, options: Mapping[str, Any] | None)
     if names is None:
         return None
     if isinstance(names, (str, os.PathLike)):
-        location = parse_url(names, options if parse_url(names).remote else None)
+        location = parse_mixed(names, options)
         with ArchiveContent(open_reader(location, access="pread", verify="first"), location) as content:
             return [entry.key for entry in content.entries]
     return list(names)

@@ -88,8 +88,13 @@ def has_wildcards(location: Location) -> bool:
 def may_be_several(location: Location) -> bool:
     """Return whether a pattern or a folder is named; a server is not asked whether a name is a folder."""
     if location.remote:
-        return has_wildcards(location) or not _is_web(location)
+        return has_wildcards(location) or _may_be_folder(location)
     return has_wildcards(location) or os.path.isdir(location.path)
+
+
+def _may_be_folder(location: Location) -> bool:
+    """Return whether a URL may name a folder: one that ends as an archive does names an object."""
+    return not (location.name.endswith(_ENDS) or _is_web(location))
 
 
 def _is_web(location: Location) -> bool:
@@ -100,7 +105,7 @@ def _in_folder(location: Location, folders: bool) -> list[str] | None:
     """Return the archives below a folder, sorted; None where a file is named, as far as one can tell."""
     path = location.path
     if location.remote:
-        if not folders or location.name.endswith(_ENDS) or _is_web(location):
+        if not folders or not _may_be_folder(location):
             return None
         return _find_remote(path.rstrip("/"), ["**", "*.h5"], location.options)
     if not os.path.isdir(path):

@@ -31,7 +31,7 @@ from tests.servers.s3 import BUCKET, S3Server
 from tests.tools.test_batches import Counted, save_clients
 
 pytestmark = pytest.mark.timeout(3600)
-CLIENTS, BATCH = 27, 3
+CLIENTS, BATCH, SUMS = 27, 3, 12
 """Nine sums of batches, three of groups, and the mean."""
 MOMENTS = int(os.environ.get("FEDARCHIVE_MOMENTS", "20" if "FEDARCHIVE_S3" in os.environ else "3"))
 WAYS = ["serial", "pool", *(["dask"] if importlib.util.find_spec("distributed") else [])]
@@ -87,13 +87,11 @@ def child(server: S3Server, case: dict[str, Any]) -> Iterator[tuple[subprocess.P
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def finish(server: S3Server, case: dict[str, Any]) -> float:
-    """Compute a mean to its end, and return the seconds from its first task on."""
+def finish(server: S3Server, case: dict[str, Any]) -> None:
+    """Compute a mean to its end."""
     with child(server, case) as (process, _):
-        begin = time.monotonic()
         _, complaint = process.communicate()
         assert process.returncode == 0, complaint[-3000:]
-        return time.monotonic() - begin
 
 
 @pytest.mark.slow
@@ -107,46 +105,48 @@ def test_killed_at_random_moments(
     archive.mean(paths, out=tmp_path / "local.h5", batch=BATCH, created=CREATED)
     wanted, chance, told = (tmp_path / "local.h5").read_bytes(), random.Random(21), list[str]()
     with Proxy(server.endpoint) as proxy:
-        folder = f"s3://{BUCKET}/{prefix}-sums"
-        case: dict[str, Any] = {
-            "urls": [f"s3://{BUCKET}/{prefix}/{path.name}" for path in paths],
-            "out": f"s3://{BUCKET}/{prefix}-mean.h5",
-            "batch": BATCH,
-            "created": CREATED,
-            "scratch": folder,
-            "storage_options": server.options(proxy.endpoint),
-        }
-        seconds = {}
+        case = case_of(server, proxy, prefix, paths)
+        requests = {}
         for way in WAYS:
-            seconds[way] = finish(server, case | {"by": way})
+            proxy.reset()
+            finish(server, case | {"by": way})
+            requests[way] = len(proxy.seen)
             require_mean(server, prefix, wanted)
         for moment in range(MOMENTS):
             way, after = WAYS[moment % len(WAYS)], WAYS[-1 - moment % 2]
             proxy.reset()
-            spared = kill(server, case | {"by": way}, chance.uniform(0, seconds[way]))
+            kill(server, case | {"by": way}, proxy, chance.randrange(requests[way]))
             there = len(server.keys(f"{prefix}-sums/"))
-            if not spared:
-                finish(server, case | {"by": after})
+            finish(server, case | {"by": after})
             require_mean(server, prefix, wanted)
             counts = sums_published(proxy.seen)
-            assert len(counts) == 12
-            told.append(f"{way}/{there}/{after if not spared else '-'}/{sum(counts.values()) - 12}")
+            assert len(counts) == SUMS
+            told.append(f"{way}/{there}/{after}/{sum(counts.values()) - SUMS}")
             server.client.delete_object(Bucket=BUCKET, Key=f"{prefix}-mean.h5")
     with capsys.disabled():
         sys.stdout.write(f"\n    [killed/sums there/finished by/sums twice: {' '.join(told)}]\n")
 
 
-def kill(server: S3Server, case: dict[str, Any], seconds: float) -> bool:
-    """Kill one worker in the middle, and all processes after so many seconds; tell whether it had ended."""
+def case_of(server: S3Server, proxy: Proxy, prefix: str, paths: list[Path]) -> dict[str, Any]:
+    """Return what a child is told to compute."""
+    return {
+        "urls": [f"s3://{BUCKET}/{prefix}/{path.name}" for path in paths],
+        "out": f"s3://{BUCKET}/{prefix}-mean.h5",
+        "batch": BATCH,
+        "created": CREATED,
+        "scratch": f"s3://{BUCKET}/{prefix}-sums",
+        "storage_options": server.options(proxy.endpoint),
+    }
+
+
+def kill(server: S3Server, case: dict[str, Any], proxy: Proxy, requests: int) -> None:
+    """Kill all processes after so many requests, and before that a worker of Dask, whose place is taken."""
     with child(server, case) as (process, workers):
-        end = time.monotonic() + seconds
-        time.sleep(seconds / 2)
-        if workers:
-            with contextlib.suppress(ProcessLookupError):
+        for most in (requests // 2, requests):
+            while len(proxy.seen) < most and process.poll() is None:
+                time.sleep(0.002)
+            if most < requests and case["by"] == "dask":
                 os.kill(workers[0], signal.SIGKILL)
-        while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.005)
-        return process.poll() == 0
 
 
 @pytest.mark.slow
@@ -159,14 +159,7 @@ def test_a_worker_of_dask_that_is_killed(tmp_path: Path, server: S3Server) -> No
         server.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.name}", Body=path.read_bytes())
     archive.mean(paths, out=tmp_path / "local.h5", batch=BATCH, created=CREATED)
     with Proxy(server.endpoint) as proxy:
-        case: dict[str, Any] = {
-            "urls": [f"s3://{BUCKET}/{prefix}/{path.name}" for path in paths],
-            "out": f"s3://{BUCKET}/{prefix}-mean.h5",
-            "batch": BATCH,
-            "created": CREATED,
-            "scratch": f"s3://{BUCKET}/{prefix}-sums",
-            "storage_options": server.options(proxy.endpoint),
-        }
+        case = case_of(server, proxy, prefix, paths)
         for _ in range(max(1, MOMENTS // 4)):
             proxy.reset()
             with child(server, case | {"by": "dask"}) as (process, workers):
@@ -177,7 +170,7 @@ def test_a_worker_of_dask_that_is_killed(tmp_path: Path, server: S3Server) -> No
                 _, complaint = process.communicate()
                 assert process.returncode == 0, complaint[-3000:]
             require_mean(server, prefix, (tmp_path / "local.h5").read_bytes())
-            assert len(sums_published(proxy.seen)) == 12
+            assert len(sums_published(proxy.seen)) == SUMS
 
 
 def require_mean(server: S3Server, prefix: str, wanted: bytes) -> None:

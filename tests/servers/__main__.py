@@ -13,7 +13,13 @@ from pathlib import Path
 
 from tests.servers import ceph, nginx
 
-TESTS = ("tests/storage/remote", "tests/faults/test_remote.py")
+TESTS = (
+    "tests/storage/remote",
+    "tests/faults/test_remote.py",
+    "tests/acceptance/test_remote_means.py",
+    "tests/acceptance/test_remote_resumption.py",
+    "tests/acceptance/test_remote_tools.py",
+)
 
 
 def main(arguments: list[str]) -> int:

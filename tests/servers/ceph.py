@@ -53,6 +53,8 @@ mon data = {folder}/mon
 [osd.0]
 osd data = {folder}/osd
 osd max object name len = 2048
+# a monitor that is slow to take it keeps the OSD from starting
+osd class update on start = false
 {objects}
 [client.rgw]
 rgw data = {folder}/rgw
@@ -61,6 +63,9 @@ rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw max chunk size = 16777216
 rgw put obj min window size = 33554432
 rgw multipart min part size = 1024
+# what was replaced or removed keeps its room for two hours, if not told otherwise
+rgw gc obj min wait = 5
+rgw gc processor period = 5
 """
 IN_MEMORY = """osd objectstore = memstore
 memstore device bytes = {nbytes}"""
@@ -129,16 +134,16 @@ class _Cluster:
         self._do("ceph-mon", "--mkfs", "-i", "a", "--monmap", monmap, "--keyring", keyring, *user)
         self._begin("ceph-mon", "-i", "a", "-f", *user)
         osd = str(uuid.uuid4())
-        wait_for(lambda: self._try("ceph", "--connect-timeout", "5", "osd", "new", osd), "the monitor", 60)
+        wait_for(lambda: self._try("ceph", "--connect-timeout", "5", "osd", "new", osd), "the monitor", 300)
         self._do("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd, *user)
         self._begin("ceph-osd", "-i", "0", "-f", *user)
-        wait_for(lambda: b"1 up" in self._ask("ceph", "osd", "stat"), "the OSD", 60)
+        wait_for(lambda: b"1 up" in self._ask("ceph", "osd", "stat"), "the OSD", 300)
         self._begin("radosgw", "-n", "client.rgw", "-f")
-        wait_for(self.server.answers, "the gateway", 120)
+        wait_for(self.server.answers, "the gateway", 300)
         name = ("--uid", "tests", "--display-name", "tests")
         keys = ("--access-key", self.server.key, "--secret", self.server.secret)
-        wait_for(lambda: self._try("radosgw-admin", "user", "create", *name, *keys), "its user", 60)
-        wait_for(self.server.make_bucket, "a bucket", 60)
+        wait_for(lambda: self._try("radosgw-admin", "user", "create", *name, *keys), "its user", 300)
+        wait_for(self.server.make_bucket, "a bucket", 300)
 
     def stop(self) -> None:
         for process in reversed(self.processes):
