@@ -42,6 +42,9 @@ def s3convert(folder: Path, options: argparse.Namespace, *, run: Run) -> list[st
             server.client.delete_object(Bucket=BUCKET, Key=key)
     missed = []
     peers = {peer: best.pop(peer) for peer in ("copy_boto", "copy_s3fs")}
+    for peer, raw in peers.items():
+        parts = ", ".join(f"{name} {raw[name]:.1f}" for name in ("get", "put", "back"))
+        print(f"s3convert: {peer}: {parts}, {raw['cpu']:.1f} s of processor")
     for what, found in best.items():
         shares = []
         for peer, raw in peers.items():
@@ -49,8 +52,8 @@ def s3convert(folder: Path, options: argparse.Namespace, *, run: Run) -> list[st
             shares.append(found["convert"] / (both + raw["back"]))
             with_back = f"{shares[-1]:.2f} with a read-back"
             print(f"s3convert: {what}: {found['convert'] / both:.2f} of the time of {peer}, {with_back}")
-        anon = found["anon"] / 1e6
-        print(f"s3convert: {what}: {found['convert']:.1f} s, {anon:.0f} MB of anonymous memory")
+        seconds = f"{found['convert']:.1f} s, {found['cpu']:.1f} s of processor"
+        print(f"s3convert: {what}: {seconds}, {found['anon'] / 1e6:.0f} MB of anonymous memory")
         if max(shares) > 1.3:
             missed.append(f"{max(shares):.2f} of the time of a copy that is read back, at most 1.3")
     return missed
