@@ -79,6 +79,8 @@ class GlobalModels:
         }
 
         self._remote = bool(new._reader.network)
+        for handle in filter(None, (base, new)):
+            handle._reader.ahead.expect_all()
         self._kept: dict[Name, list[NDArray]] = {}
 
     def of(self, name: Name, shape: tuple[int, ...]) -> list[NDArray]:
@@ -105,6 +107,7 @@ def measure_client(client: Archive, models: GlobalModels) -> ClientFigures:
     DigestError
         An array is damaged.
     """
+    client._reader.ahead.expect_all()
     found = ClientFigures()
     total = np.zeros(_SUMS)
     layers = np.zeros((len(models.layers), _SUMS))

@@ -39,17 +39,21 @@ PARTIAL = re.compile(r"/[0-9a-f]{32}\.sum\.h5(?=\?|$)")
 
 
 def sums_published(seen: list[Request]) -> dict[str, int]:
-    """Return how often each partial sum was published, and fail where one was that could be found."""
+    """Return how often each partial sum was computed and published, and fail where one could be found.
+
+    Who computes one looks for it first. What is sent twice without a look between was sent again, because no
+    answer came.
+    """
     published: dict[str, int] = defaultdict(int)
-    found: dict[str, bool] = defaultdict(bool)
+    found: dict[str, bool] = {}
     for request in seen:
         match = PARTIAL.search(request.target)
         if match is None or (request.status >= 300 and request.status != 404):
             continue
         if request.method == "GET":
             found[match[0]] = request.status != 404
-        elif request.status < 300 and is_publication(request):
-            assert not found[match[0]], f"{match[0]} was there, and was computed again"
+        elif request.status < 300 and is_publication(request) and match[0] in found:
+            assert not found.pop(match[0]), f"{match[0]} was there, and was computed again"
             published[match[0]] += 1
     return published
 

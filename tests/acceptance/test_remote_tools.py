@@ -116,7 +116,7 @@ def test_a_page_about_a_run_in_objects(
     found = report(there, tmp_path / "there.html", title="t", storage_options=server.options(proxy.endpoint))
     assert found.failures == ()
     requests = len(proxy.seen)
-    assert requests < 16 * ROUNDS * (CLIENTS + 1) < ARRAYS * ROUNDS * (CLIENTS + 1) / 2
+    assert requests <= 10 * ROUNDS * (CLIENTS + 1) < ARRAYS * ROUNDS * (CLIENTS + 1) / 2
     report(here, tmp_path / "here.html", title="t")
     pages = [(tmp_path / name).read_text() for name in ("there.html", "here.html")]
     plain = [

@@ -61,6 +61,14 @@ class ReadAhead:
         self._run = _Run(index.arrays, 0, 0)
         self._window: _Window | None = None
         self._needed = _ROWS  # rows in order after which a window is fetched
+        self._all = False  # whether the caller will ask for all
+
+    def expect_all(self) -> None:
+        """Fetch windows of full length from the first row on: the caller will ask for all, in file order.
+
+        A window that is not used to its end shows that the caller was wrong; then the order decides again.
+        """
+        self._all = True
 
     def note(self, row: int) -> None:
         """Take note that all of a row is asked for."""
@@ -91,10 +99,11 @@ class ReadAhead:
         """Return a row, the last that was noted, and those to be fetched with it; or nothing."""
         run, index = self._run, self._index
         nbytes = int(index.stored_nbytes[row])
-        if run.last != row or run.rows < self._needed or nbytes > tuning.PREFETCH_BYTES:
+        expected = self._all or run.rows >= self._needed
+        if run.last != row or not expected or nbytes > tuning.PREFETCH_BYTES:
             return []
         rows, end = [row], int(index.offset[row]) + nbytes
-        limit = end + min(run.nbytes, tuning.PREFETCH_BYTES)
+        limit = end + (tuning.PREFETCH_BYTES if self._all else min(run.nbytes, tuning.PREFETCH_BYTES))
         for after in range(row + 1, index.arrays):
             nbytes = int(index.stored_nbytes[after])
             if not nbytes or int(index.alias_of[after]) != NO_ALIAS:
@@ -122,6 +131,7 @@ class ReadAhead:
         """
         # a window that was not used to its end was a mistake: more rows in order are asked for next time
         self._needed = _ROWS if self._window is None else 2 * self._needed
+        self._all = self._all and self._window is None
         bad = set(failed)
         good = [
             row for row in rows if bad.isdisjoint(number for *_, number in row_segments(self._index, row))

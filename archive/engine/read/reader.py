@@ -86,7 +86,7 @@ class Reader:
         return SegmentCache()
 
     @cached_property
-    def _ahead(self) -> ReadAhead:
+    def ahead(self) -> ReadAhead:
         """Rows of a remote archive that came along with others."""
         return ReadAhead(self.index)
 
@@ -307,7 +307,7 @@ class Reader:
         None where they are not, where this row does not match its digest, and where a cache maps it: that has
         fetched it then.
         """
-        ahead, index = self._ahead, self.index
+        ahead, index = self.ahead, self.index
         ahead.note(row)
         rows = [] if ahead.covers(row) else ahead.plan(row)
         if rows:

@@ -93,7 +93,7 @@ def test_a_cache_is_filled_by_few_requests(store: FolderStore, tmp_path: Path) -
             assert np.array_equal(handle[key].numpy(), wanted)
         assert store.counted() <= requests_in_order()
         assert store.nbytes() <= COUNT * EACH + 70_000 + 2 * (64 << 10)
-        assert reader_of(handle)._ahead._window.data is None  # type: ignore[union-attr]
+        assert reader_of(handle).ahead._window.data is None  # type: ignore[union-attr]
     with archive.open(URL, cache=tmp_path / "cache") as handle:
         store.clear()
         for key, wanted in model().items():
@@ -117,6 +117,26 @@ def test_any_other_order_costs_what_it_did(store: FolderStore, order: str) -> No
         for number in asked:
             assert handle[f"{number:03}"].numpy()[5] == number
         assert store.asked == [("get_range", PATH, EACH)] * len(asked)
+
+
+def test_all_that_is_expected_comes_in_full_windows(store: FolderStore) -> None:
+    with archive.open(URL) as handle:
+        reader_of(handle).ahead.expect_all()
+        store.clear()
+        for number in range(COUNT):
+            assert handle[f"{number:03}"].numpy()[5] == number
+        assert store.counted() == -(-COUNT // (1 + tuning.PREFETCH_BYTES // EACH))
+        assert COUNT * EACH <= store.nbytes() < 1.02 * COUNT * EACH, "with what lies between them"
+
+
+def test_an_expectation_that_was_wrong_ends(store: FolderStore) -> None:
+    """One window is fetched in vain, at most; then the order decides."""
+    with archive.open(URL) as handle:
+        reader_of(handle).ahead.expect_all()
+        store.clear()
+        for number in range(0, COUNT, 2):
+            assert handle[f"{number:03}"].numpy()[5] == number
+        assert store.nbytes() <= COUNT // 2 * EACH + 2 * (tuning.PREFETCH_BYTES + EACH)
 
 
 def test_wrong_guesses_end(store: FolderStore) -> None:
@@ -149,13 +169,13 @@ def test_memory_is_bounded_and_given_back(store: FolderStore) -> None:
         reader, kept = reader_of(handle), []
         for key in model():
             kept.append(handle[key].numpy())
-            window = reader._ahead._window
+            window = reader.ahead._window
             if window is not None and window.data is not None:
                 assert window.data.nbytes <= tuning.PREFETCH_BYTES + EACH
         _ = handle["last"].numpy()
         assert all(array.base is None or array.base.nbytes <= EACH + 4096 for array in kept[10:])
         assert not any(np.shares_memory(kept[number], kept[number + 1]) for number in range(20, 30))
-        ahead = reader._ahead
+        ahead = reader.ahead
         for key in ("000", "001", "002", "003", "004", "005"):
             handle[key].numpy()
         assert ahead._window is None, "the last array of the window was taken"
@@ -184,7 +204,7 @@ def test_no_large_array_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with archive.open(URL) as handle:
         for _, key in handle:
             assert handle[key].numpy().size
-            window = reader_of(handle)._ahead._window
+            window = reader_of(handle).ahead._window
             assert window is None or window.data is None or window.data.nbytes < 5 << 20
 
 
