@@ -258,7 +258,7 @@ def test_an_upload_begun_unheard_is_swept_up(root: Root, proxy: Proxy, server: S
 @pytest.mark.parametrize("end", ["complete", "abort", "forget"])
 def test_an_upload_begun_late_is_swept_up(proxy: Proxy, server: S3Server, folder: str, end: str) -> None:
     """The server begins it long after its client asked again."""
-    options = server.options(proxy.endpoint, read_timeout=0.3)
+    options = server.options(proxy.endpoint, read_timeout=1)
     store, path = locate_store(parse_url(f"s3://{BUCKET}/{folder}/object", options))
     go_on = threading.Event()
     late = Fault("", before=lambda: go_on.wait(60))
