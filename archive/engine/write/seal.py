@@ -1,9 +1,8 @@
 """Partial files of failed saves, completed in place: archives of the arrays that had arrived.
 
-In place, and not as a copy that is renamed: a save that consumes its input is for a model that is there once,
-and the usual failure is a full disk, which has no room for two. Completing appends metadata, index, values
-and footer after the arrays and writes the first 4,096 bytes, which hold no array; no byte of an array is
-written to. A partial file of 1 GiB takes 44 to 73 ms, a synced copy of it 2.2 to 4.3 s.
+A copy that is renamed would need room for two models, and the usual failure is a full disk. Completing
+appends metadata, index, values and footer after the arrays and writes the first 4,096 bytes, which hold no
+array. A partial file of 1 GiB takes 44 to 73 ms, a synced copy of it 2.2 to 4.3 s.
 """
 
 from __future__ import annotations

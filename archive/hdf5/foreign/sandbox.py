@@ -17,8 +17,7 @@ MEMORY_BYTES = 4 << 30
 """Address space: numpy and h5py take 0.6 GB of it, and a chunk may be large; a bomb takes more."""
 WALK_SECONDS = 60
 """Processor time for any file; a loop in libhdf5 (10 of 600 flipped heap bytes) ends here. libhdf5 looks
-through all attributes for each: the 4,096 that an archive keeps in a group take 0.3 s,
-the 60,000 that another writer may keep there 25 s."""
+through all attributes for each: the 4,096 of a group in an archive take 0.3 s, 60,000 elsewhere 25 s."""
 FILE_BYTES_PER_SECOND = 1_000_000
 """Added to it: a dataset takes 0.25 ms, and has some 400 bytes of metadata."""
 DECODED_BYTES_PER_SECOND = 20_000_000
