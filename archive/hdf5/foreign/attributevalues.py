@@ -23,8 +23,7 @@ __all__ = ["AttributeReader", "order_of"]
 
 _OF_DATASETS = frozenset((b"stype", b"dtype", b"shape", b"key", b"order", b"encoding", b"npy_header"))
 _TEXTS = frozenset((b"stype", b"dtype", b"key"))
-_NONE = object()
-"""In place of an attribute that no value can be."""
+_NONE = object()  # in place of an attribute that no value can be
 _EMPTY: dict[int, Any] = {h5t.FLOAT: [], h5t.INTEGER: b""}
 """Values without elements in an archive, by class of their type."""
 
