@@ -53,6 +53,15 @@ class S3Server:
             **({"config_kwargs": config} if config else {}),
         }
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables by which every S3 client finds this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
     @cached_property
     def client(self) -> Any:
         """A client that is not ours, to look behind our back."""
