@@ -1,16 +1,13 @@
-"""The README holds: its blocks run, its commands are CI's, its promises have the tests that it names."""
+"""The README holds: its commands are CI's, and so do its promises.
+
+`test_pages.py` runs its code, `test_claims.py` holds it to evidence.
+"""
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import os
 import pickle
-import re
-import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,93 +20,26 @@ from archive.cli import main
 from archive.format.constants import FOOTER_BYTES, INDEX_HEADER_BYTES
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
-from tests.children import child_environment
-from tests.optional import torch
+from tests.pages import ROOT, blocks, read_page
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = read_page("README.md")
 
 
-def blocks(language: str) -> list[tuple[int, str]]:
-    """Return the fenced blocks of a language, each with the line it begins at."""
-    found = re.finditer(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [(README[: match.start(1)].count("\n"), match[1]) for match in found]
+def shown(kind: str) -> list[str]:
+    """Return the code of all blocks of a kind."""
+    return [block.code for block in blocks("README.md") if block.kind == kind]
 
 
-def python_program() -> str:
-    """Return all Python blocks as one program; every line keeps its number."""
-    lines = [""] * README.count("\n")
-    for begin, block in blocks("python"):
-        code = block.splitlines()
-        lines[begin : begin + len(code)] = code
-    return "\n".join(lines)
-
-
-def run(command: list[str], folder: Path) -> str:
-    """Run a program that finds this tree, and return what it printed."""
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Run all Python blocks in order, one program, and return where and what it printed."""
-    torch()
-    folder = tmp_path_factory.mktemp("readme")
-    program = folder / "README.md.py"
-    program.write_text(python_program(), encoding="utf-8")
-    return folder, run([sys.executable, str(program)], folder)
-
-
-def test_the_blocks_run_in_order(ran: tuple[Path, str]) -> None:
-    folder, told = ran
-    assert "[('model', 'fc.weight'), ('model', 'fc.bias')]" in told
-    assert told.count("True\n") == 2, "both verified"
-    assert "(256, 784) float32 numpy.ndarray" in told
-    assert "foreign=True" in told
-    assert "nothing: a foreign file has no digests" in told
-    assert "{'lr': 0.01} ['model', 'fit', 'run']" in told
-    assert "\n0\n" in told, "the dict is consumed"
-    assert "the accelerator is gone" in told
-    assert "['layer0', 'layer1', 'layer2']" in told
-    assert "[2.25 2.25 2.25]" in told
-    assert "\n2 ()\n" in told, "converted, and nothing was left out"
-    assert "\ncontrol_variates/conv1.weight\n" in told
-    assert "(8, 1, 3, 3)\nParameterPackerWithControlVariates\n" in told
-    saved = {name for _, block in blocks("python") for name in re.findall(r'"([\w-]+\.h5)"', block)}
-    left = {path.name for path in folder.iterdir()} - {"README.md.py", "repacked.h5", "other.npz"}
-    clients = {f"client-{number}.h5" for number in (1, 2, 3)}
-    assert left == saved - {"half.h5"} | {"half.h5.partial", "run-1"} | clients
-    assert "[3, 4, 5]\n[5 5]\n" in told, "the newest three rounds, and the last of them"
-    assert "\n3600\n" in told
+def test_it_is_short() -> None:
+    assert README.count("\n") <= 125
 
 
 def test_the_first_block_is_ten_lines() -> None:
-    assert len([line for line in blocks("python")[0][1].splitlines() if line]) <= 10
-
-
-@pytest.mark.tools
-@pytest.mark.skipif(shutil.which("h5repack") is None, reason="h5repack is not here")
-def test_the_console_session(ran: tuple[Path, str]) -> None:
-    [(_, session)] = blocks("console")
-    for line in session.splitlines():
-        program, *arguments = shlex.split(line.removeprefix("$ "))
-        start = [sys.executable, "-m", "archive"] if program == "fedarchive" else [program]
-        run([*start, *arguments], ran[0])
-    assert archive.verify(ran[0] / "repacked.h5")
+    assert len([line for line in shown("python")[0].splitlines() if line]) <= 10
 
 
 def test_two_commands_and_the_second_is_what_ci_runs() -> None:
-    demo, check = (block.strip() for _, block in blocks("sh"))
+    demo, check = (code.strip() for code in shown("sh"))
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert demo == "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/fedarchive demo"
     make, activate, *steps = check.split(" && ")
@@ -121,70 +51,6 @@ def test_two_commands_and_the_second_is_what_ci_runs() -> None:
     assert [line for line in ci if line in steps] == steps
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8").splitlines()
     assert {f"      - run: {step}" for step in steps} <= set(workflow)
-
-
-def test_what_it_names_exists() -> None:
-    for path, test in re.findall(r"`((?:tests|archive|benchmarks)/[\w./-]*)(?:::(\w+))?`", README):
-        # the package may be installed, and its tests run from an sdist
-        root = Path(archive.__file__).parents[1] if path.startswith("archive/") else ROOT
-        assert (root / path).exists(), path
-        if test:
-            assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), test
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / link).exists(), link
-
-
-def test_every_error_is_in_the_table() -> None:
-    named = {name for name in re.findall(r"\w+(?:Error|Warning)", README) if not hasattr(builtins, name)}
-    flower = {"SchemaError"}  # in a module that needs flwr
-    assert flower <= named
-    roots = {"ArchiveError", "ArchiveWarning"}
-    assert named - roots - flower == {*errors.__all__} - roots - {"ClosedError"}
-
-
-def test_limits_are_as_it_says(tmp_path: Path) -> None:
-    for call in (archive.recover, archive.reindex):
-        with pytest.raises(errors.UnsupportedURLError, match="download it first"):
-            call("memory://bucket/limits.h5")
-    with pytest.raises(errors.UnsupportedURLError):
-        archive.save({"w": np.zeros(1)}, "http://127.0.0.1:9/model.h5")
-    pair = ("w", np.zeros(1))
-    with pytest.raises(TypeError, match="keep_input=False"):
-        archive.save((pair[1],), tmp_path / "a.h5", keep_input=False)
-    for given in ({"w": pair[1]}, [pair[1]], archive.ArrayRecord([pair[1]])):
-        archive.save(given, tmp_path / "a.h5", keep_input=False)
-        assert not len(given)
-    archive.save(iter([pair]), tmp_path / "a.h5", metrics={"loss": 0.5}, keep_input=False)
-    archive.mean([tmp_path / "a.h5"], out=tmp_path / "mean.h5")
-    assert list(archive.load(tmp_path / "mean.h5")) == ["model"]
-    record = archive.ArrayRecord([pair[1]])
-    record.attributes["role"] = "weights"
-    archive.save(record, tmp_path / "a.h5")
-    archive.mean([tmp_path / "a.h5"], out=tmp_path / "mean.h5")
-    averaged: Any = archive.load(tmp_path / "mean.h5").array_records["model"]
-    assert averaged.attributes == {"role": "weights"}
-    archive.reindex(tmp_path / "a.h5", tmp_path / "again.h5")
-    again: Any = archive.load(tmp_path / "again.h5").array_records["model"]
-    assert again.attributes == {"role": "weights"}
-    context = archive.Context(1, 7, {}, archive.RecordDict(), {})
-    archive.save(context, tmp_path / "context.h5")
-    with archive.open(tmp_path / "context.h5", foreign=True) as handle:
-        assert handle.context == context
-    for name in "ab":
-        archive.save({"w": np.array([name])}, tmp_path / f"{name}.h5")
-    with pytest.raises(errors.UnsupportedDtypeError):
-        archive.mean([tmp_path / "a.h5", tmp_path / "b.h5"], out=tmp_path / "mean.h5")
-
-
-def test_the_commands_it_shows_do_what_it_says(ran: tuple[Path, str]) -> None:
-    shown = re.findall(r"`fedarchive ((?:recover|mean) [^`]+)` does the same", README)
-    assert [command.split()[0] for command in shown] == ["recover", "mean"]
-    for command in shown:
-        out = next(word for word in command.split() if word in ("arrived.h5", "mean.h5"))
-        before = archive.load(ran[0] / out)
-        (ran[0] / out).unlink()
-        run([sys.executable, "-m", "archive", *shlex.split(command)], ran[0])
-        assert archive.load(ran[0] / out) == before
 
 
 def test_flipped_bytes_are_found(tmp_path: Path) -> None:

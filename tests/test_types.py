@@ -23,8 +23,8 @@ import pytest
 import archive
 import archive.types
 from archive import errors
+from tests.pages import ROOT, python_program
 from tests.test_front_door import modules_loaded_by
-from tests.test_readme import ROOT, python_program
 
 PUBLIC = (
     "archive",
@@ -157,6 +157,14 @@ archive.CheckpointStore("run").save({}, 1).digest
 archive.recover(archive.ArchiveError("").partial)
 archive.MetricRecord({"name": "a text"})
 """
+TYPED = ["README.md"] + [
+    f"docs/{name}.md"
+    for name in (
+        *("compare", "convert", "edit", "fl4health", "flower", "hdf5", "large-models", "mean", "pytorch"),
+        *("rounds", "s3", "save", "tutorial"),
+    )
+]
+"""Pages whose programs a consumer may copy into a project that is checked strictly."""
 MYPY = """[mypy]
 strict = true
 [mypy-torch.*]
@@ -187,7 +195,9 @@ def check_types(command: list[str], folder: Path) -> str:
 def test_consumers_pass_and_misuses_do_not(checker: list[str], tmp_path: Path) -> None:
     if checker[0] == sys.executable:
         pytest.importorskip("mypy")
-    programs = {"readme.py": python_program(), "followed.py": FOLLOWED, "misuses.py": MISUSES}
+    programs = {"followed.py": FOLLOWED, "misuses.py": MISUSES}
+    for page in TYPED:
+        programs[f"page_{Path(page).stem.replace('-', '_').lower()}.py"] = python_program(page)
     configured = {"mypy.ini": MYPY, "pyrightconfig.json": json.dumps(PYRIGHT)}
     for name, text in (programs | configured).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
