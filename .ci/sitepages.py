@@ -38,7 +38,7 @@ MODULES = (
 )
 """Modules whose ``__all__`` is public (docs/policy.md). A name of several is described in the first."""
 _LINK = re.compile(r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<path>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
-_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+_COMMENT = re.compile(r"\s?<!--.*?-->", re.DOTALL)
 
 
 def outside() -> dict[str, str]:
@@ -50,24 +50,32 @@ def outside() -> dict[str, str]:
 
 def public_names(module: str) -> list[str]:
     """Return ``__all__`` of a module, without importing it: interop modules need their libraries."""
-    path = ROOT.joinpath(*module.split("."))
-    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+    for node in _parsed(module).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             names: list[str] = ast.literal_eval(node.value)
             return sorted(names)
     raise ValueError(f"{module} has no __all__")
 
 
+def introduction(module: str) -> str:
+    """Return what a module says of itself, as Markdown: without tables of reStructuredText."""
+    text = ast.get_docstring(_parsed(module)) or ""
+    text = re.sub(r"^====.*^====[= ]*$\n?", "", text, flags=re.MULTILINE | re.DOTALL)
+    text, _, example = re.sub(r"^::$", "", text, flags=re.MULTILINE).partition("\nExamples\n--------\n")
+    return f"{text}\n```python\n{example}\n```\n" if example else f"{text}\n"
+
+
+def _parsed(module: str) -> ast.Module:
+    path = ROOT.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(source.read_text(encoding="utf-8"))
+
+
 def api_pages() -> dict[str, str]:
     """Return the pages of the reference by their path: each public name once, where it is met first."""
     pages, homes = {}, {}
     for module in MODULES:
-        lines = [
-            f"# {module}\n",
-            f"::: {module}",
-            "    options: {members: false, show_root_heading: false}\n",
-        ]
+        lines = [f"# {module}\n", introduction(module)]
         for name in public_names(module):
             home = homes.setdefault(name, module)
             if home == module:
@@ -116,10 +124,9 @@ def rewrite_links(markdown: str, source: str, place: str) -> str:
 def on_config(config: Any) -> Any:
     """Leave out of the navigation what is not written yet."""
     absent = {"scale.md"} - {path.name for path in (ROOT / "docs").iterdir()}
-    for section in config["nav"]:
-        if isinstance(section, dict):
-            for pages in section.values():
-                pages[:] = [page for page in pages if page not in absent]
+    sections = [pages for section in config["nav"] for pages in section.values() if isinstance(pages, list)]
+    for pages in sections:
+        pages[:] = [page for page in pages if page not in absent]
     return config
 
 

@@ -17,7 +17,13 @@ import pytest
 import archive
 from archive import errors, system
 from archive.cli import main
-from archive.format.constants import FOOTER_BYTES, INDEX_HEADER_BYTES
+from archive.format.constants import (
+    DATA_AT,
+    FOOTER_BYTES,
+    INDEX_HEADER_BYTES,
+    MAX_SEGMENT_BYTES,
+    MIN_SEGMENT_BYTES,
+)
 from archive.format.digests import digest
 from archive.format.footer import parse_footer
 from tests.pages import ROOT, blocks, read_page
@@ -32,6 +38,29 @@ def shown(kind: str) -> list[str]:
 
 def test_it_is_short() -> None:
     assert README.count("\n") <= 125
+
+
+def test_the_picture_is_the_file(tmp_path: Path) -> None:
+    picture = next(block.code for block in blocks("README.md") if "superblock" in block.code)
+    rows = [line[6:].partition("  ")[0].strip() for line in picture.splitlines()]
+    assert rows == [
+        "superblock",
+        "array bytes",
+        "HDF5 tree",
+        "index",
+        "values",
+        f"footer, {FOOTER_BYTES} bytes",
+    ]
+    assert (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES) == (64 << 10, 4 << 20), "as its second row says"
+    archive.save({"w": np.arange(3.0)}, tmp_path / "a.h5", metrics={"loss": 0.5})
+    data = (tmp_path / "a.h5").read_bytes()
+    footer = parse_footer(data[-FOOTER_BYTES:], len(data))
+    assert data[DATA_AT : DATA_AT + 24] == np.arange(3.0).tobytes()
+    places = [DATA_AT, footer.meta_at, footer.index_at, footer.values_at, len(data) - FOOTER_BYTES]
+    assert places == sorted(places)
+    assert footer.index_at + footer.index_bytes == footer.values_at, "adjacent"
+    assert footer.values_at + footer.values_bytes == places[-1]
+    assert f"\n{DATA_AT}  array bytes" in picture
 
 
 def test_the_first_block_is_ten_lines() -> None:

@@ -81,7 +81,7 @@ def test_every_error_is_on_its_page_with_the_builtin_that_it_is() -> None:
         ("[`d`](../archive/errors.py)", "docs/flower.md", "`d`"),
         ("[e](https://example.org)", "docs/flower.md", "[e](https://example.org)"),
         ("[f](../../README.md)", "spec/v1/format.md", "[f](../../index.md)"),
-        ("a <!-- tests/x.py --> b", "README.md", "a  b"),
+        ("a <!-- tests/x.py --> b\n- c <!-- d -->\n- e", "README.md", "a b\n- c\n- e"),
         ("```\n[g](docs/x.md)\n```", "README.md", "```\n[g](docs/x.md)\n```"),
     ],
 )
@@ -119,3 +119,11 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Pa
         text = (tmp_path / f"api/{module}.html").read_text(encoding="utf-8")
         missing = [name for name in hook().public_names(module) if f'id="{module}.{name}"' not in text]
         assert missing == []
+
+
+@pytest.mark.slow
+def test_no_word_is_misspelt() -> None:
+    pytest.importorskip("codespell_lib", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "codespell_lib"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
