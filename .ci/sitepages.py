@@ -7,6 +7,7 @@ the link leads there; where it has not (code, tests), the text stays and the lin
 from __future__ import annotations
 
 import ast
+import functools
 import posixpath
 import re
 from pathlib import Path
@@ -41,6 +42,7 @@ _LINK = re.compile(r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<path>[^)\s#]*)(?
 _COMMENT = re.compile(r"\s?<!--.*?-->", re.DOTALL)
 
 
+@functools.cache
 def outside() -> dict[str, str]:
     """Return the files of the site that stand outside docs/: path in the repository, and in the site."""
     kept = {path.relative_to(ROOT).as_posix() for pattern in KEPT for path in ROOT.glob(pattern)}
@@ -122,11 +124,12 @@ def rewrite_links(markdown: str, source: str, place: str) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """Leave out of the navigation what is not written yet."""
-    absent = {"scale.md"} - {path.name for path in (ROOT / "docs").iterdir()}
-    sections = [pages for section in config["nav"] for pages in section.values() if isinstance(pages, list)]
-    for pages in sections:
-        pages[:] = [page for page in pages if page not in absent]
+    """Add to the navigation all results, and leave out what is not written yet."""
+    results = [path for path in outside() if path.startswith("benchmarks/") and path.endswith(".md")]
+    comparison = next(section["Comparison"] for section in config["nav"] if "Comparison" in section)
+    comparison += results
+    if not (ROOT / "docs/scale.md").exists():
+        comparison.remove("scale.md")
     return config
 
 

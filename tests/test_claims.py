@@ -10,7 +10,7 @@ import pytest
 import archive
 from tests.pages import ROOT, read_page
 
-CLAIMING = ["README.md", "docs/promises.md", "docs/speed.md"]
+CLAIMING = ["README.md", "docs/promises.md", "docs/comparison.md", "docs/speed.md"]
 _EVIDENCE = re.compile(r"(?<![\w/.-])((?:tests|archive|benchmarks)/[\w./-]+)(?:::(\w+))?")
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 
@@ -55,6 +55,8 @@ def test_every_reason_to_use_it_has_its_evidence() -> None:
     [
         ("README.md", "What is promised"),
         ("docs/promises.md", ""),
+        ("docs/comparison.md", "Features"),
+        ("docs/comparison.md", "Speed"),
     ],
 )
 def test_every_row_has_its_evidence(page: str, title: str) -> None:
