@@ -124,12 +124,10 @@ def rewrite_links(markdown: str, source: str, place: str) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """Add to the navigation all results, and leave out what is not written yet."""
+    """Add to the navigation all results."""
     results = [path for path in outside() if path.startswith("benchmarks/") and path.endswith(".md")]
     comparison = next(section["Comparison"] for section in config["nav"] if "Comparison" in section)
     comparison += results
-    if not (ROOT / "docs/scale.md").exists():
-        comparison.remove("scale.md")
     return config
 
 
