@@ -32,6 +32,8 @@ from archive.errors import ArchiveError
 from archive.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from archive import packers as packers
+    from archive import tools as tools
     from archive.checkpoints import CheckpointStore, table
     from archive.engine.read.handle import Archive
     from archive.reading import load, open

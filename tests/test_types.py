@@ -139,6 +139,7 @@ with archive.open("a.h5", mode="c", verify="open", access="pread") as saved:
     assert_type(saved.load("w.*").array_records["model"]["w"], archive.Array)
     for (name, key), array in saved.drain([("model", "w"), "b"]):
         assert_type((name, key, array), tuple[str, str, archive.Array])
+assert_type(archive.tools.stats("a.h5"), Table)
 assert_type(Resumable(Strategy(), "run"), Strategy)
 assert_type(Streaming(Strategy(), "scratch"), Strategy)
 losses: dict[str, float] = {"loss": 0.5}
