@@ -16,6 +16,7 @@ import pytest
 from archive import errors
 from tests.children import child_environment
 from tests.pages import ROOT, read_page
+from tests.report.chromium import PROGRAM
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / "archive").exists(),
@@ -91,12 +92,14 @@ def test_links_become_those_of_the_site(link: str, source: str, rewritten: str) 
     assert site.rewrite_links(link, source, place) == rewritten
 
 
-@pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site and return its folder."""
     for library in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(library, reason="the extra docs is not installed")
+    folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=ROOT,
         env=child_environment(NO_MKDOCS_2_WARNING="1"),
         capture_output=True,
@@ -105,20 +108,39 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
-    pages = sorted(tmp_path.rglob("*.html"))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_asks_no_other_host(built: Path) -> None:
+    pages = sorted(built.rglob("*.html"))
     assert len(pages) > 50
-    found = {
-        page.name: HOSTS.findall(page.read_text(encoding="utf-8"))
-        for page in [*pages, *tmp_path.rglob("*.css")]
-    }
+    files = [*pages, *built.rglob("*.css")]
+    found = {path.name: HOSTS.findall(path.read_text(encoding="utf-8")) for path in files}
     assert {name: hosts for name, hosts in found.items() if hosts} == {}
-    index = json.loads((tmp_path / "search/search_index.json").read_text(encoding="utf-8"))
+    index = json.loads((built / "search/search_index.json").read_text(encoding="utf-8"))
     titles = {entry["location"]: entry["title"] for entry in index["docs"]}
     assert titles["errors.html"] == "Errors and remedies"
     for module in hook().MODULES:
-        text = (tmp_path / f"api/{module}.html").read_text(encoding="utf-8")
+        text = (built / f"api/{module}.html").read_text(encoding="utf-8")
         missing = [name for name in hook().public_names(module) if f'id="{module}.{name}"' not in text]
         assert missing == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PROGRAM, reason="needs Chromium: apt install chromium")
+def test_the_site_is_searched_from_the_disk(built: Path, tmp_path: Path) -> None:
+    page = (built / "api/archive.html").as_uri() + "?q=ReplacedError"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run(
+        [PROGRAM, *options, "--virtual-time-budget=20000", "--dump-dom", page],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert re.search(r'md-search-result__meta">\d+ matching documents<', done.stdout)
+    assert "<h1>Errors and remedies</h1>" in re.sub(r"</?mark[^>]*>", "", done.stdout)
 
 
 @pytest.mark.slow
