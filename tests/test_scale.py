@@ -13,7 +13,7 @@ from archive import tuning
 from benchmarks.scale import alternatives, costs, simulate
 from benchmarks.scale.averagers import AVERAGERS
 from benchmarks.scale.given import values_with
-from benchmarks.scale.tasktimes import Shape
+from benchmarks.scale.tasktimes import WINDOW_BYTES, Shape
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_costs_are_those_that_are_committed() -> None:
 
 def test_sizes_are_those_of_the_code() -> None:
     assert f"Up to {tuning.TASKS} tasks are under way" in PAGE
-    assert f"one for every {tuning.REQUEST_BYTES >> 20} MiB of it" in PAGE
+    assert f"one for every {WINDOW_BYTES >> 20} MiB of it" in PAGE
     assert f"up to {tuning.TAIL_BYTES >> 10} KiB comes with the first" in PAGE.replace("\n", " ")
 
 

@@ -133,7 +133,8 @@ class SimulatedExecutor:
         """Write the mean of the last partial sums, and remove all."""
         self.do_here("mean", task_work(self._place, self._shape, "group", left, written=self._shape.nbytes))
         removed = len(self.names)
-        work = Work(gets={"clients": 0, "scratch": removed}, puts=removed, deletes=removed)
+        # a HEAD each, and one listing of unfinished uploads
+        work = Work(gets={"clients": 0, "scratch": removed + 1}, puts=removed, deletes=removed)
         work.wait = 2 * removed * self._place.given["latency"] / tuning.ARCHIVES
         if self._place.remote:
             self.do_here("remove", work)

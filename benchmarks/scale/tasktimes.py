@@ -12,6 +12,10 @@ from archive.storage.remote.upload import part_size
 __all__ = ["Place", "Shape", "Work", "task_work"]
 
 
+WINDOW_BYTES = tuning.MEAN_FETCHED_BYTES // tuning.MEAN_FETCHES
+"""What a mean asks a server for at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The archives that are averaged: float32, so that a sum has twice their bytes."""
@@ -97,8 +101,8 @@ def _add_requests(
         work.gets["scratch"] += 1
     # the first is opened alone, the others by so many threads; then the partial sum is looked for
     rounds = 1 + -(-(archives - 1) // (tuning.ARCHIVES if kind == "batch" else 1)) + 2 * template
-    length = min(nbytes, tuning.REQUEST_BYTES)
-    ahead = max(2, tuning.MEAN_FETCHED_BYTES // max(length, 1 << 20) - 1)
+    length = min(nbytes, WINDOW_BYTES)
+    ahead = max(2, tuning.MEAN_FETCHED_BYTES // max(length, 1 << 20))
     connections = min(tuning.REQUESTS, ahead)
     speed = min(given["connection"] * connections, given["network"])
     fetched = archives * windows * given["latency"] / connections + work.read / speed
@@ -112,7 +116,7 @@ def _windows(nbytes: int, overhead: int) -> int:
     """Return the requests that bring the arrays of an archive, when its end is there."""
     if nbytes + overhead <= tuning.TAIL_BYTES:
         return 0
-    return -(-nbytes // tuning.REQUEST_BYTES)
+    return -(-nbytes // WINDOW_BYTES)
 
 
 def _parts(nbytes: int) -> int:

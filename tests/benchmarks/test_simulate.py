@@ -148,7 +148,7 @@ def test_a_costs_fit_finds_what_was_spent() -> None:
 def test_a_task_over_s3_takes_the_parts_of_a_large_sum() -> None:
     place = Place(True, COSTS["s3"], values_with([]))
     work = task_work(place, Shape(4, 10**9, 4000), "batch", 4, written=2 * 10**9, template=True)
-    assert work.gets["clients"] == 5 + 4 * math.ceil(10**9 / (16 << 20))
+    assert work.gets["clients"] == 5 + 4 * math.ceil(10**9 / (8 << 20))
     assert work.puts == math.ceil((2 * 10**9 + 4000) / (16 << 20)) + 2
 
 
