@@ -18,7 +18,7 @@ from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, ReplacedError, ValueRangeError
 from archive.records import Array
 from archive.storage.url import Location
-from archive.tools.leftout import is_bad_input
+from archive.tools.leftout import is_bad_input, without_traceback
 from archive.tools.tabulation import Failed, warn_skipped
 from archive.workers import map_archives, run_parallel
 
@@ -296,7 +296,7 @@ def _pinned(file: StackedFile) -> StackedFile | ArchiveError:
     except ArchiveError as error:
         if not is_bad_input(error):
             raise
-        return error
+        return without_traceback(error)
 
 
 def _is_bool(part: Any) -> bool:

@@ -15,7 +15,7 @@ from archive.dtypes import NDArray
 from archive.engine.read.handle import Archive
 from archive.errors import ArchiveError, ValueRangeError
 from archive.tools.arraystats import array_rows, number_type
-from archive.tools.leftout import is_bad_input
+from archive.tools.leftout import is_bad_input, without_traceback
 from archive.tools.many import Errors, require_errors
 from archive.tools.tabulation import Table, texts, warn_skipped
 from archive.workers import map_archives
@@ -183,7 +183,7 @@ class Updates(Mapping[str, Update]):
         except ArchiveError as error:
             if error.path != update.path or not is_bad_input(error):
                 raise
-            return error
+            return without_traceback(error)
 
     def _row(self, update: Update) -> tuple[float, float, float]:
         mine = before = step = both = 0.0

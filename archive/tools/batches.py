@@ -32,7 +32,7 @@ from archive.tools.clientmetrics import (
     result_metrics,
     weight_in,
 )
-from archive.tools.leftout import Skipped, is_bad_input
+from archive.tools.leftout import Skipped, is_bad_input, without_traceback
 from archive.tools.many import Input
 from archive.tools.partials import (
     Partial,
@@ -298,7 +298,7 @@ def skipped_inputs(
     inputs: Sequence[Input], first: int, bad: Mapping[int, ArchiveError]
 ) -> tuple[Skipped, ...]:
     """Return what was left out of inputs, the first of which has the position ``first``."""
-    return tuple(Skipped(at, inputs[at - first].path, bad[at]) for at in sorted(bad))
+    return tuple(Skipped(at, inputs[at - first].path, without_traceback(bad[at])) for at in sorted(bad))
 
 
 def _still_left_out(skipped: Iterable[Skipped], opened: Opened) -> bool:

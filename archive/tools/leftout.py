@@ -11,7 +11,7 @@ from archive.errors import ArchiveError, LockedError, StorageError, UnsupportedU
 from archive.storage.remedies import SYSTEM_ERRNOS
 from archive.storage.url import is_remote
 
-__all__ = ["Skipped", "decode_skipped", "encode_skipped", "is_bad_input"]
+__all__ = ["Skipped", "decode_skipped", "encode_skipped", "is_bad_input", "without_traceback"]
 
 _NETWORK_ERRNOS = (
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
@@ -51,6 +51,25 @@ def is_bad_input(error: ArchiveError) -> bool:
         number = error.errno
         return not is_remote(error.path or "") and number not in (*SYSTEM_ERRNOS, *_NETWORK_ERRNOS)
     return not isinstance(error, UnsupportedURLError | LockedError)
+
+
+def without_traceback(error: ArchiveError) -> ArchiveError:
+    """Return an error that is kept: its traceback holds what was read of the archive, some 70 KB of each.
+
+    Examples
+    --------
+    >>> from archive.errors import MissingError
+    >>> try:
+    ...     raise MissingError("no such file", path="/clients/3.h5")
+    ... except MissingError as error:
+    ...     without_traceback(error).__traceback__ is None
+    True
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen.__traceback__ is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return error
 
 
 def encode_skipped(one: Skipped) -> str:

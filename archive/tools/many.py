@@ -18,7 +18,7 @@ from archive.engine.progress import Report
 from archive.errors import ArchiveError
 from archive.storage.redaction import redact_url
 from archive.storage.url import URL, Cache, Location, local_location, parse_pattern, parse_url
-from archive.tools.leftout import is_bad_input
+from archive.tools.leftout import is_bad_input, without_traceback
 from archive.tools.patterns import match_urls
 from archive.workers import run_parallel
 
@@ -132,7 +132,7 @@ def run_tasks(
     waiting: deque[Future[R]] = deque()
     try:
         for task in tasks:
-            waiting.append(executor.submit(function, task))
+            waiting.append(_submit(executor, function, task))
             if len(waiting) >= tuning.TASKS:
                 yield waiting.popleft().result()
         while waiting:
@@ -145,6 +145,17 @@ def run_tasks(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _submit(executor: Executor, function: Callable[[T], R], task: T) -> Future[R]:
+    try:
+        return executor.submit(function, task)
+    except RuntimeError as error:
+        if isinstance(error, _ends_of_executors()):
+            raise
+        raise ArchiveError(
+            f"the executor takes no task: {error}", remedy="pass one that was not shut down"
+        ) from error
 
 
 def _ends_of_executors() -> tuple[type[BaseException], ...]:
@@ -283,4 +294,5 @@ def _outcome(read: Callable[[Location], R], errors: Handling, one: Input) -> Out
     except ArchiveError as error:
         if errors == "raise" or not (errors == "report" or is_bad_input(error)):
             raise
-        return Outcome(one, error=error)
+        # a command reports each error at once, with --debug its traceback too; others keep all of them
+        return Outcome(one, error=error if errors == "report" else without_traceback(error))

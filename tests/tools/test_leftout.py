@@ -112,6 +112,37 @@ def test_column_has_no_row_for_what_nobody_knows(server: RefusingServer) -> None
             function(urls_of(server), errors="column")
 
 
+def test_errors_that_are_kept_hold_nothing_of_their_archives(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.h5" for number in range(3)]
+    store = archive.CheckpointStore(tmp_path / "run")
+    store.save({"w": np.zeros(3)}, 0)
+    for path in paths:
+        archive.save({"w": np.zeros(3)}, path, durable=False)
+        store.save({"w": np.zeros(3)}, 1, client=path.stem)
+    store.save({"w": np.zeros(3)}, 1)
+    for path in (paths[1], tmp_path / "run/rounds/00000001/1.h5"):
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    tables = [function(paths, errors="column") for function in (archive.table, stats, verify_all)]
+    tables += [store.updates(1).drift(errors="column"), store.history(clients=True, errors="column")]
+    with pytest.warns(SkippedWarning):
+        failures = [*store.stack("w", round=1, errors="skip").failures]
+    failures += [failed for table in tables for failed in table.failures]
+    found = [error for _, error in failures]
+    for batch in (2, 64):
+        found += [
+            one.error
+            for one in mean(
+                paths, out=tmp_path / "mean.h5", errors="skip", batch=batch, overwrite=True
+            ).skipped
+        ]
+    assert len(found) == 8
+    for error in found:
+        one: BaseException | None = error
+        while one is not None:
+            assert one.__traceback__ is None, "70 KB of each archive, of 100,000 more than there is memory"
+            one = one.__cause__ or one.__context__
+
+
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name.endswith("Error")])
 def test_every_error_has_its_side(name: str) -> None:
     error: ArchiveError = getattr(errors, name)("it failed", path="/clients/3.h5")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,13 @@ def test_the_first_error_cancels_the_rest() -> None:
     assert [future.cancelled() for future in executor.futures] == [False, False, True, True]
     with pytest.raises(ArchiveError, match="a process of the executor died: it is gone; run it again"):
         list(run_tasks(half, [7], broken()))
+
+
+def test_an_executor_that_was_shut_down_is_an_error_of_ours() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(ArchiveError, match=r"the executor takes no task: .*; pass one"):
+        list(run_tasks(half, [1], executor))
 
 
 def broken() -> Executor:
