@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,30 +51,48 @@ def chosen_executor(arguments: argparse.Namespace) -> Iterator[Executor | None]:
     elif arguments.workers > 1:
         futures: Any = importlib.import_module("concurrent.futures")
         processes: Any = importlib.import_module("multiprocessing")
-        with futures.ProcessPoolExecutor(
-            arguments.workers,
-            mp_context=processes.get_context("spawn"),
-            initializer=signal.signal,  # Ctrl-C is for this process, which ends the others
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-        ) as pool:
-            try:
-                yield pool
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                _end_workers(processes.active_children())
-                raise
+        others = processes.active_children()
+        pool = futures.ProcessPoolExecutor(
+            arguments.workers, mp_context=processes.get_context("spawn"), initializer=_begin_worker
+        )
+        try:
+            with pool:
+                try:
+                    yield pool
+                except KeyboardInterrupt:
+                    _end_workers(pool, others)
+                    raise
+        except KeyboardInterrupt:  # also while the block's end waits for tasks after another error
+            _end_workers(pool, others)
+            raise
     else:
         yield None
 
 
-def _end_workers(workers: Sequence[Any]) -> None:
-    """Wait for the tasks that run, a second at most: a batch of large archives takes minutes.
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the process that asks, which ends its workers; and end with it where it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    The pool needs that time too: Python 3.11 prints a traceback where a worker is gone before tasks that were
+
+def _end_with_parent() -> None:
+    processes: Any = importlib.import_module("multiprocessing")
+    processes.parent_process().join()
+    os._exit(1)  # a worker waits for tasks for ever, as it holds both ends of their queue
+
+
+def _end_workers(pool: Any, others: Sequence[Any]) -> None:
+    """End the child processes that are no others, after a second: a batch of large archives takes minutes.
+
+    The pool needs that time: Python 3.11 prints a traceback where a worker is gone before tasks that were
     cancelled.
     """
+    pool.shutdown(wait=False, cancel_futures=True)
+    processes: Any = importlib.import_module("multiprocessing")
     last = time.monotonic() + GRACE_S
-    for worker in workers:
+    for worker in processes.active_children():
+        if worker in others:
+            continue
         worker.join(max(0.0, last - time.monotonic()))
         worker.terminate()
 

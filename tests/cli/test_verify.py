@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,32 @@ def test_an_interrupt_ends_workers(tmp_path: Path, whole_group: bool) -> None:
     assert child.returncode == 130
     assert told.count("ok, 1 array") < 19_000
     assert "Traceback" not in complained
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path, number: int) -> None:
+    archive.save({"w": np.zeros(3)}, tmp_path / "0.h5", durable=False)
+    for link in range(1, 20_000):
+        os.link(tmp_path / "0.h5", tmp_path / f"{link}.h5")
+    command = [sys.executable, "-m", "archive", "verify", str(tmp_path), "--workers", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_environment(), text=True
+    ) as child:
+        assert child.stdout is not None
+        assert "ok, 1 array" in child.stdout.readline()
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        assert len(children) >= 2, "workers, and what keeps account of their semaphores"
+        child.send_signal(number)
+    ends = time.monotonic() + 20
+    while alive := [one for one in children if is_alive(one)]:
+        assert time.monotonic() < ends, f"{len(alive)} processes are left"
+        time.sleep(0.05)
+
+
+def is_alive(number: str) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
