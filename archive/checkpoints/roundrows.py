@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from archive.checkpoints.catalogue import Catalogue, Listed
 from archive.checkpoints.cataloguefile import find_catalogue
@@ -16,16 +18,24 @@ from archive.checkpoints.roundfile import (
     RoundFile,
     read_curve,
     read_digest,
+    read_round,
     require_same,
 )
 from archive.checkpoints.roundreader import RoundReader
+from archive.engine.progress import Report
 from archive.errors import ArchiveError, MissingError
+from archive.storage.url import Location
 from archive.tools.archivefacts import Facts, read_facts
 from archive.tools.leftout import is_bad_input
-from archive.tools.many import Errors
-from archive.tools.spelling import CATALOGUE
+from archive.tools.many import Errors, Input, read_each
+from archive.tools.spelling import CATALOGUE, parse_round
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["FileRow", "read_history"]
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +62,44 @@ class FileRow:
 Rows = list[FileRow]
 
 
-def read_history(files: RoundReader, *, clients: bool, errors: Errors) -> Rows:
+def read_history(
+    files: RoundReader,
+    *,
+    clients: bool,
+    errors: Errors,
+    executor: Executor | None = None,
+    progress: Report | None = None,
+) -> Rows:
     """Return the rows of all rounds, oldest first; ``clients``: and after each those of its clients.
 
     Of rounds that were removed these are the scalar metrics that the newest round carries. But for
     ``errors="raise"``, what cannot be read has a row with its error. Nobody knows the clients of a round
     whose own file cannot be read.
 
-    What the catalogue of the run knows of files that are still the same is not read again.
+    What the catalogue of the run knows of files that are still the same is not read again; the others are, by
+    the executor where there is one. ``progress`` is called with (files read, files in all), those among them
+    that the catalogue knows: files of clients count from when the rounds that name them were read.
     """
-    return _History(files, clients=clients, raises=errors == "raise").rows()
+    return _History(files, executor, progress, clients=clients, raises=errors == "raise").rows()
 
 
 class _History:
-    def __init__(self, files: RoundReader, *, clients: bool, raises: bool) -> None:
+    def __init__(
+        self,
+        files: RoundReader,
+        executor: Executor | None,
+        progress: Report | None,
+        *,
+        clients: bool,
+        raises: bool,
+    ) -> None:
         self._files = files
+        self._executor = executor
+        self._progress = progress
         self._clients = clients
         self._raises = raises
         self._catalogue = Catalogue()
+        self._done = self._total = 0
 
     def rows(self) -> Rows:
         self._catalogue, _, _ = find_catalogue(self._files.at(CATALOGUE), clients=self._clients)
@@ -107,7 +137,7 @@ class _History:
         known = catalogue.fresh_rounds(listed, clients=self._clients, remote=remote)
         new = [number for number in listed if number not in known]
         rounds: dict[int, RoundFile | FileRow | None] = dict(
-            zip(new, self._files.map_present(self._read_round, new), strict=True)
+            zip(new, self._read_rounds(new, len(known)), strict=True)
         )
         rounds |= known
         there: dict[ClientFile, Facts | ArchiveError | None] = {}
@@ -117,7 +147,9 @@ class _History:
             there |= catalogue.fresh_clients(with_clients, entries, remote=remote)
             whole = (one for one in rounds.values() if isinstance(one, RoundFile))
             unread = [file for one in whole for file in _clients_of(one) if file not in there]
-            there |= zip(unread, self._files.map_present(self._read_client, unread), strict=True)
+            # an error comes later: its round may be gone by now, and this its file half removed
+            read = self._read_files(read_facts, [file.path for file in unread], len(there))
+            there |= zip(unread, (None if isinstance(one, GONE) else one for one in read), strict=True)
         return [self._rows(rounds[number], there) for number in listed]
 
     def _rows(
@@ -154,28 +186,58 @@ class _History:
         known = facts if isinstance(facts, Facts) and error is None else None
         return FileRow(file.round, file.name, path, known, error)
 
-    def _read_round(self, number: int) -> RoundFile | FileRow:
-        try:
-            if self._clients:
-                return self._files.read_round(number)
-            place = self._files.at(round_path(number))
-            return RoundFile(number, read_facts(place), None)
-        except GONE:
-            raise
-        except ArchiveError as error:
-            if self._raises or not is_bad_input(error):
-                raise
-            return FileRow(number, "", self._files.shown(round_path(number)), None, error)
+    def _read_rounds(self, numbers: Sequence[int], known: int) -> list[RoundFile | FileRow | None]:
+        """Return what the files of rounds say, or that they cannot be read; None for one that is gone."""
+        paths = [round_path(number) for number in numbers]
+        rounds: list[RoundFile | FileRow | None] = []
+        with closing(self._read_files(_read_named if self._clients else _read_alone, paths, known)) as found:
+            for number, path, one in zip(numbers, paths, found, strict=True):
+                if isinstance(one, RoundFile):
+                    rounds.append(one)
+                elif isinstance(one, GONE):
+                    rounds.append(None)
+                elif self._raises:
+                    raise one
+                else:
+                    rounds.append(FileRow(number, "", self._files.shown(path), None, one))
+        return rounds
 
-    def _read_client(self, file: ClientFile) -> Facts | ArchiveError:
-        try:
-            return read_facts(self._files.at(file.path))
-        except GONE:
-            raise
-        except ArchiveError as error:
-            if not is_bad_input(error):
-                raise
-            return error  # its round may be gone by now, and this its file half removed
+    def _read_files(
+        self, read: Callable[[Location], R], paths: Sequence[str], known: int
+    ) -> Generator[R | ArchiveError, None, None]:
+        """Yield what a function reads of files, or their errors; so many others are known already."""
+        before = self._done + known
+        self._total += known + len(paths)
+
+        def report(done: int, _: int) -> None:
+            self._done = before + done
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+        if known:
+            report(0, 0)
+        places = map(self._files.at, paths)
+        inputs = [Input(place.display, place) for place in places]
+        outcomes = read_each(read, inputs, errors="column", progress=report, executor=self._executor)
+        with closing(outcomes):
+            for one in outcomes:
+                yield cast("R", one.result) if one.error is None else one.error
+
+
+def _read_named(place: Location) -> RoundFile:
+    """Return what the file of a round says, the files of its clients too."""
+    return read_round(place, _number_of(place))
+
+
+def _read_alone(place: Location) -> RoundFile:
+    return RoundFile(_number_of(place), read_facts(place), None)
+
+
+def _number_of(place: Location) -> int:
+    number = parse_round(place.name)
+    if number is None:
+        raise ValueError(f"{place.display} is no file of a round")
+    return number
 
 
 def _clients_of(found: RoundFile) -> list[ClientFile]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from archive.checkpoints.finitefiles import Check, require_check
 from archive.checkpoints.paths import require_name, require_round
@@ -14,6 +14,7 @@ from archive.checkpoints.rounds import Rounds
 from archive.checkpoints.stacks import Stack, stack_readable
 from archive.checkpoints.tables import history_of
 from archive.checkpoints.updates import Updates
+from archive.engine.progress import Bar, Progress
 from archive.engine.read.handle import Archive
 from archive.errors import MissingError
 from archive.reading import Mode, Verify
@@ -22,6 +23,9 @@ from archive.storage.url import URL, Cache
 from archive.tools.many import Errors, require_errors
 from archive.tools.tabulation import Table
 from archive.workers import Background
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 __all__ = ["SavedRun"]
 
@@ -115,7 +119,14 @@ class SavedRun:
         self._begin()
         return self._files.context(require_name("node", node))
 
-    def history(self, *, clients: bool = False, errors: Errors = "raise") -> Table:
+    def history(
+        self,
+        *,
+        clients: bool = False,
+        errors: Errors = "raise",
+        executor: Executor | None = None,
+        progress: Progress = None,
+    ) -> Table:
         """Return metrics and configs of all rounds that ever were as columns; no array byte is read.
 
         Parameters
@@ -125,6 +136,12 @@ class SavedRun:
         errors : {"raise", "skip", "column"}, default "raise"
             What a file that is damaged, or gone although its round names it, does: as for `archive.table`. A
             round whose own file is damaged has one row: nobody knows its clients.
+        executor : concurrent.futures.Executor, optional
+            What reads the files that the catalogue of the run does not know, up to 64 a task: a pool of
+            processes, ``distributed.Client.get_executor()``.
+        progress : True or callable, optional
+            True draws a bar (needs tqdm); a callable gets (files read, files in all). Files of clients are
+            among these from when the rounds that name them were read.
 
         Returns
         -------
@@ -141,7 +158,10 @@ class SavedRun:
         """
         require_errors(errors)
         self._begin()
-        rows = read_history(self._files, clients=clients, errors=errors)
+        with Bar(progress, "reading", " files") as report:
+            rows = read_history(
+                self._files, clients=clients, errors=errors, executor=executor, progress=report
+            )
         return history_of(rows, self._files.location.name, clients=clients, errors=errors)
 
     def stack(

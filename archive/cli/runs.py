@@ -10,6 +10,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import archive
+from archive.cli.bars import progress_of
+from archive.cli.executors import chosen_executor, define_executor
 from archive.cli.exits import OK, exit_code, worst
 from archive.cli.options import define_options, options_for, require_one, runs_at, shown_path
 from archive.cli.output import complain, show
@@ -27,9 +29,10 @@ DESCRIPTION = """\
 ls: one line for each run in folders: newest round, rounds kept, how many of these are damaged (cannot be
 opened; `fedarchive verify` reads every byte), nodes whose states (contexts) are there, files of clients in
 the newest round, size, best round. show: one run. history: metrics and configs of all rounds that ever were;
---clients adds those of the clients; what cannot be read is reported, and the exit code is 1 for damage, else
-2. rm: remove rounds, whose files are then gone. rewind: remove every round after ROUND, the newest first, so
-that the run goes on from there; an error where a server runs the run.
+--clients adds those of the clients, and what cannot be read is reported: the exit code is 1 for damage, else
+2; --workers and --dask share the files that the catalogue of the run does not know. rm: remove rounds, whose
+files are then gone. rewind: remove every round after ROUND, the newest first, so that the run goes on from
+there; an error where a server runs the run.
 
 A folder with one run needs no --experiment. rm and rewind ask first on a terminal; elsewhere they want --yes.
 
@@ -76,6 +79,7 @@ def define(parser: argparse.ArgumentParser) -> None:
         help="of history: a file that cannot be read ends the command, is left out, or has a row with its "
         "error; default: skip",
     )
+    define_executor(parser)
     parser.add_argument("--yes", action="store_true", help="of rm and rewind: do not ask")
     define_options(parser)
 
@@ -101,8 +105,9 @@ def _require_arguments(arguments: argparse.Namespace) -> None:
     """Raise ArchiveError for arguments that the action does not take."""
     action, given = arguments.action, len(arguments.more)
     problem = None
-    if (arguments.clients or arguments.columns or arguments.errors) and action != "history":
-        problem = "--clients, --columns and --errors are for history"
+    of_history = (arguments.clients, arguments.columns, arguments.errors, arguments.dask)
+    if (any(of_history) or arguments.workers > 1) and action != "history":
+        problem = "--clients, --columns, --errors, --workers and --dask are for history"
     elif action == "rm" and not given:
         problem = "rm takes a round or more"
     elif action == "rewind" and given != 1:
@@ -225,9 +230,15 @@ def _runs_in(arguments: argparse.Namespace, path: str) -> list[RunFacts]:
 
 def _show_history(store: archive.CheckpointStore, arguments: argparse.Namespace) -> int:
     errors: Errors = arguments.errors or "skip"
-    with warnings.catch_warnings():
+    with (
+        chosen_executor(arguments) as executor,
+        progress_of(arguments, "reading", "files") as bar,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", SkippedWarning)  # said below, of each file
-        table = store.history(clients=arguments.clients, errors=errors)
+        table = store.history(
+            clients=arguments.clients, errors=errors, executor=executor, progress=bar.report
+        )
     for _, error in table.failures:
         complain(error, debug=arguments.debug)
     path = store.url

@@ -23,6 +23,7 @@ ROOMS = (
 ELSEWHERE = {
     "checkpoints/test_faults.py",  # a store on a disk that fails
     "checkpoints/test_secrets.py",  # a store and those of Flower: what they show and pickle
+    "checkpoints/test_sharedtables.py",  # tables and histories that an executor reads
     "checkpoints/test_sharing.py",  # a store that several processes use
     "checkpoints/test_stateful.py",  # a store against a model of it
     "interop/test_dask_cluster.py",  # arrays of interop.dask on worker processes

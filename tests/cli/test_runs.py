@@ -217,7 +217,19 @@ def test_columns_and_clients_of_history(runs: Path, capsys: Out) -> None:
         in capsys.readouterr().err
     )
     assert main(["runs", "show", adam, "--clients"]) == 2
-    assert "--clients, --columns and --errors are for history" in capsys.readouterr().err
+    assert "--clients, --columns, --errors, --workers and --dask are for history" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_read_a_history(runs: Path, capsys: Out) -> None:
+    (runs / "adam/catalogue.h5").unlink(missing_ok=True)  # so that files are read
+    command = ["runs", "history", str(runs / "adam"), "--clients", "--csv"]
+    assert main(command) == 0
+    here = capsys.readouterr().out
+    assert main([*command, "--workers", "2"]) == 0
+    assert capsys.readouterr().out == here
+    assert main(["runs", "ls", str(runs), "--workers", "2"]) == 2
+    assert "--workers and --dask are for history" in capsys.readouterr().err
 
 
 def test_history_goes_on_where_a_client_is_gone(runs: Path, capsys: Out) -> None:
