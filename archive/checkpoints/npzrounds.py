@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import ExitStack
+from typing import Literal
 
+from archive.checkpoints.npzfolder import NpzFolder, find_files
+from archive.checkpoints.paths import round_path
 from archive.checkpoints.store import CheckpointStore
 from archive.engine.read.open import open_reader
-from archive.errors import DamagedError, ExistsError, MissingError, ValueRangeError
-from archive.storage.folder import join, list_files
-from archive.storage.url import Location, parse_url
+from archive.errors import ArchiveError, DamagedError, ExistsError
+from archive.storage.url import Location
 from archive.tools.formats.archives import ArchiveContent
-from archive.tools.formats.entries import Content, Hasher, LeftOut, chunks_of, compare
-from archive.tools.formats.intake import renamed, require_distinct
-from archive.tools.formats.kinds import open_content
+from archive.tools.formats.entries import Hasher, LeftOut, compare
 
 __all__ = ["convert_rounds"]
-
-_ROUND = re.compile(r"round-([0-9]{1,18})(?:-weights)?\.npz")
 
 
 def convert_rounds(
@@ -28,101 +24,75 @@ def convert_rounds(
     *,
     verify: bool,
     decoded_bytes: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
 ) -> list[LeftOut]:
     """Save each ``round-N-weights.npz`` of a folder as round N of a store, in order.
 
     All files are opened before the first round is saved, so that one that is not a ``.npz`` leaves the store
-    as it was. A round takes memory for its arrays.
+    as it was, unless it is to be left out. A round that the store has is compared: where its arrays are those
+    of the file it is done, which is how a conversion that failed half-way goes on. A round takes memory for
+    its arrays.
 
     Raises
     ------
     MissingError
         The folder has no such file.
     ExistsError
-        The store has one of the rounds.
+        The store has one of the rounds, with other arrays.
     ValueRangeError
         Two files are of one round.
     HostileFileError
-        A file is no ``.npz``, or two of its arrays have one name.
+        A file is no ``.npz``, or two of its arrays have one name; with ``errors="skip"`` only where no file
+        is left.
     DamagedError
         A round that was read back is not what was written; it was removed.
     """
-    rounds: dict[int, str] = {}
-    for entry in list_files(source.path, source.options or None, below=False):
-        match = _ROUND.fullmatch(entry.path)
-        if match and rounds.setdefault(int(match[1]), entry.path) != entry.path:
-            raise ValueRangeError(
-                f"{entry.path} and {rounds[int(match[1])]} are both of round {int(match[1])}",
-                path=source.display,
-                remedy="move one of them out of the folder",
-            )
-    if not rounds:
-        raise MissingError(
-            "no round-N-weights.npz in this folder", path=source.display, remedy="name the folder they are in"
-        )
-    left_out: list[LeftOut] = []
-    files = {
-        number: parse_url(join(source.path, name), source.options or None)
-        for number, name in sorted(rounds.items())
-    }
-    for number, file in files.items():
-        with _open_round(file, names, decoded_bytes) as content:
-            hasher.total += sum(entry.nbytes for entry in content.entries)
-            left_out += [(f"{rounds[number]}: {name}", reason) for name, reason in content.left_out]
+    folder = NpzFolder(find_files(source), names, decoded_bytes, hasher, skips=errors == "skip")
+    folder.open_all()
     with CheckpointStore(out) as store:
-        there = set(store.rounds()) & files.keys()
-        if there:
-            raise ExistsError(
-                f"round {min(there)} is there already",
-                path=out.display,
-                remedy="name another folder for the store",
-            )
-        for number, file in files.items():
-            with _open_round(file, names, decoded_bytes) as content:
-                _convert_round(store, number, content, hasher, out if verify else None)
-    return left_out
-
-
-def _open_round(file: Location, names: list[str] | None, decoded_bytes: int | None) -> Content:
-    """Open the file of a round, its arrays under the names that were given."""
-    content = open_content(file, "npz", decoded_bytes)
-    with ExitStack() as undo:
-        undo.callback(content.close)
-        if names is not None:
-            content.entries = renamed(content.entries, names, file)
-        require_distinct(content, file)
-        undo.pop_all()
-    return content
+        there = set(store.rounds())
+        for number in sorted(folder.nbytes, key=lambda number: (number not in there, number)):
+            _convert_round(folder, store, number, is_there=number in there, verify=verify)
+    return folder.left_out
 
 
 def _convert_round(
-    store: CheckpointStore, number: int, content: Content, hasher: Hasher, out: Location | None
+    folder: NpzFolder, store: CheckpointStore, number: int, *, is_there: bool, verify: bool
 ) -> None:
-    """Save one round, and compare it where ``out`` says how it is reached."""
+    """Save a round, and compare it; or compare the one that is there."""
+    hasher = folder.hasher
     written = Hasher(hasher.report, hasher.total, hasher.done, passes=hasher.passes)
-    arrays = {}
-    for entry, chunks in content.read(content.entries):
-        arrays[entry.key] = entry.assemble(chunks)
-        for _ in written.watch(entry, chunks_of(arrays[entry.key])):
-            pass
-    content.require_unchanged()
-    report = store.save(arrays, number, background=False)
-    if out is not None:
-        try:
-            again = _read_back(written, parse_url(report.url, out.options or None))
-        except DamagedError:
-            store.remove(number)  # it was not there before
-            raise
-        written.done = again.done
+    try:
+        arrays = folder.read(folder.files[number], written)
+    except ArchiveError as error:
+        folder.leave_out(number, error)
+        return
+    place = store._files.at(round_path(number))
+    if is_there:
+        if _read_back(written, place, counted=verify).found != written.found:
+            raise ExistsError(
+                f"round {number} is there already, with other arrays than {folder.files[number].name}",
+                path=place.display,
+                remedy="name another folder for the store, or remove this round",
+            )
+    else:
+        store.save(arrays, number, background=False)
+        if verify:
+            try:
+                compare(written.found, _read_back(written, place).found, place.display)
+            except DamagedError:
+                store.remove(number)  # it was not there before
+                raise
     hasher.done = written.done
     hasher.array_bytes += written.array_bytes
     hasher.found |= {(str(number), key): found for (_, key), found in written.found.items()}
 
 
-def _read_back(written: Hasher, place: Location) -> Hasher:
-    """Compare a round with what was written."""
-    again = Hasher(written.report, written.total, written.done, passes=written.passes)
+def _read_back(written: Hasher, place: Location, *, counted: bool = True) -> Hasher:
+    """Return what a round holds; ``counted``: its bytes are among those that progress is told of."""
+    again = Hasher(written.report if counted else None, written.total, written.done, passes=written.passes)
     with ArchiveContent(open_reader(place, access="pread", verify="first"), place) as back:
         again.watch_all(back)
-    compare(written.found, again.found, place.display)
+    if counted:
+        written.done = again.done
     return again

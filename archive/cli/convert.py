@@ -33,7 +33,7 @@ DESCRIPTION = """\
 Convert .safetensors (.safetensors.index.json: a model in shards), .npz, .npy, .pt, Keras's .weights.h5 and
 any HDF5 file to an archive, or an archive to one of these; and a folder of Flower's round-N-weights.npz to a
 store of rounds. Elements stream, what was written is read back and compared, and it appears complete or not
-at all.
+at all. The same command goes on with a folder of rounds: those of equal arrays that are there are done.
 
 Exit code 3: converted, but DST does not hold all that SRC has; what is missing is listed on stderr.
 
@@ -65,6 +65,12 @@ def define(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=byte_count,
         help="bytes of a shard of safetensors, such as 2G; default: 5G",
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "skip"),
+        default="raise",
+        help="a bad file of a folder of rounds ends the command (the default), or is left out",
     )
     define_decoded(parser)
     define_target(parser)
@@ -123,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
         names=_names(arguments.names),
         shard_bytes=arguments.shard_size,
         decoded_bytes=arguments.decoded_bytes,
+        errors=arguments.errors,
     )
     return print_report(report, json=arguments.json)
 

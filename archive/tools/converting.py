@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from archive.engine.progress import Bar, Progress
 from archive.engine.read.open import open_reader
@@ -28,6 +28,7 @@ from archive.tools.formats.kinds import (
     open_content,
     writer_of,
 )
+from archive.tools.many import require_errors
 from archive.tools.statetrees import StateTree
 
 __all__ = ["ConvertReport", "convert"]
@@ -75,6 +76,7 @@ class _Job:
     verify: bool
     decoded_bytes: int | None
     shard_bytes: int | None
+    errors: Literal["raise", "skip"]
 
 
 def convert(
@@ -90,6 +92,7 @@ def convert(
     verify: bool = True,
     shard_bytes: int | None = None,
     decoded_bytes: int | None = None,
+    errors: Literal["raise", "skip"] = "raise",
     spool: Spool = True,
     progress: Progress = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -105,7 +108,8 @@ def convert(
     ----------
     url, out : str or path-like
         Local paths or URLs of fsspec; one of them is an archive. ``url`` may be the folder in which Flower's
-        ``round-N-weights.npz`` lie, and ``out`` then is the folder of a `CheckpointStore`.
+        ``round-N-weights.npz`` lie, and ``out`` then is the folder of a `CheckpointStore`. A round of it that
+        has the arrays of its file is done: the same call goes on after one that failed.
     format, to : str, optional
         ``archive``, ``safetensors``, ``npz``, ``npy``, ``pt``, ``keras``, ``hdf5``, ``rounds``; by suffix if
         not given. ``.safetensors.index.json`` is a model in shards, and ``.weights.h5`` one of Keras; any
@@ -123,6 +127,9 @@ def convert(
         given.
     decoded_bytes : int, optional
         Bytes that compressed arrays of ``url`` may have, as for `archive.open`.
+    errors : {"raise", "skip"}, default "raise"
+        What a bad file in a folder of rounds does: it ends the call, before a round is saved where opening it
+        tells; or its round is left out, and ``left_out`` names it.
     storage_options, out_options : mapping, optional
         Keyword arguments of the remote file system of ``url``, and of that of ``out``.
 
@@ -162,7 +169,7 @@ def convert(
     source, place = parse_url(url, storage_options), parse_url(out, out_options)
     started = time.perf_counter()
     kind, target_kind = formats_of(source, place, format, to)
-    _require_sense(source, place, (kind, target_kind), keys, shard_bytes)
+    _require_sense(source, place, (kind, target_kind), keys, shard_bytes, errors)
     job = _Job(
         source,
         Target(place, overwrite, durable, spool),
@@ -172,14 +179,12 @@ def convert(
         verify,
         decoded_bytes,
         shard_bytes,
+        errors,
     )
     with Bar(progress, f"converting {source.name}") as report:
         hasher = Hasher(report, passes=1 + verify)
         if kind == "rounds":
-            rounds = importlib.import_module("archive.checkpoints.npzrounds")
-            left_out = rounds.convert_rounds(
-                source, place, job.names, hasher, verify=verify, decoded_bytes=decoded_bytes
-            )
+            left_out = _import_rounds(job, hasher)
         elif kind == "archive":
             left_out = _export(job, hasher)
         else:
@@ -199,7 +204,12 @@ def convert(
 
 
 def _require_sense(
-    source: Location, place: Location, kinds: tuple[str, str], keys: object, shard_bytes: int | None
+    source: Location,
+    place: Location,
+    kinds: tuple[str, str],
+    keys: object,
+    shard_bytes: int | None,
+    errors: str,
 ) -> None:
     """Raise for arguments that this conversion cannot heed."""
     if shard_bytes is not None and kinds[1] != "safetensors":
@@ -208,6 +218,9 @@ def _require_sense(
         raise ValueError(f"shard_bytes is a number of bytes, and of a {INDEX_SUFFIX}, not of {place.name}")
     if keys is not None and kinds[0] == "rounds":
         raise ValueError("keys is of one file; of a folder of rounds all arrays are converted")
+    require_errors(errors, ("raise", "skip"))
+    if errors == "skip" and kinds[0] != "rounds":
+        raise ValueError("errors is of a folder of rounds; of one file nothing is left out")
     if kinds[0] != "rounds":  # whose store may lie in the folder of its files
         require_apart(source, place)
 
@@ -276,6 +289,21 @@ def _import(job: _Job, hasher: Hasher) -> list[LeftOut]:
             write_content(content, writer, hasher)
             content.require_unchanged()
     return content.left_out
+
+
+def _import_rounds(job: _Job, hasher: Hasher) -> list[LeftOut]:
+    """Save the files of a folder as rounds of a store."""
+    rounds = importlib.import_module("archive.checkpoints.npzrounds")
+    left_out: list[LeftOut] = rounds.convert_rounds(
+        job.source,
+        job.target.location,
+        job.names,
+        hasher,
+        verify=job.verify,
+        decoded_bytes=job.decoded_bytes,
+        errors=job.errors,
+    )
+    return left_out
 
 
 def _require_same(hasher: Hasher, back: Content, location: Location) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import archive
-from archive.errors import ExistsError, HostileFileError, MissingError, ValueRangeError
+from archive.errors import ArchiveError, ExistsError, HostileFileError, MissingError, ValueRangeError
 from archive.tools import convert
 
 
@@ -98,3 +98,56 @@ def test_a_store_that_has_a_round_is_left_alone(folder: Path, tmp_path: Path) ->
 def test_a_folder_without_rounds(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no round-N"):
         convert(tmp_path, tmp_path / "store")
+
+
+def damage(path: Path) -> bytes:
+    """Make the file one that opens, and whose checksum fails when it is read; return a whole one."""
+    np.savez(path, np.full((300, 300), 10, "f4"), np.array(10))
+    before = path.read_bytes()
+    path.write_bytes(before[:300_000] + b"?" + before[300_001:])
+    return before
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_conversion_that_failed_goes_on(folder: Path, tmp_path: Path, verify: bool) -> None:
+    last, out, told = folder / "round-10-weights.npz", tmp_path / "store", list[tuple[int, int]]()
+    whole = damage(last)
+    with pytest.raises(ArchiveError, match="round-10"):
+        convert(folder, out, verify=verify)
+    store = archive.CheckpointStore(out)
+    assert store.rounds() == [1, 2]
+    before = {path: path.stat().st_mtime_ns for path in (out / "rounds").iterdir()}
+    last.write_bytes(whole)
+    report = convert(folder, out, verify=verify, progress=lambda *at: told.append(at))
+    assert (report.arrays, report.array_bytes) == (6, 2 * 32 + 360_008)
+    assert store.rounds() == [1, 2, 10]
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is not written again"
+    assert told[-1] == (report.array_bytes * (1 + verify),) * 2
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert convert(folder, out, verify=verify).arrays == 6
+    np.savez(last, np.zeros((2, 3), "f4"), np.array(10))
+    with pytest.raises(ExistsError, match="round 10 is there already, with other arrays"):
+        convert(folder, out, verify=verify, errors="skip")
+
+
+def test_a_bad_file_may_be_left_out(folder: Path, tmp_path: Path) -> None:
+    damage(folder / "round-10-weights.npz")
+    (folder / "round-3-weights.npz").write_bytes(b"PK and no more")
+    told = list[tuple[int, int]]()
+    report = convert(folder, tmp_path / "store", errors="skip", progress=lambda *at: told.append(at))
+    assert [name for name, _ in report.left_out] == ["round-3-weights.npz", "round-10-weights.npz"]
+    assert "CRC" in report.left_out[1][1]
+    assert (report.arrays, report.lossless, told[-1]) == (4, False, (2 * 64, 2 * 64))
+    assert archive.CheckpointStore(tmp_path / "store").rounds() == [1, 2]
+
+
+def test_one_file_at_least_is_good(folder: Path, tmp_path: Path) -> None:
+    for path in folder.glob("*.npz"):
+        path.write_bytes(b"PK and no more")
+    with pytest.raises(HostileFileError, match="round-10"):
+        convert(folder, tmp_path / "store", errors="skip")
+    with pytest.raises(ValueError, match="errors must be one of 'raise', 'skip', not 'column'"):
+        convert(folder, tmp_path / "store", errors="column")  # type: ignore[arg-type]
+    np.savez(tmp_path / "one.npz", np.zeros(1))
+    with pytest.raises(ValueError, match="errors is of a folder of rounds"):
+        convert(tmp_path / "one.npz", tmp_path / "one.h5", errors="skip")

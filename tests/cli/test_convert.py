@@ -87,3 +87,19 @@ def test_shards_have_the_size_that_was_asked_for(saved: Path, tmp_path: Path) ->
 def test_no_bar_where_nobody_sees_it(npz: Path, tmp_path: Path, fedarchive: Run) -> None:
     done = fedarchive("convert", str(npz), str(tmp_path / "m.h5"))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_bad_round_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, store = tmp_path / "run", tmp_path / "store"
+    folder.mkdir()
+    np.savez(folder / "round-1-weights.npz", np.zeros(3))
+    (folder / "round-2-weights.npz").write_bytes(b"PK and no more")
+    assert main(["convert", str(folder), str(store)]) != 0
+    assert main(["convert", str(folder), str(store), "--errors", "skip"]) == 3
+    assert "left out: round-2-weights.npz: " in capsys.readouterr().err
+    np.savez(folder / "round-2-weights.npz", np.zeros(3))
+    assert main(["convert", str(folder), str(store)]) == 0, "the first round is there"
+    assert (
+        main(["convert", str(folder / "round-1-weights.npz"), str(tmp_path / "1.h5"), "--errors", "skip"])
+        == 2
+    )
