@@ -184,6 +184,7 @@ def _average(inputs: Sequence[Input], weights: Sequence[float], output: Output) 
             except BadInputsError as bad:
                 opened.drop(bad.errors, output.rule)
                 continue
+            output.end()
             return _report(saved, len(inputs), skipped_inputs(inputs, 0, opened.bad))
     raise none_left(opened.bad, output)
 

@@ -61,6 +61,13 @@ class Output:
             if self.progress is not None:
                 self.progress(self.done, self.total)
 
+    def end(self) -> None:
+        """Report that all is done: not every array is added up, and less is where an input was left out."""
+        if self.done != self.total:
+            self.done = self.total
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+
     def write(
         self,
         template: Template,

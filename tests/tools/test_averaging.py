@@ -327,3 +327,18 @@ def test_ties_of_all_archives_are_kept(tmp_path: Path) -> None:
     assert (found["turned"].numpy() == 0.5).all()
     assert found["text2"].numpy().tolist() == ["a", "b"]
     assert found["apart"].numpy().tolist() == found["y"].numpy().tolist() == [0.5] * 3
+
+
+def test_progress_ends_where_an_input_is_left_out(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.h5" for number in range(3)]
+    for path in paths:
+        archive.save({"w": np.ones(300_000), "name": np.array(["a"])}, path, durable=False)
+    content = bytearray(paths[1].read_bytes())
+    content[2_300_000] ^= 1  # of the last window: most of all was added up by then
+    paths[1].write_bytes(content)
+    told: list[tuple[int, int]] = []
+    report = archive.mean(
+        paths, out=tmp_path / "mean.h5", errors="skip", progress=lambda *at: told.append(at)
+    )
+    assert report.inputs == 2
+    assert told[-1] == (2 * 2_400_001,) * 2
