@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import archive
@@ -97,3 +98,22 @@ def test_workers_that_die_again_and_again(cluster: Any) -> None:
         pytest.raises(ArchiveError, match=r"a process of the executor died: .*; run it again with a new"),
     ):
         list(run_tasks(give_up, [1], client.get_executor()))
+
+
+def test_a_history_is_the_same(tmp_path: Path, cluster: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    store = archive.CheckpointStore(tmp_path / "run")
+    for number in range(12):
+        store.save({"w": np.zeros(2)}, number, client="Oslo", metrics={"n": number})
+        store.save({"w": np.zeros(2)}, number, metrics={"loss": 1 / (1 + number)})
+    (tmp_path / "run/catalogue.h5").unlink(missing_ok=True)
+    (tmp_path / "run/rounds/00000003/Oslo.h5").unlink()
+    here = store.history(clients=True, errors="column")
+    with distributed.Client(cluster) as client:
+        there = store.history(clients=True, errors="column", executor=client.get_executor())
+    assert list(here) == list(there)
+    assert all(repr(here[name].tolist()) == repr(there[name].tolist()) for name in here)
+    command = ["runs", "history", str(tmp_path / "run"), "--clients", "--csv"]
+    assert main(command) == 2
+    told = capsys.readouterr().out
+    assert main([*command, "--dask", cluster.scheduler_address]) == 2
+    assert capsys.readouterr().out == told
