@@ -157,8 +157,12 @@ CATALOGUE_BYTES = 64 << 10
 """A catalogue up to this size is rewritten as each round is saved, one of twice the size after two, ..."""
 CATALOGUE_ROUNDS = 32
 """... and one of any size after so many rounds: as many a history reads from their own files then."""
+CATALOGUE_READ = 1024
+"""Files of rounds that were saved, of which a save reads what the catalogue says, or those of one round."""
+CATALOGUE_FOLDED = 4096
+"""Files that were read before columns are made of them: an object has ten times the bytes of a row."""
 CATALOGUE_FILES = 64
-"""Files of earlier rounds that a rewriting reads besides, where the catalogue lacks them."""
+"""Files of earlier rounds that a rewriting reads besides, where the catalogue lacks them, or those of one."""
 CATALOGUE_MOST_BYTES = 256 << 20
 """A longer catalogue is not read: it would be of two million files."""
 LISTINGS = 16

@@ -30,7 +30,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from archive.checkpoints.cataloguekeeper import CatalogueReport
+    from archive.checkpoints.cataloguereport import CatalogueReport
     from archive.checkpoints.finitefiles import Check
     from archive.checkpoints.retention import BestBy
     from archive.checkpoints.roundfile import RoundReport
@@ -121,7 +121,7 @@ __all__ = [
 _HOMES = {
     "BestBy": "archive.checkpoints.retention",
     "Check": "archive.checkpoints.finitefiles",
-    "CatalogueReport": "archive.checkpoints.cataloguekeeper",
+    "CatalogueReport": "archive.checkpoints.cataloguereport",
     "RoundReport": "archive.checkpoints.roundfile",
     "Stack": "archive.checkpoints.stacks",
     **dict.fromkeys(("Update", "Updates"), "archive.checkpoints.updates"),

@@ -1,37 +1,30 @@
-"""The file of a catalogue: read where it is sound, written whole, and what its rows are made of."""
+"""The file of a catalogue: read where it is sound, and written whole."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Mapping, Sequence
 
 from archive import reading, tuning, writing
-from archive.checkpoints.catalogue import Catalogue, KnownRound, make_catalogue
-from archive.checkpoints.filetable import ARRAYS, KnownFile
-from archive.checkpoints.paths import round_path
-from archive.checkpoints.roundfile import DAMAGE, GONE, ClientFile, clients_of
-from archive.checkpoints.roundreader import RoundReader
+from archive.checkpoints.catalogue import Catalogue, make_catalogue
+from archive.checkpoints.filetable import ARRAYS
+from archive.checkpoints.roundfile import DAMAGE, GONE
 from archive.checkpoints.tablecheck import parse_table
-from archive.engine.read.open import open_reader, tail_bytes
-from archive.engine.read.reader import Reader
+from archive.engine.read.open import open_reader
 from archive.engine.report import SaveReport
-from archive.errors import ArchiveError, ExistsError, HostileFileError, VersionError
+from archive.errors import ArchiveError, ExistsError, HostileFileError, TruncatedError, VersionError
 from archive.format.constants import KIND_CONFIGS
 from archive.format.index import RecordName
 from archive.records import Array, ArrayRecord, RecordSet
 from archive.storage.folder import make_place
+from archive.storage.location import locate_source
 from archive.storage.url import Location
-from archive.tools.archivefacts import facts_of
 from archive.tools.spelling import CATALOGUE
-from archive.workers import map_archives
 
 __all__ = [
     "digest_of",
     "find_catalogue",
     "read_catalogue",
-    "read_known",
-    "read_known_rounds",
     "write_catalogue",
 ]
 
@@ -101,28 +94,46 @@ def write_catalogue(folder: Location, catalogue: Catalogue) -> SaveReport:
 
 
 def digest_of(location: Location) -> str:
-    """Return the digest of the catalogue in a file; empty where there is none, or a damaged one.
+    """Return the digest of the catalogue in a file; empty where there is none, or what is left of one.
 
     Raises
     ------
     ExistsError
-        Somebody's archive has its name.
+        Somebody's file has its name.
     ArchiveError
         Nobody can tell.
     """
     try:
         reader = open_reader(location, access="pread", verify="first")
-    except _UNREADABLE:
+    except (TruncatedError, *GONE):
+        return ""
+    except _UNREADABLE as error:
+        if not _is_left(location):
+            raise _taken("a file", location) from error
         return ""
     with contextlib.closing(reader):
         if RecordName(KIND_CONFIGS, MARK) not in reader.index.records:
-            raise ExistsError(
-                "an archive has the name of the catalogue, and no catalogue is written",
-                path=location.display,
-                errno=errno.EEXIST,
-                remedy="give it another name",
-            )
+            raise _taken("an archive", location)
         return reader.identity.hex()
+
+
+def _is_left(location: Location) -> bool:
+    """Return whether what cannot be read was a catalogue: it has its mark, or a power cut left zeros."""
+    try:
+        with contextlib.closing(locate_source(location, "pread")) as source:
+            content = bytes(source.read(0, min(source.nbytes, tuning.CATALOGUE_MOST_BYTES)))
+    except GONE:
+        return True
+    return MARK.encode() in content or not content.strip(b"\0")
+
+
+def _taken(what: str, location: Location) -> ExistsError:
+    return ExistsError(
+        f"{what} has the name of the catalogue, and no catalogue is written",
+        path=location.display,
+        errno=errno.EEXIST,
+        remedy="give it another name",
+    )
 
 
 def find_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str, int]:
@@ -131,60 +142,3 @@ def find_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str
         return read_catalogue(location, clients=clients)
     except ArchiveError:
         return Catalogue(), "", 0
-
-
-def read_known(location: Location) -> KnownFile:
-    """Return what is known of a file after it was read.
-
-    Raises
-    ------
-    ArchiveError
-        It is missing or damaged.
-    """
-    with contextlib.closing(open_reader(location, access="pread", verify="first")) as reader:
-        return _known(reader)
-
-
-def read_known_rounds(
-    files: RoundReader, numbers: Sequence[int], known: Mapping[ClientFile, KnownFile]
-) -> list[KnownRound]:
-    """Return what is known of rounds and the files of their clients after they were read.
-
-    Rounds whose own file is missing or damaged are left out. ``known`` has files that were read already.
-
-    Raises
-    ------
-    ArchiveError
-        The network failed, or the system lacks memory or descriptors.
-    """
-
-    def read_round(number: int) -> tuple[int, KnownFile, list[ClientFile]] | None:
-        location = files.at(round_path(number))
-        with (
-            contextlib.suppress(*_UNREADABLE),
-            contextlib.closing(open_reader(location, access="pread", verify="first")) as reader,
-        ):
-            return (
-                number,
-                _known(reader),
-                [file for _, file in sorted((clients_of(reader, number) or {}).items())],
-            )
-        return None
-
-    def read_client(file: ClientFile) -> KnownFile | None:
-        with contextlib.suppress(*_UNREADABLE):
-            return read_known(files.at(file.path))
-        return None
-
-    rounds = [one for one in map_archives(read_round, numbers, remote=files.remote) if one is not None]
-    unread = [file for *_, named in rounds for file in named if file not in known]
-    read = dict(zip(unread, map_archives(read_client, unread, remote=files.remote), strict=True))
-    return [
-        KnownRound(number, own, [(file, known.get(file) or read.get(file)) for file in named])
-        for number, own, named in rounds
-    ]
-
-
-def _known(reader: Reader) -> KnownFile:
-    tail = tail_bytes(reader.footer) if reader.footer is not None else 0
-    return KnownFile(facts_of(reader), tail, reader.source.tag)

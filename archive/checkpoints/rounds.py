@@ -9,13 +9,14 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from archive.checkpoints.cataloguefile import read_known
-from archive.checkpoints.cataloguekeeper import CatalogueKeeper, CatalogueReport, rebuild_catalogue
+from archive.checkpoints.cataloguekeeper import CatalogueKeeper
+from archive.checkpoints.cataloguereport import CatalogueReport, rebuild_catalogue
 from archive.checkpoints.contextfiles import ContextFiles
 from archive.checkpoints.curve import scalars_of
 from archive.checkpoints.filecontent import Content, create_file, metrics_of
 from archive.checkpoints.filetable import KnownFile
 from archive.checkpoints.finitefiles import Check, FileCheck
+from archive.checkpoints.knownrounds import read_known
 from archive.checkpoints.paths import client_path, round_path
 from archive.checkpoints.retention import Goal, Policy
 from archive.checkpoints.roundfile import (
@@ -185,6 +186,7 @@ class Rounds(ContextFiles):
     def _found_clients(self, number: int) -> dict[str, ClientFile]:
         """Return the client files of a future round."""
         own = self._own.get(number)
+        self._keeper.forget(number)  # what was read for a save that failed
         if own is None:
             return self._listed_clients(number)
         found = map_archives(self._read_own, own.values(), remote=self.remote)

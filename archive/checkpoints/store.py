@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, overload
 
-from archive.checkpoints.cataloguekeeper import CatalogueReport
+from archive.checkpoints.cataloguereport import CatalogueReport
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.finitefiles import Check
 from archive.checkpoints.paths import require_name, require_round

@@ -15,7 +15,8 @@ import numpy as np
 
 import archive
 from archive.checkpoints.catalogue import Catalogue, KnownRound
-from archive.checkpoints.cataloguefile import read_known_rounds, write_catalogue
+from archive.checkpoints.cataloguefile import write_catalogue
+from archive.checkpoints.knownrounds import read_known_rounds
 from archive.checkpoints.curve import Curve
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.filetable import KnownFile

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,11 @@ import pytest
 
 import archive
 from archive import tuning
+from archive.checkpoints import cataloguekeeper, savedrounds
 from archive.checkpoints.catalogue import Catalogue, KnownRound, is_due
 from archive.checkpoints.cataloguefile import find_catalogue
 from archive.checkpoints.filetable import KnownFile
+from archive.checkpoints.knownrounds import read_known_rounds
 from archive.checkpoints.roundfile import ClientFile
 from archive.checkpoints.runfacts import facts_of
 from archive.errors import ArchiveError, CatalogueWarning, ExistsError, MissingError, SkippedWarning
@@ -253,6 +257,70 @@ def test_an_archive_of_that_name_stays(tmp_path: Path) -> None:
     assert store.history()["round"].tolist() == [1]
 
 
+@pytest.mark.parametrize("content", [b"my notes", b"\x89HDF\r\n\x1a\n" + bytes(5000)])
+def test_a_file_of_that_name_stays(tmp_path: Path, content: bytes) -> None:
+    """It is no archive at all: notes, a table of another program."""
+    path = tmp_path / "catalogue.h5"
+    path.write_bytes(content)
+    store = Store(tmp_path)
+    with pytest.warns(CatalogueWarning, match="a file has the name of the catalogue"):
+        save(store, 1)
+    with pytest.raises(ExistsError):
+        store.reindex()
+    assert path.read_bytes() == content
+
+
+def test_a_save_reads_few_files_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many clients the rounds have that a catalogue lacks; those of a round are read together."""
+    monkeypatch.setattr(tuning, "CATALOGUE_FILES", 8)
+    store = Store(tmp_path)
+    for number in range(6):
+        save(store, number, clients=4)
+    (tmp_path / "catalogue.h5").unlink()
+    store = Store(tmp_path)
+    for number, count in ((6, 3), (7, 6), (8, 9)):
+        save(store, number, clients=0)
+        assert len(known(tmp_path).numbers) == count  # two of four clients, and itself
+    assert store.reindex().rounds == 9
+
+
+def test_a_clock_that_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of the future prove nothing yet: they are looked at less and less often."""
+    monkeypatch.setattr(tuning, "SETTLED_SECONDS", 0.01)
+    real, read = time.time, list[int]()
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+
+    def known_of(files: Any, numbers: Any, found: Any) -> Any:
+        read.extend(numbers)
+        return read_known_rounds(files, numbers, found)
+
+    monkeypatch.setattr(savedrounds, "read_known_rounds", known_of)
+    store = Store(tmp_path)
+    for number in range(40):
+        save(store, number, clients=0)
+    assert not (tmp_path / "catalogue.h5").exists()
+    assert 1 < read.count(0) <= 8
+
+
+def test_what_a_power_cut_left_is_replaced(tmp_path: Path) -> None:
+    path, store = tmp_path / "catalogue.h5", Store(tmp_path)
+    save(store, 1)
+    sound = path.read_bytes()
+    for left in (b"", bytes(len(sound)), sound[:5000], bytes(4096) + sound[4096:]):
+        path.write_bytes(left)
+        save(store, store.rounds()[-1] + 1)
+        assert known(tmp_path).numbers == store.rounds()
+
+
+def test_threads_save_rounds_of_one_store(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda number: store.save({"w": np.zeros(2)}, number), range(100)))
+    assert len(done) == 100
+    save(store, 100, clients=0)  # a thread does not wait for another that writes
+    assert known(tmp_path).fresh(store._files.listed()) == list(range(101))
+
+
 @pytest.mark.needs("os.fork")
 def test_killed_in_the_middle_of_the_rewriting(tmp_path: Path) -> None:
     """Whatever is there by then is whole, and `gc` removes the rest."""
@@ -400,7 +468,6 @@ def test_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is a warning; the round is whole."""
-    from archive.checkpoints import cataloguekeeper
     from archive.errors import StorageError
 
     def full(*_: Any) -> None:
