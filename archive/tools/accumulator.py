@@ -177,8 +177,7 @@ class Accumulator:
         (self._sum or self._begin(found)).require(found, finite=self._rule.nan == "error")
         if place > turn:
             file = StagedFile(place_in(self._scratch, f"staged-{place:09d}.h5"), added, weigh_by)
-            file.write(records, durable=self._durable)
-            self._staged[place] = file
+            self._staged[place] = file.write(records, durable=self._durable)
             return
         self._add(added, found)
         self._add_staged()
@@ -248,6 +247,8 @@ class Accumulator:
         ------
         ValueRangeError
             Nothing was added; or clients wait for one that did not come (`leave_out`).
+        ReplacedError
+            Another process wrote its own sums into the folder.
         """
         self.commit()
         place = _locate(out, self._options)
@@ -259,7 +260,7 @@ class Accumulator:
                 remedy="add it, or leave it out with leave_out()" if self.staged else "add clients first",
             )
         sums = [
-            Partial(batch.place if batch.clients else None, batch.key, batch.weight)
+            Partial(batch.place if batch.clients else None, batch.key, batch.weight, (), batch.identity)
             for batch in self._batches
         ]
         output = Output(place, self._rule, None, overwrite, durable, created)

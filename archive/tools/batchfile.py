@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -52,6 +52,8 @@ class BatchFile:
     """Positions that will not come."""
     content: str = ""
     """What the file says, as it was read."""
+    identity: bytes = b""
+    """Version of the file, as it was read or written: another run may replace it."""
 
     @property
     def settled(self) -> int:
@@ -87,6 +89,7 @@ class BatchFile:
         with create_partial(self.place, json.dumps(content), durable=durable) as writer:
             if running is not None and self.clients:
                 running.write(writer)
+        self.identity = bytes.fromhex(writer.report.digest)
 
     @classmethod
     def read(cls, place: Location, rule: Rule, number: int) -> BatchFile:
@@ -98,10 +101,10 @@ class BatchFile:
         """
         reader = open_partial(place)
         try:
-            text = content_of(reader)
+            text, identity = content_of(reader), reader.identity
         finally:
             reader.close()
-        found = cls(place, rule, number, content=text)
+        found = cls(place, rule, number, content=text, identity=identity)
         try:
             content = json.loads(text)
             wanted, batch = content["accumulator"], content["batch"]
@@ -126,12 +129,12 @@ class BatchFile:
             return None
         running = written[-1]._template(folder)
         if self.settled < self.rule.batch and self.clients:
-            running.take_up(ClientArrays(_load(self.place), self.place.display))
+            running.take_up(ClientArrays(_load(self.place, self.identity), self.place.display))
         return running
 
     def _template(self, folder: str | None) -> RunningSum:
         """Return a running sum of nothing, for the arrays of this batch."""
-        reader = open_partial(self.place)
+        reader = open_partial(self.place, self.identity)
         try:
             template = Template(reader)
         finally:
@@ -153,7 +156,7 @@ class BatchFile:
         return running
 
     def _reread(self) -> str:
-        reader = open_partial(self.place)
+        reader = open_partial(self.place, self.identity)
         try:
             return content_of(reader)
         finally:
@@ -174,18 +177,21 @@ class StagedFile:
     added: Added
     weigh_by: str = ""
     """The metric that is its weight, and is no result."""
+    identity: bytes = b""
+    """As that of a `BatchFile`."""
 
-    def write(self, records: Any, *, durable: bool) -> None:
-        """Write its records."""
+    def write(self, records: Any, *, durable: bool) -> StagedFile:
+        """Write its records, and return which version of the file has them."""
         client = self.added
         content = json.dumps([client.position, client.name, client.weight, client.digest])
         configs = {RECORD: {"staged": content, "weigh_by": self.weigh_by}}
         options = self.place.options if self.place.remote else None
-        save(records, self.place.path, configs=configs, durable=durable, storage_options=options)
+        report = save(records, self.place.path, configs=configs, durable=durable, storage_options=options)
+        return replace(self, identity=bytes.fromhex(report.digest))
 
     def load(self) -> RecordDict | RecordSet:
         """Return its records."""
-        return _load(self.place)
+        return _load(self.place, self.identity)
 
     @classmethod
     def read(cls, place: Location) -> StagedFile:
@@ -193,17 +199,18 @@ class StagedFile:
         reader = open_partial(place)
         try:
             configs = record_values(reader, "values").get(RecordName(KIND_CONFIGS, RECORD), {})
+            identity = reader.identity
         finally:
             reader.close()
         try:
             client = _decode_client(json.loads(str(configs["staged"])))
-            return cls(place, client, str(configs["weigh_by"]))
+            return cls(place, client, str(configs["weigh_by"]), identity)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise _damaged(place, error) from error
 
 
-def _load(place: Location) -> RecordDict | RecordSet:
-    reader = open_partial(place)
+def _load(place: Location, identity: bytes) -> RecordDict | RecordSet:
+    reader = open_partial(place, identity)
     try:
         return load_records(reader, None, None)
     finally:

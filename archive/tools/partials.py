@@ -43,6 +43,7 @@ __all__ = [
     "open_partials",
     "partial_key",
     "partial_place",
+    "replaced",
 ]
 
 PARTIAL = re.compile(r"[0-9a-f]{32}\.sum\.h5")
@@ -102,9 +103,28 @@ def create_partial(
     return writer
 
 
-def open_partial(place: Location) -> Reader:
-    """Open a partial sum."""
-    return open_reader(place, access="auto" if place.remote else "pread", verify="first")
+def open_partial(place: Location, identity: bytes = b"") -> Reader:
+    """Open a partial sum.
+
+    Raises
+    ------
+    ReplacedError
+        It is not the version that is known.
+    """
+    reader = open_reader(place, access="auto" if place.remote else "pread", verify="first")
+    if identity and reader.identity != identity:
+        reader.close()
+        raise replaced(reader.path)
+    return reader
+
+
+def replaced(path: str) -> errors.ReplacedError:
+    """Return the error of a file that another run replaced by one of its own."""
+    return errors.ReplacedError(
+        "this partial sum was replaced by one of other archives",
+        path=path,
+        remedy="run it again, and one mean of these archives at a time, each in a folder of its own",
+    )
 
 
 def open_partials(sums: Iterable[Partial], stack: ExitStack) -> tuple[Template, list[Summand], Metrics]:
@@ -119,14 +139,8 @@ def open_partials(sums: Iterable[Partial], stack: ExitStack) -> tuple[Template, 
     for made in sums:
         if made.place is None:
             continue
-        readers.append(open_partial(made.place))
+        readers.append(open_partial(made.place, made.identity))
         stack.callback(readers[-1].close)
-        if made.identity and readers[-1].identity != made.identity:
-            raise errors.ReplacedError(
-                "this partial sum was replaced by one of other archives",
-                path=readers[-1].path,
-                remedy="run it again, and one mean of these archives at a time",
-            )
     template = Template(readers[0])
     layouts = [template.layout_of(reader) for reader in readers]
     inputs = [Summand(at, *both, 1.0) for at, both in enumerate(zip(readers, layouts, strict=True))]

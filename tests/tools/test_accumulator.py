@@ -19,6 +19,7 @@ from archive.errors import (
     DamagedError,
     ExistsError,
     MissingError,
+    ReplacedError,
     UnsupportedDtypeError,
     ValueRangeError,
 )
@@ -275,6 +276,30 @@ def test_sums_of_another_round_are_not_used(tmp_path: Path) -> None:
         sums.add({"w": np.full(3, 100.0)})
     sums.mean(out)
     assert arrays_of(out)["w"].tolist() == [100.0] * 3
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_process_writes_into_the_folder(tmp_path: Path, count: int) -> None:
+    """Such as a second server with the same scratch in a bucket, where no lock keeps it out."""
+    ours = Accumulator(tmp_path / "s", batch=2)
+    theirs = Accumulator(tmp_path / "s", batch=2)
+    for number in range(count):
+        ours.add({"w": np.full(2, 1, "f4")}, name=f"ours {number}")
+        theirs.add({"w": np.full(2, 9, "f4")}, name=f"theirs {number}")
+    ours.commit()
+    theirs.commit()
+    with pytest.raises(ReplacedError, match="was replaced by one of other archives"):
+        ours.mean(tmp_path / "mean.h5")
+    assert not (tmp_path / "mean.h5").exists()
+
+
+def test_another_process_replaces_a_client_that_waits(tmp_path: Path) -> None:
+    ours = Accumulator(tmp_path / "s")
+    ours.add({"w": np.full(2, 1, "f4")}, position=1, name="ours")
+    Accumulator(tmp_path / "t").add({"w": np.full(2, 9, "f4")}, position=1, name="theirs")
+    os.replace(tmp_path / "t/staged-000000001.h5", tmp_path / "s/staged-000000001.h5")
+    with pytest.raises(ReplacedError):
+        ours.add({"w": np.full(2, 1, "f4")}, position=0)
 
 
 def test_another_rule_and_damage(tmp_path: Path) -> None:

@@ -66,10 +66,10 @@ def pull_each(grid: Any, ids: Iterable[str | None], timeout: float | None) -> It
         for position, message in list(waiting.items()):
             pulled = list(grid.pull_messages([message]))
             while pulled:  # no name of ours holds a reply while the next is pulled
-                if pulled[-1].metadata.reply_to_message_id == message:
-                    waiting.pop(position, None)
-                    yield position, pulled.pop()
+                if position in waiting and pulled[0].metadata.reply_to_message_id == message:
+                    del waiting[position]
+                    yield position, pulled.pop(0)
                 else:
-                    pulled.pop()
+                    del pulled[0]  # of another message, or the same once more
         if len(waiting) == before:
             time.sleep(getattr(grid, "pull_interval", _PAUSE_S))

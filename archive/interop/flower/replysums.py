@@ -25,14 +25,15 @@ from archive.records import Array, ArrayRecord, RecordDict, SType
 from archive.storage.folder import list_files
 from archive.storage.url import URL
 from archive.tools.accumulator import Accumulator
+from archive.tools.partials import replaced
 from archive.tools.scratchfolder import place_in, remove_in
 
 __all__ = ["ReplySums"]
 
 _LET_GO = 8_000_000
 """Bytes after which memory is given back, which takes some 50 ms."""
-_MEAN = "mean.h5"
-_FILES = re.compile(r"mean\.h5|(batch|staged)-\d{6,9}\.h5|[0-9a-f]{32}\.sum\.h5")
+_MEAN = "streamed.mean.h5"
+_FILES = re.compile(r"streamed\.mean\.h5|(batch|staged)-\d{6,9}\.h5|[0-9a-f]{32}\.sum\.h5")
 """Names of all files in the scratch folder of a run."""
 _WHOLE = re.compile(r"bool|u?int(8|16|32|64)")
 """Types whose means Flower has as float64."""
@@ -167,6 +168,8 @@ class ReplySums:
         ------
         ValueRangeError
             The strategy left a reply out, or changed a weight, after the reply was added.
+        ReplacedError
+            Another run wrote into the folder.
         """
         made = self._round
         if made is None:
@@ -179,12 +182,18 @@ class ReplySums:
         if arrays is None:
             return arrays, metrics
         _require_added(made, replies, self._weigh_by, self._place.display)
+        if len(made.sum) != len(made.weights):
+            raise replaced(self._place.display)  # it found a reply of another run that waits there
         place = place_in(self._place, _MEAN)
-        made.sum.mean(place, durable=False)
+        report = made.sum.mean(place, durable=False)
         made.sum.remove()
         self._round = None
         handle = reading.open(place)
-        mean = to_flower(kept(handle, handle.records.array_records[MODEL]))
+        if handle._reader.identity.hex() != report.digest:
+            handle.close()
+            raise replaced(place.display)
+        found = handle.records.array_records.get(MODEL, ArrayRecord())  # there is none of no arrays
+        mean = to_flower(kept(handle, found))
         remove_in(self._place, place)  # what is mapped stays
         return mean, metrics
 

@@ -37,9 +37,10 @@ def Streaming(  # noqa: N802 its users spell it as the strategy, which it is
         Or of a class that derives from it and leaves the mean of the arrays to it: FedProx, FedAvgM,
         FedAdagrad, FedAdam, FedYogi, and yours whose ``aggregate_train`` calls ``super().aggregate_train``.
     scratch : str or path-like
-        Folder of this run alone, local or any URL of fsspec; made if it is not there. It has the sum while it
-        is turned into the mean, and replies that come before those to messages sent before them: at worst
-        all of a round.
+        Folder of this run alone, local or any URL of fsspec; made if it is not there. A lock keeps other runs
+        out of a local one; of two that share a remote one, one fails with ReplacedError or MissingError. It
+        has the sum while it is turned into the mean, and replies that come before those to messages sent
+        before them: at worst all of a round.
     storage_options : mapping, optional
         Keyword arguments of the remote file system.
 
@@ -61,8 +62,9 @@ def Streaming(  # noqa: N802 its users spell it as the strategy, which it is
     Means of whole numbers and booleans are float64, as FedAvg's.
 
     ``train_metrics_aggr_fn`` gets the replies with arrays of no elements. A reply whose arrays have other
-    shapes or types than those before it ends the run, and so does a strategy that leaves a reply out, or
-    changes its weight, before it calls FedAvg's ``aggregate_train``.
+    shapes or types than those before it ends the run, and so does one whose weight is negative, NaN or
+    infinite, where FedAvg makes NaN of the model. So does a strategy that leaves a reply out, or changes its
+    weight, before it calls FedAvg's ``aggregate_train``.
 
     A round in which the server was killed is trained again: a SuperLink deletes all messages of a run that
     has ended, and what `persist_state` saved in that round belongs to no later attempt. `Resumable` goes on

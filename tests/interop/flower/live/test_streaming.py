@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from archive.checkpoints.writerlock import WriterLock
-from archive.errors import LockedError, ValueRangeError
+from archive.errors import LockedError, ReplacedError, ValueRangeError
 from archive.interop.flower import Resumable, Streaming, persist_state
 from archive.interop.flower.gridpulls import pull_each
+from archive.tools import Accumulator
 from tests.interop.flower.live import messageruns
 from tests.interop.flower.live.grid import InProcessGrid
 from tests.interop.flower.live.killing import assert_resumes_bit_for_bit
@@ -262,10 +263,17 @@ def test_scratch_belongs_to_one_run_and_what_a_killed_one_left_goes(tmp_path: Pa
     scratch = tmp_path / "s"
     with WriterLock(str(scratch), owner="another"):
         pass  # a lock of this process keeps out another alone
-    for name in ("batch-000000.h5", "staged-000000003.h5", "mean.h5", f"{'0' * 32}.sum.h5", "notes.txt"):
+    (scratch / "mean.h5").write_text("of somebody else")
+    for name in (
+        "batch-000000.h5",
+        "staged-000000003.h5",
+        "streamed.mean.h5",
+        f"{'0' * 32}.sum.h5",
+        "notes.txt",
+    ):
         (scratch / name).write_text("half a file")
     train(Streaming(known.FedAvg(), scratch), numbers)
-    assert sorted(path.name for path in scratch.iterdir()) == ["notes.txt", "writer.lock"]
+    assert sorted(path.name for path in scratch.iterdir()) == ["mean.h5", "notes.txt", "writer.lock"]
     lock = WriterLock(str(scratch), owner="another")
     lock.take()
     with pytest.raises(LockedError, match="another"):
@@ -273,11 +281,63 @@ def test_scratch_belongs_to_one_run_and_what_a_killed_one_left_goes(tmp_path: Pa
     lock.release()
 
 
+def test_a_reply_that_comes_twice_counts_once(tmp_path: Path) -> None:
+    class Repeating(InProcessGrid):
+        def pull_messages(self, message_ids: Any) -> list[Any]:
+            return super().pull_messages(message_ids) * 2
+
+    def content(partition: int) -> Any:
+        return weighted({"w": np.full(2, partition, "f4")}, 1 + partition)
+
+    strategy = Streaming(known.FedAvg(fraction_evaluate=0.0), tmp_path / "s")
+    result = strategy.start(Repeating(client(content), 3), initial_arrays(), 1)
+    assert result.arrays["w"].numpy().tolist() == [np.float32(8 / 6)] * 2
+
+
+def test_replies_without_any_array_are_averaged_as_in_flower(tmp_path: Path) -> None:
+    def content(partition: int) -> Any:
+        return weighted({}, 1, loss=float(partition))
+
+    ours, flowers = train(Streaming(known.FedAvg(), tmp_path / "s"), content), train(known.FedAvg(), content)
+    assert not ours.arrays
+    assert not flowers.arrays
+    assert dict(ours.train_metrics_clientapp[1]) == dict(flowers.train_metrics_clientapp[1]) == {"loss": 2.0}
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_makes_no_mean_ends_the_run(tmp_path: Path, weight: float) -> None:
+    def content(partition: int) -> Any:
+        return weighted({"w": np.ones(2, "f4")}, 1.0 if partition else weight)
+
+    with pytest.raises(ValueRangeError, match=r"reply \d of node \d+.*finite and not negative"):
+        train(Streaming(known.FedAvg(), tmp_path / "s"), content)
+
+
 def test_scratch_in_an_object_store() -> None:
     url = "memory://fedarchive-streaming/scratch"
     ours = train(Streaming(known.FedAvg(), url), numbers, (4, 3, 2, 1, 0))
     assert bits(ours).keys() == {"w", "b"}
     assert np.all(np.isfinite(ours.arrays["w"].numpy()))
+
+
+def test_two_runs_with_one_scratch_in_an_object_store_never_mix() -> None:
+    """No lock keeps the second out: the first fails, here after a full batch of its replies."""
+    url = "memory://fedarchive-streaming/shared"
+
+    class Disturbed(known.FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            other = Accumulator(url, nan="allow")
+            other.remove()
+            other.add({"w": np.full(3, 100, "f4")}, name="reply 0 of another run")
+            other.commit()
+            return super().aggregate_train(server_round, replies)
+
+    def content(partition: int) -> Any:
+        return weighted({"w": np.full(3, partition, "f4")}, 1)
+
+    grid = InProcessGrid(client(content), 65)
+    with pytest.raises(ReplacedError):
+        Streaming(Disturbed(fraction_evaluate=0.0), url).start(grid, initial_arrays(), 1)
 
 
 def test_nothing_is_pulled_after_the_timeout_nor_twice() -> None:
