@@ -19,7 +19,7 @@ from archive.records import Array, ArrayRecord, RecordSet
 from archive.storage.folder import make_place
 from archive.storage.location import locate_source
 from archive.storage.url import Location
-from archive.tools.spelling import CATALOGUE
+from archive.tools.spelling import CATALOGUE, CATALOGUE_RECORD
 
 __all__ = [
     "digest_of",
@@ -28,8 +28,6 @@ __all__ = [
     "write_catalogue",
 ]
 
-MARK = "fedarchive.catalogue"
-"""Config record of a catalogue: ``version``."""
 VERSION = 1
 _UNREADABLE = (*DAMAGE, *GONE, VersionError)
 
@@ -51,9 +49,11 @@ def read_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str
     parts = ("rounds", "clients") if clients else ("rounds",)
     with reading.open(location, access="auto" if location.remote else "pread") as handle:
         path, nbytes = handle._reader.path, handle._reader.source.nbytes
-        mark = handle.records.config_records.get(MARK)
+        mark = handle.records.config_records.get(CATALOGUE_RECORD)
         if mark is None or mark.get("version") != VERSION:
-            raise VersionError("not a catalogue of a run that this version reads", path=path, key=MARK)
+            raise VersionError(
+                "not a catalogue of a run that this version reads", path=path, key=CATALOGUE_RECORD
+            )
         if nbytes > tuning.CATALOGUE_MOST_BYTES:
             raise HostileFileError(f"a catalogue of {nbytes} bytes", path=path)
         wanted = [(part, name) for part in parts for name in ARRAYS]
@@ -87,7 +87,7 @@ def write_catalogue(folder: Location, catalogue: Catalogue) -> SaveReport:
     return writing.save(
         records,
         place,
-        configs={MARK: {"version": VERSION}},
+        configs={CATALOGUE_RECORD: {"version": VERSION}},
         durable=False,
         storage_options=folder.options if folder.remote else None,
     )
@@ -112,7 +112,7 @@ def digest_of(location: Location) -> str:
             raise _taken("a file", location) from error
         return ""
     with contextlib.closing(reader):
-        if RecordName(KIND_CONFIGS, MARK) not in reader.index.records:
+        if RecordName(KIND_CONFIGS, CATALOGUE_RECORD) not in reader.index.records:
             raise _taken("an archive", location)
         return reader.identity.hex()
 
@@ -124,7 +124,7 @@ def _is_left(location: Location) -> bool:
             content = bytes(source.read(0, min(source.nbytes, tuning.CATALOGUE_MOST_BYTES)))
     except GONE:
         return True
-    return MARK.encode() in content or not content.strip(b"\0")
+    return CATALOGUE_RECORD.encode() in content or not content.strip(b"\0")
 
 
 def _taken(what: str, location: Location) -> ExistsError:

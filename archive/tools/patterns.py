@@ -11,11 +11,12 @@ from os.path import join
 from pathlib import Path
 from typing import Any
 
-from archive.errors import MissingError, StorageError
+from archive.errors import ArchiveError, MissingError, StorageError
 from archive.storage.folder import list_files
 from archive.storage.remedies import remedy_of
-from archive.storage.url import URL, Location, parse_pattern
-from archive.tools.spelling import CATALOGUE, RUN_FOLDERS
+from archive.storage.url import URL, Location, parse_pattern, parse_url
+from archive.tools.archivefacts import read_facts
+from archive.tools.spelling import CATALOGUE, CATALOGUE_RECORD, RUN_FOLDERS
 
 __all__ = ["has_wildcards", "match_urls", "may_be_several"]
 
@@ -133,14 +134,27 @@ def _find_remote(folder: str, pattern: Sequence[str], storage_options: Mapping[s
     matches = [path for path in sorted(found) if _matches(path.split("/"), pattern)]
     if any(path.rpartition("/")[2] == CATALOGUE for path in matches):
         catalogues = {join(above, CATALOGUE) for path in found if (above := _run_of(path)) is not None}
-        matches = [path for path in matches if path not in catalogues]
+        matches = [
+            path
+            for path in matches
+            if path not in catalogues or not _is_ours(parse_url(f"{folder}/{path}", storage_options))
+        ]
     return [f"{folder}/{path}" for path in matches]
 
 
 def _is_catalogue(path: str) -> bool:
     """Return whether a local file is the catalogue of a run: no archive that a pattern or folder means."""
     folder, name = os.path.split(path)
-    return name == CATALOGUE and any(os.path.isdir(join(folder, part)) for part in RUN_FOLDERS)
+    beside = name == CATALOGUE and any(os.path.isdir(join(folder, part)) for part in RUN_FOLDERS)
+    return beside and _is_ours(parse_url(path))
+
+
+def _is_ours(location: Location) -> bool:
+    """Return whether what has the name of a catalogue is one, or no archive that can be read."""
+    try:
+        return ("configs", CATALOGUE_RECORD, "version") in read_facts(location).row
+    except ArchiveError:
+        return True
 
 
 def _run_of(path: str) -> str | None:

@@ -8,6 +8,7 @@ from archive.errors import ValueRangeError
 
 __all__ = [
     "CATALOGUE",
+    "CATALOGUE_RECORD",
     "CHECKPOINT",
     "RUN_FOLDERS",
     "is_spelled",
@@ -26,7 +27,9 @@ context ``node``, its name."""
 RUN_FOLDERS = ("rounds", "contexts")
 """Folders by which a run is recognised."""
 CATALOGUE = "catalogue.h5"
-"""File beside them that says what the files of the rounds said; no archive of anybody's (`is_catalogue`)."""
+"""File beside them that says what the files of the rounds said; no archive of anybody's."""
+CATALOGUE_RECORD = "fedarchive.catalogue"
+"""Config record of a catalogue: ``version``."""
 
 _LOWER = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 _PLAIN = frozenset(_LOWER + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ@,()")

@@ -16,10 +16,10 @@ import numpy as np
 import archive
 from archive.checkpoints.catalogue import Catalogue, KnownRound
 from archive.checkpoints.cataloguefile import write_catalogue
-from archive.checkpoints.knownrounds import read_known_rounds
 from archive.checkpoints.curve import Curve
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.filetable import KnownFile
+from archive.checkpoints.knownrounds import read_known_rounds
 from archive.checkpoints.paths import round_path
 from archive.checkpoints.retention import Policy
 from archive.checkpoints.roundfile import ClientFile, Past, client_marks, round_marks

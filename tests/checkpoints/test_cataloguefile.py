@@ -11,9 +11,10 @@ import pytest
 
 import archive
 from archive import tuning
-from archive.checkpoints.cataloguefile import MARK, digest_of, find_catalogue, read_catalogue
+from archive.checkpoints.cataloguefile import digest_of, find_catalogue, read_catalogue
 from archive.errors import ArchiveError, ExistsError, HostileFileError, VersionError
 from archive.storage.url import parse_url
+from archive.tools.spelling import CATALOGUE_RECORD
 
 Store = archive.CheckpointStore
 
@@ -42,7 +43,7 @@ def forge(run: Path, change: Any, version: int = 1) -> Path:
         made[part] = archive.ArrayRecord(
             {key: archive.Array.from_numpy_ndarray(np.asarray(column)) for key, column in columns.items()}
         )
-    archive.save(made, path, configs={MARK: {"version": version}})
+    archive.save(made, path, configs={CATALOGUE_RECORD: {"version": version}})
     return path
 
 

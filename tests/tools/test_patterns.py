@@ -7,7 +7,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from archive.engine.write.create import ArchiveWriter
 from archive.errors import MissingError, StorageError, UnsupportedURLError
+from archive.storage.url import parse_url
 from archive.tools.many import find_inputs, read_each
 from archive.tools.patterns import match_urls
 
@@ -79,6 +81,25 @@ def test_a_query_is_no_pattern(url: str) -> None:
 def test_a_web_server_lists_nothing() -> None:
     with pytest.raises(UnsupportedURLError, match="does not list; name the archive itself"):
         match_urls("http://127.0.0.1:9/*.h5?sig=5", None)
+
+
+def test_an_archive_that_has_the_name_of_a_catalogue_is_one(tmp_path: Path) -> None:
+    """Beside a run too: only what says that it is a catalogue is left out."""
+    (tmp_path / "rounds").mkdir()
+    url, remote = str(tmp_path / "catalogue.h5"), f"memory://{tmp_path}"
+    for made, record in ((True, "mine"), (False, "fedarchive.catalogue")):
+        for place in (url, f"{remote}/catalogue.h5", f"{remote}/rounds/00000001.h5"):
+            with ArchiveWriter(parse_url(place), overwrite=True, durable=False, created=None) as writer:
+                writer.configs[record] = {"version": 1}
+        assert match_urls_or_none(f"{tmp_path}/*.h5") == ([url] if made else [])
+        assert match_urls_or_none(f"{remote}/*.h5") == ([f"{remote}/catalogue.h5"] if made else [])
+
+
+def match_urls_or_none(pattern: str) -> list[str]:
+    try:
+        return match_urls(pattern, None)
+    except MissingError:
+        return []
 
 
 def test_the_catalogue_of_a_run_is_no_archive_of_a_pattern(tmp_path: Path) -> None:
