@@ -15,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import archive
 from archive import tuning
@@ -393,6 +395,34 @@ def test_objects(server: S3Server) -> None:
         assert answers(url, options) == expected
         server.client.delete_object(Bucket=BUCKET, Key=key)
         assert answers(url, options) == expected
+
+
+class WeakTags(MemoryFileSystem):
+    """Says of every object that it is like every other, as WebDAV of Apache does within a second."""
+
+    protocol = "weaktags"
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
+        found = super().ls(path, detail=detail, **kwargs)
+        return [{**one, "etag": 'W/"same"'} for one in found] if detail else found
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        return {**super().info(path, **kwargs), "etag": 'W/"same"'}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(str(path).removeprefix("weaktags:"))
+
+
+def test_a_weak_tag_proves_nothing() -> None:
+    fsspec.register_implementation("weaktags", WeakTags, clobber=True)
+    folder = uuid.uuid4().hex
+    store, seen = Store(f"memory://{folder}"), Store(f"weaktags://{folder}")
+    for loss in (0.5, 0.7):
+        store.save({}, 1, metrics={"loss": loss})
+        assert seen.history()["loss"].tolist() == [loss]
+        assert seen.reindex().rounds == 0
+        store.remove(1)
 
 
 def test_a_store_whose_listings_prove_nothing_has_none() -> None:

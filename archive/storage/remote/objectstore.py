@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from archive.storage.protocols import Take
 
-__all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload", "bare_tag"]
+__all__ = ["Entry", "ObjectStore", "ObjectVersion", "PendingUpload", "Upload", "bare_tag", "strong_tag"]
 
 Buffer = Any
 """Contiguous bytes: bytes, bytearray, memoryview or ndarray of uint8."""
@@ -66,6 +66,17 @@ class PendingUpload:
 def bare_tag(tag: object) -> str:
     """Return an ETag without its quotes, which servers leave out here and there."""
     return str(tag or "").strip().strip('"')
+
+
+def strong_tag(tag: object) -> str:
+    """Return the same; empty of a weak ETag, which two versions may share.
+
+    Examples
+    --------
+    >>> strong_tag('"a"'), strong_tag('W/"a"')
+    ('a', '')
+    """
+    return "" if str(tag or "").strip().startswith("W/") else bare_tag(tag)
 
 
 class Upload(Protocol):

@@ -13,7 +13,7 @@ from archive.dtypes import NDArray
 from archive.errors import ClosedError, MissingError, ReplacedError
 from archive.storage.protocols import Take
 from archive.storage.remote.firstrequest import Purpose, first_bytes, note_needed
-from archive.storage.remote.objectstore import ObjectStore, ObjectVersion, bare_tag
+from archive.storage.remote.objectstore import ObjectStore, ObjectVersion, strong_tag
 
 __all__ = ["RemoteSource"]
 
@@ -55,7 +55,7 @@ class RemoteSource:
     @property
     def tag(self) -> str:
         """What no other version of the object has, without its quotes: its ETag."""
-        return bare_tag(self.version.tag)
+        return strong_tag(self.version.tag)
 
     def extend_tail(self, offset: int) -> None:
         """Keep what lies from ``offset`` on, fetching by one request what is not there yet."""

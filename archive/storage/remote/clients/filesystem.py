@@ -31,7 +31,7 @@ from archive.storage.remote.objectstore import (
     ObjectVersion,
     PendingUpload,
     Upload,
-    bare_tag,
+    strong_tag,
 )
 from archive.storage.url import Location
 
@@ -175,7 +175,7 @@ class FileSystemStore:
         prefix = path.rstrip("/") + "/"
         for name, info in found.items():
             if name.startswith(prefix):
-                place, tag = name.removeprefix(prefix), bare_tag(_tag(info))
+                place, tag = name.removeprefix(prefix), strong_tag(_tag(info))
                 yield Entry(place, int(info.get("size") or 0), _seconds(info), tag)
 
     def delete(self, path: str) -> None:

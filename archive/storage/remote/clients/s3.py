@@ -25,7 +25,7 @@ from archive.storage.remote.objectstore import (
     Entry,
     ObjectVersion,
     PendingUpload,
-    bare_tag,
+    strong_tag,
 )
 from archive.storage.url import Location
 
@@ -135,7 +135,7 @@ class S3Store(RangedStore):
                         inner,
                         int(found["Size"]),
                         _seconds(found.get("LastModified")),
-                        bare_tag(found.get("ETag")),
+                        strong_tag(found.get("ETag")),
                     )
 
     def delete(self, path: str) -> None:
