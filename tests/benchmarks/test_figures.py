@@ -78,7 +78,7 @@ def test_requests_are_those_that_were_counted() -> None:
     rows = dict(re.findall(r"^\| ([^|]+) \|.*\| (\d+, [\d.]+, [\d.]+) \|$", table, re.MULTILINE))
     every = {peer: (int(cell.split(", ")[0]), float(cell.split(", ")[2])) for peer, cell in rows.items()}
     said = re.search(
-        r"everything (\d+) requests and ([\d.]+) s; the next best peer takes (\d+) and ([\d.]+) s, "
+        r"everything (\d+) requests and ([\d.]+) s; the next fastest peer takes (\d+) and ([\d.]+) s, "
         r"h5py over s3fs (\d+) and (\d+) s",
         read_page("docs/speed.md"),
     )
