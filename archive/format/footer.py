@@ -34,8 +34,8 @@ assert _LAYOUT.size == FOOTER_BYTES
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 REINDEX = (
-    "open(..., foreign=True) or --foreign reads its HDF5 tree unverified, `fedarchive reindex` makes an "
-    "archive of it"
+    "open(..., foreign=True) or --foreign reads the HDF5 tree of a local file unverified, "
+    "`fedarchive reindex` makes an archive of it"
 )
 
 
