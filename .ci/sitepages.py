@@ -38,6 +38,8 @@ MODULES = (
     *("archive.testing.strategies", "archive.testing.vectors"),
 )
 """Modules whose ``__all__`` is public (docs/policy.md). A name of several is described in the first."""
+DATA_BOOST = 0.1
+"""Weight in the search of pages of measurements: their long tables hold every word, and would come first."""
 _LINK = re.compile(r"(?P<text>\[(?:[^\[\]]|\[[^\]]*\])*\])\((?P<path>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 _COMMENT = re.compile(r"\s?<!--.*?-->", re.DOTALL)
 
@@ -148,4 +150,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if place.startswith("api/"):
         return markdown
     source = {site: path for path, site in outside().items()}.get(place, f"docs/{place}")
+    if source.startswith(("benchmarks/", "tests/")):
+        page.meta["search"] = {"boost": DATA_BOOST}
     return rewrite_links(markdown, source, place)

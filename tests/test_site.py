@@ -121,6 +121,9 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(built: Path)
     index = json.loads((built / "search/search_index.json").read_text(encoding="utf-8"))
     titles = {entry["location"]: entry["title"] for entry in index["docs"]}
     assert titles["errors.html"] == "Errors and remedies"
+    weights = {entry["location"]: entry.get("boost", 1) for entry in index["docs"]}
+    assert weights["errors.html"] == 1
+    assert {weight for place, weight in weights.items() if place.startswith("benchmarks/")} == {0.1}
     for module in hook().MODULES:
         text = (built / f"api/{module}.html").read_text(encoding="utf-8")
         missing = [name for name in hook().public_names(module) if f'id="{module}.{name}"' not in text]
