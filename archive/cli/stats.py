@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from archive.cli.options import define_archives, shown_path
 from archive.cli.output import is_text, show
 from archive.cli.style import dim, red
 from archive.cli.text import columns, json_value, name, printable, shape
-from archive.cli.words import TargetReader, find_targets, is_one
+from archive.cli.words import Target, TargetReader, find_targets, is_one
 from archive.display.texts import counted
 from archive.errors import ArchiveError
+from archive.storage.folder import join
 
 if TYPE_CHECKING:
     from archive.tools.arraystats import ArchiveStats
@@ -28,7 +30,8 @@ DESCRIPTION = """\
 Print one line an array: its elements counted, and min, max, mean, std (ddof=0) and norm (L2) of those that
 are finite. Every byte of an array of numbers is read once, and compared with its digest. Of complex elements:
 of their absolute values; of texts and what is no number the count alone. PATH is an archive, a pattern in
-quotes, a folder (every archive below it), or the folder of a run: its newest round, or --round.
+quotes, a folder (every archive below it), or the folder of a run: the global model of its newest round, or of
+--round; 'RUN/rounds/**/*.h5' is every round with what its clients sent.
 
 An archive that cannot be read is reported, and the exit code is 1 for damage, else 2; NaN and infinities are
 no error.
@@ -93,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         measured = counted(len(rows), "array")
         rows = [row for row in rows if row["nan"] or row["inf"]]
         if not rows and is_text(arguments):
-            print(f"no NaN and no infinity in {measured}")
+            print(f"no NaN and no infinity in {measured}{_left_unread(arguments, targets)}")
     if arguments.sort is not None:
         rows = _sorted(rows, arguments.sort)
     if arguments.reverse:
@@ -113,6 +116,16 @@ def run(arguments: argparse.Namespace) -> int:
         fields=_FIELDS,
     )
     return worst(reader.codes) if reader.codes else OK
+
+
+def _left_unread(arguments: argparse.Namespace, targets: Sequence[Target]) -> str:
+    """Return what more a run has, where one was named and one of its rounds was read; else nothing."""
+    run = next((target for target in targets if target.experiment is not None), None)
+    if run is None or arguments.client is not None:
+        return ""
+    folder = join(shown_path(run.path).rstrip("/"), *filter(None, [run.experiment]))
+    pattern = printable(shlex.quote(join(folder, "rounds/**/*.h5")))
+    return f", the global model of one round; {pattern} is every round with what its clients sent"
 
 
 class _Strict(TargetReader):

@@ -117,8 +117,16 @@ def _in_folder(location: Location, folders: bool) -> list[str] | None:
         "is a folder",
         path=path,
         errno=errno.EISDIR,
-        remedy=f"name its files by a pattern, such as {join(path, '*.h5')}",
+        remedy=f"name its files by a pattern, such as {_pattern_of(path)}",
     )
+
+
+def _pattern_of(folder: str) -> str:
+    """Return a pattern of the files in a folder; of a run one of its rounds and one of its clients."""
+    rounds = join(folder, RUN_FOLDERS[0])
+    if not os.path.isdir(rounds):
+        return join(folder, "*.h5")
+    return f"{join(rounds, '*.h5')} (rounds) or {join(rounds, '*', '*.h5')} (what clients sent)"
 
 
 def _require(found: list[str], problem: str, location: Location) -> list[str]:

@@ -199,7 +199,7 @@ class Summing:
             f"{nans} NaN and {infinities} infinite of {end // dtype.itemsize} elements",
             path=one.reader.path,
             key=self.template.full_name(array),
-            remedy="leave this client out (errors='skip'), or take its values (nan='allow')",
+            remedy="leave the client out (errors='skip', --skip), or take its NaN (nan='allow', --allow-nan)",
         )
 
 

@@ -211,6 +211,10 @@ def test_a_folder_leads_to_a_pattern(tmp_path: Path) -> None:
     save(tmp_path / "a.h5", {"loss": 1.0})
     with pytest.raises(StorageError, match=r"is a folder; name its files by a pattern, such as .*/\*\.h5"):
         archive.table(tmp_path)
+    archive.CheckpointStore(tmp_path / "run").save({}, 1)
+    said = r"such as .*/run/rounds/\*\.h5 \(rounds\) or .*/run/rounds/\*/\*\.h5 \(what clients sent\)"
+    with pytest.raises(StorageError, match=said):
+        archive.table(tmp_path / "run")
 
 
 def test_files_that_are_no_archives(tmp_path: Path) -> None:

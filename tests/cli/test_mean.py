@@ -125,10 +125,14 @@ def test_bad_archives_are_named_and_left_out(
 ) -> None:
     out, bad = tmp_path / "mean.h5", str(tmp_path / "bad\x1b[2J.h5")
     archive.save({"w": np.full(2, np.nan, "f4")}, bad)
+    assert main(["mean", str(out), bad, *clients]) == 2
+    told = capsys.readouterr().err
+    assert "--skip" in told
+    assert "--allow-nan" in told
     assert main(["mean", str(out), bad, *clients, "--skip"]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"{out}: mean of 2 archives")
-    assert r"bad\x1b[2J.h5: 'model/w': 2 NaN" in told.err
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{out}: mean of 2 archives")
+    assert r"bad\x1b[2J.h5: 'model/w': 2 NaN" in captured.err
     assert mean_of(out) == [2, 2]
     assert main(["mean", str(out), bad, *clients, "--skip", "--overwrite", "--json"]) == 0
     assert [one["path"] for one in json.loads(capsys.readouterr().out)["skipped"]] == [bad]

@@ -100,6 +100,25 @@ def test_a_run_and_its_rounds(tmp_path: Path, capsys: Captured) -> None:
     assert len(lines) == 2
 
 
+def test_no_nan_in_a_run_says_what_was_not_read(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = archive.CheckpointStore("runs/adam", check="off")
+    store.save({"w": np.array([np.nan])}, 1, client="Oslo")
+    store.save({"w": np.zeros(2)}, 1)
+    for folder in ("runs", "runs/adam/"):
+        assert main(["stats", folder, "--nan"]) == 0
+        said = capsys.readouterr().out
+        pattern = "runs/adam/rounds/**/*.h5"
+        assert said.startswith("no NaN and no infinity in 1 array, the global model of one round; ")
+        assert f"'{pattern}'" in said
+    assert main(["stats", pattern, "--nan", "--json"]) == 0
+    assert [row["client"] for row in json.loads(capsys.readouterr().out)["arrays"]] == ["Oslo"]
+    assert main(["stats", "runs", "--client", "Oslo", "--nan", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["arrays"]) == 1
+
+
 def test_no_such_key(saved: Path, capsys: Captured) -> None:
     assert main(["stats", str(saved), "--keys", "no\x1b*"]) == 2
     told = capsys.readouterr().err
