@@ -401,3 +401,26 @@ def test_another_number_of_nodes_is_told_where_clients_are_sampled(
     strategy.start(grid, initial_arrays(), 2)
     assert "clients are selected among 4 nodes, and before among 3" in caplog.text
     assert "min_available_nodes" in caplog.text
+
+
+def test_clients_that_save_what_they_send_are_those_of_the_round(tmp_path: Path) -> None:
+    def saving(message: Any, context: Any, call_next: Any) -> Any:  # what docs/resume.md says
+        reply = call_next(message, context)
+        if message.metadata.message_type == "train":
+            number = message.content["config"]["server-round"]
+            sent = archive.CheckpointStore(tmp_path, "default")
+            name, metrics = f"clinic-{context.node_config['partition-id']}", {"num-examples": 10}
+            sent.save(reply.content["arrays"], number, client=name, metrics=metrics)
+        return reply
+
+    grid = InProcessGrid(client_app(tmp_path, (saving,)), 3)
+    Resumable(known.FedAvg(), tmp_path, keep_last=2).start(grid, initial_arrays(), 3)
+    store, names = archive.CheckpointStore(tmp_path, "default"), [f"clinic-{number}" for number in range(3)]
+    assert (store.rounds(), store.clients(2), store.clients(3)) == ([2, 3], names, names)
+    assert not (tmp_path / "default/rounds/00000001").exists()
+    clients = f"{tmp_path}/default/rounds/00000003/*.h5"
+    archive.mean(clients, "num-examples", out=tmp_path / "mean.h5")
+    with store.open(3) as saved, archive.open(tmp_path / "mean.h5") as mean:
+        for record, key in mean:
+            np.testing.assert_allclose(mean[record, key].numpy(), saved["model", key].numpy(), rtol=1e-5)
+    assert store.updates(3).drift()["client"].tolist() == names
