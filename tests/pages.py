@@ -6,7 +6,8 @@ block      what is done with it
 `python`   run; what ``print(...)  # text`` prints is text, line by line (``...`` stands for anything)
 `pycon`    run as a doctest
 `console`  each ``$ command`` is run, and what stands below it is printed; nothing below: not compared
-others     shown only: installations, servers, and programs that need Flower's own processes
+`py`       shown only, in colours: programs that need Flower's own processes
+others     shown only: installations, servers
 =========  ==================================================================================================
 
 The folder is called ``/data`` on the pages. What follows ``<!-- not run: REASON -->`` is not run.

@@ -57,7 +57,7 @@ def test_commands_of_pages_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_names_of_pages_exist(page: str) -> None:
     blocks = re.findall(
-        r"^```(?:python)?\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        r"^```(?:py|python)?\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     imported = re.findall(r"^from (archive[\w.]*) import (.+)$", "\n".join(blocks), re.MULTILINE)
     for module, names in imported:
