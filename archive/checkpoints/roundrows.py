@@ -234,7 +234,7 @@ def _read_alone(place: Location) -> RoundFile:
 
 
 def _number_of(place: Location) -> int:
-    number = parse_round(place.name)
+    number = parse_round(place.path.rpartition("/")[2])  # what is shown ends at a question mark
     if number is None:
         raise ValueError(f"{place.display} is no file of a round")
     return number
