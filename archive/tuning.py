@@ -82,8 +82,8 @@ TASKS = 256
 BATCH = 64
 """Archives that are one task of an executor, at most: handing over a task costs as much as reading some."""
 ROWS = 2048
-"""The same of a table of files: 80 us each, where a task of Dask took 4.5 ms of the process that asks (the
-scheduler in it), and one of a pool 0.3."""
+"""The same of a table of files: 80 us each, where a task of Dask takes milliseconds of the process that asks
+(the scheduler in it), and one of a pool 0.3."""
 
 JSON_BYTES = 40 << 20
 """Memory that the objects of one JSON text may take: some 50,000 metrics, or 14 MB of ASCII.

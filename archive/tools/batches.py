@@ -33,7 +33,7 @@ from archive.tools.clientmetrics import (
     weight_in,
 )
 from archive.tools.leftout import Skipped, is_bad_input, without_traceback
-from archive.tools.many import Input
+from archive.tools.many import Input, Task
 from archive.tools.partials import (
     Partial,
     create_partial,
@@ -82,7 +82,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Task):
     """Inputs that are added up together: a task."""
 
     number: int
@@ -101,7 +101,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Group(Task):
     """Partial sums that are added up: a task."""
 
     number: int

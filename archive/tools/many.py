@@ -29,6 +29,7 @@ __all__ = [
     "Errors",
     "Input",
     "Outcome",
+    "Task",
     "find_inputs",
     "read_batches",
     "read_each",
@@ -104,6 +105,26 @@ def find_inputs(
             path = redact_url(path).address
         inputs.append(Input(path, place))
     return inputs
+
+
+class Task:
+    """Work for an executor that Dask takes as a whole, and as new whenever it is asked for.
+
+    Dask names a task by a digest of all that it holds: of the names of 2,048 archives that takes the process
+    that asks as long as the workers take to read them.
+    """
+
+    __slots__ = ()
+
+    def __dask_tokenize__(self) -> str:
+        return os.urandom(16).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading(Task):
+    """Archives that are read by one task."""
+
+    inputs: Sequence[Input]
 
 
 def run_tasks(
@@ -261,7 +282,7 @@ def _read_there(
     most: int,
 ) -> Generator[G, None, None]:
     size = _batch_size(len(inputs), most)
-    batches = (inputs[at : at + size] for at in range(0, len(inputs), size))
+    batches = (_Reading(inputs[at : at + size]) for at in range(0, len(inputs), size))
     return run_tasks(partial(_read_batch, read, gather, errors), batches, executor)
 
 
@@ -269,9 +290,9 @@ def _read_batch(
     read: Callable[[Location], R],
     gather: Callable[[Sequence[Outcome[R]]], G],
     errors: Handling,
-    inputs: Sequence[Input],
+    task: _Reading,
 ) -> G:
-    return gather(list(_read_here(read, errors, inputs)))
+    return gather(list(_read_here(read, errors, task.inputs)))
 
 
 def _results(outcomes: Sequence[Outcome[R]]) -> list[tuple[R | None, ArchiveError | None]]:

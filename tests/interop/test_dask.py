@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pickle
 import shutil
@@ -22,6 +23,8 @@ from archive.checkpoints.stacks import Stack
 from archive.engine.read.storedpayload import StoredPayload
 from archive.errors import ClosedError, DigestError, MissingError, ReplacedError, ValueRangeError
 from archive.interop.dask import _chunks, _stack_chunks, stack, to_dask, to_xarray
+from archive.tools.archivefacts import read_facts
+from archive.tools.many import Input, read_each
 from tests.children import child_environment
 from tests.interop.flipping import damage
 
@@ -326,3 +329,25 @@ def test_dask_is_imported_when_it_is_used(file: str) -> None:
     ).stdout.splitlines()
     assert json.loads(told[0]) == []
     assert told[1] == "this needs Dask: pip install 'fedarchive[dask]'"
+
+
+def test_a_task_of_many_archives_is_named_without_a_look_at_each() -> None:
+    """Dask names what it is handed by a digest of all of it, with the names of 2,048 archives."""
+
+    class Looked:
+        def __dask_tokenize__(self) -> str:
+            raise AssertionError
+
+    class Names(concurrent.futures.Executor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            names.append(dask.tokenize.tokenize(fn, *args))
+            done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+            done.set_result([("facts", None)])
+            return done
+
+    names: list[str] = []
+    place: Any = Looked()
+    for _ in range(2):
+        (outcome,) = read_each(read_facts, [Input("a", place)], executor=Names())
+        assert outcome.result == "facts"
+    assert len(set(names)) == 2  # and it is read again, whatever became of it
