@@ -36,7 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     if runs := runs_at(arguments, arguments.path):
         require_one(arguments, arguments.path, runs)
         return _reindex_run(arguments)
-    report = archive.reindex(arguments.path, arguments.out, decoded_bytes=arguments.decoded_bytes)
+    report = archive.reindex(
+        arguments.path,
+        arguments.out,
+        decoded_bytes=arguments.decoded_bytes,
+        storage_options=options_for(arguments.options, arguments.out or arguments.path),
+    )
     line = (
         f"{printable(report.url)}: {report.arrays} arrays, {size(report.array_bytes)}, "
         f"saved in {report.seconds * 1000:.1f} ms"

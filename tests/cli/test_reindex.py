@@ -12,6 +12,7 @@ import archive
 from archive import tuning
 from archive.cli import main
 from archive.errors import MissingError
+from tests.servers.s3 import BUCKET, S3Server
 
 
 def test_to_another_file(saved: Path, edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +24,14 @@ def test_to_another_file(saved: Path, edited: Path, capsys: pytest.CaptureFixtur
     assert archive.verify(out)
     # the edit gave the record an attribute, which is kept
     assert dict(archive.load(out)["model"]) == dict(archive.load(saved)["model"])
+
+
+def test_to_a_bucket(edited: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
+    url = f"s3://{BUCKET}/reindexed.h5"
+    assert main(["reindex", str(edited), url, "-o", f"endpoint_url={server.endpoint}"]) == 0
+    assert archive.verify(url, storage_options=server.options())
 
 
 def test_in_place(edited: Path, capsys: pytest.CaptureFixture[str]) -> None:
