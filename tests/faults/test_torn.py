@@ -146,7 +146,8 @@ def rounds_in_background(folder: Path, shape: str, runs: int) -> int:
     """Save rounds with a client each; return how many are whole."""
     arrays, memory = arrays_of(shape)
     whole = 0
-    with archive.CheckpointStore(folder, keep_last=1, background=True) as store, changing(memory):
+    store = archive.CheckpointStore(folder, keep_last=1, background=True, check="off")  # any bits may come by
+    with store, changing(memory):
         for number in range(runs):
             store.save(arrays, number, client="a")
             store.save(arrays, number)
