@@ -171,7 +171,7 @@ strict = true
 [mypy-torch.*]
 follow_imports = skip
 ignore_missing_imports = true
-[mypy-h5py.*]
+[mypy-h5py.*,fsspec.*]
 ignore_missing_imports = true
 """
 PYRIGHT = {"useLibraryCodeForTypes": False, "reportMissingImports": "none"}
