@@ -8,7 +8,7 @@ import errno
 from archive import reading, tuning, writing
 from archive.checkpoints.catalogue import Catalogue, make_catalogue
 from archive.checkpoints.filetable import ARRAYS
-from archive.checkpoints.roundfile import DAMAGE, GONE
+from archive.checkpoints.roundfile import GONE, UNREADABLE
 from archive.checkpoints.tablecheck import parse_table
 from archive.engine.read.open import open_reader
 from archive.engine.report import SaveReport
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 VERSION = 1
-_UNREADABLE = (*DAMAGE, *GONE, VersionError)
 
 
 def read_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str, int]:
@@ -44,7 +43,7 @@ def read_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str
     Raises
     ------
     ArchiveError
-        There is none, or it is damaged, of another version, or somebody else's.
+        The file is missing, damaged, of another version, or not a catalogue.
     """
     parts = ("rounds", "clients") if clients else ("rounds",)
     with reading.open(location, access="auto" if location.remote else "pread") as handle:
@@ -70,12 +69,12 @@ def read_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str
 def write_catalogue(folder: Location, catalogue: Catalogue) -> SaveReport:
     """Write a catalogue into the folder of a run; it replaces another, and nothing else.
 
-    It is not synced: a power cut may leave one whose digests fail, which is none.
+    The file is not synced: a power cut may leave a file whose digests fail, and readers pass over that.
 
     Raises
     ------
     ArchiveError
-        It cannot be written.
+        The file cannot be written.
     """
     place = make_place(folder.path, CATALOGUE, folder.options)
     tables = {"rounds": catalogue.rounds, "clients": catalogue.clients}
@@ -94,20 +93,20 @@ def write_catalogue(folder: Location, catalogue: Catalogue) -> SaveReport:
 
 
 def digest_of(location: Location) -> str:
-    """Return the digest of the catalogue in a file; empty where there is none, or what is left of one.
+    """Return the digest of the catalogue in a file; empty where it is missing, or a rest of one.
 
     Raises
     ------
     ExistsError
         Somebody's file has its name.
     ArchiveError
-        Nobody can tell.
+        The file cannot be read.
     """
     try:
         reader = open_reader(location, access="pread", verify="first")
     except (TruncatedError, *GONE):
         return ""
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if not _is_left(location):
             raise _taken("a file", location) from error
         return ""
@@ -137,7 +136,7 @@ def _taken(what: str, location: Location) -> ExistsError:
 
 
 def find_catalogue(location: Location, *, clients: bool) -> tuple[Catalogue, str, int]:
-    """Return what `read_catalogue` does; an empty one, without digest and length, where none is sound."""
+    """Return what `read_catalogue` does; an empty catalogue, without digest and length, where that fails."""
     try:
         return read_catalogue(location, clients=clients)
     except ArchiveError:

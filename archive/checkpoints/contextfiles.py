@@ -10,10 +10,10 @@ from archive import reading, writing
 from archive.checkpoints.filecontent import Content
 from archive.checkpoints.lineage import Line, Version
 from archive.checkpoints.paths import context_folder, context_path, node_of
-from archive.checkpoints.roundfile import DAMAGE, GONE, line_of
+from archive.checkpoints.roundfile import DAMAGE, GONE, UNREADABLE, line_of
 from archive.checkpoints.roundreader import RoundReader
 from archive.engine.report import SaveReport
-from archive.errors import DamagedError, ExistsError, MissingError, VersionError
+from archive.errors import DamagedError, ExistsError, MissingError
 from archive.records import Context, RecordSet
 from archive.storage.folder import file_exists, list_files, make_place
 from archive.tools.columns import read_row
@@ -121,7 +121,7 @@ class ContextFiles(RoundReader):
         """Return whose context a file is, None where it does not say."""
         try:
             return _name(read_row(self.at(path)).get(("configs", CHECKPOINT, "node")))
-        except (*DAMAGE, *GONE, VersionError):
+        except UNREADABLE:
             return None
 
 

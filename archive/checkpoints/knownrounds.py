@@ -8,18 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from archive.checkpoints.catalogue import KnownRound
 from archive.checkpoints.filetable import KnownFile
 from archive.checkpoints.paths import round_path
-from archive.checkpoints.roundfile import DAMAGE, GONE, ClientFile, clients_of
+from archive.checkpoints.roundfile import UNREADABLE, ClientFile, clients_of
 from archive.checkpoints.roundreader import RoundReader
 from archive.engine.read.open import open_reader, tail_bytes
 from archive.engine.read.reader import Reader
-from archive.errors import VersionError
 from archive.storage.url import Location
 from archive.tools.archivefacts import facts_of
 from archive.workers import map_archives
 
 __all__ = ["count_files", "read_batches", "read_known", "read_known_rounds"]
-
-_UNREADABLE = (*DAMAGE, *GONE, VersionError)
 
 
 def read_known(location: Location) -> KnownFile:
@@ -50,7 +47,7 @@ def read_known_rounds(
     def read_round(number: int) -> tuple[int, KnownFile, list[ClientFile]] | None:
         location = files.at(round_path(number))
         with (
-            contextlib.suppress(*_UNREADABLE),
+            contextlib.suppress(*UNREADABLE),
             contextlib.closing(open_reader(location, access="pread", verify="first")) as reader,
         ):
             return (
@@ -61,7 +58,7 @@ def read_known_rounds(
         return None
 
     def read_client(file: ClientFile) -> KnownFile | None:
-        with contextlib.suppress(*_UNREADABLE):
+        with contextlib.suppress(*UNREADABLE):
             return read_known(files.at(file.path))
         return None
 

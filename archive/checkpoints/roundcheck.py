@@ -7,8 +7,7 @@ from collections.abc import Callable
 from archive import reading
 from archive.checkpoints.paths import round_path
 from archive.checkpoints.roundfile import (
-    DAMAGE,
-    GONE,
+    UNREADABLE,
     ClientFile,
     RoundReport,
     clients_of,
@@ -17,7 +16,7 @@ from archive.checkpoints.roundfile import (
     open_file,
     read_digest,
 )
-from archive.errors import ArchiveError, StorageError, VersionError
+from archive.errors import ArchiveError, StorageError
 from archive.storage.remedies import SYSTEM_ERRNOS
 from archive.storage.url import Location
 from archive.workers import map_archives
@@ -46,7 +45,7 @@ def check_round(at: At, number: int) -> tuple[RoundReport, str]:
             if not problem:
                 clients = clients_of(handle._reader, number) or {}
                 curve_of(handle._reader)
-    except (*DAMAGE, *GONE, VersionError, StorageError) as error:
+    except (*UNREADABLE, StorageError) as error:
         problem = problem_of(error, remote=at(path).remote)
     failures = [f"{path}: {problem}" if problem else ""]
     failures += map_archives(lambda file: _check_client(at, file), clients.values(), remote=at(path).remote)
@@ -74,6 +73,6 @@ def _check_client(at: At, file: ClientFile) -> str:
     try:
         with open_file(place, digest=file.digest) as handle:
             problem = describe(handle.verify())
-    except (*DAMAGE, *GONE, VersionError, StorageError) as error:
+    except (*UNREADABLE, StorageError) as error:
         problem = problem_of(error, remote=place.remote)
     return f"{file.path}: {problem}" if problem else ""

@@ -42,6 +42,7 @@ from archive.tools.spelling import CHECKPOINT, unspell
 __all__ = [
     "DAMAGE",
     "GONE",
+    "UNREADABLE",
     "ClientFile",
     "Past",
     "RoundFile",
@@ -69,6 +70,8 @@ DAMAGE = (DamagedError, TruncatedError, NotAnArchiveError, HostileFileError)
 """Errors of a file that differs from what was saved."""
 GONE = (MissingError, ReplacedError)
 """Errors of a file that was removed or replaced meanwhile."""
+UNREADABLE = (*DAMAGE, *GONE, VersionError)
+"""These, and that of a file of a version to come."""
 T = TypeVar("T")
 _MARKS = ("clients", "digests", "writes")
 
@@ -308,7 +311,7 @@ def read_digest(location: Location) -> str:
     """Return the digest of a file; empty where it is missing or damaged."""
     try:
         return _read(location, lambda reader: reader.identity.hex())
-    except (*DAMAGE, *GONE, VersionError):
+    except UNREADABLE:
         return ""
 
 

@@ -19,6 +19,7 @@ from archive.checkpoints.roundcheck import check_round, digest_now
 from archive.checkpoints.roundfile import (
     DAMAGE,
     GONE,
+    UNREADABLE,
     ClientFile,
     RoundFile,
     RoundReport,
@@ -34,7 +35,6 @@ from archive.errors import (
     MissingError,
     StorageError,
     UnsupportedURLError,
-    VersionError,
 )
 from archive.reading import Mode, Verify
 from archive.storage.folder import Entry, file_exists, join, list_files, locate_folder
@@ -248,7 +248,7 @@ class RoundReader:
     def goal(self) -> Goal | None:
         """Return what makes a round the best, as the newest round says that says it; None where none does."""
         for number in reversed(self.numbers()):
-            with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+            with contextlib.suppress(*UNREADABLE):
                 if (goal := goal_of(self.row(number))) is not None:
                     return goal
         return None

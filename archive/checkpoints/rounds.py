@@ -20,8 +20,7 @@ from archive.checkpoints.knownrounds import read_known
 from archive.checkpoints.paths import client_path, round_path
 from archive.checkpoints.retention import Goal, Policy
 from archive.checkpoints.roundfile import (
-    DAMAGE,
-    GONE,
+    UNREADABLE,
     ClientFile,
     Past,
     client_marks,
@@ -39,7 +38,6 @@ from archive.errors import (
     ExistsError,
     MissingError,
     ReplacedError,
-    VersionError,
 )
 from archive.storage.folder import (
     Entry,
@@ -155,7 +153,7 @@ class Rounds(ContextFiles):
             if earlier < number:
                 if earlier == self._past.number:
                     return self._past
-                with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+                with contextlib.suppress(*UNREADABLE):
                     return read_past(self.at(round_path(earlier)), earlier)
         return Past()
 
@@ -202,7 +200,7 @@ class Rounds(ContextFiles):
 
     def _read_own(self, file: ClientFile) -> KnownFile | None:
         """Return what is known of a client file; None where it is missing or damaged."""
-        with contextlib.suppress(*DAMAGE, *GONE, VersionError):
+        with contextlib.suppress(*UNREADABLE):
             return read_known(self.at(file.path))
         return None
 
@@ -231,7 +229,7 @@ class Rounds(ContextFiles):
         """Return whether its round names a client file."""
         try:
             return self.clients(file.round).get(file.name) == file
-        except (*DAMAGE, *GONE, VersionError):
+        except UNREADABLE:
             return True  # nobody can tell: the file stays
 
     # Removing
@@ -333,7 +331,7 @@ class Rounds(ContextFiles):
         """Return the client files that a round names; None where nobody can tell."""
         try:
             clients = self.read_round(number).clients
-        except (*DAMAGE, *GONE, VersionError):
+        except UNREADABLE:
             return None
         return None if clients is None else clients.values()
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from archive.checkpoints.paths import RESUME, node_of
 from archive.checkpoints.retention import Goal, best_round, metric_of
-from archive.checkpoints.roundfile import DAMAGE, GONE, goal_of, line_of
+from archive.checkpoints.roundfile import UNREADABLE, goal_of, line_of
 from archive.checkpoints.rounds import Rounds
 from archive.display.shortfields import ShortFields
-from archive.errors import VersionError
 from archive.storage.folder import Entry, list_files, locate_folder
 from archive.storage.subfolders import find_subfolders
 from archive.storage.url import URL, Location
@@ -25,7 +24,6 @@ __all__ = ["Attempt", "RunFacts", "contexts_of", "facts_of", "find_experiments",
 SHORT = 200
 """Characters of a value that is shown."""
 Options = Mapping[str, Any] | None
-_READ = (*DAMAGE, *GONE, VersionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ def _node_of(entry: Entry) -> str | None:
 def _rows(files: Rounds, numbers: Sequence[int]) -> dict[int, Row]:
     rows = {}
     for number in numbers:
-        with contextlib.suppress(*_READ):
+        with contextlib.suppress(*UNREADABLE):
             rows[number] = files.row(number)
     return rows
 
@@ -175,7 +173,7 @@ def _best(rows: Mapping[int, Row], goal: Goal | None) -> tuple[int | None, float
 
 def _clients(files: Rounds, readable: Sequence[int]) -> tuple[str, ...]:
     for number in readable:
-        with contextlib.suppress(*_READ):
+        with contextlib.suppress(*UNREADABLE):
             return tuple(sorted(files.clients(number)))
     return ()
 

@@ -192,7 +192,7 @@ class ReplySums:
         if handle._reader.identity.hex() != report.digest:
             handle.close()
             raise replaced(place.display)
-        found = handle.records.array_records.get(MODEL, ArrayRecord())  # there is none of no arrays
+        found = handle.records.array_records.get(MODEL, ArrayRecord())  # a mean of no arrays has no record
         mean = to_flower(kept(handle, found))
         remove_in(self._place, place)  # what is mapped stays
         return mean, metrics

@@ -5,7 +5,7 @@ writer holds a shared lock on the file until it is published or removed. Shared,
 shared lock to read: what has just been renamed to its place must be readable. Only the holder of the
 exclusive lock may remove a slot, and looks under the lock whether the name still leads to the file, and
 whether the file begins as an archive does: such a name alone proves nothing. A file of another format proves
-nothing by its content, so its slots are called ``.NAME.0.fedarchive.tmp``, which nobody else's files are.
+nothing by its content, so its slots are called ``.NAME.0.fedarchive.tmp``, a name that no other program uses.
 
 So a slot whose writer has the lock is not removed. Where another process is faster, between the creation of
 a file and the lock on it, the writer is refused the lock, or finds that the name is gone, and goes on to the

@@ -129,7 +129,7 @@ def _is_archive(location: Location) -> bool:
 def open_content(
     location: Location, kind: str, decoded_bytes: int | None = None, *, name: str = ""
 ) -> Content:
-    """Open a file of a format that is no archive; ``name`` is what it will be called, where it is not yet."""
+    """Open a file of another format; ``name`` is its later name, where it has a temporary name now."""
     module, function = _READERS[kind]
     read: Callable[..., Content] = getattr(importlib.import_module(module), function)
     options: dict[str, Any] = {"name": name or location.name} if kind in _NAMED else {}
