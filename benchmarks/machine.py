@@ -13,7 +13,20 @@ from archive.version import __version__
 
 __all__ = ["machine_facts", "memory_bytes", "versions"]
 
-_DISTRIBUTIONS = ["numpy", "h5py", "xxhash", "ml_dtypes", "safetensors", "torch", "zarr", "tensorstore"]
+_DISTRIBUTIONS = [
+    "numpy",
+    "h5py",
+    "xxhash",
+    "ml_dtypes",
+    "safetensors",
+    "torch",
+    "zarr",
+    "tensorstore",
+    "icechunk",
+    "orbax-checkpoint",
+    "jax",
+    "keras",
+]
 _ROOT = Path(__file__).resolve().parent.parent
 
 

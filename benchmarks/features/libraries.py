@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-__all__ = ["LIBRARIES", "Library"]
+__all__ = ["LIBRARIES", "Library", "keras_model"]
 
 NDArray = np.ndarray[Any, Any]
 Arrays = Mapping[str, NDArray]
@@ -159,31 +159,34 @@ def _load_icechunk(path: Path) -> Arrays:
     return {key: array[...] for key, array in group.arrays()}
 
 
-def _keras_model(shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> Any:
-    """Return a model whose weights are those arrays, in their order."""
+def keras_model(shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> tuple[Any, dict[str, Any]]:
+    """Return a model and its weights, which are those arrays."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras = importlib.import_module("keras")
     model = type("Model", (keras.Model,), {})()
-    for key, (shape, dtype) in shapes.items():
-        model.add_weight(name=key, shape=shape, dtype=dtype)
+    weights = {
+        # torch has no gradients of integers
+        key: model.add_weight(name=key, shape=shape, dtype=dtype, trainable="int" not in dtype)
+        for key, (shape, dtype) in shapes.items()
+    }
     model.built = True
-    return model
+    return model, weights
 
 
 def _save_keras(arrays: Arrays, path: Path) -> None:
     shapes = {key: (array.shape, array.dtype.name) for key, array in arrays.items()}
-    model = _keras_model(shapes)
-    for weight, array in zip(model.weights, arrays.values(), strict=True):
-        weight.assign(array)
+    model, weights = keras_model(shapes)
+    for key, weight in weights.items():
+        weight.assign(arrays[key])
     path.with_suffix(".shapes").write_text(json.dumps(shapes))  # a program of Keras knows its model
     model.save_weights(path.with_suffix(".weights.h5"), overwrite=True)
 
 
 def _load_keras(path: Path) -> Arrays:
     shapes = json.loads(path.with_suffix(".shapes").read_text())
-    model = _keras_model({key: (tuple(shape), dtype) for key, (shape, dtype) in shapes.items()})
+    model, weights = keras_model({key: (tuple(shape), dtype) for key, (shape, dtype) in shapes.items()})
     model.load_weights(path.with_suffix(".weights.h5"))
-    return _elements({key: weight.value.detach() for key, weight in zip(shapes, model.weights, strict=True)})
+    return _elements({key: weight.value.detach() for key, weight in weights.items()})
 
 
 LIBRARIES = {

@@ -6,8 +6,9 @@ import importlib.metadata
 
 from benchmarks.peers.base import Peer
 from benchmarks.peers.ceilings import HashSpeed, Memmap, RawRead
-from benchmarks.peers.chunked import TensorStoreOcdbt, Zarr
+from benchmarks.peers.chunked import Icechunk, TensorStoreOcdbt, Zarr
 from benchmarks.peers.fedarchive import Again, AsShipped, FedArchive, Unverified
+from benchmarks.peers.frameworks import KerasWeights, Orbax
 from benchmarks.peers.hdf5 import PlainH5py
 from benchmarks.peers.numpy import NumpyZip
 from benchmarks.peers.safetensors import SafetensorsNumpy, SafetensorsTorch
@@ -29,7 +30,10 @@ _ALL: tuple[type[Peer], ...] = (
     NumpyZip,
     PlainH5py,
     Zarr,
+    Icechunk,
     TensorStoreOcdbt,
+    Orbax,
+    KerasWeights,
     Memmap,
     RawRead,
     HashSpeed,

@@ -1,16 +1,16 @@
-"""Stores of chunks: zarr 3, and TensorStore's OCDBT as Orbax uses it. One chunk an array, no compression."""
+"""Stores of chunks: zarr 3, icechunk, TensorStore's OCDBT. One chunk an array, no compression."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.peers.base import NDArray, Peer, plain
 from benchmarks.shapes import Entry
 
-__all__ = ["TensorStoreOcdbt", "Zarr"]
+__all__ = ["Icechunk", "TensorStoreOcdbt", "Zarr"]
 
 
 class Zarr(Peer):
@@ -18,7 +18,7 @@ class Zarr(Peer):
     writes = "zarr"
     operations = frozenset(["save", "save-durable", "open-list", "open-one", "slice", "load", "drain"])
     most_arrays = 2_000  # 20,000 arrays are 40,000 files and minutes a run
-    requires = ("zarr",)
+    requires: ClassVar[tuple[str, ...]] = ("zarr",)
 
     def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
         super().__init__(path, entries)
@@ -28,9 +28,7 @@ class Zarr(Peer):
         self.input = plain(arrays)
 
     def write(self) -> None:
-        group = self.zarr.open_group(self.path, mode="w", zarr_format=3)
-        for key, array in self.input.items():
-            group.create_array(key, data=array, chunks=array.shape or "auto", compressors=None)
+        self._fill(self.path)
         self.zarr.consolidate_metadata(self.path)
 
     def open_list(self) -> list[str]:
@@ -49,8 +47,37 @@ class Zarr(Peer):
         for key, found in self._group().arrays():
             yield key, found[...]
 
+    def _fill(self, store: Any) -> None:
+        group = self.zarr.open_group(store, mode="w", zarr_format=3)
+        for key, array in self.input.items():
+            group.create_array(key, data=array, chunks=array.shape or "auto", compressors=None)
+
     def _group(self) -> Any:
         return self.zarr.open_group(self.path, mode="r")
+
+
+class Icechunk(Zarr):
+    """zarr in a repository: a save is a commit, and a read opens the newest."""
+
+    name = "icechunk"
+    writes = "icechunk"
+    requires = ("icechunk", "zarr")
+
+    def __init__(self, path: Path, entries: tuple[Entry, ...]) -> None:
+        super().__init__(path, entries)
+        self.icechunk = importlib.import_module("icechunk")
+
+    def write(self) -> None:
+        session = self.icechunk.Repository.create(self._storage()).writable_session("main")
+        self._fill(session.store)
+        session.commit("saved")
+
+    def _group(self) -> Any:
+        repository = self.icechunk.Repository.open(self._storage())
+        return self.zarr.open_group(repository.readonly_session("main").store, mode="r")
+
+    def _storage(self) -> Any:
+        return self.icechunk.local_filesystem_storage(str(self.path))
 
 
 class TensorStoreOcdbt(Peer):
