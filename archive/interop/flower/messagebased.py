@@ -6,7 +6,6 @@ the saved results are recalled.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,6 +17,7 @@ from archive.interop.flower.records import from_flower, to_flower
 from archive.interop.flower.releases import LOGGER, flower
 from archive.interop.flower.results import MISSING
 from archive.interop.flower.resumption import Resumption, resumption_of
+from archive.interop.flower.startarguments import StartArguments
 from archive.interop.flower.strategystate import subclass
 from archive.records import ArrayRecord
 
@@ -40,24 +40,23 @@ class _Resumed:
         """Go on after the newest saved round, with the parameters and the result of the strategy's start."""
         ours = resumption_of(self)
         inner: Any = super()
-        given = inspect.signature(inner.start).bind(*args, **kwargs)
-        given.apply_defaults()
-        values = given.arguments
+        given = StartArguments(inner.start, args, kwargs)
         try:
-            restored = ours.load(self, values["num_rounds"], identity_of(values["grid"]))
-            ours.given(from_flower(values["initial_arrays"]))
+            restored = ours.load(self, given["num_rounds"], identity_of(given["grid"]))
+            ours.given(from_flower(given["initial_arrays"]))
             if restored is not None:
                 ours.restore(self)
                 if MODEL not in restored:
                     raise HostileFileError("a saved round without a model", key=MODEL)
-                values["initial_arrays"] = ours.restored = to_flower(restored[MODEL])
+                ours.restored = to_flower(restored[MODEL])
+                given.replace("initial_arrays", ours.restored)
             if ours.complete:
                 for kind in ("train", "evaluate"):
-                    ours.compare_config(kind, values.get(f"{kind}_config") or {})
-            evaluate = values.get("evaluate_fn")
+                    ours.compare_config(kind, given[f"{kind}_config"] or {})
+            evaluate = given["evaluate_fn"]
             ours.evaluates = evaluate is not None
             if evaluate is not None:
-                values["evaluate_fn"] = _recalled(self, evaluate)
+                given.replace("evaluate_fn", _recalled(self, evaluate))
             result = inner.start(*given.args, **given.kwargs)
             ours.end(self, ours.current, _to_models)
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 from archive.interop.flower.gridpulls import PullingGrid
 from archive.interop.flower.releases import flower
 from archive.interop.flower.replysums import ReplySums
+from archive.interop.flower.startarguments import StartArguments
 from archive.interop.flower.strategyobjects import STREAMED
 from archive.interop.flower.strategystate import OURS, strategy_class
 from archive.storage.url import URL
@@ -124,15 +124,15 @@ def _mean_class() -> Any:
 
 def _streamed_start(base: Any) -> Any:
     """Return a strategy's ``start``, of the same signature, with a grid that pulls replies one by one."""
-    signature = inspect.signature(base.start)
 
     @wraps(base.start)
     def start(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(self, *args, **kwargs)
+        inner = base.start.__get__(self)
+        given = StartArguments(inner, args, kwargs)
         sums = _sums_of(self)
-        given.arguments["grid"] = PullingGrid(given.arguments["grid"], sums)
+        given.replace("grid", PullingGrid(given["grid"], sums))
         with sums.running(strategy_class(self)):
-            return base.start(*given.args, **given.kwargs)
+            return inner(*given.args, **given.kwargs)
 
     return start
 
