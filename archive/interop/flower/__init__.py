@@ -11,7 +11,8 @@ Below these: ``messagebased`` and ``legacy`` (Flower's two APIs), ``resumption``
 ``settings`` (what must be true before it), ``results`` (metrics of rounds that are done) and ``participants``
 (its nodes), ``orders`` and ``letters`` (what server and clients tell each other, and how messages carry it),
 ``roundstate`` (the content of a round file), ``runstore`` and ``contexts`` (files), ``appfolder`` (paths
-inside an app), ``startarguments`` (what a strategy's ``start`` was called with), ``replysums`` and ``gridpulls`` (the sum of a round, and how its replies are pulled),
+inside an app), ``startarguments`` (what a strategy's ``start`` was called with), ``replysums`` and
+``gridpulls`` (the sum of a round, and how its replies are pulled),
 ``strategystate``, ``strategycapture``, ``strategytrees``, ``strategyobjects``,
 ``strategyvalues`` and ``randomness`` (a strategy's state as JSON and named arrays), ``arrays`` and
 ``releases`` (Flower's own classes). Which states an attempt may go on from is decided in
