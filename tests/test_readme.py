@@ -52,7 +52,7 @@ def test_the_picture_is_the_file(tmp_path: Path) -> None:
         "values",
         f"footer, {FOOTER_BYTES} bytes",
     ]
-    assert (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES) == (64 << 10, 4 << 20), "as its second row says"
+    assert (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES) == (128 << 10, 4 << 20), "as its second row says"
     archive.save({"w": np.arange(3.0)}, tmp_path / "a.h5", metrics={"loss": 0.5})
     data = (tmp_path / "a.h5").read_bytes()
     footer = parse_footer(data[-FOOTER_BYTES:], len(data))

@@ -81,8 +81,8 @@ def segment_bytes(nbytes: int) -> int:
 
     Examples
     --------
-    >>> segment_bytes(10), segment_bytes(70_000_000), segment_bytes(10**11)
-    (65536, 131072, 4194304)
+    >>> segment_bytes(10), segment_bytes(140_000_000), segment_bytes(10**11)
+    (131072, 262144, 4194304)
     """
     wanted = -(-nbytes // MAX_SEGMENTS)
     return min(max(1 << max(wanted - 1, 0).bit_length(), MIN_SEGMENT_BYTES), MAX_SEGMENT_BYTES)

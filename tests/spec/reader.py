@@ -134,7 +134,7 @@ def element_size(kind, depth=0):
 
 def segment(nbytes):
     """Return the length of the segments of a row (11)."""
-    return next((size for size in (1 << n for n in range(16, 22)) if size * 1024 >= nbytes), 1 << 22)
+    return next((size for size in (1 << n for n in range(17, 22)) if size * 1024 >= nbytes), 1 << 22)
 
 
 def npy_header(kind, shape, fortran):

@@ -273,8 +273,8 @@ VALID: list[tuple[str, str, str, Callable[[], Any], Change | None, str]] = [
      lambda: archive.RecordSet({"one": record(a=WEIGHTS, b=WEIGHTS[0].copy(), c=WEIGHTS),
                                 "two": record(a=WEIGHTS, d=WEIGHTS)}), None, ""),
     ("segments", "Arrays of one segment, just so, and of several", ("DIGEST-1 DIGEST-2 DIGEST-3 DIGEST-4 "
-     "INDEX-12"), lambda: arrays(a=counted("u1", (200_000,)), b=counted("u1", (1 << 16,)), c=np.zeros(0),
-                                 d=counted("u1", ((1 << 16) + 1,)), e=np.asfortranarray(counted("<f4", (600, 70)))),
+     "INDEX-12"), lambda: arrays(a=counted("u1", (200_000,)), b=counted("u1", (1 << 17,)), c=np.zeros(0),
+                                 d=counted("u1", ((1 << 17) + 1,)), e=np.asfortranarray(counted("<f4", (600, 70)))),
      None, ""),
     ("page", "An array of 65,536 bytes begins a page", "LAYOUT-1 LAYOUT-2",
      lambda: arrays(a=np.ones(3, "u1"), b=np.zeros(1 << 16, "u1"), c=np.ones(3, "u1")), None, ""),
