@@ -84,6 +84,7 @@ class FedArchive(Peer):
     def forget(self) -> None:
         importlib.import_module("archive.engine.write.schema").forget_schemas()
         importlib.import_module("archive.engine.read.open").forget_indexes()
+        importlib.import_module("archive.engine.read.expectedtree").forget_trees()
         for name in [name for name in sys.modules if name.startswith("archive.") and name not in _ELEMENTS]:
             for kept in vars(sys.modules[name]).values():
                 if callable(getattr(kept, "cache_clear", None)):
@@ -94,7 +95,7 @@ class Again(FedArchive):
     """The same names, types and shapes as in the run before: the rounds of a federation."""
 
     name = "fedarchive again"
-    operations = frozenset(["save", "open-list", "open-one", "map", "load"])
+    operations = frozenset(["save", "open-list", "open-one", "map", "load", "verify"])
 
     def forget(self) -> None:
         pass

@@ -19,16 +19,22 @@ from archive.engine.tree import encode_arrays, encode_groups
 from archive.format.constants import KIND_ARRAYS, MAX_ATTRIBUTE_BYTES, NO_ALIAS
 from archive.format.footer import Footer
 from archive.format.index import Index
-from archive.hdf5.encoder import Metadata
+from archive.hdf5.encoder import EncodedDatasets, Metadata
 from archive.records import RecordSet
+from archive.workers import drop_oldest
 
-__all__ = ["ExpectedTree", "encode_expected"]
+__all__ = ["ExpectedTree", "encode_expected", "forget_trees"]
 
-Names = Collection[tuple[str, str]]
-"""Records and keys."""
+Name = tuple[str, str]
+"""Record and key."""
+Names = Collection[Name]
+Links = tuple[int | None, ...]
 
 _HEADER_NBYTES, _LINK_NBYTES = 100, 21
 """Less than the header of a dataset takes beside type, shape and texts; what a link takes beside its name."""
+_KEPT, _KEPT_BYTES = 4, 4 << 20
+"""Models whose datasets are kept, and the most bytes of each: some 8,000 arrays."""
+_kept: dict[tuple[Any, ...], tuple[EncodedDatasets, Links]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class ExpectedTree:
 
     metadata: Metadata
     """Superblock and region."""
-    unread: frozenset[tuple[str, str]]
+    unread: frozenset[Name]
     """Texts that are datasets and damaged: what type they should have is not known."""
 
 
@@ -62,21 +68,7 @@ def encode_expected(reader: Reader, footer: Footer, damaged: Names) -> ExpectedT
     """
     index = reader.index
     values, context = dict(_values(reader)), _context(reader)
-    rows = np.arange(index.arrays)
-    specs, spec_of, unread = _specs(reader, damaged)
-    targets = np.where(index.alias_of == NO_ALIAS, rows, index.alias_of).astype(np.intp)
-    _require_room(reader, footer, specs, spec_of[targets == rows])
-    datasets, links = encode_arrays(
-        records=index.records,
-        specs=specs,
-        spec_of=spec_of,
-        keys=index.keys(range(index.arrays)),
-        record_of=index.record,
-        target_of=targets,
-        offset=index.offset,
-        nbytes=index.stored_nbytes,
-        start=footer.meta_at,
-    )
+    datasets, links, unread = _datasets(reader, footer, damaged)
     metadata = encode_groups(
         index.records,
         values,
@@ -90,18 +82,70 @@ def encode_expected(reader: Reader, footer: Footer, damaged: Names) -> ExpectedT
     return ExpectedTree(metadata, unread)
 
 
-def _specs(reader: Reader, damaged: Names) -> tuple[list[StorageSpec], NDArray, frozenset[tuple[str, str]]]:
+def _datasets(
+    reader: Reader, footer: Footer, damaged: Names
+) -> tuple[EncodedDatasets, Links, frozenset[Name]]:
+    """Return the datasets of all rows, for each record which group is its own, and texts that are damaged.
+
+    Clients of a federation have one model: datasets that follow from names, types and places alone are kept.
+    """
+    index = reader.index
+    keys = index.keys(range(index.arrays))
+    columns = (index.record, index.type, index.flags, index.alias_of, index.offset, index.stored_nbytes)
+    bounds = (index.dims, index.dims_end)
+    asked = (
+        footer.meta_at,
+        tuple(index.records),
+        tuple(index.types),
+        tuple(keys),
+        *(column.tobytes() for column in (*columns, *bounds)),
+    )
+    kept = _kept.get(asked)
+    if kept is not None:
+        return *kept, frozenset()
+    rows = np.arange(index.arrays)
+    specs, spec_of, unread = _specs(reader, damaged)
+    targets = np.where(index.alias_of == NO_ALIAS, rows, index.alias_of).astype(np.intp)
+    _require_room(reader, footer, specs, spec_of[targets == rows])
+    datasets, links = encode_arrays(
+        records=index.records,
+        specs=specs,
+        spec_of=spec_of,
+        keys=keys,
+        record_of=index.record,
+        target_of=targets,
+        offset=index.offset,
+        nbytes=index.stored_nbytes,
+        start=footer.meta_at,
+    )
+    if datasets.nbytes <= _KEPT_BYTES and not _of_value(index).any():  # a text's bytes decide of its dataset
+        drop_oldest(_kept, _KEPT)
+        _kept[asked] = datasets, links
+    return datasets, links, unread
+
+
+def forget_trees() -> None:
+    """Encode the datasets of every archive anew: for measurements."""
+    _kept.clear()
+
+
+def _of_value(index: Index) -> NDArray:
+    """Return which rows are values."""
+    of_value: NDArray = index.record_rows["kind"][index.record] != KIND_ARRAYS
+    return of_value
+
+
+def _specs(reader: Reader, damaged: Names) -> tuple[list[StorageSpec], NDArray, frozenset[Name]]:
     """Return distinct storage specs by first use, the number of each row's, and texts that are damaged."""
     index = reader.index
-    of_value = index.record_rows["kind"][index.record] != KIND_ARRAYS
     # every value has a spec of its own
-    value_row = np.where(of_value, np.arange(index.arrays), -1)
+    value_row = np.where(_of_value(index), np.arange(index.arrays), -1)
     columns = (index.type, index.flags, index.stored_nbytes, value_row)
     forms = zip(*(column.tolist() for column in columns), _axes(index), strict=True)
     known: dict[tuple[Any, ...], int] = {}
     spec_of = [known.setdefault(form, len(known)) for form in forms]
     specs: list[Any] = [None] * len(known)
-    unread: set[tuple[str, str]] = set()
+    unread: set[Name] = set()
     shown, number_shown = None, -1
     type_names = stored_types(reader.values)
     # by type: however many there are, each is parsed once
@@ -123,9 +167,7 @@ def _axes(index: Index) -> list[bytes]:
     return [dims[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _value_spec(
-    reader: Reader, row: int, type_name: str, damaged: Names, unread: set[tuple[str, str]]
-) -> StorageSpec:
+def _value_spec(reader: Reader, row: int, type_name: str, damaged: Names, unread: set[Name]) -> StorageSpec:
     """Return the storage spec of a value that is a dataset; only of a text its bytes are looked at."""
     index = reader.index
     kind = index.types[int(index.type[row])]
