@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.pages import PAGES, fill, read_results
 from tests.pages import ROOT, read_page
 
-RESULTS = "benchmarks/results/2026-11-21.json"
+RESULTS = ["benchmarks/results/2026-11-30.json", "benchmarks/results/2026-11-30-frameworks.json"]
+"""Of a cell that several have, the first is taken."""
 SHAPES = {
     "292 arrays, 1.1 GB": "transformer",
     "20,000 arrays, 82 MB": "small",
@@ -45,8 +47,13 @@ def cells(page: str) -> list[tuple[str, str, str, str]]:
 
 def measured() -> dict[tuple[str, str, str], list[float]]:
     """Return the seconds of each cell that was measured."""
-    results: dict[str, Any] = json.loads((ROOT / RESULTS).read_text(encoding="utf-8"))
-    return {(cell["shape"], cell["operation"], cell["peer"]): cell["seconds"] for cell in results["cells"]}
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for path in reversed(RESULTS):
+        results: dict[str, Any] = json.loads((ROOT / path).read_text(encoding="utf-8"))
+        found |= {
+            (cell["shape"], cell["operation"], cell["peer"]): cell["seconds"] for cell in results["cells"]
+        }
+    return found
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,45 @@ def test_times_are_those_that_were_measured(page: str, count: int) -> None:
             ours = seconds[shape, operation, "fedarchive"]
             ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=False))
             assert float(figure[2]) == pytest.approx(ratio, rel=0.06), (page, shape, operation, peer)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_are_those_that_the_results_make(page: str) -> None:
+    lines = read_page(page).splitlines()
+    assert fill(lines, read_results([ROOT / path for path in RESULTS]), ratios=PAGES[page]) == lines
+
+
+def test_the_text_around_the_tables_is_that_of_the_results() -> None:
+    seconds = measured()
+
+    def median(shape: str, operation: str, peer: str) -> float:
+        return statistics.median(seconds[shape, operation, peer]) * 1000
+
+    pages = ("docs/speed.md", "docs/comparison.md")
+    speed, comparison = (" ".join(read_page(page).split()) for page in pages)
+    verify = median("transformer", "verify", "fedarchive")
+    touched = [
+        median("transformer", "map-touched", peer)
+        for peer in ("fedarchive", "safetensors.torch", "fedarchive verify=off")
+    ]
+    hashing = verify / median("transformer", "verify", "xxh3")
+    for page, sentence, figures in (
+        (speed, r"Verifying 1.1 GB takes ([\d.]+) ms, ([\d.]+) times", [verify, hashing]),
+        (
+            speed,
+            r"\(([\d.]+) ms against ([\d.]+) for `safetensors.torch` with every page touched; ([\d.]+) with",
+            touched,
+        ),
+        (speed, r"h5py opens the 20,000 in ([\d.]+) ms", [median("small", "open-one", "h5py")]),
+        (
+            comparison,
+            r"([\d.]+) ms for a save of 0.3 MB, fedarchive ([\d.]+)",
+            [median("cnn", "save", "safetensors.numpy"), median("cnn", "save", "fedarchive")],
+        ),
+    ):
+        said = re.search(sentence, page)
+        assert said, sentence
+        assert [float(figure) for figure in said.groups()] == pytest.approx(figures, rel=0.05), sentence
 
 
 def test_requests_are_those_that_were_counted() -> None:
