@@ -51,8 +51,8 @@ def aligned(rows: Rows) -> list[str]:
 
 
 def markdown(rows: Rows) -> list[str]:
-    """Return the lines of a table whose header is the first row."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    """Return the lines of a table whose header is the first row; ``a[b][c]`` in a cell is no link."""
+    lines = [f"| {' | '.join(row)} |".replace("][", "]\\[") for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 

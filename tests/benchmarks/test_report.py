@@ -75,6 +75,7 @@ def test_summary_names_the_best_peer_and_the_ceiling() -> None:
         "2.0 MB",
     ]
     assert markdown([["", "a"], ["b", "1"]]) == ["|  | a |", "|---|---|", "| b | 1 |"]
+    assert markdown([["a[b][c]"], ["1"]])[0] == "| a[b]\\[c] |", "no link"
 
 
 def test_every_way_is_beside_the_best() -> None:
