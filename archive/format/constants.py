@@ -21,8 +21,8 @@ PAGE_ALIGN_FROM = 65536
 MIN_SEGMENT_BYTES = 128 * 1024
 """Bytes per digest: one row of a matrix of 64 MiB moves 128 KiB; digests are at most 0.0125 % of an archive.
 
-xxhash hashes less than 100,000 bytes without letting other threads run, so that two threads verify 64 KiB
-after 64 KiB no faster than one."""
+xxhash lets other threads run only while it hashes 100,000 bytes or more. Two threads verify segments of
+64 KiB no faster than one thread does."""
 MAX_SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_SEGMENTS = 1024
 """Segments of an array, as long as they are shorter than the longest: the index stays small."""

@@ -118,7 +118,7 @@ def _datasets(
         nbytes=index.stored_nbytes,
         start=footer.meta_at,
     )
-    if datasets.nbytes <= _KEPT_BYTES and not _of_value(index).any():  # a text's bytes decide of its dataset
+    if datasets.nbytes <= _KEPT_BYTES and not _of_value(index).any():  # bytes of a text decide its type
         drop_oldest(_kept, _KEPT)
         _kept[asked] = datasets, links
     return datasets, links, unread

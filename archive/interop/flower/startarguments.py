@@ -51,7 +51,7 @@ class StartArguments:
         if missing := [name for name in _NEEDED if name not in self._values]:
             raise TypeError(
                 f"{getattr(start, '__qualname__', 'start')} was not given {', '.join(missing)}, "
-                "which a saved run depends on: give start that parameter, and call it with it"
+                "which a saved run depends on: add such a parameter to start, and pass it in the call"
             )
 
     def __getitem__(self, name: str) -> Any:

@@ -86,7 +86,7 @@ def test_a_number_of_rounds_that_nobody_tells_is_refused(streamed: bool, tmp_pat
     """Resumable would take Flower's 3 for the end of the run, and this strategy trains 5."""
     inner: Any = Streaming(Knowing(), tmp_path / "sums") if streamed else Knowing()
     strategy = Resumable(inner, tmp_path / "run")
-    with pytest.raises(TypeError, match=r"start was not given num_rounds.*give start that parameter"):
+    with pytest.raises(TypeError, match=r"start was not given num_rounds.*add such a parameter to start"):
         strategy.start(InProcessGrid(client_app(), 2), initial_arrays())
     with pytest.raises(TypeError, match="initial_arrays"):
         strategy.start(InProcessGrid(client_app(), 2))
