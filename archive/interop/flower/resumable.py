@@ -110,8 +110,8 @@ def Resumable(  # noqa: N802 its users spell it as the strategy, which it is
     that comes second gets ExistsError.
 
     A ``start`` of your own may have parameters of its own or take ``*args, **kwargs``. Call that
-    method with the grid, ``initial_arrays`` and ``num_rounds``: the saved run depends on them, and without one
-    of them the method raises TypeError.
+    method with the grid, ``initial_arrays`` and ``num_rounds``: the saved run depends on them, and without
+    one of them the method raises TypeError.
 
     Every message tells the clients which attempt of the run sends it and what that attempt goes on from, so
     that `persist_state` hands out no state of an attempt that was killed later.
